@@ -1,0 +1,15 @@
+//! The words of Adit as types: documents and their files, docsets, packages and keys.
+//!
+//! Only values and their rules live here; where they are kept is the business of [`crate::store`].
+
+mod docset;
+mod document;
+mod key;
+mod package;
+
+pub use docset::{Docset, DocsetFingerprint, FormatTotal};
+pub use document::{Collection, Document, Encoding, FileRecord, Format, InvalidFormat, META, Place, content_hash};
+pub use key::{ApiKey, Role, secret_hash};
+pub use package::{
+    Content, Documents, InvalidLayout, Layout, PACKAGE_FORMAT_VERSION, Package, Status, package_fingerprint,
+};

@@ -1,0 +1,69 @@
+//! API keys and the roles they carry.
+
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Sha256;
+use crate::ids::KeyId;
+
+/// What the holder of a key may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Reads, makes docsets, asks for packages; sees only its own.
+    Miner,
+    /// Reads where documents lie, to build packages.
+    Packager,
+    /// Everything.
+    Operator,
+}
+
+impl Role {
+    /// Its name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Miner => "miner",
+            Self::Packager => "packager",
+            Self::Operator => "operator",
+        }
+    }
+}
+
+impl FromStr for Role {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        [Self::Miner, Self::Packager, Self::Operator]
+            .into_iter()
+            .find(|r| r.as_str() == text)
+            .ok_or_else(|| format!("unknown role {text:?}; there are: miner, packager, operator"))
+    }
+}
+
+/// A key, without its secret: only [`secret_hash`] of that is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiKey {
+    /// Its number.
+    pub id: KeyId,
+    /// A name for people.
+    pub name: String,
+    /// What its holder may do.
+    pub role: Role,
+    /// Documents a day (UTC); `None`: unlimited.
+    pub quota: Option<u64>,
+    /// Hash of the secret.
+    pub hash: Sha256,
+    /// Milliseconds since the epoch.
+    pub created: i64,
+    /// When it was revoked, if it was.
+    pub revoked: Option<i64>,
+}
+
+/// The stored form of a key's secret. A secret has 256 bits of its own randomness, so one round of SHA-256 is as good
+/// as a slow hash: there is nothing to guess.
+#[must_use]
+pub fn secret_hash(secret: &str) -> Sha256 {
+    Sha256::of(secret.as_bytes())
+}

@@ -1,0 +1,183 @@
+//! The object store: packs, index segments and archives, behind one trait with two implementations
+//! (a folder and S3) that pass one contract suite.
+
+use std::fmt;
+use std::ops::Range;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+
+use crate::digest::Sha256;
+use crate::ids::{CollectionId, PackageId};
+
+/// Every kind of object that Adit keeps, and its key. No key is made anywhere else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ObjectKey<'a> {
+    /// Members of one format, appended to one object.
+    Pack {
+        /// Its collection.
+        collection: CollectionId,
+        /// Names the import that wrote it; unique for each import.
+        import: &'a str,
+        /// The files' format.
+        format: &'a str,
+        /// Counts this import's packs of that format.
+        number: u32,
+    },
+    /// One immutable file of a search index.
+    IndexFile {
+        /// Its collection.
+        collection: CollectionId,
+        /// The file's name, unique in the collection.
+        name: &'a str,
+    },
+    /// The list of files that make up the index of one corpus version.
+    IndexManifest {
+        /// Its collection.
+        collection: CollectionId,
+        /// The corpus version.
+        corpus_version: i64,
+    },
+    /// A package's archive.
+    Archive {
+        /// The package.
+        package: PackageId,
+        /// Its fingerprint.
+        fingerprint: &'a Sha256,
+    },
+    /// What a packager must remember to go on with an interrupted build, and the result of a finished one.
+    Build {
+        /// The package.
+        package: PackageId,
+    },
+}
+
+impl fmt::Display for ObjectKey<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pack { collection, import, format, number } => {
+                write!(f, "packs/{collection}/{import}-{format}-{number:05}")
+            }
+            Self::IndexFile { collection, name } => write!(f, "indexes/{collection}/files/{name}"),
+            Self::IndexManifest { collection, corpus_version } => {
+                write!(f, "indexes/{collection}/v{corpus_version:010}.json")
+            }
+            Self::Archive { package, fingerprint } => {
+                write!(f, "packages/{package}/{}.zip", &fingerprint.to_string()[..16])
+            }
+            Self::Build { package } => write!(f, "packages/{package}/build.json"),
+        }
+    }
+}
+
+/// Why the object store did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ObjectError {
+    /// No such object, or no such upload.
+    #[error("no object {0:?} in the store")]
+    NotFound(String),
+    /// A range that ends behind the object.
+    #[error("object {key:?} is shorter than the wanted range {range:?}")]
+    OutOfRange {
+        /// The object.
+        key: String,
+        /// The range.
+        range: Range<u64>,
+    },
+    /// A key that no [`ObjectKey`] makes: empty, absolute, or with `.`/`..`/empty segments.
+    #[error("unsafe object key {0:?}")]
+    UnsafeKey(String),
+    /// The store is away or out of order; trying again may help.
+    #[error("the object store failed: {0}")]
+    Unavailable(String),
+}
+
+/// A result of the object store.
+pub type ObjectResult<T> = Result<T, ObjectError>;
+
+/// An upload in parts that is not finished.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upload {
+    /// Key of the object to be.
+    pub key: String,
+    /// The store's id of the upload.
+    pub id: String,
+    /// Length in bytes of every part but the last.
+    pub part_size: u64,
+}
+
+/// A part that the store holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// Counts from 1; at most 10,000.
+    pub number: u32,
+    /// Its length in bytes.
+    pub size: u64,
+    /// The store's tag of the part's content.
+    pub etag: String,
+}
+
+/// Keeps objects: immutable byte strings under keys.
+#[async_trait]
+pub trait ObjectStore: fmt::Debug + Send + Sync {
+    /// Stores an object whole; it appears at once or not at all. An object of that key is replaced.
+    async fn put(&self, key: &str, bytes: Bytes) -> ObjectResult<()>;
+
+    /// Reads a range of an object (all of it for `None`) into memory. The answer has exactly the wanted length, or is an error.
+    async fn get(&self, key: &str, range: Option<Range<u64>>) -> ObjectResult<Bytes>;
+
+    /// Reads a range of an object (all of it for `None`) as a stream of chunks. A short read ends in an error.
+    async fn read(&self, key: &str, range: Option<Range<u64>>)
+    -> ObjectResult<BoxStream<'static, ObjectResult<Bytes>>>;
+
+    /// The object's length in bytes, or `None` where there is none.
+    async fn size(&self, key: &str) -> ObjectResult<Option<u64>>;
+
+    /// Deletes objects; those that are not there are no error.
+    async fn delete(&self, keys: &[String]) -> ObjectResult<()>;
+
+    /// Keys that begin with `prefix` (a whole path segment ending in `/`, or empty), sorted, with lengths. Unfinished uploads do not show.
+    async fn list(&self, prefix: &str) -> ObjectResult<Vec<(String, u64)>>;
+
+    /// Begins an upload in parts of `part_size` bytes (5 MiB at least but for the last).
+    async fn create_upload(&self, key: &str, part_size: u64) -> ObjectResult<Upload>;
+
+    /// Finds the newest unfinished upload of `key`, made by any process, to go on with it.
+    async fn find_upload(&self, key: &str, part_size: u64) -> ObjectResult<Option<Upload>>;
+
+    /// Stores one part; a part of that number is replaced. May be called for several parts at once.
+    async fn put_part(&self, upload: &Upload, number: u32, bytes: Bytes) -> ObjectResult<Part>;
+
+    /// The parts that the store holds, in order of number.
+    async fn parts(&self, upload: &Upload) -> ObjectResult<Vec<Part>>;
+
+    /// Makes the object out of the parts, which must be 1..=n without a gap. If another process has finished the same upload
+    /// in the meantime, that is [`ObjectError::NotFound`] and the object is there.
+    async fn complete_upload(&self, upload: &Upload, parts: &[Part]) -> ObjectResult<()>;
+
+    /// Gives an upload up and frees its parts; one that is not there is no error.
+    async fn abort_upload(&self, upload: &Upload) -> ObjectResult<()>;
+
+    /// A URL from which anybody can fetch the object for `seconds`, saved under `file_name` (Content-Disposition); `None` where the
+    /// store has no URLs of its own and the API must serve the bytes.
+    async fn presign(&self, key: &str, file_name: &str, seconds: u64) -> ObjectResult<Option<String>>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_stable() {
+        let fingerprint = Sha256::of(b"abc");
+        let keys = [
+            ObjectKey::Pack { collection: CollectionId(1), import: "a1b2", format: "txt", number: 3 }.to_string(),
+            ObjectKey::IndexFile { collection: CollectionId(1), name: "x.term" }.to_string(),
+            ObjectKey::IndexManifest { collection: CollectionId(1), corpus_version: 7 }.to_string(),
+            ObjectKey::Archive { package: PackageId(5), fingerprint: &fingerprint }.to_string(),
+            ObjectKey::Build { package: PackageId(5) }.to_string(),
+        ];
+        insta::assert_json_snapshot!(keys);
+    }
+}

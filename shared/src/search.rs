@@ -1,0 +1,156 @@
+//! Full-text search over a collection: one trait, implemented on Tantivy.
+//!
+//! An index is immutable for each corpus version: its files lie in the object store, and every process that is asked to search a
+//! version fetches what it lacks. The index keeps no text; it yields document-version ids.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use async_trait::async_trait;
+use roaring::RoaringBitmap;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{CollectionId, VersionId};
+use crate::objects::ObjectError;
+
+/// Why a search did not give an answer.
+#[derive(Debug, thiserror::Error)]
+pub enum SearchError {
+    /// The query cannot be parsed.
+    #[error("the query cannot be read at character {position}: {message}")]
+    Syntax {
+        /// Zero-based, in Unicode scalar values.
+        position: usize,
+        /// What is wrong there, and what would be right.
+        message: String,
+    },
+    /// The query names a field that does not exist.
+    #[error("there is no field {field:?}; there are: {}", known.join(", "))]
+    UnknownField {
+        /// The field.
+        field: String,
+        /// The fields that can be searched.
+        known: Vec<String>,
+    },
+    /// A value or construct that does not fit its field.
+    #[error("{0}")]
+    Unsupported(String),
+    /// That corpus version's index is gone (superseded long ago), or never was.
+    #[error("corpus version {0} cannot be searched any more")]
+    VersionGone(i64),
+    /// The object store failed.
+    #[error(transparent)]
+    Objects(#[from] ObjectError),
+    /// The index is out of order.
+    #[error("the search index failed: {0}")]
+    Index(String),
+}
+
+/// A result of the search engine.
+pub type SearchResult<T> = Result<T, SearchError>;
+
+/// How hits are sorted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sort {
+    /// Best first (BM25); equals by id.
+    #[default]
+    Relevance,
+    /// Newest `issued` first; those without a date last; equals by id.
+    Date,
+    /// By ref, in the order of code points.
+    Ref,
+}
+
+/// A page of a search.
+#[derive(Debug, Clone)]
+pub struct SearchPage<'a> {
+    /// The query; see `docs/SEARCH.md` for the language.
+    pub query: &'a str,
+    /// The order.
+    pub sort: Sort,
+    /// Hits to leave out from the start.
+    pub offset: usize,
+    /// Most hits to return; 0 counts only.
+    pub limit: usize,
+    /// Fields to count the values of.
+    pub facets: &'a [String],
+}
+
+/// One hit.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Hit {
+    /// The document version.
+    pub id: VersionId,
+    /// Its BM25 score; `None` where hits are not sorted by relevance.
+    pub score: Option<f32>,
+}
+
+/// How many hits have one value in a field.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FacetCount {
+    /// The value.
+    pub value: String,
+    /// Hits that have it.
+    pub count: u64,
+}
+
+/// The answer to a search.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SearchAnswer {
+    /// Exact number of hits.
+    pub total: u64,
+    /// The page.
+    pub hits: Vec<Hit>,
+    /// The most frequent values of each wanted facet, at most 100, by falling count.
+    pub facets: BTreeMap<String, Vec<FacetCount>>,
+}
+
+/// A document as the index takes it in.
+#[derive(Debug, Clone)]
+pub struct IndexDocument<'a> {
+    /// The document version.
+    pub id: VersionId,
+    /// The version that it replaces.
+    pub replaces: Option<VersionId>,
+    /// The work's name.
+    pub r#ref: &'a str,
+    /// Dublin Core metadata.
+    pub metadata: &'a serde_json::Map<String, serde_json::Value>,
+    /// Names of its formats.
+    pub formats: Vec<&'a str>,
+    /// Its text, if it has any.
+    pub text: Option<&'a str>,
+}
+
+/// An index being made: everything added is seen only in the corpus version that [`IndexBuild::finish`] names.
+#[async_trait]
+pub trait IndexBuild: Send {
+    /// Adds a document and takes out the version that it replaces.
+    async fn add(&mut self, document: IndexDocument<'_>) -> SearchResult<()>;
+    /// Stores the new files and the manifest of `corpus_version`. Nothing is deleted that an older version needs.
+    async fn finish(self: Box<Self>, corpus_version: i64) -> SearchResult<()>;
+}
+
+/// Searches collections.
+#[async_trait]
+pub trait Search: fmt::Debug + Send + Sync {
+    /// One page of the answer to a query.
+    async fn search(
+        &self,
+        collection: CollectionId,
+        corpus_version: i64,
+        page: SearchPage<'_>,
+    ) -> SearchResult<SearchAnswer>;
+    /// All hits of a query.
+    async fn matching(&self, collection: CollectionId, corpus_version: i64, query: &str)
+    -> SearchResult<RoaringBitmap>;
+    /// Begins a new index on top of that of `base_version` (0: of nothing).
+    async fn build(&self, collection: CollectionId, base_version: i64) -> SearchResult<Box<dyn IndexBuild>>;
+    /// Deletes the indexes of corpus versions below `oldest` and the files that only they need.
+    async fn forget_before(&self, collection: CollectionId, oldest: i64) -> SearchResult<()>;
+    /// The fields that a query may name.
+    fn fields(&self) -> Vec<String>;
+    /// The fields that can be facets.
+    fn facet_fields(&self) -> Vec<String>;
+}

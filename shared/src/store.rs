@@ -1,0 +1,341 @@
+//! The database: record of collections, documents, docsets, packages and keys, behind one trait.
+//!
+//! [`Store`] is implemented once, for SQLite and PostgreSQL; one contract suite runs on both.
+//! No bytes of documents live here: see [`crate::objects`].
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use roaring::RoaringBitmap;
+
+use crate::digest::Sha256;
+use crate::domain::{
+    ApiKey, Collection, Docset, Document, Documents, FileRecord, Format, FormatTotal, Layout, Package, Role, Status,
+};
+use crate::ids::{CollectionId, DocsetId, KeyId, PackageId, VersionId};
+
+/// Why the database did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The row that an operation works on is not there.
+    #[error("there is no such {0}")]
+    NotFound(&'static str),
+    /// Another import holds the collection.
+    #[error("another import into this collection is running (its lease ends at {until_ms} ms since the epoch)")]
+    ImportRunning {
+        /// When its lease ends unless it is renewed; milliseconds since the epoch.
+        until_ms: i64,
+    },
+    /// The import's lease was lost to another import: nothing of this one has become visible.
+    #[error("this import was overtaken by another; nothing of it has become visible, run it again")]
+    ImportOvertaken,
+    /// All 2^32 document-version ids are used.
+    #[error("the document-version ids are used up (2^32)")]
+    IdsExhausted,
+    /// A row says what no version of Adit writes.
+    #[error("the database holds an unreadable value: {0}")]
+    Corrupt(String),
+    /// The database is away or out of order; trying again may help.
+    #[error("the database failed: {0}")]
+    Unavailable(String),
+}
+
+/// A result of the database.
+pub type StoreResult<T> = Result<T, StoreError>;
+
+/// A collection as `collection.json` describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewCollection {
+    /// Its name in URLs.
+    pub slug: String,
+    /// Its name for people.
+    pub name: String,
+    /// What it holds.
+    pub description: String,
+    /// URI of its default licence.
+    pub license: Option<String>,
+}
+
+/// The right to import into a collection, held by one import at a time until it commits, aborts or lets the lease run out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImportLease {
+    /// The collection.
+    pub collection: CollectionId,
+    /// Names the import; unique.
+    pub import: String,
+    /// The corpus version that it starts from; it will make this + 1.
+    pub base_version: i64,
+}
+
+/// A document version that an import adds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewDocument {
+    /// Its id, out of [`Store::reserve_versions`].
+    pub id: VersionId,
+    /// The work's name.
+    pub r#ref: String,
+    /// One more than the version that it replaces; else 1.
+    pub version: u32,
+    /// Safe file name.
+    pub name: String,
+    /// `name` as it is compared: see [`crate::names::fold`].
+    pub folded_name: String,
+    /// Dublin Core metadata.
+    pub metadata: serde_json::Map<String, serde_json::Value>,
+    /// See [`crate::domain::content_hash`].
+    pub content_hash: Sha256,
+    /// The version that it replaces.
+    pub replaces: Option<VersionId>,
+    /// Its files.
+    pub files: Vec<FileRecord>,
+}
+
+/// What an import must know of a document that is already there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CurrentDocument {
+    /// The current version's id.
+    pub id: VersionId,
+    /// Its number.
+    pub version: u32,
+    /// Its safe file name, kept by later versions.
+    pub name: String,
+    /// Its content hash.
+    pub content_hash: Sha256,
+}
+
+/// A docset to be made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewDocset {
+    /// The key that makes it.
+    pub owner: KeyId,
+    /// The collection.
+    pub collection: CollectionId,
+    /// A name for people.
+    pub name: Option<String>,
+    /// The query that it freezes.
+    pub query: Option<String>,
+    /// The corpus version that it is made from.
+    pub corpus_version: i64,
+    /// The members' ids.
+    pub members: RoaringBitmap,
+    /// See [`crate::domain::DocsetFingerprint`].
+    pub fingerprint: Sha256,
+    /// Files and bytes by format, sorted by format.
+    pub formats: Vec<FormatTotal>,
+    /// Milliseconds since the epoch.
+    pub created: i64,
+}
+
+/// One member of a docset with its files, as a package needs them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// The document version.
+    pub id: VersionId,
+    /// The work's name.
+    pub r#ref: String,
+    /// Its safe file name.
+    pub name: String,
+    /// See [`crate::domain::content_hash`].
+    pub content_hash: Sha256,
+    /// Its files in the wanted formats, sorted by format.
+    pub files: Vec<FileRecord>,
+}
+
+/// A package to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewPackage {
+    /// The key that asks for it.
+    pub owner: KeyId,
+    /// The docset.
+    pub docset: DocsetId,
+    /// Sorted, without duplicates.
+    pub formats: Vec<Format>,
+    /// The layout.
+    pub layout: Layout,
+    /// See [`crate::domain::package_fingerprint`].
+    pub fingerprint: Sha256,
+    /// Members of the docset.
+    pub requested: u64,
+    /// Milliseconds since the epoch.
+    pub created: i64,
+}
+
+/// What a packager has said of a package, as the database takes it in. `None` leaves a value as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StatusUpdate {
+    /// Orders statuses: taken in only if it is greater than what was taken in before.
+    pub sequence: i64,
+    /// The new status.
+    pub status: Option<Status>,
+    /// Counts of documents.
+    pub documents: Option<Documents>,
+    /// Archive bytes written so far.
+    pub bytes_done: Option<u64>,
+    /// Archive size.
+    pub bytes_total: Option<u64>,
+    /// 0 to 100.
+    pub percent: Option<u8>,
+    /// Seconds that the build is expected to take.
+    pub estimate_seconds: Option<u64>,
+    /// Where the packager says that the archive lies.
+    pub location: Option<String>,
+    /// Size of the finished archive.
+    pub size: Option<u64>,
+    /// SHA-256 of the finished archive.
+    pub sha256: Option<Sha256>,
+    /// Why it failed.
+    pub problem: Option<String>,
+    /// When the archive may be erased.
+    pub expires: Option<i64>,
+}
+
+/// The record of everything but bytes.
+///
+/// Methods that act for a miner take the owner's [`KeyId`] where they must not see what belongs to others;
+/// `None` there means an operator, who sees everything.
+#[async_trait]
+pub trait Store: fmt::Debug + Send + Sync {
+    /// Answers when the database does.
+    async fn ping(&self) -> StoreResult<()>;
+
+    // ---- collections and documents ----
+
+    /// All collections by slug.
+    async fn collections(&self) -> StoreResult<Vec<Collection>>;
+    /// A collection by slug.
+    async fn collection(&self, slug: &str) -> StoreResult<Option<Collection>>;
+    /// A collection by id.
+    async fn collection_by_id(&self, id: CollectionId) -> StoreResult<Option<Collection>>;
+    /// Documents by version id, of any corpus version, with all their files, in the order of ids; unknown ids are left out.
+    async fn documents(&self, ids: &[VersionId]) -> StoreResult<Vec<Document>>;
+    /// The version ids of documents by ref, as they stand in `corpus_version`; unknown refs are left out.
+    async fn resolve_refs(
+        &self,
+        collection: CollectionId,
+        corpus_version: i64,
+        refs: &[String],
+    ) -> StoreResult<HashMap<String, VersionId>>;
+    /// Members in the order of ids, starting behind `after`, each with its files in `formats` (all for `None`).
+    /// Reads page by page; holds no transaction while the consumer is slow.
+    fn members<'a>(
+        &'a self,
+        members: &'a RoaringBitmap,
+        after: Option<VersionId>,
+        formats: Option<&'a [Format]>,
+    ) -> BoxStream<'a, StoreResult<Member>>;
+
+    // ---- import ----
+
+    /// Creates the collection or updates its description, and takes the import lease until `now + lease_ms`. Rows that an
+    /// import left behind when it died are removed.
+    ///
+    /// # Errors
+    /// [`StoreError::ImportRunning`] while another import holds an unexpired lease.
+    async fn begin_import(&self, collection: &NewCollection, now: i64, lease_ms: i64) -> StoreResult<ImportLease>;
+    /// Keeps the lease until `now + lease_ms`.
+    ///
+    /// # Errors
+    /// [`StoreError::ImportOvertaken`] when it is no longer held.
+    async fn renew_import(&self, lease: &ImportLease, now: i64, lease_ms: i64) -> StoreResult<()>;
+    /// Takes `count` fresh version ids, consecutive, above all taken before; returns the first. They are never given out again, used or not.
+    async fn reserve_versions(&self, count: u32) -> StoreResult<VersionId>;
+    /// The current versions of documents by ref.
+    async fn current_documents(
+        &self,
+        lease: &ImportLease,
+        refs: &[String],
+    ) -> StoreResult<HashMap<String, CurrentDocument>>;
+    /// Which of these folded names belong to a document of the collection with another ref, and to which.
+    async fn name_owners(&self, lease: &ImportLease, folded: &[String]) -> StoreResult<HashMap<String, String>>;
+    /// Adds document versions, invisible until [`Store::commit_import`].
+    async fn stage_documents(&self, lease: &ImportLease, documents: &[NewDocument]) -> StoreResult<()>;
+    /// Makes everything staged visible as one new corpus version, marks what it replaces as superseded, updates the collection's
+    /// counts and gives up the lease, all in one transaction. Without staged documents the corpus version stays.
+    ///
+    /// # Errors
+    /// [`StoreError::ImportOvertaken`] when the lease is no longer held.
+    async fn commit_import(&self, lease: &ImportLease, now: i64) -> StoreResult<Collection>;
+    /// Removes what was staged and gives up the lease.
+    async fn abort_import(&self, lease: &ImportLease) -> StoreResult<()>;
+
+    // ---- docsets ----
+
+    /// Makes a docset.
+    async fn create_docset(&self, docset: &NewDocset) -> StoreResult<Docset>;
+    /// A docset, with its members.
+    async fn docset(&self, id: DocsetId, owner: Option<KeyId>) -> StoreResult<Option<Docset>>;
+    /// Docsets by falling id, those below `before`, without their members (the bitmap is empty).
+    async fn docsets(&self, owner: Option<KeyId>, before: Option<DocsetId>, limit: u32) -> StoreResult<Vec<Docset>>;
+    /// Renames a docset; false if there is none.
+    async fn rename_docset(&self, id: DocsetId, owner: Option<KeyId>, name: Option<&str>) -> StoreResult<bool>;
+    /// Deletes a docset and its packages' rows; returns the packages that it had, `None` if there is no docset.
+    async fn delete_docset(&self, id: DocsetId, owner: Option<KeyId>) -> StoreResult<Option<Vec<Package>>>;
+
+    // ---- packages ----
+
+    /// Returns the owner's newest package of that fingerprint that has not failed, was not dismissed and is not erased (with `false`),
+    /// or makes one (with `true`): one atomic step, so that two equal requests at once make one package. With `reuse: false` it always makes one.
+    async fn create_package(&self, package: &NewPackage, reuse: bool) -> StoreResult<(Package, bool)>;
+    /// A package.
+    async fn package(&self, id: PackageId, owner: Option<KeyId>) -> StoreResult<Option<Package>>;
+    /// The packages of a docset by falling id.
+    async fn packages_of(&self, docset: DocsetId) -> StoreResult<Vec<Package>>;
+    /// Notes that the request was sent: sets `sent`, counts `sends`.
+    async fn package_sent(&self, id: PackageId, now: i64) -> StoreResult<()>;
+    /// Takes a status in, if its sequence is greater than the last one's and the package is not terminal; sets `heard` (and `started`,
+    /// `finished`, `content` where the status says so: a successful package becomes available). Returns the package as it stands.
+    async fn update_package(&self, id: PackageId, update: &StatusUpdate, now: i64) -> StoreResult<Option<Package>>;
+    /// Dismisses a package that is not terminal; returns it as it stands.
+    async fn dismiss_package(&self, id: PackageId, owner: Option<KeyId>, now: i64) -> StoreResult<Option<Package>>;
+    /// Marks a finished package's archive as erased; returns it as it stands.
+    async fn erase_package(&self, id: PackageId, owner: Option<KeyId>) -> StoreResult<Option<Package>>;
+    /// Packages whose archive is available although it has expired, at most `limit`.
+    async fn expired_packages(&self, now: i64, limit: u32) -> StoreResult<Vec<Package>>;
+
+    // ---- keys and quotas ----
+
+    /// Makes a key; its secret's hash must be new.
+    async fn create_key(
+        &self,
+        name: &str,
+        role: Role,
+        quota: Option<u64>,
+        hash: &Sha256,
+        now: i64,
+    ) -> StoreResult<ApiKey>;
+    /// The unrevoked key with that hash.
+    async fn key_by_hash(&self, hash: &Sha256) -> StoreResult<Option<ApiKey>>;
+    /// All keys, revoked ones too, by id.
+    async fn keys(&self) -> StoreResult<Vec<ApiKey>>;
+    /// Revokes a key; false if there is none or it is revoked already.
+    async fn revoke_key(&self, id: KeyId, now: i64) -> StoreResult<bool>;
+    /// Adds `documents` to the key's use of `day` (days since the epoch) unless that would pass `quota`;
+    /// returns the use after it, or `None` if refused.
+    async fn charge(&self, key: KeyId, day: i64, documents: u64, quota: Option<u64>) -> StoreResult<Option<u64>>;
+    /// The key's use by day, newest first, at most `limit` days.
+    async fn usage(&self, key: KeyId, limit: u32) -> StoreResult<Vec<(i64, u64)>>;
+}
+
+/// Sums files by format, as collections and docsets show them.
+#[derive(Debug, Default)]
+pub struct FormatTotals(BTreeMap<Format, (u64, u64)>);
+
+impl FormatTotals {
+    /// Counts one file.
+    pub fn add(&mut self, format: &Format, bytes: u64) {
+        let total = match self.0.get_mut(format) {
+            Some(total) => total,
+            None => self.0.entry(format.clone()).or_default(),
+        };
+        total.0 += 1;
+        total.1 += bytes;
+    }
+
+    /// The sums, sorted by format.
+    #[must_use]
+    pub fn finish(self) -> Vec<FormatTotal> {
+        self.0.into_iter().map(|(format, (documents, bytes))| FormatTotal { format, documents, bytes }).collect()
+    }
+}

@@ -1,0 +1,1 @@
+//! Logging: one place that sets up `tracing` for every process.
