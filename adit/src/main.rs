@@ -1,1 +1,71 @@
-fn main() {}
+//! `adit`: one program for miners and operators. This file maps verbs to the modules that carry them out.
+
+#![expect(clippy::print_stdout, reason = "the verbs' answers go to standard output")]
+
+mod cli;
+mod demo;
+mod import;
+mod keys;
+mod miner;
+mod queues;
+mod running;
+mod services;
+mod up;
+
+use std::process::ExitCode;
+
+use adit_shared::config::Config;
+use adit_shared::telemetry;
+use anyhow::Context as _;
+use clap::Parser as _;
+
+use crate::cli::{Cli, Verb};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    telemetry::init(&cli.log_filter(), cli.log_json());
+    // One crypto provider for every TLS connection of the process; a second call could only mean that it is there already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match run(cli).await {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("adit: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let config = Config::load(|name| cli.setting(name))?;
+    match cli.verb {
+        Verb::Up => up::up(config).await?,
+        Verb::Api => up::api(config).await?,
+        Verb::Packager => up::packager(config).await?,
+        Verb::Import { folder, wait } => return import::run(&config, &folder, wait).await,
+        Verb::Keys(verb) => keys::run(&config, verb).await?,
+        Verb::Queues { json } => queues::run(&config, json).await?,
+        Verb::Openapi { check } => return openapi(check.as_deref()),
+        Verb::Demo { once } => demo::run(config, cli.data.is_some(), once).await?,
+        Verb::Search(args) => miner::search(&config, args).await?,
+        Verb::Docset(args) => miner::docset(&config, args).await?,
+        Verb::Package(args) => miner::package(&config, args).await?,
+        Verb::Verify { file, sha256 } => return miner::verify(&file, sha256),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints the contract, or compares it with a file.
+fn openapi(check: Option<&std::path::Path>) -> anyhow::Result<ExitCode> {
+    let contract = adit_api::openapi_yaml().map_err(anyhow::Error::msg)?;
+    let Some(file) = check else {
+        print!("{contract}");
+        return Ok(ExitCode::SUCCESS);
+    };
+    let committed = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    if committed == contract {
+        return Ok(ExitCode::SUCCESS);
+    }
+    eprintln!("adit: {0} is stale; `adit openapi > {0}` writes it anew", file.display());
+    Ok(ExitCode::FAILURE)
+}

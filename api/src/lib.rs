@@ -1,1 +1,20 @@
-//! placeholder
+//! The HTTP API: miners search, make docsets, ask for packages and fetch them.
+//!
+//! Handlers translate between HTTP and the ports of `adit-shared`; no archive is written here (see `adit-packager`).
+
+pub mod auth;
+pub mod dispatch;
+pub mod extract;
+pub mod layers;
+pub mod metrics;
+pub mod paging;
+pub mod problem;
+pub mod quota;
+pub mod resources;
+pub mod router;
+pub mod serve;
+pub mod state;
+pub mod wire;
+
+pub use router::{openapi, openapi_yaml, router};
+pub use state::{App, Parts, Settings};

@@ -1,1 +1,276 @@
-//! Configuration.
+//! Configuration: one tree out of flags and environment, checked at once.
+//!
+//! [`Config::load`] is handed a look-up by variable name (the binary lets flags win over the environment there) and lists every
+//! mistake in one error. Secrets never show in `Debug`.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use url::Url;
+
+/// A text that must not be shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a text.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text itself.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// Every variable that [`Config::load`] reads, with what it means; `docs/OPERATIONS.md` and `adit --help` agree with it.
+pub const VARIABLES: &[(&str, &str)] = &[
+    ("ADIT_DATA", "folder of the embedded parts; the other URLs default into it (default: adit-data)"),
+    ("ADIT_LISTEN", "address and port of the API (default: 127.0.0.1:8080)"),
+    ("ADIT_PUBLIC_URL", "URL that clients and packagers use (default: http://<listen>)"),
+    ("ADIT_DATABASE_URL", "sqlite:///path or postgres://user:pass@host/db (default: SQLite in the data folder)"),
+    ("ADIT_BROKER_URL", "stomp://user:pass@host:61613/vhost or stomps://… (default: the embedded broker)"),
+    ("ADIT_STORE_URL", "file:///path or s3://bucket/prefix?endpoint=…&region=… (default: a folder in the data folder)"),
+    ("ADIT_API_KEY", "the packager's key for the API, or the miner's for the miner's verbs"),
+    ("ADIT_WORKERS", "builds at once in one packager process (default: 1)"),
+    ("ADIT_ATTEMPTS", "tries of one build before it fails for good (default: 5)"),
+    ("ADIT_PACKAGE_TTL", "how long a finished archive is kept, such as 7d (default: 7d)"),
+    ("ADIT_QUEUE_EXPIRY", "how long an unread status queue is kept (default: 24h)"),
+    ("ADIT_RESEND_AFTER", "silence after which a poll sends a package's request again (default: 60s)"),
+    ("ADIT_REQUEST_TIMEOUT", "how long the API works on one request (default: 60s)"),
+];
+
+/// The whole configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Folder of the embedded parts.
+    pub data: PathBuf,
+    /// Address of the API.
+    pub listen: SocketAddr,
+    /// URL that clients use, without a trailing slash; `None`: `http://` and the address that was bound.
+    pub public_url: Option<Url>,
+    /// Database URL (may hold a password).
+    pub database_url: Secret,
+    /// Broker URL (may hold a password); `None`: the embedded broker.
+    pub broker_url: Option<Secret>,
+    /// Object store URL.
+    pub store_url: String,
+    /// A key for the API.
+    pub api_key: Option<Secret>,
+    /// Builds at once.
+    pub workers: usize,
+    /// Tries of one build.
+    pub attempts: u32,
+    /// How long a finished archive is kept.
+    pub package_ttl: Duration,
+    /// How long an unread status queue is kept.
+    pub queue_expiry: Duration,
+    /// Silence after which a poll sends a request again.
+    pub resend_after: Duration,
+    /// How long the API works on one request.
+    pub request_timeout: Duration,
+}
+
+/// Everything that is wrong with a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigErrors(pub Vec<String>);
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the configuration has {} mistake(s):", self.0.len())?;
+        for mistake in &self.0 {
+            write!(f, "\n  - {mistake}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+impl Config {
+    /// Reads the configuration through `get`, which answers a variable's name with its value.
+    ///
+    /// # Errors
+    /// Every mistake at once, each naming its variable and what would be right; no value of a secret.
+    pub fn load(get: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
+        let mut read = Reader { get, mistakes: Vec::new() };
+        let data = PathBuf::from(read.text("ADIT_DATA").unwrap_or_else(|| "adit-data".to_owned()));
+        let data = std::path::absolute(&data).unwrap_or(data);
+        let config = Self {
+            listen: read.address("ADIT_LISTEN", SocketAddr::from(([127, 0, 0, 1], 8080))),
+            public_url: read.url("ADIT_PUBLIC_URL", &["http", "https"]),
+            database_url: Secret(
+                read.with_scheme("ADIT_DATABASE_URL", &["sqlite", "postgres", "postgresql"])
+                    .unwrap_or_else(|| format!("sqlite://{}", data.join("adit.sqlite").display())),
+            ),
+            broker_url: read.with_scheme("ADIT_BROKER_URL", &["stomp", "stomps"]).map(Secret),
+            store_url: read
+                .with_scheme("ADIT_STORE_URL", &["file", "s3"])
+                .unwrap_or_else(|| file_url(&data.join("objects"))),
+            api_key: read.text("ADIT_API_KEY").map(Secret),
+            workers: read.number("ADIT_WORKERS", 1, 1..=64),
+            attempts: read.number("ADIT_ATTEMPTS", 5, 1..=100),
+            package_ttl: read.duration("ADIT_PACKAGE_TTL", "7d"),
+            queue_expiry: read.duration("ADIT_QUEUE_EXPIRY", "24h"),
+            resend_after: read.duration("ADIT_RESEND_AFTER", "60s"),
+            request_timeout: read.duration("ADIT_REQUEST_TIMEOUT", "60s"),
+            data,
+        };
+        if read.mistakes.is_empty() { Ok(config) } else { Err(ConfigErrors(read.mistakes)) }
+    }
+}
+
+/// A `file://` URL of a folder.
+#[must_use]
+pub fn file_url(path: &Path) -> String {
+    Url::from_directory_path(path).map_or_else(|()| format!("file://{}", path.display()), |url| url.to_string())
+}
+
+/// Reads a duration such as `90s`, `15m`, `24h` or `7d`; a bare number counts seconds.
+///
+/// # Errors
+/// A text that is none, with examples.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    let (number, factor) = match text.char_indices().last() {
+        Some((i, 's')) => (&text[..i], 1),
+        Some((i, 'm')) => (&text[..i], 60),
+        Some((i, 'h')) => (&text[..i], 3600),
+        Some((i, 'd')) => (&text[..i], 86_400),
+        _ => (text, 1),
+    };
+    number
+        .parse::<u64>()
+        .ok()
+        .and_then(|n| n.checked_mul(factor))
+        .filter(|seconds| (1..=10 * 366 * 86_400).contains(seconds))
+        .map(Duration::from_secs)
+        .ok_or_else(|| format!("{text:?} is not a duration such as 90s, 15m, 24h or 7d"))
+}
+
+struct Reader<F> {
+    get: F,
+    mistakes: Vec<String>,
+}
+
+impl<F: Fn(&str) -> Option<String>> Reader<F> {
+    fn text(&self, name: &str) -> Option<String> {
+        (self.get)(name).filter(|value| !value.trim().is_empty())
+    }
+
+    fn address(&mut self, name: &str, default: SocketAddr) -> SocketAddr {
+        let Some(text) = self.text(name) else { return default };
+        text.trim().parse().unwrap_or_else(|_| {
+            self.mistakes.push(format!("{name}={text} is not an address and port such as 127.0.0.1:8080"));
+            default
+        })
+    }
+
+    fn number<T>(&mut self, name: &str, default: T, range: std::ops::RangeInclusive<T>) -> T
+    where
+        T: std::str::FromStr + PartialOrd + fmt::Display + Copy,
+    {
+        let Some(text) = self.text(name) else { return default };
+        match text.trim().parse() {
+            Ok(number) if range.contains(&number) => number,
+            _ => {
+                self.mistakes.push(format!("{name}={text} is not a number from {} to {}", range.start(), range.end()));
+                default
+            }
+        }
+    }
+
+    fn duration(&mut self, name: &str, default: &str) -> Duration {
+        let text = self.text(name).unwrap_or_else(|| default.to_owned());
+        parse_duration(&text).unwrap_or_else(|why| {
+            self.mistakes.push(format!("{name}: {why}"));
+            Duration::from_secs(1)
+        })
+    }
+
+    fn url(&mut self, name: &str, schemes: &[&str]) -> Option<Url> {
+        let text = self.with_scheme(name, schemes)?;
+        match Url::parse(text.trim_end_matches('/')) {
+            Ok(url) if url.has_host() => Some(url),
+            _ => {
+                self.mistakes.push(format!("{name} is not a URL with a host name"));
+                None
+            }
+        }
+    }
+
+    /// A URL kept as text, as it may hold a password: a mistake names the scheme only.
+    fn with_scheme(&mut self, name: &str, schemes: &[&str]) -> Option<String> {
+        let text = self.text(name)?;
+        let scheme = text.split_once("://").map_or("", |(scheme, _)| scheme);
+        if schemes.contains(&scheme) {
+            return Some(text);
+        }
+        self.mistakes.push(format!(
+            "{name} must begin with one of: {}",
+            schemes.iter().map(|s| format!("{s}://")).collect::<Vec<_>>().join(", ")
+        ));
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(pairs: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
+        Config::load(|name| pairs.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned()))
+    }
+
+    #[test]
+    fn without_any_variable_everything_lies_in_the_data_folder() {
+        let config = load(&[("ADIT_DATA", "/srv/adit")]).unwrap();
+        assert_eq!(config.database_url.reveal(), "sqlite:///srv/adit/adit.sqlite");
+        assert_eq!(config.store_url, "file:///srv/adit/objects/");
+        assert!(config.broker_url.is_none());
+        assert_eq!(config.package_ttl, Duration::from_secs(7 * 86_400));
+    }
+
+    #[test]
+    fn every_mistake_is_listed_at_once_and_no_secret_is_shown() {
+        let errors = load(&[
+            ("ADIT_LISTEN", "here"),
+            ("ADIT_WORKERS", "0"),
+            ("ADIT_PACKAGE_TTL", "soon"),
+            ("ADIT_DATABASE_URL", "mysql://user:hunter2@host/db"),
+            ("ADIT_BROKER_URL", "amqp://user:hunter2@host"),
+        ])
+        .unwrap_err();
+        assert_eq!(errors.0.len(), 5, "{errors}");
+        assert!(!errors.to_string().contains("hunter2"));
+        for name in ["ADIT_LISTEN", "ADIT_WORKERS", "ADIT_PACKAGE_TTL", "ADIT_DATABASE_URL", "ADIT_BROKER_URL"] {
+            assert!(errors.to_string().contains(name), "{name} in {errors}");
+        }
+    }
+
+    #[test]
+    fn secrets_do_not_show_in_debug_output() {
+        let config = load(&[("ADIT_API_KEY", "hunter2"), ("ADIT_DATABASE_URL", "postgres://u:hunter2@h/d")]).unwrap();
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn durations_have_units() {
+        assert_eq!(parse_duration("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_duration("15m"), Ok(Duration::from_secs(900)));
+        for bad in ["", "0s", "-1h", "1w", "99999999999d", "é"] {
+            assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -50,7 +50,7 @@ pub enum SearchError {
 pub type SearchResult<T> = Result<T, SearchError>;
 
 /// How hits are sorted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Sort {
     /// Best first (BM25); equals by id.
@@ -87,7 +87,7 @@ pub struct Hit {
 }
 
 /// How many hits have one value in a field.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct FacetCount {
     /// The value.
     pub value: String,

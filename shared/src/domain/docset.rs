@@ -3,13 +3,14 @@
 use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
+use utoipa::ToSchema;
 
 use super::Format;
 use crate::digest::Sha256;
 use crate::ids::{CollectionId, DocsetId, KeyId, VersionId};
 
 /// How many files of one format there are, and their decoded bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FormatTotal {
     /// The format.
     pub format: Format,

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
+use utoipa::ToSchema;
 
 use super::FormatTotal;
 use crate::digest::Sha256;
@@ -37,8 +38,9 @@ pub struct Collection {
 }
 
 /// A file's format: one to sixteen of `a`–`z` and `0`–`9`; it becomes the file name's extension.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schema(value_type = String, pattern = "^[a-z0-9]{1,16}$", examples("txt"))]
 pub struct Format(String);
 
 /// Not a format's name.

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
+use utoipa::ToSchema;
 
 use super::Format;
 use crate::digest::Sha256;
@@ -15,7 +16,7 @@ use crate::ids::{DocsetId, KeyId, PackageId};
 pub const PACKAGE_FORMAT_VERSION: u32 = 1;
 
 /// How an archive is laid out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Layout {
     /// All files at the top: `{name}.{extension}`.
@@ -59,7 +60,7 @@ impl FromStr for Layout {
 }
 
 /// Where a package stands, in the words of OGC API - Processes (18-062r2, `statusCode`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// Asked for; no packager has reported progress.
@@ -106,7 +107,7 @@ impl FromStr for Status {
 }
 
 /// Whether a package's archive can be fetched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Content {
     /// Not built (yet).
@@ -141,7 +142,7 @@ impl FromStr for Content {
 }
 
 /// Counts of documents in a package.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Documents {
     /// Members of the docset.
     pub requested: u64,

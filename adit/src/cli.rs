@@ -1,0 +1,221 @@
+//! The command line: verbs, flags, and how flags win over the environment.
+
+use std::path::PathBuf;
+
+use adit_shared::digest::Sha256;
+use adit_shared::domain::Role;
+use clap::{Args, Parser, Subcommand};
+
+/// Search a corpus, freeze the result, take it home as one archive.
+#[derive(Debug, Parser)]
+#[command(name = "adit", version, about, after_help = environment_help())]
+pub struct Cli {
+    /// Folder of the embedded parts [env: ADIT_DATA] [default: adit-data]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Address and port of the API [env: ADIT_LISTEN] [default: 127.0.0.1:8080]
+    #[arg(long, global = true, value_name = "ADDR")]
+    listen: Option<String>,
+    /// URL of the API, for the miner's verbs and for packagers [env: ADIT_PUBLIC_URL]
+    #[arg(long, global = true, value_name = "URL")]
+    url: Option<String>,
+    /// What to log, such as info or debug,sqlx=warn [env: ADIT_LOG]
+    #[arg(long, global = true, value_name = "FILTER")]
+    log: Option<String>,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run everything in one process, with nothing installed beside it
+    Up,
+    /// Run an API server on an outside broker, database and store
+    Api,
+    /// Run a packager on an outside broker and store
+    Packager,
+    /// Import a collection folder
+    Import {
+        /// Folder with collection.json, documents.jsonl and files
+        folder: PathBuf,
+        /// Wait while another import into the collection runs, instead of giving up
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Make, list and revoke API keys
+    #[command(subcommand)]
+    Keys(KeysVerb),
+    /// Show the broker's queues
+    Queues {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the API's contract
+    Openapi {
+        /// Compare it with this file instead; the exit status tells
+        #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "openapi.yaml")]
+        check: Option<PathBuf>,
+    },
+    /// Run the main job once on real documents, and leave the server up
+    Demo {
+        /// End when it is done
+        #[arg(long)]
+        once: bool,
+    },
+    /// Search a collection
+    Search(SearchArgs),
+    /// Make, list or show docsets
+    Docset(DocsetArgs),
+    /// Ask for a package, watch it being built, download and verify it
+    Package(PackageArgs),
+    /// Check an archive: every byte of every file
+    Verify {
+        /// The archive
+        file: PathBuf,
+        /// The SHA-256 that the archive must have
+        #[arg(long)]
+        sha256: Option<Sha256>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum KeysVerb {
+    /// Make a key; it is printed once, alone on the last line
+    Create {
+        /// A name for people
+        name: String,
+        /// miner, packager or operator
+        #[arg(long, default_value = "miner")]
+        role: Role,
+        /// Documents a day (default: unlimited)
+        #[arg(long)]
+        quota: Option<u64>,
+    },
+    /// List all keys, without their secrets
+    List,
+    /// Revoke a key by its number
+    Revoke {
+        /// The number that `list` shows
+        id: i64,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct SearchArgs {
+    /// Slug of the collection
+    pub collection: String,
+    /// The query; * finds everything
+    pub query: String,
+    /// Hits to show
+    #[arg(long, default_value_t = 10)]
+    pub limit: u32,
+    /// relevance, date or ref
+    #[arg(long, default_value = "relevance")]
+    pub sort: String,
+    /// Count the values of a field over all hits (may be repeated)
+    #[arg(long = "facet", value_name = "FIELD")]
+    pub facets: Vec<String>,
+    /// The answer as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct DocsetArgs {
+    #[command(subcommand)]
+    pub verb: DocsetVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DocsetVerb {
+    /// Freeze the hits of a query, or given refs; the docset's id is printed alone on the last line
+    Create {
+        /// Slug of the collection
+        collection: String,
+        /// The query; * takes everything
+        #[arg(required_unless_present = "refs")]
+        query: Option<String>,
+        /// File with one ref a line
+        #[arg(long, value_name = "FILE", conflicts_with = "query")]
+        refs: Option<PathBuf>,
+        /// A name for people
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// List one's own docsets
+    List,
+    /// Show a docset
+    Show {
+        /// Its id
+        id: i64,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct PackageArgs {
+    /// Id of the docset
+    pub docset: i64,
+    /// Formats, separated by commas
+    #[arg(long, default_value = "txt", value_delimiter = ',')]
+    pub formats: Vec<String>,
+    /// flat or bag
+    #[arg(long, default_value = "flat")]
+    pub layout: String,
+    /// Where to save the archive (default: the name that the server gives it)
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Only ask for it; print where it can be watched
+    #[arg(long)]
+    pub no_wait: bool,
+}
+
+impl Cli {
+    /// A setting by the name of its variable: the flag if it was given, else the environment.
+    pub fn setting(&self, name: &str) -> Option<String> {
+        let flag = match name {
+            "ADIT_DATA" => self.data.as_ref().map(|path| path.to_string_lossy().into_owned()),
+            "ADIT_LISTEN" => self.listen.clone(),
+            "ADIT_PUBLIC_URL" => self.url.clone(),
+            "ADIT_LOG" => self.log.clone(),
+            _ => None,
+        };
+        flag.or_else(|| std::env::var(name).ok())
+    }
+
+    /// What to log: servers tell what they do, other verbs only what is wrong.
+    pub fn log_filter(&self) -> String {
+        let server = matches!(self.verb, Verb::Up | Verb::Api | Verb::Packager);
+        self.setting("ADIT_LOG").unwrap_or_else(|| if server { "info" } else { "warn" }.to_owned())
+    }
+
+    /// Whether log lines are JSON.
+    pub fn log_json(&self) -> bool {
+        self.setting("ADIT_LOG_FORMAT").is_some_and(|format| format == "json")
+    }
+}
+
+fn environment_help() -> String {
+    let width = adit_shared::config::VARIABLES.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let lines = adit_shared::config::VARIABLES.iter().map(|(name, what)| format!("  {name:width$}  {what}\n"));
+    format!("Environment:\n{}", lines.collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_environment() {
+        let cli = Cli::parse_from(["adit", "up", "--data", "/flag"]);
+        assert_eq!(cli.setting("ADIT_DATA").as_deref(), Some("/flag"));
+        assert_eq!(cli.setting("ADIT_NO_SUCH_VARIABLE"), None);
+    }
+}

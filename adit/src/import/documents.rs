@@ -1,0 +1,272 @@
+//! From checked lines to stored documents: finds what has changed, gives names and ids, writes packs, index and rows.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{Cursor, Read as _};
+
+use adit_shared::digest::Sha256;
+use adit_shared::domain::{FileRecord, Format, content_hash};
+use adit_shared::ids::VersionId;
+use adit_shared::names;
+use adit_shared::search::{IndexBuild, IndexDocument};
+use adit_shared::store::{CurrentDocument, ImportLease, NewCollection, NewDocument};
+use anyhow::Context as _;
+use futures::{StreamExt as _, stream};
+use indicatif::ProgressBar;
+
+use super::folder::{BadLine, Folder, SourceDocument, SourceFile};
+use super::meta;
+use super::packs::Packs;
+use super::prepare::{Digests, Prepared, measure, prepare};
+use crate::services::Services;
+
+/// Lines that are looked up, and rows that are staged, at once.
+const BATCH: usize = 256;
+/// Text beyond this length is kept and delivered, but not searched.
+const INDEXED_TEXT: u64 = 64 * 1024 * 1024;
+
+/// What became of the documents.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub added: u64,
+    pub updated: u64,
+    pub unchanged: u64,
+    pub bad: u64,
+}
+
+/// Takes documents in, batch by batch.
+pub struct Importer<'a> {
+    services: &'a Services,
+    license: Option<String>,
+    lease: &'a ImportLease,
+    packs: &'a mut Packs,
+    index: &'a mut dyn IndexBuild,
+    counts: Counts,
+    // Names given in this import, folded, with the hash of the ref that has them.
+    given: HashMap<String, Sha256>,
+    ids: std::ops::Range<u32>,
+}
+
+/// A document whose content is not the stored one.
+struct Changed {
+    source: SourceDocument,
+    name: String,
+    current: Option<CurrentDocument>,
+    files: Vec<(SourceFile, Prepared)>,
+    meta: Prepared,
+    hash: Sha256,
+    text: Option<String>,
+}
+
+enum Examined {
+    Unchanged,
+    Changed(Box<Changed>),
+    Bad(BadLine),
+}
+
+impl<'a> Importer<'a> {
+    /// An importer into the collection of the lease.
+    pub fn new(
+        services: &'a Services,
+        collection: &NewCollection,
+        lease: &'a ImportLease,
+        packs: &'a mut Packs,
+        index: &'a mut dyn IndexBuild,
+    ) -> Self {
+        let license = collection.license.clone();
+        Self { services, license, lease, packs, index, counts: Counts::default(), given: HashMap::new(), ids: 0..0 }
+    }
+
+    /// Reads the next documents; `None` at the end of the folder.
+    pub fn read_batch(
+        &mut self,
+        folder: &mut Folder,
+        bar: &ProgressBar,
+        report: fn(u64, &BadLine),
+    ) -> anyhow::Result<Option<Vec<SourceDocument>>> {
+        let mut batch = Vec::with_capacity(BATCH);
+        while batch.len() < BATCH {
+            match folder.next()? {
+                None if batch.is_empty() => return Ok(None),
+                None => break,
+                Some((length, line)) => {
+                    bar.inc(length as u64);
+                    match line {
+                        Ok(document) => batch.push(document),
+                        Err(bad) => self.refuse(&bad, report),
+                    }
+                }
+            }
+        }
+        let counts = self.counts;
+        bar.set_message(format!("{} documents", counts.added + counts.updated + counts.unchanged));
+        Ok(Some(batch))
+    }
+
+    fn refuse(&mut self, bad: &BadLine, report: fn(u64, &BadLine)) {
+        self.counts.bad += 1;
+        report(self.counts.bad, bad);
+    }
+
+    /// Imports a batch. Files are read and compressed on all cores; packs, index and rows follow in the order of lines.
+    pub async fn take(&mut self, batch: Vec<SourceDocument>) -> anyhow::Result<()> {
+        let refs: Vec<String> = batch.iter().map(|document| document.r#ref.clone()).collect();
+        let mut current = self.services.store.current_documents(self.lease, &refs).await?;
+        let names = self.names(&batch, &current).await?;
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        let license = self.license.clone();
+        let jobs: Vec<_> = batch.into_iter().zip(names).map(|(source, name)| (current.remove(&source.r#ref), source, name)).collect();
+        let mut examined = stream::iter(jobs)
+            .map(|(current, source, name)| {
+                let license = license.clone();
+                tokio::task::spawn_blocking(move || examine(source, name, current, license.as_deref()))
+            })
+            .buffered(cores);
+        let mut rows = Vec::new();
+        while let Some(result) = examined.next().await {
+            match result.context("preparing a document broke down")? {
+                Examined::Unchanged => self.counts.unchanged += 1,
+                Examined::Bad(bad) => self.refuse(&bad, super::report_bad),
+                Examined::Changed(changed) => rows.push(self.write(*changed).await?),
+            }
+        }
+        self.services.store.stage_documents(self.lease, &rows).await?;
+        Ok(())
+    }
+
+    /// What was done.
+    pub fn finish(self) -> Counts {
+        self.counts
+    }
+
+    /// The documents' safe names: a work keeps its name through all its versions; a new one gets a name that no other has.
+    async fn names(&mut self, batch: &[SourceDocument], current: &HashMap<String, CurrentDocument>) -> anyhow::Result<Vec<String>> {
+        let plain: Vec<String> = batch.iter().map(|document| names::safe_name(&document.r#ref)).collect();
+        let folded: Vec<String> = plain.iter().map(|name| names::fold(name)).collect();
+        let owners = self.services.store.name_owners(self.lease, &folded).await?;
+        let mut names = Vec::with_capacity(batch.len());
+        for ((document, plain), folded) in batch.iter().zip(plain).zip(folded) {
+            if let Some(current) = current.get(&document.r#ref) {
+                names.push(current.name.clone());
+                continue;
+            }
+            let own = Sha256::of(document.r#ref.as_bytes());
+            let taken = owners.get(&folded).is_some_and(|owner| *owner != document.r#ref)
+                || self.given.get(&folded).is_some_and(|owner| *owner != own);
+            let name = if taken { names::distinct_name(&document.r#ref) } else { plain };
+            self.given.insert(names::fold(&name), own);
+            names.push(name);
+        }
+        Ok(names)
+    }
+
+    async fn next_id(&mut self) -> anyhow::Result<VersionId> {
+        if self.ids.is_empty() {
+            let VersionId(first) = self.services.store.reserve_versions(BATCH as u32).await?;
+            self.ids = first..first + BATCH as u32;
+        }
+        self.ids.next().map(VersionId).context("no id was reserved")
+    }
+
+    async fn write(&mut self, changed: Changed) -> anyhow::Result<NewDocument> {
+        let Changed { source, name, current, files, meta, hash, text } = changed;
+        let id = self.next_id().await?;
+        let mut records = Vec::with_capacity(files.len() + 1);
+        for (file, prepared) in files {
+            records.push(self.store_file(file.format, file.media_type, prepared).await?);
+        }
+        records.push(self.store_file(Format::meta(), meta::MEDIA_TYPE.to_owned(), meta).await?);
+        records.sort_by(|a, b| a.format.cmp(&b.format));
+        let replaces = current.as_ref().map(|current| current.id);
+        let document = IndexDocument {
+            id,
+            replaces,
+            r#ref: &source.r#ref,
+            metadata: &source.metadata,
+            formats: records.iter().map(|file| file.format.as_str()).collect(),
+            text: text.as_deref(),
+        };
+        self.index.add(document).await?;
+        *(if replaces.is_some() { &mut self.counts.updated } else { &mut self.counts.added }) += 1;
+        Ok(NewDocument {
+            id,
+            r#ref: source.r#ref,
+            version: current.map_or(1, |current| current.version + 1),
+            folded_name: names::fold(&name),
+            name,
+            metadata: source.metadata,
+            content_hash: hash,
+            replaces,
+            files: records,
+        })
+    }
+
+    async fn store_file(&mut self, format: Format, media_type: String, prepared: Prepared) -> anyhow::Result<FileRecord> {
+        let Prepared { digests: Digests { size, sha256, crc32 }, encoding, payload } = prepared;
+        let place = self.packs.append(&format, payload).await?;
+        Ok(FileRecord { format, media_type, size, sha256, crc32, encoding, place })
+    }
+}
+
+/// Compares a document with its stored version and, if it differs, prepares its files. Blocks on files and the processor.
+fn examine(source: SourceDocument, name: String, current: Option<CurrentDocument>, license: Option<&str>) -> Examined {
+    let line = source.line;
+    match try_examine(source, name, current, license) {
+        Ok(examined) => examined,
+        Err(error) => Examined::Bad(BadLine { line, reason: format!("{error:#}") }),
+    }
+}
+
+fn try_examine(
+    source: SourceDocument,
+    name: String,
+    current: Option<CurrentDocument>,
+    license: Option<&str>,
+) -> anyhow::Result<Examined> {
+    if let Some(current) = &current {
+        let digests = source.files.iter().map(|file| Ok(measure(&mut open(file)?)?)).collect::<anyhow::Result<Vec<_>>>()?;
+        let meta = render_meta(&source, &digests, license);
+        let meta = measure(&mut Cursor::new(&meta))?;
+        if current.content_hash == hash(&source, &name, &digests, &meta) {
+            return Ok(Examined::Unchanged);
+        }
+    }
+    let mut files = Vec::with_capacity(source.files.len());
+    for file in &source.files {
+        let prepared = prepare(open(file)?, &file.media_type).with_context(|| unreadable(file))?;
+        files.push((file.clone(), prepared));
+    }
+    let digests: Vec<Digests> = files.iter().map(|(_, prepared)| prepared.digests).collect();
+    let meta = prepare(Cursor::new(render_meta(&source, &digests, license)), meta::MEDIA_TYPE)?;
+    let hash = hash(&source, &name, &digests, &meta.digests);
+    let text = source.files.iter().find(|file| file.format.as_str() == "txt").map(read_text).transpose()?;
+    Ok(Examined::Changed(Box::new(Changed { source, name, current, files, meta, hash, text })))
+}
+
+fn hash(source: &SourceDocument, name: &str, digests: &[Digests], meta: &Digests) -> Sha256 {
+    let format = Format::meta();
+    let files = source.files.iter().zip(digests).map(|(f, d)| (&f.format, f.media_type.as_str(), d.size, &d.sha256));
+    content_hash(&source.r#ref, name, files.chain([(&format, meta::MEDIA_TYPE, meta.size, &meta.sha256)]))
+}
+
+fn render_meta(source: &SourceDocument, digests: &[Digests], license: Option<&str>) -> Vec<u8> {
+    let mut files: Vec<_> = source.files.iter().zip(digests).collect();
+    files.sort_by(|a, b| a.0.format.cmp(&b.0.format));
+    let files: Vec<_> = files.into_iter().map(|(f, d)| (f.format.to_string(), f.media_type.clone(), d.size, d.sha256)).collect();
+    meta::render(&source.r#ref, &source.metadata, license, &files)
+}
+
+fn unreadable(file: &SourceFile) -> String {
+    format!("the file {} cannot be read", file.path.display())
+}
+
+fn open(file: &SourceFile) -> anyhow::Result<File> {
+    File::open(&file.path).with_context(|| unreadable(file))
+}
+
+/// The text to be searched. What is not UTF-8 is searched with replacement characters; the file itself is kept as it is.
+fn read_text(file: &SourceFile) -> anyhow::Result<String> {
+    let mut bytes = Vec::new();
+    open(file)?.take(INDEXED_TEXT).read_to_end(&mut bytes).with_context(|| unreadable(file))?;
+    Ok(String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+}

@@ -1,0 +1,278 @@
+//! Reads a collection folder: `collection.json`, `documents.jsonl` and the files that it names.
+//!
+//! Nothing is trusted: every line is checked, every path must stay inside the folder.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Component, Path, PathBuf};
+
+use adit_shared::digest::Sha256;
+use adit_shared::domain::{Format, META};
+use adit_shared::store::NewCollection;
+use anyhow::{Context as _, bail};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+/// Longest ref in bytes.
+const MAX_REF: usize = 1000;
+/// Longest line of `documents.jsonl` in bytes.
+const MAX_LINE: usize = 16 * 1024 * 1024;
+
+/// A document as the folder describes it, checked.
+#[derive(Debug, Clone)]
+pub struct SourceDocument {
+    /// Line in `documents.jsonl`, from 1.
+    pub line: u64,
+    /// The work's name.
+    pub r#ref: String,
+    /// Dublin Core metadata.
+    pub metadata: Map<String, Value>,
+    /// Its files, in the folder's order.
+    pub files: Vec<SourceFile>,
+}
+
+/// A file as the folder describes it.
+#[derive(Debug, Clone)]
+pub struct SourceFile {
+    pub format: Format,
+    pub media_type: String,
+    /// Absolute, inside the folder.
+    pub path: PathBuf,
+}
+
+/// A line that cannot be imported: where, and why.
+#[derive(Debug)]
+pub struct BadLine {
+    pub line: u64,
+    pub reason: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CollectionJson {
+    slug: String,
+    name: String,
+    #[serde(default)]
+    description: String,
+    license: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Line {
+    r#ref: String,
+    #[serde(default)]
+    metadata: Map<String, Value>,
+    #[serde(default)]
+    files: Vec<FileLine>,
+}
+
+#[derive(Debug, Deserialize)]
+struct FileLine {
+    format: String,
+    path: PathBuf,
+    media_type: Option<String>,
+}
+
+/// An opened collection folder; iterates over its documents.
+#[derive(Debug)]
+pub struct Folder {
+    root: PathBuf,
+    reader: BufReader<File>,
+    line: u64,
+    // Half a digest of each ref is enough to tell a million of them apart, in a tenth of the memory.
+    seen: HashSet<[u8; 16]>,
+}
+
+impl Folder {
+    /// Opens a folder and reads its `collection.json`.
+    pub fn open(path: &Path) -> anyhow::Result<(NewCollection, Self)> {
+        let root = path.canonicalize().with_context(|| format!("there is no folder {}", path.display()))?;
+        let file = root.join("collection.json");
+        let text = std::fs::read(&file)
+            .with_context(|| format!("cannot read {}; a collection folder has collection.json and documents.jsonl", file.display()))?;
+        let collection: CollectionJson =
+            serde_json::from_slice(&text).with_context(|| format!("{} is not as it should be", file.display()))?;
+        let slug_ok = (1..=64).contains(&collection.slug.len())
+            && collection.slug.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
+        if !slug_ok {
+            bail!("{}: slug must be 1 to 64 of a-z, 0-9, - and _, not {:?}", file.display(), collection.slug);
+        }
+        let documents = root.join("documents.jsonl");
+        let reader = File::open(&documents).with_context(|| format!("cannot read {}", documents.display()))?;
+        let collection = NewCollection {
+            slug: collection.slug,
+            name: collection.name,
+            description: collection.description,
+            license: collection.license,
+        };
+        Ok((collection, Self { root, reader: BufReader::with_capacity(1 << 20, reader), line: 0, seen: HashSet::new() }))
+    }
+
+    /// Length of `documents.jsonl` in bytes, for the progress bar.
+    pub fn length(&self) -> u64 {
+        self.reader.get_ref().metadata().map_or(0, |metadata| metadata.len())
+    }
+
+    /// The next line that is not empty, with its length in bytes; `None` at the end.
+    pub fn next(&mut self) -> anyhow::Result<Option<(usize, Result<SourceDocument, BadLine>)>> {
+        let mut bytes = Vec::new();
+        loop {
+            bytes.clear();
+            self.line += 1;
+            let read = std::io::Read::take(&mut self.reader, MAX_LINE as u64 + 1).read_until(b'\n', &mut bytes);
+            if read.with_context(|| format!("cannot read documents.jsonl at line {}", self.line))? == 0 {
+                return Ok(None);
+            }
+            if bytes.len() > MAX_LINE {
+                bail!("documents.jsonl:{}: the line is longer than {MAX_LINE} bytes", self.line);
+            }
+            if !bytes.trim_ascii().is_empty() {
+                break;
+            }
+        }
+        let line = self.line;
+        Ok(Some((bytes.len(), self.read_line(&bytes).map_err(|reason| BadLine { line, reason }))))
+    }
+
+    fn read_line(&mut self, bytes: &[u8]) -> Result<SourceDocument, String> {
+        let line: Line = serde_json::from_slice(bytes).map_err(|error| match error.column() {
+            0 => error.to_string(),
+            column => format!("column {column}: {}", without_place(&error.to_string())),
+        })?;
+        if line.r#ref.is_empty() || line.r#ref.len() > MAX_REF || line.r#ref.contains('\0') {
+            return Err(format!("ref must have 1 to {MAX_REF} bytes and no NUL"));
+        }
+        let mut key = [0; 16];
+        key.copy_from_slice(&Sha256::of(line.r#ref.as_bytes()).0[..16]);
+        let mut files: Vec<SourceFile> = Vec::with_capacity(line.files.len());
+        for file in line.files {
+            let file = self.check_file(file)?;
+            if files.iter().any(|other| other.format == file.format) {
+                return Err(format!("two files in format {}; a document has one in each", file.format));
+            }
+            files.push(file);
+        }
+        // Last, so that a line with another mistake does not take the ref from a good one behind it.
+        if !self.seen.insert(key) {
+            return Err(format!("ref {:?} stands on an earlier line too; each document needs its own", line.r#ref));
+        }
+        Ok(SourceDocument { line: self.line, r#ref: line.r#ref, metadata: line.metadata, files })
+    }
+
+    fn check_file(&self, file: FileLine) -> Result<SourceFile, String> {
+        let format: Format = file.format.parse().map_err(|error: adit_shared::domain::InvalidFormat| error.to_string())?;
+        if matches!(format.as_str(), META | "json") {
+            // Both would be `{name}.json` in an archive.
+            return Err(format!("the format {format} is kept for the metadata; choose another name, such as data"));
+        }
+        let shown = file.path.display();
+        let plain = file.path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        if !plain {
+            return Err(format!("the path {shown} leaves the folder; it must be relative, without .."));
+        }
+        let path = self.root.join(&file.path);
+        let real = path.canonicalize().map_err(|error| format!("the file {shown} cannot be read: {error}"))?;
+        if !real.starts_with(&self.root) {
+            return Err(format!("the path {shown} leaves the folder by a link"));
+        }
+        if !real.is_file() {
+            return Err(format!("{shown} is not a file"));
+        }
+        let media_type = file.media_type.unwrap_or_else(|| default_media_type(format.as_str()).to_owned());
+        let header_safe = media_type.contains('/') && media_type.bytes().all(|b| (0x20..0x7f).contains(&b));
+        if !header_safe {
+            return Err(format!("media_type {media_type:?} is not a media type such as text/plain; charset=utf-8"));
+        }
+        Ok(SourceFile { format, media_type, path: real })
+    }
+}
+
+/// `serde_json` ends its messages with "at line 1 column 7", which would mislead: it sees only one line.
+fn without_place(message: &str) -> &str {
+    message.rfind(" at line ").map_or(message, |end| &message[..end])
+}
+
+fn default_media_type(format: &str) -> &'static str {
+    match format {
+        "txt" => "text/plain; charset=utf-8",
+        "md" => "text/markdown; charset=utf-8",
+        "html" => "text/html; charset=utf-8",
+        "csv" => "text/csv; charset=utf-8",
+        "xml" => "application/xml",
+        "pdf" => "application/pdf",
+        "epub" => "application/epub+zip",
+        _ => "application/octet-stream",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(lines: &str) -> (tempfile::TempDir, Folder) {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("collection.json"), r#"{"slug": "c", "name": "C"}"#).unwrap();
+        std::fs::write(dir.path().join("a.txt"), "text").unwrap();
+        std::fs::write(dir.path().join("documents.jsonl"), lines).unwrap();
+        let (_, folder) = Folder::open(dir.path()).unwrap();
+        (dir, folder)
+    }
+
+    fn reasons(lines: &str) -> Vec<(u64, String)> {
+        let (_dir, mut folder) = folder(lines);
+        let mut reasons = Vec::new();
+        while let Some((_, document)) = folder.next().unwrap() {
+            if let Err(bad) = document {
+                reasons.push((bad.line, bad.reason));
+            }
+        }
+        reasons
+    }
+
+    #[test]
+    fn good_lines_are_read() {
+        let (_dir, mut folder) = folder("{\"ref\": \"one\", \"metadata\": {\"title\": \"T\"}, \"files\": [{\"format\": \"txt\", \"path\": \"a.txt\"}]}\n\n{\"ref\": \"two\"}");
+        let (_, one) = folder.next().unwrap().unwrap();
+        let one = one.unwrap();
+        assert_eq!((one.line, one.r#ref.as_str(), one.files[0].media_type.as_str()), (1, "one", "text/plain; charset=utf-8"));
+        assert_eq!(folder.next().unwrap().unwrap().1.unwrap().line, 3);
+        assert!(folder.next().unwrap().is_none());
+    }
+
+    #[test]
+    fn every_bad_line_is_named_with_its_reason() {
+        let cases = [
+            (r#"{"ref": "x""#, "column"),
+            (r#"{"ref": ""}"#, "ref must have"),
+            (r#"{"metadata": {}}"#, "missing field `ref`"),
+            (r#"{"ref": "x", "metadata": []}"#, "invalid type"),
+            (r#"{"ref": "x", "files": [{"format": "TXT", "path": "a.txt"}]}"#, "a format is"),
+            (r#"{"ref": "x", "files": [{"format": "meta", "path": "a.txt"}]}"#, "kept for the metadata"),
+            (r#"{"ref": "x", "files": [{"format": "txt", "path": "gone.txt"}]}"#, "gone.txt cannot be read"),
+            (r#"{"ref": "x", "files": [{"format": "txt", "path": "../a.txt"}]}"#, "leaves the folder"),
+            (r#"{"ref": "x", "files": [{"format": "txt", "path": "/etc/passwd"}]}"#, "leaves the folder"),
+            (r#"{"ref": "x", "files": [{"format": "txt", "path": "."}]}"#, "not a file"),
+            (r#"{"ref": "x", "files": [{"format": "txt", "path": "a.txt", "media_type": "a\nb"}]}"#, "media_type"),
+            (r#"{"ref": "x", "files": [{"format": "txt", "path": "a.txt"}, {"format": "txt", "path": "a.txt"}]}"#, "two files"),
+        ];
+        for (line, reason) in cases {
+            let found = reasons(&format!("{{\"ref\": \"good\"}}\n{line}\n"));
+            assert!(found.len() == 1 && found[0].0 == 2 && found[0].1.contains(reason), "{line}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_ref_may_stand_once() {
+        let found = reasons("{\"ref\": \"x\"}\n{\"ref\": \"X\"}\n{\"ref\": \"x\"}\n");
+        assert!(found.len() == 1 && found[0].0 == 3 && found[0].1.contains("earlier line"), "{found:?}");
+    }
+
+    #[test]
+    fn a_link_out_of_the_folder_is_refused() {
+        let (dir, mut folder) = folder("{\"ref\": \"x\", \"files\": [{\"format\": \"txt\", \"path\": \"link.txt\"}]}");
+        std::os::unix::fs::symlink("/etc/hostname", dir.path().join("link.txt")).unwrap();
+        let bad = folder.next().unwrap().unwrap().1.unwrap_err();
+        assert!(bad.reason.contains("by a link") || bad.reason.contains("cannot be read"), "{}", bad.reason);
+    }
+}

@@ -1,0 +1,130 @@
+//! Packs: stored files of one format, one behind the other in objects of about 64 MiB.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use adit_shared::domain::{Format, Place};
+use adit_shared::objects::{ObjectKey, ObjectStore, Part, Upload};
+use adit_shared::store::ImportLease;
+use bytes::{Bytes, BytesMut};
+use tokio::io::AsyncReadExt as _;
+
+use super::prepare::Payload;
+
+/// A pack is closed once it is this long; a longer file has a pack of its own.
+const PACK_SIZE: u64 = 64 * 1024 * 1024;
+/// Bytes of a part, and so the memory that an open pack takes.
+const PART_SIZE: usize = 8 * 1024 * 1024;
+
+/// Appends files to packs, with one open pack for each format: a package of one format then reads nothing else.
+#[derive(Debug)]
+pub struct Packs {
+    objects: Arc<dyn ObjectStore>,
+    lease: ImportLease,
+    open: BTreeMap<Format, Pack>,
+    numbers: BTreeMap<Format, u32>,
+    finished: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Pack {
+    upload: Upload,
+    parts: Vec<Part>,
+    buffer: BytesMut,
+    length: u64,
+}
+
+impl Packs {
+    /// Packs of one import.
+    pub fn new(objects: Arc<dyn ObjectStore>, lease: ImportLease) -> Self {
+        Self { objects, lease, open: BTreeMap::new(), numbers: BTreeMap::new(), finished: Vec::new() }
+    }
+
+    /// Appends a file and tells where it lies. It can be read there once [`Packs::finish`] has come back.
+    pub async fn append(&mut self, format: &Format, payload: Payload) -> anyhow::Result<Place> {
+        if !self.open.contains_key(format) {
+            let pack = self.begin(format).await?;
+            self.open.insert(format.clone(), pack);
+        }
+        let objects = self.objects.clone();
+        let Some(pack) = self.open.get_mut(format) else { anyhow::bail!("the pack of {format} is not open") };
+        let offset = pack.length;
+        match payload {
+            Payload::Memory(bytes) => pack.push(&*objects, &bytes).await?,
+            Payload::File(file, _) => {
+                let mut file = tokio::fs::File::from_std(file);
+                let mut chunk = vec![0; 256 * 1024];
+                loop {
+                    let read = file.read(&mut chunk).await?;
+                    if read == 0 {
+                        break;
+                    }
+                    pack.push(&*objects, &chunk[..read]).await?;
+                }
+            }
+        }
+        let place = Place { object: pack.upload.key.clone(), offset, stored: pack.length - offset };
+        if pack.length >= PACK_SIZE {
+            self.close(format).await?;
+        }
+        Ok(place)
+    }
+
+    /// Closes all packs: every byte is then in the store.
+    pub async fn finish(&mut self) -> anyhow::Result<()> {
+        for format in self.open.keys().cloned().collect::<Vec<_>>() {
+            self.close(&format).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes everything that this import has put into the store.
+    pub async fn abandon(mut self) -> anyhow::Result<()> {
+        for pack in std::mem::take(&mut self.open).into_values() {
+            self.objects.abort_upload(&pack.upload).await?;
+        }
+        Ok(self.objects.delete(&self.finished).await?)
+    }
+
+    async fn begin(&mut self, format: &Format) -> anyhow::Result<Pack> {
+        let number = self.numbers.entry(format.clone()).or_default();
+        *number += 1;
+        let ImportLease { collection, import, .. } = &self.lease;
+        let key = ObjectKey::Pack { collection: *collection, import, format: format.as_str(), number: *number };
+        let upload = self.objects.create_upload(&key.to_string(), PART_SIZE as u64).await?;
+        Ok(Pack { upload, parts: Vec::new(), buffer: BytesMut::new(), length: 0 })
+    }
+
+    async fn close(&mut self, format: &Format) -> anyhow::Result<()> {
+        let Some(mut pack) = self.open.remove(format) else { return Ok(()) };
+        // An upload has one part at least, be it empty.
+        if !pack.buffer.is_empty() || pack.parts.is_empty() {
+            pack.flush(&*self.objects).await?;
+        }
+        self.objects.complete_upload(&pack.upload, &pack.parts).await?;
+        self.finished.push(pack.upload.key);
+        Ok(())
+    }
+}
+
+impl Pack {
+    async fn push(&mut self, objects: &dyn ObjectStore, mut bytes: &[u8]) -> anyhow::Result<()> {
+        self.length += bytes.len() as u64;
+        while !bytes.is_empty() {
+            let (now, later) = bytes.split_at(bytes.len().min(PART_SIZE - self.buffer.len()));
+            self.buffer.extend_from_slice(now);
+            bytes = later;
+            if self.buffer.len() == PART_SIZE {
+                self.flush(objects).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self, objects: &dyn ObjectStore) -> anyhow::Result<()> {
+        let number = u32::try_from(self.parts.len() + 1)?;
+        let bytes: Bytes = self.buffer.split().freeze();
+        self.parts.push(objects.put_part(&self.upload, number, bytes).await?);
+        Ok(())
+    }
+}

@@ -1,0 +1,193 @@
+//! Makes a file ready for its pack: measures, hashes and compresses it.
+
+use std::fs::File;
+use std::io::{Cursor, Read, Seek, Write};
+
+use adit_shared::digest::Sha256;
+use adit_shared::domain::Encoding;
+use bytes::Bytes;
+use flate2::{Compression, GzBuilder};
+use sha2::Digest as _;
+use tempfile::SpooledTempFile;
+
+/// Stored forms up to this length stay in memory; longer ones go through a temporary file.
+const IN_MEMORY: usize = 4 * 1024 * 1024;
+const CHUNK: usize = 64 * 1024;
+
+/// Length, SHA-256 and CRC-32 of a content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Digests {
+    pub size: u64,
+    pub sha256: Sha256,
+    pub crc32: u32,
+}
+
+/// A file's stored form, to be appended to a pack.
+#[derive(Debug)]
+pub struct Prepared {
+    pub digests: Digests,
+    pub encoding: Encoding,
+    pub payload: Payload,
+}
+
+/// Stored bytes, where they wait for their pack.
+#[derive(Debug)]
+pub enum Payload {
+    Memory(Bytes),
+    File(File, u64),
+}
+
+/// Whether a media type is worth compressing. What is compressed in itself (PDF, images, audio, archives) is kept as it is.
+pub fn shrinks(media_type: &str) -> bool {
+    const OTHERS: [&str; 6] = ["json", "xml", "x-ndjson", "rtf", "x-tex", "toml"];
+    let essence = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence.starts_with("text/")
+        || essence.ends_with("+xml")
+        || essence.ends_with("+json")
+        || essence.strip_prefix("application/").is_some_and(|subtype| OTHERS.contains(&subtype))
+}
+
+/// Measures a content without keeping it.
+pub fn measure(source: &mut impl Read) -> std::io::Result<Digests> {
+    let mut sha256 = sha2::Sha256::new();
+    let mut crc32 = crc32fast::Hasher::new();
+    let mut size = 0;
+    each_chunk(source, |chunk| {
+        sha256.update(chunk);
+        crc32.update(chunk);
+        size += chunk.len() as u64;
+        Ok(())
+    })?;
+    Ok(Digests { size, sha256: Sha256(sha256.finalize().into()), crc32: crc32.finalize() })
+}
+
+/// Prepares a content for its pack. The source is read twice at most: what compression would make longer is stored as it is.
+/// Blocks on files and the processor.
+pub fn prepare<R: Read + Seek>(mut source: R, media_type: &str) -> std::io::Result<Prepared> {
+    if shrinks(media_type) {
+        let mut packed = SpooledTempFile::new(IN_MEMORY);
+        let digests = compress(&mut source, &mut packed)?;
+        if packed.stream_position()? < digests.size {
+            return Ok(Prepared { digests, encoding: Encoding::Gzip, payload: payload(packed)? });
+        }
+        source.rewind()?;
+    }
+    let mut plain = SpooledTempFile::new(IN_MEMORY);
+    let digests = measure(&mut Tee { source, copy: &mut plain })?;
+    Ok(Prepared { digests, encoding: Encoding::Identity, payload: payload(plain)? })
+}
+
+/// Writes one gzip member whose header has exactly ten bytes: no name and no time, so that equal contents give equal bytes.
+fn compress(source: &mut impl Read, packed: &mut impl Write) -> std::io::Result<Digests> {
+    let mut encoder = GzBuilder::new().operating_system(255).write(packed, Compression::default());
+    let digests = measure(&mut Tee { source, copy: &mut encoder })?;
+    encoder.finish()?;
+    Ok(digests)
+}
+
+fn payload(spooled: SpooledTempFile) -> std::io::Result<Payload> {
+    match spooled.into_inner() {
+        tempfile::SpooledData::InMemory(cursor) => Ok(Payload::Memory(Cursor::into_inner(cursor).into())),
+        tempfile::SpooledData::OnDisk(mut file) => {
+            let length = file.stream_position()?;
+            file.rewind()?;
+            Ok(Payload::File(file, length))
+        }
+    }
+}
+
+fn each_chunk(source: &mut impl Read, mut take: impl FnMut(&[u8]) -> std::io::Result<()>) -> std::io::Result<()> {
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        match source.read(&mut chunk) {
+            Ok(0) => return Ok(()),
+            Ok(read) => take(&chunk[..read])?,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Reads from a source and writes what was read to a copy.
+struct Tee<'a, R, W> {
+    source: R,
+    copy: &'a mut W,
+}
+
+impl<R: Read, W: Write> Read for Tee<'_, R, W> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.source.read(buffer)?;
+        self.copy.write_all(&buffer[..read])?;
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn stored(prepared: Prepared) -> (Digests, Encoding, Vec<u8>) {
+        let bytes = match prepared.payload {
+            Payload::Memory(bytes) => bytes.to_vec(),
+            Payload::File(mut file, length) => {
+                let mut bytes = Vec::new();
+                file.read_to_end(&mut bytes).unwrap();
+                assert_eq!(bytes.len() as u64, length);
+                bytes
+            }
+        };
+        (prepared.digests, prepared.encoding, bytes)
+    }
+
+    fn decode(encoding: Encoding, bytes: &[u8]) -> Vec<u8> {
+        let mut content = Vec::new();
+        match encoding {
+            Encoding::Identity => content.extend_from_slice(bytes),
+            Encoding::Gzip => {
+                flate2::read::GzDecoder::new(bytes).read_to_end(&mut content).unwrap();
+            }
+        }
+        content
+    }
+
+    #[test]
+    fn text_is_stored_as_one_plain_gzip_member() {
+        let text = "the same words again and again ".repeat(1000);
+        let (digests, encoding, bytes) = stored(prepare(Cursor::new(&text), "text/plain; charset=utf-8").unwrap());
+        assert_eq!((encoding, digests.size), (Encoding::Gzip, text.len() as u64));
+        assert_eq!(bytes[..10], [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255]);
+        assert_eq!(bytes[bytes.len() - 8..][..4], digests.crc32.to_le_bytes());
+        assert_eq!(decode(encoding, &bytes), text.as_bytes());
+    }
+
+    #[test]
+    fn what_does_not_shrink_is_stored_as_it_is() {
+        let (_, encoding, bytes) = stored(prepare(Cursor::new("short"), "text/plain").unwrap());
+        assert_eq!((encoding, bytes.as_slice()), (Encoding::Identity, &b"short"[..]));
+        let (_, encoding, _) = stored(prepare(Cursor::new("a".repeat(9999)), "application/pdf").unwrap());
+        assert_eq!(encoding, Encoding::Identity);
+        let (digests, encoding, bytes) = stored(prepare(Cursor::new(""), "text/plain").unwrap());
+        assert_eq!((digests.size, encoding, bytes.len()), (0, Encoding::Identity, 0));
+    }
+
+    #[test]
+    fn a_long_content_goes_through_a_file() {
+        let long = vec![7_u8; IN_MEMORY + 1];
+        let prepared = prepare(Cursor::new(&long), "application/octet-stream").unwrap();
+        assert!(matches!(prepared.payload, Payload::File(_, length) if length == long.len() as u64));
+        assert_eq!(stored(prepared).2, long);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_goes_in_comes_out(content in proptest::collection::vec(any::<u8>(), 0..5000), text: bool) {
+            let media_type = if text { "text/plain" } else { "application/octet-stream" };
+            let (digests, encoding, bytes) = stored(prepare(Cursor::new(&content), media_type).unwrap());
+            prop_assert_eq!(digests, measure(&mut Cursor::new(&content)).unwrap());
+            prop_assert_eq!(digests.sha256, Sha256::of(&content));
+            prop_assert_eq!(decode(encoding, &bytes), content);
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! `adit keys`: make, list and revoke API keys.
+
+use adit_shared::clock::{Clock as _, SystemClock, rfc3339};
+use adit_shared::config::Config;
+use adit_shared::domain::{ApiKey, Role, secret_hash};
+use adit_shared::ids::KeyId;
+use adit_shared::store::Store;
+use anyhow::{Context as _, bail};
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
+use rand::TryRng as _;
+
+use crate::cli::KeysVerb;
+use crate::services::open_store;
+
+/// 256 random bits of the operating system, as text.
+pub fn random_secret() -> anyhow::Result<String> {
+    let mut bytes = [0; 32];
+    rand::rngs::SysRng.try_fill_bytes(&mut bytes).context("the operating system gives no random numbers")?;
+    Ok(BASE64_URL_SAFE_NO_PAD.encode(bytes))
+}
+
+/// Makes a key and returns it with its secret, which is kept nowhere.
+pub async fn create(store: &dyn Store, name: &str, role: Role, quota: Option<u64>) -> anyhow::Result<(ApiKey, String)> {
+    let secret = format!("adit_{}", random_secret()?);
+    let key = store.create_key(name, role, quota, &secret_hash(&secret), SystemClock.now_ms()).await?;
+    Ok((key, secret))
+}
+
+/// Carries out `adit keys …`.
+pub async fn run(config: &Config, verb: KeysVerb) -> anyhow::Result<()> {
+    std::fs::create_dir_all(&config.data).with_context(|| format!("cannot make {}", config.data.display()))?;
+    let store = open_store(config).await?;
+    match verb {
+        KeysVerb::Create { name, role, quota } => {
+            let (key, secret) = create(&*store, &name, role, quota).await?;
+            println!("key {} ({}, {name}); it is shown only now:", key.id, role.as_str());
+            println!("{secret}");
+        }
+        KeysVerb::List => {
+            println!("{:>4}  {:8}  {:>12}  {:24}  {:24}  name", "id", "role", "quota", "created", "revoked");
+            for key in store.keys().await? {
+                let quota = key.quota.map_or_else(|| "unlimited".to_owned(), |quota| quota.to_string());
+                let revoked = key.revoked.map(rfc3339).unwrap_or_default();
+                println!("{:>4}  {:8}  {quota:>12}  {:24}  {revoked:24}  {}", key.id.0, key.role.as_str(), rfc3339(key.created), key.name);
+            }
+        }
+        KeysVerb::Revoke { id } => {
+            if !store.revoke_key(KeyId(id), SystemClock.now_ms()).await? {
+                bail!("there is no unrevoked key {id}; `adit keys list` shows them");
+            }
+            println!("key {id} is revoked");
+        }
+    }
+    Ok(())
+}

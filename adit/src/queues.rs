@@ -1,0 +1,33 @@
+//! `adit queues`: what waits on the broker, as an operator sees it.
+
+use adit_shared::config::Config;
+use adit_shared::messaging::{Broker, BrokerConfig, Flavour};
+use anyhow::{Context as _, bail};
+
+use crate::running;
+
+/// Prints the queues of the broker.
+pub async fn run(config: &Config, json: bool) -> anyhow::Result<()> {
+    let url = match &config.broker_url {
+        Some(url) => url.reveal().to_owned(),
+        None => running::find(&config.data).map(|running| running.broker).with_context(|| {
+            format!("no `adit up` runs on {}; name it with --data, or a broker with ADIT_BROKER_URL", config.data.display())
+        })?,
+    };
+    let broker = Broker::new(url.parse::<BrokerConfig>()?);
+    match broker.check().await? {
+        Flavour::Adit => {}
+        Flavour::RabbitMq => bail!("this broker lists its queues itself: rabbitmqctl list_queues name messages consumers"),
+        _ => bail!("this broker has a console of its own that lists its queues"),
+    }
+    let queues = broker.queues().await?;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&queues)?);
+        return Ok(());
+    }
+    println!("{:>8}  {:>8}  {:>9}  {:>12}  queue", "ready", "unacked", "consumers", "bytes");
+    for queue in queues {
+        println!("{:>8}  {:>8}  {:>9}  {:>12}  {}", queue.ready, queue.unacknowledged, queue.consumers, queue.bytes, queue.name);
+    }
+    Ok(())
+}

@@ -1,0 +1,276 @@
+//! The servers: `adit up` (everything in one process), `adit api` and `adit packager`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use adit_api::{App, Parts, Settings};
+use adit_packager::PackagerConfig;
+use adit_shared::config::{Config, Secret};
+use adit_shared::domain::Role;
+use adit_shared::messaging::{Broker, BrokerConfig, BrokerServer, ServerConfig};
+use anyhow::{Context as _, bail};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use crate::keys;
+use crate::running::{Hold, Running};
+use crate::services::{Services, open_objects};
+
+/// Name of the key that the packager inside `adit up` uses; made anew at each start.
+const OWN_PACKAGER: &str = "packager inside adit up";
+/// How long running requests may take to end after a stop was asked for.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// A running `adit up`.
+#[derive(Debug)]
+pub struct Server {
+    /// Where clients reach the API.
+    pub url: String,
+    /// The key that was made because there was none.
+    pub first_key: Option<String>,
+    services: Services,
+    stop: CancellationToken,
+    api: JoinHandle<anyhow::Result<()>>,
+    packager: JoinHandle<anyhow::Result<()>>,
+    broker: Option<BrokerServer>,
+    _hold: Hold,
+}
+
+/// Runs everything until it is told to stop.
+pub async fn up(config: Config) -> anyhow::Result<()> {
+    let server = Server::start(config).await?;
+    println!("Adit is up.\n  API   {}/api\n  Docs  {}/docs/", server.url, server.url);
+    if let Some(key) = &server.first_key {
+        println!("  Key   {key}   (role operator; shown only now, `adit keys create NAME` makes more)");
+    }
+    server.run_until(stop_signal()).await
+}
+
+impl Server {
+    /// Starts the embedded broker (unless another is named), the API and a packager.
+    pub async fn start(config: Config) -> anyhow::Result<Self> {
+        let services = Services::open(&config).await?;
+        let hold = Hold::take(&config.data)?;
+        let (listener, address) = listen(&config).await?;
+        let url = public_url(&config, address)?;
+        let (server, broker_url) = start_broker(&config).await?;
+        hold.announce(&Running { pid: std::process::id(), api: trimmed(&url), broker: broker_url.clone() })?;
+        let broker = Broker::new(broker_config(&config, &broker_url)?);
+        let stop = CancellationToken::new();
+        let (first_key, packager_key) = prepare_keys(&services).await?;
+        let packager = spawn_packager(&config, &services, broker.clone(), packager_key, stop.clone());
+        let api = spawn_api(&config, &services, broker, url.clone(), listener, stop.clone());
+        Ok(Self { url: trimmed(&url), first_key, services, stop, api, packager, broker: server, _hold: hold })
+    }
+
+    /// The parts that the server works on.
+    pub fn services(&self) -> &Services {
+        &self.services
+    }
+
+    /// Runs until `signal`, or until a part ends by itself.
+    pub async fn run_until(self, signal: impl Future<Output = ()>) -> anyhow::Result<()> {
+        self.run_until_done(async {
+            signal.await;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Runs until `job` is done, or until a part ends by itself; then ends in two steps: take nothing new, finish what runs.
+    pub async fn run_until_done(mut self, job: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+        let outcome = tokio::select! {
+            outcome = job => outcome,
+            ended = &mut self.api => Err(ended_early("the API", ended)),
+            ended = &mut self.packager => Err(ended_early("the packager", ended)),
+        };
+        self.stop.cancel();
+        for part in [self.api, self.packager] {
+            if !part.is_finished() && tokio::time::timeout(GRACE, part).await.is_err() {
+                tracing::warn!("a part did not end in {} seconds; it is left", GRACE.as_secs());
+            }
+        }
+        if let Some(broker) = self.broker {
+            broker.shutdown().await;
+        }
+        outcome
+    }
+}
+
+fn ended_early(part: &str, ended: Result<anyhow::Result<()>, tokio::task::JoinError>) -> anyhow::Error {
+    match ended {
+        Ok(Ok(())) => anyhow::anyhow!("{part} ended by itself"),
+        Ok(Err(error)) => error.context(format!("{part} ended")),
+        Err(error) => anyhow::Error::new(error).context(format!("{part} broke down")),
+    }
+}
+
+/// Runs an API server on outside parts.
+pub async fn api(config: Config) -> anyhow::Result<()> {
+    let broker_url = outside_broker(&config)?;
+    let services = Services::open(&config).await?;
+    let (listener, address) = listen(&config).await?;
+    let url = public_url(&config, address)?;
+    let broker = Broker::new(broker_config(&config, broker_url.reveal())?);
+    println!("Adit API on {}/api", trimmed(&url));
+    let stop = CancellationToken::new();
+    let api = spawn_api(&config, &services, broker, url, listener, stop.clone());
+    run_one(api, stop).await
+}
+
+/// Runs a packager on outside parts.
+pub async fn packager(config: Config) -> anyhow::Result<()> {
+    let broker_url = outside_broker(&config)?;
+    let Some(key) = config.api_key.clone() else {
+        bail!("a packager needs a key for the API: set ADIT_API_KEY (`adit keys create NAME --role packager` makes one)");
+    };
+    let objects = open_objects(&config).await?;
+    let broker = Broker::new(broker_config(&config, broker_url.reveal())?);
+    let stop = CancellationToken::new();
+    println!("Adit packager: {} build(s) at once", config.workers);
+    let settings = packager_config(&config, key);
+    let clock = Arc::new(adit_shared::clock::SystemClock);
+    let run = adit_packager::run(settings, broker, objects, clock, stop.clone());
+    run_one(tokio::spawn(async move { Ok(run.await?) }), stop).await
+}
+
+async fn run_one(mut part: JoinHandle<anyhow::Result<()>>, stop: CancellationToken) -> anyhow::Result<()> {
+    tokio::select! {
+        ended = &mut part => return ended?,
+        () = stop_signal() => stop.cancel(),
+    }
+    tokio::time::timeout(GRACE, part).await.context("it did not end in time; what it built goes back to the queue")??
+}
+
+fn outside_broker(config: &Config) -> anyhow::Result<Secret> {
+    config.broker_url.clone().context("set ADIT_BROKER_URL; only `adit up` has a broker inside")
+}
+
+fn broker_config(config: &Config, url: &str) -> anyhow::Result<BrokerConfig> {
+    let mut broker: BrokerConfig = url.parse().context("ADIT_BROKER_URL cannot be used")?;
+    broker.queue_expiry = config.queue_expiry;
+    Ok(broker)
+}
+
+async fn listen(config: &Config) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}; choose another address with --listen", config.listen))?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
+}
+
+/// The URL that clients use; where the address is "any", they are told of the loopback address.
+fn public_url(config: &Config, mut address: SocketAddr) -> anyhow::Result<Url> {
+    if let Some(url) = &config.public_url {
+        return Ok(url.clone());
+    }
+    if address.ip().is_unspecified() {
+        address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
+    Ok(Url::parse(&format!("http://{address}"))?)
+}
+
+fn trimmed(url: &Url) -> String {
+    url.as_str().trim_end_matches('/').to_owned()
+}
+
+/// The embedded broker, unless the configuration names another; and the broker's URL.
+async fn start_broker(config: &Config) -> anyhow::Result<(Option<BrokerServer>, String)> {
+    if let Some(url) = &config.broker_url {
+        return Ok((None, url.reveal().to_owned()));
+    }
+    let passcode = keys::random_secret()?;
+    let server = BrokerServer::start(ServerConfig {
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        credentials: Some(("adit".to_owned(), passcode.clone())),
+        journal: Some(config.data.join("broker")),
+        queue_expiry: config.queue_expiry,
+        ..ServerConfig::default()
+    })
+    .await
+    .context("cannot start the embedded broker")?;
+    let url = format!("stomp://adit:{passcode}@{}", server.addr());
+    Ok((Some(server), url))
+}
+
+/// Makes the first key of a new data folder, and the packager's of this run.
+async fn prepare_keys(services: &Services) -> anyhow::Result<(Option<String>, Secret)> {
+    let store = &*services.store;
+    let existing = store.keys().await?;
+    for old in existing.iter().filter(|key| key.name == OWN_PACKAGER && key.revoked.is_none()) {
+        store.revoke_key(old.id, services.clock.now_ms()).await?;
+    }
+    let first_key = if existing.iter().all(|key| key.name == OWN_PACKAGER) {
+        Some(keys::create(store, "first key", Role::Operator, None).await?.1)
+    } else {
+        None
+    };
+    let (_, secret) = keys::create(store, OWN_PACKAGER, Role::Packager, None).await?;
+    Ok((first_key, Secret::new(secret)))
+}
+
+fn packager_config(config: &Config, key: Secret) -> PackagerConfig {
+    PackagerConfig { api_key: key, workers: config.workers, attempts: config.attempts, ..PackagerConfig::default() }
+}
+
+fn spawn_packager(
+    config: &Config,
+    services: &Services,
+    broker: Broker,
+    key: Secret,
+    stop: CancellationToken,
+) -> JoinHandle<anyhow::Result<()>> {
+    let settings = packager_config(config, key);
+    let run = adit_packager::run(settings, broker, services.objects.clone(), services.clock.clone(), stop);
+    tokio::spawn(async move { Ok(run.await?) })
+}
+
+fn spawn_api(
+    config: &Config,
+    services: &Services,
+    broker: Broker,
+    public_url: Url,
+    listener: TcpListener,
+    stop: CancellationToken,
+) -> JoinHandle<anyhow::Result<()>> {
+    let app = App::new(Parts {
+        store: services.store.clone(),
+        objects: services.objects.clone(),
+        search: services.search.clone(),
+        broker,
+        clock: services.clock.clone(),
+        settings: Settings {
+            public_url,
+            package_ttl: config.package_ttl,
+            resend_after: config.resend_after,
+            request_timeout: config.request_timeout,
+        },
+        metrics: adit_api::metrics::Metrics::default(),
+    });
+    let router = adit_api::router(app);
+    tokio::spawn(async move {
+        axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await.context("the API cannot serve")
+    })
+}
+
+/// Waits for Ctrl-C or SIGTERM.
+pub async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+        }
+        Err(error) => {
+            tracing::error!(%error, "signals cannot be heard; only SIGKILL will end this process");
+            std::future::pending::<()>().await;
+        }
+    }
+    tracing::info!("stopping");
+}

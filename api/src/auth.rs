@@ -1,0 +1,80 @@
+//! Who is asking: keys in `X-Api-Key` or `Authorization: Bearer`, roles, and what they may see.
+
+use adit_shared::domain::{ApiKey, Role, secret_hash};
+use adit_shared::ids::KeyId;
+use axum::extract::{FromRequestParts, OptionalFromRequestParts};
+use axum::http::{HeaderMap, header};
+use axum::http::request::Parts;
+use subtle::ConstantTimeEq as _;
+
+use crate::problem::{ApiResult, Kind, Problem};
+use crate::state::App;
+
+/// The header that carries a key.
+pub const KEY_HEADER: &str = "x-api-key";
+
+/// The holder of a valid key.
+#[derive(Debug, Clone)]
+pub struct Caller(pub ApiKey);
+
+impl Caller {
+    /// Whose things the caller may see: its own; `None`, everybody's, for an operator.
+    #[must_use]
+    pub fn sees(&self) -> Option<KeyId> {
+        (self.0.role != Role::Operator).then_some(self.0.id)
+    }
+
+    /// Like [`Caller::sees`], but a packager sees every package too.
+    #[must_use]
+    pub fn sees_package(&self) -> Option<KeyId> {
+        (self.0.role == Role::Miner).then_some(self.0.id)
+    }
+
+    /// Passes packagers and operators.
+    pub fn must_be_packager(&self) -> ApiResult<()> {
+        match self.0.role {
+            Role::Packager | Role::Operator => Ok(()),
+            Role::Miner => Err(Problem::new(Kind::Forbidden, "this needs a key of role packager or operator")),
+        }
+    }
+}
+
+fn presented(headers: &HeaderMap) -> Option<&str> {
+    let bearer = || {
+        let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+        let (scheme, token) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(token)
+    };
+    headers.get(KEY_HEADER).and_then(|value| value.to_str().ok()).or_else(bearer).map(str::trim)
+}
+
+async fn caller(parts: &Parts, app: &App) -> ApiResult<Option<Caller>> {
+    let names_key = parts.headers.contains_key(KEY_HEADER) || parts.headers.contains_key(header::AUTHORIZATION);
+    let refused = || Problem::new(Kind::Unauthorized, "this key is unknown or revoked; ask the operator for another");
+    let Some(secret) = presented(&parts.headers) else {
+        return if names_key { Err(refused()) } else { Ok(None) };
+    };
+    let hash = secret_hash(secret);
+    let key = app.store.key_by_hash(&hash).await?.ok_or_else(refused)?;
+    // The look-up compared hashes in the database's own time, which tells nothing of the secret; the last word has a
+    // comparison in constant time.
+    if bool::from(key.hash.0.ct_eq(&hash.0)) { Ok(Some(Caller(key))) } else { Err(refused()) }
+}
+
+impl FromRequestParts<App> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        caller(parts, app).await?.ok_or_else(|| {
+            Problem::new(Kind::Unauthorized, "send a key in X-Api-Key or Authorization: Bearer; `adit keys create` makes one")
+        })
+    }
+}
+
+impl OptionalFromRequestParts<App> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Option<Self>, Problem> {
+        caller(parts, app).await
+    }
+}

@@ -1,0 +1,182 @@
+//! The server's half of the main job: sends package requests to the broker, and reads a package's status queue when a client asks.
+//!
+//! Nothing here runs by itself. A poll drains the package's queue, stores the newest status and only then acknowledges; a poll that finds a
+//! package silent for too long sends its request again, which every step of a build is ready for.
+
+use adit_shared::domain::{Content, Documents, Package, Status};
+use adit_shared::ids::PackageId;
+use adit_shared::messaging::{Complete, DeleteRequest, Incoming, Outgoing, PackageRequest, Queue, StatusMessage};
+use adit_shared::store::StatusUpdate;
+use url::Url;
+
+use crate::problem::{ApiResult, Kind, Problem};
+use crate::state::App;
+
+/// Expired packages that are erased when a new one is asked for: asking is what makes work happen.
+const ERASED_AT_ONCE: u32 = 20;
+
+/// Sends a package's request to the permanent queue.
+pub async fn send_request(app: &App, package: &Package) -> ApiResult<()> {
+    let docset = docset_url(app, package)?;
+    let request =
+        PackageRequest { docset, formats: package.formats.clone(), layout: package.layout, package: Some(package.id) };
+    let headers = vec![("reply-to".to_owned(), Queue::Package(package.id.to_string()).logical())];
+    app.broker
+        .publish(&Queue::PackageRequests, Outgoing { headers, body: request.to_string(), expires_in: None })
+        .await?;
+    app.metrics.requests_sent.inc();
+    app.store.package_sent(package.id, app.clock.now_ms()).await?;
+    Ok(())
+}
+
+/// Where the packager asks for the docset: the body's first line, which a third party's packager follows as well.
+fn docset_url(app: &App, package: &Package) -> ApiResult<Url> {
+    Url::parse(&app.url(&format!("/api/docsets/{}", package.docset))).map_err(|error| {
+        tracing::error!(%error, "the public URL cannot be extended");
+        Problem::new(Kind::Internal, "the operator must set a public URL that paths can be added to")
+    })
+}
+
+/// Asks a packager to delete a package's objects.
+pub async fn send_delete(app: &App, package: PackageId) -> ApiResult<()> {
+    let body = DeleteRequest { package }.to_string();
+    app.broker.publish(&Queue::Deletes, Outgoing { headers: Vec::new(), body, expires_in: None }).await?;
+    Ok(())
+}
+
+/// The package as it stands now: takes in what its packager has said, erases it if it has expired, and sends its
+/// request again if it has been silent for too long.
+pub async fn refresh(app: &App, package: Package) -> ApiResult<Package> {
+    if package.status.is_terminal() {
+        return erase_if_expired(app, package).await;
+    }
+    let package = take_statuses(app, package).await?;
+    if !package.status.is_terminal() && is_silent(app, &package) {
+        send_request(app, &package).await?;
+    }
+    Ok(package)
+}
+
+async fn take_statuses(app: &App, package: Package) -> ApiResult<Package> {
+    let drained = app.broker.drain(&Queue::Package(package.id.to_string())).await?;
+    app.metrics.drains.inc();
+    let mut newest = None;
+    for message in drained.messages() {
+        match read_status(message) {
+            Ok((sequence, status)) => {
+                app.metrics.statuses.inc();
+                let last = newest.as_ref().map_or(package.sequence, |update: &StatusUpdate| update.sequence);
+                // A packager that gives no sequence is taken at the broker's word for the order.
+                let sequence = sequence.unwrap_or(last + 1);
+                if sequence > last {
+                    let update = newest.get_or_insert_with(StatusUpdate::default);
+                    apply(update, sequence, status, app, &package);
+                }
+            }
+            Err(why) => {
+                app.metrics.unreadable.inc();
+                tracing::warn!(package = %package.id, %why, "a status cannot be read; it is dropped");
+            }
+        }
+    }
+    let now = app.clock.now_ms();
+    let package = match newest {
+        Some(update) => {
+            app.store.update_package(package.id, &update, now).await?.ok_or_else(|| Problem::not_found("package"))?
+        }
+        None => package,
+    };
+    // Only now: a status is acknowledged after it is stored.
+    drained.ack().await?;
+    Ok(package)
+}
+
+fn read_status(message: &Incoming) -> Result<(Option<i64>, StatusMessage), String> {
+    let text = message.text().map_err(|error| error.to_string())?;
+    let status = text.parse::<StatusMessage>().map_err(|error| error.to_string())?;
+    Ok((message.headers.get("sequence").and_then(|s| s.parse().ok()), status))
+}
+
+/// Lays a later status over what was gathered from earlier ones.
+fn apply(update: &mut StatusUpdate, sequence: i64, status: StatusMessage, app: &App, package: &Package) {
+    update.sequence = sequence;
+    match status {
+        StatusMessage::Accepted { seconds } => {
+            update.status = Some(Status::Accepted);
+            update.estimate_seconds = seconds;
+        }
+        StatusMessage::Progress { percent, documents, bytes } => {
+            update.status = Some(Status::Running);
+            update.percent = Some(percent);
+            if let Some((done, _)) = documents {
+                update.documents = Some(Documents { done, ..package.documents });
+            }
+            if let Some((done, total)) = bytes {
+                update.bytes_done = Some(done);
+                update.bytes_total = Some(total);
+            }
+        }
+        StatusMessage::Complete(complete) => apply_complete(update, complete, app, package),
+        StatusMessage::Failed { reason } => {
+            update.status = Some(Status::Failed);
+            update.problem = Some(reason);
+        }
+        StatusMessage::Dismissed => update.status = Some(Status::Dismissed),
+    }
+}
+
+fn apply_complete(update: &mut StatusUpdate, complete: Complete, app: &App, package: &Package) {
+    let ttl = i64::try_from(app.settings.package_ttl.as_millis()).unwrap_or(i64::MAX);
+    update.status = Some(Status::Successful);
+    update.percent = Some(100);
+    update.documents = Some(Documents {
+        done: package.documents.requested,
+        included: complete.documents,
+        omitted: complete.omitted.or_else(|| complete.documents.map(|n| package.documents.requested.saturating_sub(n))),
+        ..package.documents
+    });
+    update.location = Some(complete.url);
+    update.size = complete.size;
+    update.bytes_done = complete.size;
+    update.bytes_total = complete.size;
+    update.sha256 = complete.sha256;
+    update.expires = Some(app.clock.now_ms().saturating_add(ttl));
+}
+
+/// Whether nothing was heard for longer than a packager that lives would let pass. The limit doubles with each sending, so that
+/// a long queue is not filled up with repetitions.
+fn is_silent(app: &App, package: &Package) -> bool {
+    let Some(sent) = package.sent else { return true };
+    let last = package.heard.map_or(sent, |heard| heard.max(sent));
+    let limit = i64::try_from(app.settings.resend_after.as_millis()).unwrap_or(i64::MAX);
+    let limit = limit.saturating_mul(1 << package.sends.saturating_sub(1).min(6));
+    app.clock.now_ms() - last > limit
+}
+
+async fn erase_if_expired(app: &App, package: Package) -> ApiResult<Package> {
+    let expired = package.expires.is_some_and(|expires| expires <= app.clock.now_ms());
+    if package.content != Content::Available || !expired {
+        return Ok(package);
+    }
+    erase(app, &package).await?;
+    Ok(app.store.package(package.id, None).await?.unwrap_or(package))
+}
+
+/// Asks for the archive's deletion, then marks it as erased. In this order a broker that is away leaves the package as it
+/// was, to be erased at the next occasion; the other way round its objects would be forgotten.
+pub async fn erase(app: &App, package: &Package) -> ApiResult<()> {
+    send_delete(app, package.id).await?;
+    app.store.erase_package(package.id, None).await?;
+    Ok(())
+}
+
+/// Erases some archives that have expired; what goes wrong waits for the next occasion.
+pub async fn erase_expired(app: &App) {
+    let expired = app.store.expired_packages(app.clock.now_ms(), ERASED_AT_ONCE).await.unwrap_or_default();
+    for package in expired {
+        if let Err(problem) = erase(app, &package).await {
+            tracing::warn!(package = %package.id, ?problem, "an expired archive could not be erased yet");
+            return;
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Pages: `limit` and `cursor` in the query, `next` in the body, RFC 8288 `Link` in the header.
+
+use axum::http::{HeaderMap, HeaderValue, header};
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use utoipa::IntoParams;
+
+use crate::problem::{ApiResult, Kind, Problem};
+use crate::state::App;
+
+/// Most entries on one page.
+pub const MAX_LIMIT: u32 = 1000;
+
+/// Parameters of a paged list.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct Paging {
+    /// Entries on a page, 1 to 1000 (default 100).
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    pub limit: Option<u32>,
+    /// Where to go on: `next` of the page before.
+    pub cursor: Option<String>,
+}
+
+impl Paging {
+    /// The limit, checked.
+    pub fn limit(&self) -> ApiResult<u32> {
+        match self.limit.unwrap_or(100) {
+            limit @ 1..=MAX_LIMIT => Ok(limit),
+            other => Err(Problem::new(Kind::InvalidRequest, format!("limit must be 1 to {MAX_LIMIT}, not {other}"))),
+        }
+    }
+
+    /// What the cursor says, if there is one.
+    pub fn position<T: DeserializeOwned>(&self) -> ApiResult<Option<T>> {
+        self.cursor.as_deref().map(read_cursor).transpose()
+    }
+}
+
+/// Makes an opaque cursor.
+#[must_use]
+pub fn write_cursor<T: Serialize>(position: &T) -> String {
+    // Positions are plain structs of numbers and texts: they always serialise.
+    BASE64_URL_SAFE_NO_PAD.encode(serde_json::to_vec(position).unwrap_or_default())
+}
+
+/// Reads a cursor back.
+pub fn read_cursor<T: DeserializeOwned>(cursor: &str) -> ApiResult<T> {
+    BASE64_URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).ok_or_else(|| {
+        Problem::new(Kind::InvalidCursor, "use `next` of the page before as it is, or leave `cursor` out to start anew")
+    })
+}
+
+/// The `Link` header of a page that has a next one.
+#[must_use]
+pub fn link_next(app: &App, path: &str, limit: u32, next: Option<&str>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let link = next.map(|next| format!("<{}?limit={limit}&cursor={next}>; rel=\"next\"", app.url(path)));
+    if let Some(Ok(link)) = link.map(HeaderValue::try_from) {
+        headers.insert(header::LINK, link);
+    }
+    headers
+}

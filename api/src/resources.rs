@@ -1,0 +1,12 @@
+//! One file for each resource: its routes, its handlers, its shapes.
+
+pub mod collections;
+pub mod docsets;
+pub mod documents;
+pub mod events;
+pub mod manifest;
+pub mod me;
+pub mod members;
+pub mod packages;
+pub mod search;
+pub mod service;

@@ -1,0 +1,88 @@
+//! `/documents`: metadata and files of one document version.
+
+use adit_shared::domain::{Document, FileRecord};
+use adit_shared::ids::VersionId;
+use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use axum::response::Response;
+
+use crate::auth::Caller;
+use crate::extract::Path;
+use crate::problem::{ApiResult, Kind, Problem, ProblemBody};
+use crate::quota;
+use crate::serve::send_file;
+use crate::state::App;
+use crate::wire::DocumentView;
+
+async fn find(app: &App, id: u32) -> ApiResult<Document> {
+    let mut documents = app.store.documents(&[VersionId(id)]).await?;
+    documents.pop().ok_or_else(|| Problem::not_found("document"))
+}
+
+/// Shows a document's metadata and files.
+#[utoipa::path(get, path = "/api/documents/{id}", tag = "documents", params(("id" = u32, Path)),
+    responses((status = 200, body = DocumentView), (status = 404, body = ProblemBody, content_type = "application/problem+json")))]
+pub async fn get(State(app): State<App>, Path(id): Path<u32>) -> ApiResult<axum::Json<DocumentView>> {
+    let document = find(&app, id).await?;
+    let collection = app.store.collection_by_id(document.collection).await?;
+    let collection = collection.ok_or_else(|| Problem::not_found("document"))?;
+    Ok(axum::Json(DocumentView::new(&app, document, &collection)))
+}
+
+fn choose<'a>(document: &'a Document, format: &str) -> ApiResult<&'a FileRecord> {
+    document.files.iter().find(|file| file.format.as_str() == format).ok_or_else(|| {
+        let formats: Vec<&str> = document.files.iter().map(|file| file.format.as_str()).collect();
+        Problem::new(Kind::NotFound, format!("this document has no {format}; there are: {}", formats.join(", ")))
+            .with("formats", formats)
+    })
+}
+
+async fn serve(app: &App, caller: &Caller, file: &FileRecord, headers: &HeaderMap) -> ApiResult<Response> {
+    let charged = quota::charge(app, &caller.0, 1).await?;
+    let mut response = send_file(&*app.objects, file, headers).await?;
+    response.headers_mut().extend(charged);
+    Ok(response)
+}
+
+/// Gives a document's text; its PDF where `Accept` asks for that.
+#[utoipa::path(get, path = "/api/documents/{id}/text", tag = "documents", params(("id" = u32, Path)), security(("key" = [])),
+    responses((status = 200, description = "The text (or the PDF)", content((String = "text/plain"), (Vec<u8> = "application/pdf"))),
+              (status = 304, description = "Not modified"),
+              (status = 401, body = ProblemBody, content_type = "application/problem+json"),
+              (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+              (status = 429, body = ProblemBody, content_type = "application/problem+json")))]
+pub async fn text(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<u32>,
+    headers: HeaderMap,
+) -> ApiResult<Response> {
+    let document = find(&app, id).await?;
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("*/*");
+    let format = match accept {
+        accept if accept.contains("application/pdf") => "pdf",
+        accept if accept.contains("text/") || accept.contains("*/*") => "txt",
+        _ => return Err(Problem::new(Kind::NotAcceptable, "there are text/plain and application/pdf here")),
+    };
+    serve(&app, &caller, choose(&document, format)?, &headers).await
+}
+
+/// Gives a document's file in one format.
+#[utoipa::path(get, path = "/api/documents/{id}/files/{format}", tag = "documents", security(("key" = [])),
+    params(("id" = u32, Path), ("format" = String, Path)),
+    responses((status = 200, description = "The file", content_type = "application/octet-stream"),
+              (status = 206, description = "The wanted range (of files that are not stored compressed)"),
+              (status = 304, description = "Not modified"),
+              (status = 401, body = ProblemBody, content_type = "application/problem+json"),
+              (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+              (status = 416, body = ProblemBody, content_type = "application/problem+json"),
+              (status = 429, body = ProblemBody, content_type = "application/problem+json")))]
+pub async fn file(
+    State(app): State<App>,
+    caller: Caller,
+    Path((id, format)): Path<(u32, String)>,
+    headers: HeaderMap,
+) -> ApiResult<Response> {
+    let document = find(&app, id).await?;
+    serve(&app, &caller, choose(&document, &format)?, &headers).await
+}

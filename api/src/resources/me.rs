@@ -1,0 +1,60 @@
+//! `/me`: the caller's key, its quota and its use.
+
+use adit_shared::clock::rfc3339;
+use adit_shared::domain::Role;
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::auth::Caller;
+use crate::problem::{ApiResult, ProblemBody};
+use crate::quota::today;
+use crate::state::App;
+
+/// Days of use that are shown.
+const DAYS: u32 = 31;
+
+/// Use on one day (UTC).
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DayUsage {
+    /// The day.
+    #[schema(examples("2026-11-21"))]
+    date: String,
+    /// Documents charged.
+    documents: u64,
+}
+
+/// A key, as its holder sees it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Me {
+    /// Its number.
+    id: i64,
+    /// Its name.
+    name: String,
+    /// What it may do.
+    role: Role,
+    /// Documents a day; null: unlimited.
+    quota: Option<u64>,
+    /// Documents left today; null: unlimited.
+    remaining: Option<u64>,
+    /// Documents charged by day, newest first, of the last 31 days with use.
+    usage: Vec<DayUsage>,
+}
+
+/// Shows the caller's key, quota and use.
+#[utoipa::path(get, path = "/api/me", tag = "me", security(("key" = [])),
+    responses((status = 200, body = Me), (status = 401, body = ProblemBody, content_type = "application/problem+json")))]
+pub async fn get(State(app): State<App>, Caller(key): Caller) -> ApiResult<axum::Json<Me>> {
+    let usage = app.store.usage(key.id, DAYS).await?;
+    let today = today(&*app.clock);
+    let used = usage.iter().find(|(day, _)| *day == today).map_or(0, |(_, documents)| *documents);
+    let date = |day: i64| rfc3339(day * 86_400_000)[..10].to_owned();
+    Ok(axum::Json(Me {
+        id: key.id.0,
+        name: key.name,
+        role: key.role,
+        quota: key.quota,
+        remaining: key.quota.map(|quota| quota.saturating_sub(used)),
+        usage: usage.into_iter().map(|(day, documents)| DayUsage { date: date(day), documents }).collect(),
+    }))
+}

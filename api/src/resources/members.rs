@@ -1,0 +1,172 @@
+//! `/docsets/{id}/members` and `/catalog`: who is in a docset, and their metadata; in pages, or whole as NDJSON.
+
+use adit_packager::manifest;
+use adit_shared::domain::Docset;
+use adit_shared::ids::VersionId;
+use adit_shared::store::{Member, StoreError, StoreResult};
+use async_stream::try_stream;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use futures::{Stream, TryStreamExt as _};
+use roaring::RoaringBitmap;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use crate::auth::Caller;
+use crate::extract::{Path, Query};
+use crate::paging::{Paging, link_next, write_cursor};
+use crate::problem::{ApiResult, ProblemBody};
+use crate::resources::docsets::find;
+use crate::state::App;
+
+/// Documents whose metadata is read at once.
+const CHUNK: usize = 500;
+
+/// A member of a docset.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Member)]
+pub struct MemberView {
+    /// The document version.
+    id: u32,
+    /// The work's name.
+    r#ref: String,
+    /// Absolute URL of the document.
+    url: String,
+}
+
+/// A member with its metadata.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CatalogEntry {
+    #[serde(flatten)]
+    member: MemberView,
+    /// Dublin Core terms.
+    metadata: Map<String, Value>,
+}
+
+/// A page of members.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MemberList {
+    members: Vec<MemberView>,
+    /// Cursor of the next page; null on the last.
+    next: Option<String>,
+}
+
+/// A page of a catalog.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Catalog {
+    documents: Vec<CatalogEntry>,
+    /// Cursor of the next page; null on the last.
+    next: Option<String>,
+}
+
+fn wants_ndjson(headers: &HeaderMap) -> bool {
+    headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).is_some_and(|accept| accept.contains("ndjson"))
+}
+
+/// A streamed NDJSON answer of lines that are already encoded.
+pub fn ndjson(lines: impl Stream<Item = StoreResult<Bytes>> + Send + 'static) -> Response {
+    let mut response = Body::from_stream(lines).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(manifest::MEDIA_TYPE));
+    response
+}
+
+/// Encodes one line of NDJSON.
+pub fn line<T: Serialize>(value: &T) -> StoreResult<Bytes> {
+    manifest::line(value).map(Bytes::from).map_err(|error| StoreError::Corrupt(error.to_string()))
+}
+
+fn view(app: &App, member: Member) -> MemberView {
+    MemberView { id: member.id.0, url: app.url(&format!("/api/documents/{}", member.id)), r#ref: member.r#ref }
+}
+
+/// The ids of a page: `limit` members behind the cursor, and the cursor of the next page.
+fn page(docset: &Docset, paging: &Paging) -> ApiResult<(u32, RoaringBitmap, Option<String>)> {
+    let limit = paging.limit()?;
+    let after = paging.position::<u32>()?;
+    let start = after.map_or(0, |id| id.saturating_add(1));
+    let ids: RoaringBitmap = docset.members.range(start..).take(limit as usize).collect();
+    let last = ids.max();
+    let next = last.filter(|last| docset.members.max() > Some(*last)).map(|last| write_cursor(&last));
+    Ok((limit, ids, next))
+}
+
+async fn catalog_entries(app: &App, ids: &[VersionId]) -> StoreResult<Vec<CatalogEntry>> {
+    let documents = app.store.documents(ids).await?;
+    let entry = |document: adit_shared::domain::Document| CatalogEntry {
+        member: MemberView {
+            id: document.id.0,
+            url: app.url(&format!("/api/documents/{}", document.id)),
+            r#ref: document.r#ref,
+        },
+        metadata: document.metadata,
+    };
+    Ok(documents.into_iter().map(entry).collect())
+}
+
+/// Lists a docset's members in the order of ids: pages, or all of them with `Accept: application/x-ndjson`.
+#[utoipa::path(get, path = "/api/docsets/{id}/members", tag = "docsets", security(("key" = [])), params(("id" = i64, Path), Paging),
+    responses((status = 200, content((MemberList = "application/json"), (String = "application/x-ndjson"))),
+              (status = 400, body = ProblemBody, content_type = "application/problem+json"),
+              (status = 401, body = ProblemBody, content_type = "application/problem+json"),
+              (status = 404, body = ProblemBody, content_type = "application/problem+json")))]
+pub async fn members(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<i64>,
+    Query(paging): Query<Paging>,
+    headers: HeaderMap,
+) -> ApiResult<Response> {
+    let docset = find(&app, &caller, id).await?;
+    if wants_ndjson(&headers) {
+        return Ok(ndjson(try_stream! {
+            let mut stream = app.store.members(&docset.members, None, Some(&[]));
+            while let Some(member) = stream.try_next().await? {
+                yield line(&view(&app, member))?;
+            }
+        }));
+    }
+    let (limit, ids, next) = page(&docset, &paging)?;
+    let found: Vec<Member> = app.store.members(&ids, None, Some(&[])).try_collect().await?;
+    let members = found.into_iter().map(|member| view(&app, member)).collect();
+    let headers = link_next(&app, &format!("/api/docsets/{id}/members"), limit, next.as_deref());
+    Ok((headers, axum::Json(MemberList { members, next })).into_response())
+}
+
+/// Lists a docset's members with their metadata: pages, or all of them with `Accept: application/x-ndjson`.
+#[utoipa::path(get, path = "/api/docsets/{id}/catalog", tag = "docsets", security(("key" = [])), params(("id" = i64, Path), Paging),
+    responses((status = 200, content((Catalog = "application/json"), (String = "application/x-ndjson"))),
+              (status = 400, body = ProblemBody, content_type = "application/problem+json"),
+              (status = 401, body = ProblemBody, content_type = "application/problem+json"),
+              (status = 404, body = ProblemBody, content_type = "application/problem+json")))]
+pub async fn catalog(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<i64>,
+    Query(paging): Query<Paging>,
+    headers: HeaderMap,
+) -> ApiResult<Response> {
+    let docset = find(&app, &caller, id).await?;
+    if wants_ndjson(&headers) {
+        return Ok(ndjson(try_stream! {
+            let mut ids = docset.members.iter().map(VersionId);
+            loop {
+                let chunk: Vec<VersionId> = ids.by_ref().take(CHUNK).collect();
+                if chunk.is_empty() {
+                    break;
+                }
+                for entry in catalog_entries(&app, &chunk).await? {
+                    yield line(&entry)?;
+                }
+            }
+        }));
+    }
+    let (limit, ids, next) = page(&docset, &paging)?;
+    let ids: Vec<VersionId> = ids.iter().map(VersionId).collect();
+    let documents = catalog_entries(&app, &ids).await?;
+    let headers = link_next(&app, &format!("/api/docsets/{id}/catalog"), limit, next.as_deref());
+    Ok((headers, axum::Json(Catalog { documents, next })).into_response())
+}

@@ -1,0 +1,410 @@
+//! `/packages`, and the ways to ask for one: `POST /docsets/{id}/packages` and `GET /docsets/{id}/dump`.
+
+use adit_packager::plan::SizeEstimator;
+use adit_shared::domain::{Content, Docset, Format, Layout, Package, Role, Status, package_fingerprint};
+use adit_shared::ids::PackageId;
+use adit_shared::objects::ObjectKey;
+use adit_shared::store::NewPackage;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use futures::TryStreamExt as _;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::auth::Caller;
+use crate::dispatch;
+use crate::extract::{Json, Path, Query};
+use crate::problem::{ApiResult, Kind, Problem, ProblemBody};
+use crate::quota;
+use crate::resources::docsets;
+use crate::serve::{self, Stored};
+use crate::state::App;
+use crate::wire::{PackageView, poll_after};
+
+/// How long `dump` answers with a failure before it lets the package be tried anew, in milliseconds.
+const FAILURE_SHOWN_MS: i64 = 600_000;
+/// How long a presigned URL is good, in seconds: enough to start a download, not to pass it around.
+const PRESIGNED_SECONDS: u64 = 900;
+/// Bytes a second that an estimate reckons with, and seconds for starting.
+const ESTIMATED_RATE: u64 = 100 * 1024 * 1024;
+
+fn yes() -> bool {
+    true
+}
+
+/// A package to be built.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PackageRequestBody {
+    /// Formats to put in (default: txt).
+    formats: Option<Vec<String>>,
+    /// Layout of the archive: flat or bag (default: flat).
+    #[schema(value_type = Option<Layout>)]
+    layout: Option<String>,
+    /// Whether an identical package that is there, or being built, will do.
+    #[serde(default = "yes")]
+    #[schema(default = true)]
+    reuse: bool,
+}
+
+/// Formats and layout in a query string.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct FormatsQuery {
+    /// Formats, separated by commas (default: txt).
+    #[param(example = "txt,meta")]
+    fmts: Option<String>,
+    /// The same as `fmts`.
+    fmt: Option<String>,
+    /// Layout: flat or bag (default: flat).
+    #[param(value_type = Option<Layout>)]
+    layout: Option<String>,
+}
+
+/// Formats in a query string.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct DumpQuery {
+    /// Formats, separated by commas (default: txt).
+    #[param(example = "txt,meta")]
+    fmts: Option<String>,
+    /// The same as `fmts`.
+    fmt: Option<String>,
+}
+
+/// What a package would hold and weigh.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Estimate {
+    /// Formats, sorted.
+    formats: Vec<Format>,
+    /// Layout of the archive.
+    layout: Layout,
+    /// Members of the docset.
+    documents: u64,
+    /// Members with at least one file in these formats.
+    included: u64,
+    /// Exact size of the archive.
+    bytes: u64,
+    /// Seconds that building it may take.
+    seconds: u64,
+}
+
+/// The formats of a comma-separated list, or a 400 that names those which exist in the docset.
+fn wanted_formats(docset: &Docset, names: &[String]) -> ApiResult<Vec<Format>> {
+    let known = || docset.formats.iter().map(|total| total.format.as_str());
+    let mut formats = Vec::new();
+    for name in names {
+        let Some(total) = docset.formats.iter().find(|total| total.format.as_str() == name) else {
+            let known: Vec<&str> = known().collect();
+            let detail = format!("the docset has no {name:?}; there are: {}", known.join(", "));
+            return Err(Problem::new(Kind::UnknownFormat, detail).with("formats", known));
+        };
+        formats.push(total.format.clone());
+    }
+    formats.sort();
+    formats.dedup();
+    Ok(formats)
+}
+
+fn split_list(fmts: Option<&str>, fmt: Option<&str>) -> Vec<String> {
+    let list = [fmts, fmt].into_iter().flatten().flat_map(|list| list.split(','));
+    let names: Vec<String> = list.map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    if names.is_empty() { vec!["txt".to_owned()] } else { names }
+}
+
+/// Finds or makes the package and sees to it that its request is on the way; true if it was made.
+async fn ask(
+    app: &App,
+    caller: &Caller,
+    docset: &Docset,
+    formats: Vec<Format>,
+    layout: Layout,
+    reuse: bool,
+) -> ApiResult<(Package, bool, HeaderMap)> {
+    let fingerprint = package_fingerprint(&docset.fingerprint, &formats, layout);
+    let new = NewPackage {
+        owner: caller.0.id,
+        docset: docset.id,
+        formats,
+        layout,
+        fingerprint,
+        requested: docset.size,
+        created: app.clock.now_ms(),
+    };
+    let (package, created) = app.store.create_package(&new, reuse).await?;
+    if !created {
+        return Ok((dispatch::refresh(app, package).await?, false, HeaderMap::new()));
+    }
+    let limits = charge_first_build(app, caller, &package).await?;
+    dispatch::send_request(app, &package).await?;
+    dispatch::erase_expired(app).await;
+    Ok((package, true, limits))
+}
+
+/// A package costs its documents once for each key: asking again for what the key has paid for is free.
+async fn charge_first_build(app: &App, caller: &Caller, package: &Package) -> ApiResult<HeaderMap> {
+    let paid = |other: &Package| {
+        other.id != package.id
+            && other.owner == package.owner
+            && other.fingerprint == package.fingerprint
+            && other.status == Status::Successful
+    };
+    if app.store.packages_of(package.docset).await?.iter().any(paid) {
+        return Ok(HeaderMap::new());
+    }
+    match quota::charge(app, &caller.0, package.documents.requested).await {
+        Ok(headers) => Ok(headers),
+        Err(problem) => {
+            // What is not paid for is not built; without this the next request would find the row and build it.
+            app.store.dismiss_package(package.id, None, app.clock.now_ms()).await?;
+            Err(problem)
+        }
+    }
+}
+
+fn answer(app: &App, package: &Package, limits: HeaderMap, finished: StatusCode) -> Response {
+    let location = app.path(&format!("/api/packages/{}", package.id));
+    let status = if package.status.is_terminal() { finished } else { StatusCode::ACCEPTED };
+    let mut response = (status, limits, [(header::LOCATION, location)], axum::Json(PackageView::new(app, package))).into_response();
+    if !package.status.is_terminal() {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(poll_after(package)));
+    }
+    response
+}
+
+/// Asks for a package of a docset.
+#[utoipa::path(post, path = "/api/docsets/{id}/packages", tag = "packages", security(("key" = [])), params(("id" = i64, Path)),
+    request_body = PackageRequestBody,
+    responses((status = 200, description = "An identical package is there", body = PackageView),
+              (status = 202, description = "It is being built", body = PackageView, headers(("location" = String), ("retry-after" = u64))),
+              (status = 400, body = ProblemBody, content_type = "application/problem+json"),
+              (status = 401, body = ProblemBody, content_type = "application/problem+json"),
+              (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+              (status = 429, body = ProblemBody, content_type = "application/problem+json"),
+              (status = 503, body = ProblemBody, content_type = "application/problem+json")))]
+pub async fn create(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<i64>,
+    Json(request): Json<PackageRequestBody>,
+) -> ApiResult<Response> {
+    let docset = docsets::find(&app, &caller, id).await?;
+    let formats = wanted_formats(&docset, &request.formats.unwrap_or_else(|| vec!["txt".to_owned()]))?;
+    if formats.is_empty() {
+        return Err(Problem::new(Kind::InvalidRequest, "formats must name one format at least, or be left out"));
+    }
+    let layout = request.layout.as_deref().unwrap_or("flat").parse()?;
+    let (package, _, limits) = ask(&app, &caller, &docset, formats, layout, request.reuse).await?;
+    Ok(answer(&app, &package, limits, StatusCode::OK))
+}
+
+/// Gives the docset's package of layout flat: builds it where needed, then leads to the archive. The same request is
+/// sent until it answers 303.
+#[utoipa::path(get, path = "/api/docsets/{id}/dump", tag = "packages", security(("key" = [])), params(("id" = i64, Path), DumpQuery),
+    responses((status = 202, description = "It is being built; ask again", body = PackageView, headers(("location" = String), ("retry-after" = u64))),
+              (status = 303, description = "The archive is ready", headers(("location" = String))),
+              (status = 400, body = ProblemBody, content_type = "application/problem+json"),
+              (status = 401, body = ProblemBody, content_type = "application/problem+json"),
+              (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+              (status = 409, description = "It could not be built", body = ProblemBody, content_type = "application/problem+json"),
+              (status = 429, body = ProblemBody, content_type = "application/problem+json"),
+              (status = 503, body = ProblemBody, content_type = "application/problem+json")))]
+pub async fn dump(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<i64>,
+    Query(query): Query<DumpQuery>,
+) -> ApiResult<Response> {
+    let docset = docsets::find(&app, &caller, id).await?;
+    let formats = wanted_formats(&docset, &split_list(query.fmts.as_deref(), query.fmt.as_deref()))?;
+    if let Some(failed) = failed_lately(&app, &caller, &docset, &formats).await? {
+        return Err(failure(&app, &failed));
+    }
+    let (package, _, limits) = ask(&app, &caller, &docset, formats, Layout::Flat, true).await?;
+    match package.status {
+        Status::Successful => {
+            let location = app.path(&format!("/api/packages/{}/download", package.id));
+            Ok((StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response())
+        }
+        Status::Failed => Err(failure(&app, &package)),
+        _ => Ok(answer(&app, &package, limits, StatusCode::ACCEPTED)),
+    }
+}
+
+/// Who asks again and again by `dump` must learn of a failure, not set off one build after the other.
+async fn failed_lately(app: &App, caller: &Caller, docset: &Docset, formats: &[Format]) -> ApiResult<Option<Package>> {
+    let fingerprint = package_fingerprint(&docset.fingerprint, formats, Layout::Flat);
+    let packages = app.store.packages_of(docset.id).await?;
+    let newest = packages.into_iter().find(|p| p.owner == caller.0.id && p.fingerprint == fingerprint);
+    let since = app.clock.now_ms() - FAILURE_SHOWN_MS;
+    Ok(newest.filter(|p| p.status == Status::Failed && p.finished.is_some_and(|finished| finished > since)))
+}
+
+fn failure(app: &App, package: &Package) -> Problem {
+    let reason = package.problem.as_deref().unwrap_or("no reason was given");
+    let again = app.path(&format!("/api/docsets/{}/packages", package.docset));
+    Problem::new(Kind::PackageFailed, format!("{reason}; POST {again} tries again"))
+        .with("package", app.url(&format!("/api/packages/{}", package.id)))
+}
+
+/// Tells what a package would hold and weigh: the archive's exact size, before anything is built.
+#[utoipa::path(get, path = "/api/docsets/{id}/estimate", tag = "packages", security(("key" = [])), params(("id" = i64, Path), FormatsQuery),
+    responses((status = 200, body = Estimate), (status = 400, body = ProblemBody, content_type = "application/problem+json"),
+              (status = 401, body = ProblemBody, content_type = "application/problem+json"),
+              (status = 404, body = ProblemBody, content_type = "application/problem+json")))]
+pub async fn estimate(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<i64>,
+    Query(query): Query<FormatsQuery>,
+) -> ApiResult<axum::Json<Estimate>> {
+    let docset = docsets::find(&app, &caller, id).await?;
+    let formats = wanted_formats(&docset, &split_list(query.fmts.as_deref(), query.fmt.as_deref()))?;
+    let layout = query.layout.as_deref().unwrap_or("flat").parse()?;
+    let mut estimator = SizeEstimator::new(layout);
+    let mut included = 0;
+    let mut members = app.store.members(&docset.members, None, Some(&formats));
+    while let Some(member) = members.try_next().await? {
+        included += u64::from(!member.files.is_empty());
+        estimator.add(&member.name, &member.files);
+    }
+    drop(members);
+    let bytes = estimator.finish();
+    let seconds = 1 + bytes / ESTIMATED_RATE;
+    Ok(axum::Json(Estimate { formats, layout, documents: docset.size, included, bytes, seconds }))
+}
+
+/// A package that the caller may see, or a 404.
+pub async fn find(app: &App, caller: &Caller, id: i64) -> ApiResult<Package> {
+    app.store.package(PackageId(id), caller.sees_package()).await?.ok_or_else(|| Problem::not_found("package"))
+}
+
+/// Shows where a package stands. Asking is what makes the server read the package's status queue.
+#[utoipa::path(get, path = "/api/packages/{id}", tag = "packages", security(("key" = [])), params(("id" = i64, Path)),
+    responses((status = 200, body = PackageView, headers(("etag" = String), ("retry-after" = u64))),
+              (status = 304, description = "Nothing has changed"),
+              (status = 401, body = ProblemBody, content_type = "application/problem+json"),
+              (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+              (status = 503, body = ProblemBody, content_type = "application/problem+json")))]
+pub async fn get(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<i64>,
+    headers: HeaderMap,
+) -> ApiResult<Response> {
+    let mut package = find(&app, &caller, id).await?;
+    // A packager asks whether its build is still wanted; were it to drain the queue it would read its own statuses.
+    if caller.0.role != Role::Packager {
+        package = dispatch::refresh(&app, package).await?;
+    }
+    let body = serde_json::to_string(&PackageView::new(&app, &package)).map_err(|error| {
+        tracing::error!(%error, "a package cannot be shown");
+        Problem::new(Kind::Internal, "this package cannot be shown")
+    })?;
+    let etag = format!("\"{}\"", &adit_shared::digest::Sha256::of(body.as_bytes()).to_string()[..32]);
+    let mut response = match serve::unless_known(&headers, &etag) {
+        Some(response) => response,
+        None => ([(header::CONTENT_TYPE, "application/json"), (header::ETAG, etag.as_str())], body).into_response(),
+    };
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    if !package.status.is_terminal() {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(poll_after(&package)));
+    }
+    Ok(response)
+}
+
+/// Dismisses a package that is being built; deletes the archive of one that is finished.
+#[utoipa::path(delete, path = "/api/packages/{id}", tag = "packages", security(("key" = [])), params(("id" = i64, Path)),
+    responses((status = 200, body = PackageView), (status = 401, body = ProblemBody, content_type = "application/problem+json"),
+              (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+              (status = 503, body = ProblemBody, content_type = "application/problem+json")))]
+pub async fn delete(State(app): State<App>, caller: Caller, Path(id): Path<i64>) -> ApiResult<axum::Json<PackageView>> {
+    let found = app.store.package(PackageId(id), caller.sees()).await?.ok_or_else(|| Problem::not_found("package"))?;
+    let mut package = dispatch::refresh(&app, found).await?;
+    if !package.status.is_terminal() {
+        let now = app.clock.now_ms();
+        package = app.store.dismiss_package(package.id, None, now).await?.unwrap_or(package);
+    }
+    // The packager hears of it: it stops what it builds and deletes what it wrote.
+    dispatch::erase(&app, &package).await?;
+    let package = app.store.package(package.id, None).await?.unwrap_or(package);
+    Ok(axum::Json(PackageView::new(&app, &package)))
+}
+
+/// The name under which an archive is saved: says what is in it, and is the same for the same archive.
+fn file_name(package: &Package) -> String {
+    let formats: Vec<&str> = package.formats.iter().map(Format::as_str).collect();
+    format!("docset-{}-{}-{}.zip", package.docset, formats.join("-"), package.layout)
+}
+
+/// Fetches the archive: a redirect to the object store, or the bytes with ranges.
+#[utoipa::path(get, path = "/api/packages/{id}/download", tag = "packages", security(("key" = [])), params(("id" = i64, Path)),
+    responses((status = 200, description = "The archive", content_type = "application/zip"),
+              (status = 206, description = "The wanted range", content_type = "application/zip"),
+              (status = 302, description = "The archive in the object store", headers(("location" = String))),
+              (status = 304, description = "Not modified"),
+              (status = 401, body = ProblemBody, content_type = "application/problem+json"),
+              (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+              (status = 409, description = "Not ready, or failed", body = ProblemBody, content_type = "application/problem+json"),
+              (status = 410, description = "Erased; `rebuild` tells where to ask for it again", body = ProblemBody, content_type = "application/problem+json"),
+              (status = 416, body = ProblemBody, content_type = "application/problem+json"),
+              (status = 503, body = ProblemBody, content_type = "application/problem+json")))]
+pub async fn download(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<i64>,
+    headers: HeaderMap,
+) -> ApiResult<Response> {
+    let package = dispatch::refresh(&app, find(&app, &caller, id).await?).await?;
+    match (package.status, package.content) {
+        (Status::Failed, _) => return Err(failure(&app, &package)),
+        (_, Content::Available) => {}
+        (Status::Dismissed, _) | (_, Content::Erased) => return Err(erased(&app, &package)),
+        (_, Content::None) => {
+            let problem = Problem::new(Kind::NotReady, format!("it is {}, {}% done; ask again", package.status.as_str(), package.percent));
+            return Err(problem.header(header::RETRY_AFTER, HeaderValue::from(poll_after(&package))));
+        }
+    }
+    if let Some(elsewhere) = elsewhere(&app, &package) {
+        return Ok((StatusCode::FOUND, [(header::LOCATION, elsewhere.to_owned())]).into_response());
+    }
+    send_archive(&app, &package, &headers).await
+}
+
+/// A third party's packager may keep archives in a place of its own.
+fn elsewhere<'a>(app: &App, package: &'a Package) -> Option<&'a str> {
+    let location = package.location.as_deref()?;
+    let own = app.url(&format!("/api/packages/{}", package.id));
+    (location.starts_with("http") && !location.starts_with(&own)).then_some(location)
+}
+
+fn erased(app: &App, package: &Package) -> Problem {
+    let rebuild = app.url(&format!("/api/docsets/{}/packages", package.docset));
+    let formats: Vec<&str> = package.formats.iter().map(Format::as_str).collect();
+    Problem::new(Kind::Erased, format!("the archive was erased; POST to {rebuild} builds the same bytes again"))
+        .with("rebuild", serde_json::json!({"method": "POST", "url": rebuild, "body": {"formats": formats, "layout": package.layout}}))
+}
+
+async fn send_archive(app: &App, package: &Package, headers: &HeaderMap) -> ApiResult<Response> {
+    let key = ObjectKey::Archive { package: package.id, fingerprint: &package.fingerprint }.to_string();
+    let name = file_name(package);
+    let Some(length) = app.objects.size(&key).await? else {
+        // The store has lost or expired it (a lifecycle rule, say): the database learns of it here.
+        app.store.erase_package(package.id, None).await?;
+        return Err(erased(app, package));
+    };
+    if let Some(url) = app.objects.presign(&key, &name, PRESIGNED_SECONDS).await? {
+        return Ok((StatusCode::FOUND, [(header::LOCATION, url), (header::CACHE_CONTROL, "no-store".to_owned())]).into_response());
+    }
+    let etag = format!("\"{}\"", package.sha256.unwrap_or(package.fingerprint));
+    let stored = Stored { object: &key, offset: 0, length, etag, media_type: "application/zip" };
+    let mut response = serve::send(&*app.objects, stored, headers).await?;
+    let disposition = HeaderValue::try_from(format!("attachment; filename=\"{name}\""));
+    if let Ok(disposition) = disposition {
+        response.headers_mut().insert(header::CONTENT_DISPOSITION, disposition);
+    }
+    Ok(response)
+}

@@ -1,0 +1,138 @@
+//! `POST /collections/{slug}/search`: pages of hits, counts and facets.
+
+use std::collections::BTreeMap;
+
+use adit_shared::domain::Document;
+use adit_shared::ids::VersionId;
+use adit_shared::search::{FacetCount, SearchPage, Sort};
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::extract::{Json, Path};
+use crate::paging::{read_cursor, write_cursor};
+use crate::problem::{ApiResult, Kind, Problem, ProblemBody};
+use crate::resources::collections::find;
+use crate::state::App;
+use crate::wire::DocumentView;
+
+/// Most hits on one page.
+const MAX_LIMIT: u32 = 1000;
+/// How deep a search may be paged; beyond that a docset is the better way.
+const MAX_DEPTH: u64 = 100_000;
+
+fn default_limit() -> u32 {
+    20
+}
+
+/// A search.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SearchRequest {
+    /// What to look for; `*` finds everything. See the description of the query language.
+    #[schema(examples("title:mining AND issued:[2018 TO 2020]"))]
+    query: String,
+    /// Hits on a page, 0 to 1000; 0 counts only.
+    #[serde(default = "default_limit")]
+    #[schema(minimum = 0, maximum = 1000, default = 20)]
+    limit: u32,
+    /// Where to go on: `next` of the page before.
+    cursor: Option<String>,
+    /// The order of hits.
+    #[serde(default)]
+    sort: Sort,
+    /// Fields whose values are to be counted over all hits.
+    #[serde(default)]
+    facets: Vec<String>,
+}
+
+/// A hit.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct HitView {
+    /// BM25 score; null where hits are not sorted by relevance.
+    score: Option<f32>,
+    #[serde(flatten)]
+    document: DocumentView,
+}
+
+/// The answer to a search.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SearchResponse {
+    /// Exact number of hits.
+    hits: u64,
+    /// This page of them.
+    documents: Vec<HitView>,
+    /// The most frequent values of each wanted facet.
+    facets: BTreeMap<String, Vec<FacetCount>>,
+    /// Cursor of the next page; null on the last.
+    next: Option<String>,
+    /// The state of the corpus that was searched.
+    corpus_version: i64,
+}
+
+/// Where a search goes on. It names the corpus version, so that all pages are cut from one answer.
+#[derive(Debug, Serialize, Deserialize)]
+struct Position {
+    version: i64,
+    offset: u64,
+    query: String,
+    sort: Sort,
+}
+
+fn position(request: &SearchRequest, current: i64) -> ApiResult<Position> {
+    let Some(cursor) = &request.cursor else {
+        return Ok(Position { version: current, offset: 0, query: request.query.clone(), sort: request.sort });
+    };
+    let position: Position = read_cursor(cursor)?;
+    if position.query != request.query || position.sort != request.sort || position.version > current {
+        return Err(Problem::new(Kind::InvalidCursor, "this cursor belongs to another query, order or collection"));
+    }
+    Ok(position)
+}
+
+/// Searches a collection.
+#[utoipa::path(post, path = "/api/collections/{slug}/search", tag = "search", params(("slug" = String, Path)),
+    request_body = SearchRequest,
+    responses((status = 200, body = SearchResponse),
+              (status = 400, description = "The query, a facet or the cursor cannot be used; `position` or `field` says where", body = ProblemBody, content_type = "application/problem+json"),
+              (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+              (status = 410, description = "The cursor has expired", body = ProblemBody, content_type = "application/problem+json")))]
+pub async fn search(
+    State(app): State<App>,
+    Path(slug): Path<String>,
+    Json(request): Json<SearchRequest>,
+) -> ApiResult<axum::Json<SearchResponse>> {
+    let collection = find(&app, &slug).await?;
+    if request.limit > MAX_LIMIT {
+        return Err(Problem::new(Kind::InvalidRequest, format!("limit must be 0 to {MAX_LIMIT}, not {}", request.limit)));
+    }
+    let at = position(&request, collection.corpus_version)?;
+    if at.offset > MAX_DEPTH {
+        return Err(Problem::new(Kind::InvalidCursor, format!("a search can be paged to {MAX_DEPTH} hits; make a docset of it")));
+    }
+    let page = SearchPage {
+        query: &request.query,
+        sort: request.sort,
+        offset: usize::try_from(at.offset).unwrap_or(usize::MAX),
+        limit: request.limit as usize,
+        facets: &request.facets,
+    };
+    let answer = app.search.search(collection.id, at.version, page).await?;
+    let ids: Vec<VersionId> = answer.hits.iter().map(|hit| hit.id).collect();
+    let mut found: BTreeMap<VersionId, Document> = match ids.as_slice() {
+        [] => BTreeMap::new(),
+        ids => app.store.documents(ids).await?.into_iter().map(|document| (document.id, document)).collect(),
+    };
+    let offset = at.offset + answer.hits.len() as u64;
+    let corpus_version = at.version;
+    let more = request.limit > 0 && !answer.hits.is_empty() && offset < answer.total;
+    let view = |score, document| HitView { score, document: DocumentView::new(&app, document, &collection) };
+    let documents = answer.hits.iter().filter_map(|hit| Some(view(hit.score, found.remove(&hit.id)?))).collect();
+    Ok(axum::Json(SearchResponse {
+        hits: answer.total,
+        documents,
+        facets: answer.facets,
+        next: more.then(|| write_cursor(&Position { offset, ..at })),
+        corpus_version,
+    }))
+}

@@ -1,0 +1,58 @@
+//! Outside `/api`: liveness, readiness, metrics and the contract itself.
+
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use serde_json::{Value, json};
+
+use crate::problem::{Kind, Problem};
+use crate::state::App;
+
+/// The process runs.
+#[utoipa::path(get, path = "/healthz", tag = "service", responses((status = 200, body = String)))]
+pub async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// Every part that the service needs answers; else 503 with the parts that do not.
+#[utoipa::path(get, path = "/readyz", tag = "service",
+    responses((status = 200, description = "Each part with `ok`", body = Value), (status = 503, description = "Each part with `ok` or `away`", body = Value)))]
+pub async fn readyz(State(app): State<App>) -> Response {
+    let (database, objects, broker) = tokio::join!(app.store.ping(), app.objects.size("readyz"), app.broker.check());
+    let parts = [
+        ("database", database.err().map(|e| e.to_string())),
+        ("object store", objects.err().map(|e| e.to_string())),
+        ("message broker", broker.err().map(|e| e.to_string())),
+    ];
+    let mut body = serde_json::Map::new();
+    let mut status = StatusCode::OK;
+    for (part, error) in parts {
+        if let Some(error) = &error {
+            tracing::warn!(part, error, "not ready");
+            status = StatusCode::SERVICE_UNAVAILABLE;
+        }
+        body.insert(part.to_owned(), json!(if error.is_none() { "ok" } else { "away" }));
+    }
+    let mut response = (status, axum::Json(body)).into_response();
+    if status != StatusCode::OK {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+    }
+    response
+}
+
+/// Counters for Prometheus.
+#[utoipa::path(get, path = "/metrics", tag = "service",
+    responses((status = 200, description = "OpenMetrics text", content_type = "application/openmetrics-text", body = String)))]
+pub async fn metrics(State(app): State<App>) -> ([(header::HeaderName, &'static str); 1], String) {
+    ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], app.metrics.render())
+}
+
+/// Nothing is at this path.
+pub async fn nothing_here(uri: axum::http::Uri) -> Problem {
+    Problem::new(Kind::NotFound, format!("nothing is at {}; /docs shows what there is", uri.path()))
+}
+
+/// The path is there, the method is not.
+pub async fn not_this_way(method: axum::http::Method) -> Problem {
+    Problem::new(Kind::MethodNotAllowed, format!("{method} is not possible here; the Allow header tells what is"))
+}

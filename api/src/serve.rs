@@ -1,0 +1,207 @@
+//! Serving stored bytes: ranges (RFC 9110, section 14), entity tags, and gzip members as they lie.
+
+use std::ops::Range;
+
+use adit_shared::domain::{Encoding, FileRecord};
+use adit_shared::objects::ObjectStore;
+use async_compression::tokio::bufread::GzipDecoder;
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use futures::TryStreamExt as _;
+use tokio_util::io::{ReaderStream, StreamReader};
+
+use crate::problem::{ApiResult, Kind, Problem};
+
+/// Bytes as they lie in the store, and how to show them.
+#[derive(Debug)]
+pub struct Stored<'a> {
+    /// Key of the object.
+    pub object: &'a str,
+    /// Where in the object the content begins.
+    pub offset: u64,
+    /// Length of the content.
+    pub length: u64,
+    /// Strong entity tag, with its quotes.
+    pub etag: String,
+    /// Media type.
+    pub media_type: &'a str,
+}
+
+/// What a `Range` header asks of a content of `length` bytes: `None` where all of it is to be sent (no range, several ranges, another
+/// unit, or an `If-Range` that does not hold).
+fn wanted_range(headers: &HeaderMap, etag: &str, length: u64) -> ApiResult<Option<Range<u64>>> {
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    if text(header::IF_RANGE).is_some_and(|tag| tag != etag) {
+        return Ok(None);
+    }
+    let Some(spec) = text(header::RANGE).and_then(|range| range.strip_prefix("bytes=")) else { return Ok(None) };
+    if spec.contains(',') {
+        return Ok(None);
+    }
+    let outside = || {
+        Problem::new(Kind::RangeNotSatisfiable, format!("the content has {length} bytes"))
+            .header(header::CONTENT_RANGE, HeaderValue::try_from(format!("bytes */{length}")).unwrap_or(HeaderValue::from_static("bytes */0")))
+    };
+    let range = match spec.split_once('-') {
+        Some(("", last)) => match last.parse::<u64>() {
+            Ok(0) => return Err(outside()),
+            Ok(last) => length.saturating_sub(last)..length,
+            Err(_) => return Ok(None),
+        },
+        Some((first, last)) => {
+            let Ok(first) = first.parse::<u64>() else { return Ok(None) };
+            let end = match last {
+                "" => length,
+                last => match last.parse::<u64>() {
+                    Ok(last) if last >= first => last.saturating_add(1).min(length),
+                    _ => return Ok(None),
+                },
+            };
+            first..end
+        }
+        None => return Ok(None),
+    };
+    if range.start >= length { Err(outside()) } else { Ok(Some(range)) }
+}
+
+fn not_modified(headers: &HeaderMap, etag: &str) -> bool {
+    let tags = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    tags.flat_map(|value| value.split(',')).map(str::trim).any(|tag| tag == "*" || tag.trim_start_matches("W/") == etag)
+}
+
+/// `304 Not Modified` when the client already has what `etag` names.
+pub fn unless_known(headers: &HeaderMap, etag: &str) -> Option<Response> {
+    not_modified(headers, etag).then(|| {
+        let mut response = StatusCode::NOT_MODIFIED.into_response();
+        if let Ok(value) = HeaderValue::try_from(etag) {
+            response.headers_mut().insert(header::ETAG, value);
+        }
+        response
+    })
+}
+
+fn head(status: StatusCode, stored: &Stored<'_>) -> axum::http::response::Builder {
+    Response::builder().status(status).header(header::CONTENT_TYPE, stored.media_type).header(header::ETAG, &stored.etag)
+}
+
+fn finish(builder: axum::http::response::Builder, body: Body) -> ApiResult<Response> {
+    builder.body(body).map_err(|error| {
+        tracing::error!(%error, "an answer's headers cannot be sent");
+        Problem::new(Kind::Internal, "the stored media type or name is not valid in a header")
+    })
+}
+
+/// Sends bytes as they lie, whole or the wanted range.
+pub async fn send(objects: &dyn ObjectStore, stored: Stored<'_>, headers: &HeaderMap) -> ApiResult<Response> {
+    if let Some(response) = unless_known(headers, &stored.etag) {
+        return Ok(response);
+    }
+    let range = wanted_range(headers, &stored.etag, stored.length)?;
+    let (status, part) = match range {
+        Some(range) => (StatusCode::PARTIAL_CONTENT, range),
+        None => (StatusCode::OK, 0..stored.length),
+    };
+    let mut builder =
+        head(status, &stored).header(header::ACCEPT_RANGES, "bytes").header(header::CONTENT_LENGTH, part.end - part.start);
+    if status == StatusCode::PARTIAL_CONTENT {
+        builder = builder.header(header::CONTENT_RANGE, format!("bytes {}-{}/{}", part.start, part.end - 1, stored.length));
+    }
+    let body = if part.is_empty() {
+        Body::empty()
+    } else {
+        let place = stored.offset + part.start..stored.offset + part.end;
+        Body::from_stream(objects.read(stored.object, Some(place)).await?)
+    };
+    finish(builder, body)
+}
+
+/// Sends a document's file. A gzip member goes out as it lies to a client that takes gzip and wants all of it; others get it decoded, which
+/// has no ranges.
+pub async fn send_file(objects: &dyn ObjectStore, file: &FileRecord, headers: &HeaderMap) -> ApiResult<Response> {
+    let place = &file.place;
+    let stored = |etag: String| Stored {
+        object: &place.object,
+        offset: place.offset,
+        length: place.stored,
+        etag,
+        media_type: &file.media_type,
+    };
+    if file.encoding == Encoding::Identity {
+        return send(objects, stored(format!("\"{}\"", file.sha256)), headers).await;
+    }
+    if takes_gzip(headers) && !headers.contains_key(header::RANGE) {
+        let mut response = send(objects, stored(format!("\"{}-gzip\"", file.sha256)), headers).await?;
+        response.headers_mut().remove(header::ACCEPT_RANGES);
+        if response.status() == StatusCode::OK {
+            response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+        return Ok(response);
+    }
+    let stored = stored(format!("\"{}\"", file.sha256));
+    if let Some(response) = unless_known(headers, &stored.etag) {
+        return Ok(response);
+    }
+    let bytes = objects.read(&place.object, Some(place.offset..place.offset + place.stored)).await?;
+    let decoder = GzipDecoder::new(StreamReader::new(bytes.map_err(std::io::Error::other)));
+    let builder = head(StatusCode::OK, &stored)
+        .header(header::CONTENT_LENGTH, file.size)
+        .header(header::ACCEPT_RANGES, "none")
+        .header(header::VARY, "accept-encoding");
+    finish(builder, Body::from_stream(ReaderStream::with_capacity(decoder, 64 * 1024)))
+}
+
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|coding| {
+        let (name, parameters) = coding.split_once(';').unwrap_or((coding, ""));
+        let refused = parameters.split(';').any(|p| p.trim().strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0_f32)));
+        matches!(name.trim(), "gzip" | "x-gzip" | "*") && !refused
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(spec: &str, length: u64) -> Result<Option<Range<u64>>, StatusCode> {
+        let headers = HeaderMap::from_iter([(header::RANGE, HeaderValue::try_from(spec).unwrap())]);
+        wanted_range(&headers, "\"x\"", length).map_err(|problem| problem.into_response().status())
+    }
+
+    #[test]
+    fn ranges_are_read_as_rfc_9110_says() {
+        assert_eq!(range("bytes=0-0", 10), Ok(Some(0..1)));
+        assert_eq!(range("bytes=5-", 10), Ok(Some(5..10)));
+        assert_eq!(range("bytes=5-99", 10), Ok(Some(5..10)));
+        assert_eq!(range("bytes=-3", 10), Ok(Some(7..10)));
+        assert_eq!(range("bytes=-30", 10), Ok(Some(0..10)));
+        for unsatisfiable in ["bytes=10-", "bytes=-0", "bytes=10-20"] {
+            assert_eq!(range(unsatisfiable, 10), Err(StatusCode::RANGE_NOT_SATISFIABLE), "{unsatisfiable}");
+        }
+        for ignored in ["bytes=5-2", "bytes=a-b", "lines=1-2", "bytes=0-1,3-4", "bytes=", "bytes=3"] {
+            assert_eq!(range(ignored, 10), Ok(None), "{ignored}");
+        }
+        assert_eq!(range("bytes=0-", 0), Err(StatusCode::RANGE_NOT_SATISFIABLE));
+    }
+
+    #[test]
+    fn if_range_with_another_tag_gives_the_whole() {
+        let mut headers = HeaderMap::from_iter([(header::RANGE, HeaderValue::from_static("bytes=1-"))]);
+        headers.insert(header::IF_RANGE, HeaderValue::from_static("\"y\""));
+        assert_eq!(wanted_range(&headers, "\"x\"", 10).unwrap(), None);
+        headers.insert(header::IF_RANGE, HeaderValue::from_static("\"x\""));
+        assert_eq!(wanted_range(&headers, "\"x\"", 10).unwrap(), Some(1..10));
+    }
+
+    #[test]
+    fn gzip_is_sent_only_to_those_who_take_it() {
+        let takes = |value: &'static str| {
+            takes_gzip(&HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static(value))]))
+        };
+        assert!(takes("gzip") && takes("br, gzip;q=0.5") && takes("*"));
+        assert!(!takes("br") && !takes("gzip;q=0") && !takes("identity"));
+        assert!(!takes_gzip(&HeaderMap::new()));
+    }
+}

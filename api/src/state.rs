@@ -1,0 +1,77 @@
+//! What every handler is handed: the ports, the clock and the settings.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use adit_shared::clock::Clock;
+use adit_shared::messaging::Broker;
+use adit_shared::objects::ObjectStore;
+use adit_shared::search::Search;
+use adit_shared::store::Store;
+use url::Url;
+
+use crate::metrics::Metrics;
+
+/// The API's settings.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// URL that clients use; without a trailing slash in its path.
+    pub public_url: Url,
+    /// How long a finished archive is kept.
+    pub package_ttl: Duration,
+    /// Silence after which a poll sends a request again.
+    pub resend_after: Duration,
+    /// How long the API works on one request.
+    pub request_timeout: Duration,
+}
+
+/// The API's state; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct App(Arc<Parts>);
+
+/// The parts of [`App`].
+#[derive(Debug)]
+pub struct Parts {
+    /// The database.
+    pub store: Arc<dyn Store>,
+    /// The object store.
+    pub objects: Arc<dyn ObjectStore>,
+    /// The search engine.
+    pub search: Arc<dyn Search>,
+    /// The broker.
+    pub broker: Broker,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// The settings.
+    pub settings: Settings,
+    /// Counters for `/metrics`.
+    pub metrics: Metrics,
+}
+
+impl App {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// The path of an API resource as clients address it: with the path of the public URL before it.
+    #[must_use]
+    pub fn path(&self, path: &str) -> String {
+        format!("{}{path}", self.settings.public_url.path().trim_end_matches('/'))
+    }
+
+    /// The absolute URL of an API resource.
+    #[must_use]
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.settings.public_url.as_str().trim_end_matches('/'))
+    }
+}
+
+impl std::ops::Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}

@@ -1,0 +1,286 @@
+//! What the API shows: the JSON shapes of resources, made from the domain's values.
+
+use adit_shared::clock::rfc3339;
+use adit_shared::digest::Sha256;
+use adit_shared::domain::{
+    Collection, Content, Docset, Document, Documents, Format, FormatTotal, Layout, Package, Status,
+};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use crate::state::App;
+
+/// A corpus.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Collection)]
+pub struct CollectionView {
+    /// Its name in URLs.
+    slug: String,
+    /// Absolute URL of this resource.
+    url: String,
+    /// Its name for people.
+    name: String,
+    /// What it holds.
+    description: String,
+    /// URI of the licence of documents that name none.
+    license: Option<String>,
+    /// Number of current documents.
+    documents: u64,
+    /// Files and decoded bytes by format.
+    formats: Vec<FormatTotal>,
+    /// Counts the corpus's states; rises with every import that changed something.
+    corpus_version: i64,
+    /// RFC 3339.
+    updated: String,
+}
+
+impl CollectionView {
+    /// Shows a collection.
+    #[must_use]
+    pub fn new(app: &App, collection: Collection) -> Self {
+        Self {
+            url: app.url(&format!("/api/collections/{}", collection.slug)),
+            slug: collection.slug,
+            name: collection.name,
+            description: collection.description,
+            license: collection.license,
+            documents: collection.documents,
+            formats: collection.formats,
+            corpus_version: collection.corpus_version,
+            updated: rfc3339(collection.updated),
+        }
+    }
+}
+
+/// One rendition of a document.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = File)]
+pub struct FileView {
+    /// Its format.
+    format: Format,
+    /// Absolute URL of its content.
+    url: String,
+    /// Media type (RFC 6838).
+    media_type: String,
+    /// Decoded length.
+    bytes: u64,
+    /// Of the decoded content.
+    sha256: Sha256,
+}
+
+/// One version of one work.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Document)]
+pub struct DocumentView {
+    /// Id of this version.
+    id: u32,
+    /// Absolute URL of this resource.
+    url: String,
+    /// Slug of its collection.
+    collection: String,
+    /// The work's name, unique in its collection.
+    r#ref: String,
+    /// Counts the work's versions from 1.
+    version: u32,
+    /// Whether no newer version exists.
+    current: bool,
+    /// URI of its licence: its own, else its collection's.
+    license: Option<String>,
+    /// Dublin Core terms.
+    metadata: Map<String, Value>,
+    /// Its files, sorted by format.
+    files: Vec<FileView>,
+}
+
+impl DocumentView {
+    /// Shows a document of a collection.
+    #[must_use]
+    pub fn new(app: &App, document: Document, collection: &Collection) -> Self {
+        let url = app.url(&format!("/api/documents/{}", document.id));
+        let own = document.metadata.get("license").and_then(Value::as_str).map(str::to_owned);
+        let file = |file: adit_shared::domain::FileRecord| FileView {
+            url: format!("{url}/files/{}", file.format),
+            format: file.format,
+            media_type: file.media_type,
+            bytes: file.size,
+            sha256: file.sha256,
+        };
+        Self {
+            id: document.id.0,
+            files: document.files.into_iter().map(file).collect(),
+            collection: collection.slug.clone(),
+            r#ref: document.r#ref,
+            version: document.version,
+            current: document.superseded.is_none(),
+            license: own.or_else(|| collection.license.clone()),
+            metadata: document.metadata,
+            url,
+        }
+    }
+}
+
+
+/// A frozen selection of document versions.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Docset)]
+pub struct DocsetView {
+    /// Its id.
+    id: i64,
+    /// Absolute URL of this resource.
+    url: String,
+    /// A name for people.
+    name: Option<String>,
+    /// Slug of its collection.
+    collection: String,
+    /// The query that it froze; null when it was made from refs.
+    query: Option<String>,
+    /// Number of members.
+    size: u64,
+    /// Decoded bytes of all members in all formats.
+    bytes: u64,
+    /// Files and decoded bytes by format.
+    formats: Vec<FormatTotal>,
+    /// SHA-256 over its members' ids and content hashes.
+    fingerprint: Sha256,
+    /// The corpus version that it was made from.
+    corpus_version: i64,
+    /// RFC 3339.
+    created: String,
+}
+
+impl DocsetView {
+    /// Shows a docset.
+    #[must_use]
+    pub fn new(app: &App, docset: Docset) -> Self {
+        Self {
+            id: docset.id.0,
+            url: app.url(&format!("/api/docsets/{}", docset.id)),
+            bytes: docset.bytes(),
+            name: docset.name,
+            collection: docset.collection_slug,
+            query: docset.query,
+            size: docset.size,
+            formats: docset.formats,
+            fingerprint: docset.fingerprint,
+            corpus_version: docset.corpus_version,
+            created: rfc3339(docset.created),
+        }
+    }
+}
+
+/// Archive bytes written and to be written.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Bytes {
+    /// Size of the whole archive, once it is known.
+    total: Option<u64>,
+    /// Written so far.
+    done: u64,
+}
+
+/// One archive of a docset.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Package)]
+pub struct PackageView {
+    /// Its id.
+    id: i64,
+    /// Absolute URL of this resource.
+    url: String,
+    /// Id of its docset.
+    docset: i64,
+    /// Formats, sorted.
+    formats: Vec<Format>,
+    /// Layout of the archive.
+    layout: Layout,
+    /// Where it stands (the words of OGC API - Processes).
+    status: Status,
+    /// Whether the archive can be fetched.
+    content: Content,
+    /// Whether polling can stop.
+    terminal: bool,
+    /// RFC 3339.
+    created: String,
+    /// When a packager accepted it.
+    started: Option<String>,
+    /// When it reached a terminal status.
+    finished: Option<String>,
+    /// When the archive may be erased.
+    expires: Option<String>,
+    /// Counts of documents.
+    documents: Documents,
+    /// Counts of archive bytes.
+    bytes: Bytes,
+    /// 0 to 100.
+    percent: u8,
+    /// Seconds left, as far as one can tell.
+    eta_seconds: Option<u64>,
+    /// Seconds after which to ask again; null when terminal.
+    poll_after: Option<u64>,
+    /// Absolute URL of the archive, once it is there.
+    download: Option<String>,
+    /// Size of the archive in bytes.
+    size: Option<u64>,
+    /// SHA-256 of the archive.
+    sha256: Option<Sha256>,
+    /// SHA-256 over docset, formats, layout and format version: equal fingerprints give equal archives.
+    fingerprint: Sha256,
+    /// Why it failed.
+    problem: Option<String>,
+}
+
+/// Seconds that a build is still expected to take. It is reckoned from what was last heard, not from the time of asking, so that the
+/// answer (and its entity tag) changes only when something was heard.
+fn eta_seconds(package: &Package) -> Option<u64> {
+    if package.status.is_terminal() {
+        return None;
+    }
+    let elapsed = || {
+        let (started, heard) = (package.started?, package.heard?);
+        u64::try_from(heard - started).ok().map(|ms| ms / 1000)
+    };
+    match package.percent {
+        percent @ 5..=100 => {
+            elapsed().map(|seconds| (seconds * u64::from(100 - percent)).div_ceil(u64::from(percent)))
+        }
+        _ => package.estimate_seconds,
+    }
+}
+
+/// Seconds after which asking again is worth it: about a fifth of the time left, from one second to half a minute.
+#[must_use]
+pub fn poll_after(package: &Package) -> u64 {
+    (eta_seconds(package).unwrap_or(5) / 5).clamp(1, 30)
+}
+
+impl PackageView {
+    /// Shows a package.
+    #[must_use]
+    pub fn new(app: &App, package: &Package) -> Self {
+        let url = app.url(&format!("/api/packages/{}", package.id));
+        let terminal = package.status.is_terminal();
+        Self {
+            id: package.id.0,
+            docset: package.docset.0,
+            formats: package.formats.clone(),
+            layout: package.layout,
+            status: package.status,
+            content: package.content,
+            terminal,
+            created: rfc3339(package.created),
+            started: package.started.map(rfc3339),
+            finished: package.finished.map(rfc3339),
+            expires: package.expires.map(rfc3339),
+            documents: package.documents,
+            bytes: Bytes { total: package.bytes_total, done: package.bytes_done },
+            percent: package.percent,
+            eta_seconds: eta_seconds(package),
+            poll_after: (!terminal).then(|| poll_after(package)),
+            download: (package.content == Content::Available).then(|| format!("{url}/download")),
+            size: package.size,
+            sha256: package.sha256,
+            fingerprint: package.fingerprint,
+            problem: package.problem.clone(),
+            url,
+        }
+    }
+}
