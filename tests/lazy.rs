@@ -1,0 +1,95 @@
+//! Statuses are read only when a client asks, and nothing is lost when nobody does.
+
+use adit_shared::ids::PackageId;
+use adit_shared::store::{SqlStore, Store as _};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::{Server, eventually, expect, small};
+
+async fn ask(server: &Server) -> i64 {
+    let docset = server.docset("c", "*").await;
+    let package = expect(server.post(&format!("/api/docsets/{docset}/packages"), &json!({})).await, 202).await;
+    package["id"].as_i64().unwrap()
+}
+
+/// Waits, without asking the server, until the packager has said its last word.
+async fn built(server: &Server, package: i64) {
+    let result = server.data.join(format!("objects/packages/{package}/build.json"));
+    eventually("the build is done", || async {
+        let build: Value = serde_json::from_slice(&std::fs::read(&result).ok()?).ok()?;
+        build["done"].is_object().then_some(())
+    })
+    .await;
+}
+
+async fn row(server: &Server, package: i64) -> adit_shared::domain::Package {
+    let url = format!("sqlite://{}", server.data.join("adit.sqlite").display());
+    SqlStore::open(&url).await.unwrap().package(PackageId(package), None).await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn statuses_wait_in_the_queue_until_a_client_asks() {
+    let (_dir, server) = small(&[]);
+    let package = ask(&server).await;
+    let name = format!("package/{package}");
+    built(&server, package).await;
+    // "Accepted" and "Complete" at least; nobody has asked, so both still wait and the database knows nothing of them.
+    let waiting = eventually("the last status is in the queue", || async {
+        server.queue("docsets/package").filter(|queue| queue["ready"] == 0 && queue["unacknowledged"] == 0)?;
+        server.queue(&name).filter(|queue| queue["ready"].as_u64() >= Some(2))
+    })
+    .await;
+    assert_eq!((&waiting["consumers"], &waiting["unacknowledged"]), (&json!(0), &json!(0)));
+    let before = row(&server, package).await;
+    assert_eq!((before.status.as_str(), before.sequence, before.heard), ("accepted", 0, None));
+
+    let answer = server.json(&format!("/api/packages/{package}")).await;
+    assert_eq!((&answer["status"], &answer["percent"]), (&json!("successful"), &json!(100)));
+    let after = row(&server, package).await;
+    assert_eq!(after.status.as_str(), "successful");
+    assert!(after.sequence > 0 && after.sha256.is_some());
+    let queue = server.queue(&name);
+    assert!(queue.is_none_or(|queue| queue["ready"] == 0 && queue["unacknowledged"] == 0), "one poll takes all");
+}
+
+#[tokio::test]
+async fn an_unread_queue_expires_and_the_truth_still_comes_out() {
+    let (_dir, server) = small(&[("ADIT_QUEUE_EXPIRY", "1s"), ("ADIT_RESEND_AFTER", "1s")]);
+    let package = ask(&server).await;
+    let name = format!("package/{package}");
+    built(&server, package).await;
+    eventually("the queue is gone", || async { server.queue(&name).is_none().then_some(()) }).await;
+    assert_eq!(row(&server, package).await.status.as_str(), "accepted", "nobody has read anything");
+
+    let finished = server.finished(package).await;
+    assert_eq!(finished["status"], "successful");
+    let row = row(&server, package).await;
+    assert!(row.sends >= 2, "the server has asked again");
+    let archive = server.get(&format!("/api/packages/{package}/download")).await.bytes().await.unwrap();
+    assert_eq!(row.size, Some(archive.len() as u64));
+}
+
+#[tokio::test]
+async fn a_poll_with_the_entity_tag_of_what_is_known_gets_304() {
+    let (_dir, server) = small(&[]);
+    let package = ask(&server).await;
+    server.finished(package).await;
+    let path = format!("/api/packages/{package}");
+    let etag = server.get(&path).await.headers()["etag"].clone();
+    let again = server.request(Method::GET, &path).header("if-none-match", etag).send().await.unwrap();
+    assert_eq!(again.status(), 304);
+    assert!(again.bytes().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn events_tell_every_change_until_the_end() {
+    let (_dir, server) = small(&[]);
+    let package = ask(&server).await;
+    let answer = server.get(&format!("/api/packages/{package}/events")).await;
+    assert_eq!(answer.headers()["content-type"], "text/event-stream");
+    let text = answer.text().await.unwrap();
+    let last = text.lines().rfind(|line| line.starts_with("data:")).unwrap();
+    let last: Value = serde_json::from_str(last.trim_start_matches("data:")).unwrap();
+    assert_eq!((&last["status"], &last["terminal"]), (&json!("successful"), &json!(true)));
+}
