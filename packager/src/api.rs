@@ -198,7 +198,12 @@ mod tests {
     fn only_its_own_server_is_shown_the_key() {
         let api = Api::new("key", Some("http://h:1/api".parse().unwrap())).unwrap();
         assert!(api.check(&request("http://h:1/api/docsets/5")).is_ok());
-        for stranger in ["http://h:2/api/docsets/5", "https://h:1/api/docsets/5", "http://h:1/apis/docsets/5", "http://evil/api/docsets/5"] {
+        for stranger in [
+            "http://h:2/api/docsets/5",
+            "https://h:1/api/docsets/5",
+            "http://h:1/apis/docsets/5",
+            "http://evil/api/docsets/5",
+        ] {
             assert!(api.check(&request(stranger)).is_err(), "{stranger}");
         }
     }

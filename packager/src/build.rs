@@ -96,7 +96,8 @@ impl Build {
         let site = Site::open(&*self.objects, &archive.key(self.package), &self.plan).await?;
         let reused = site.held();
         let parts_reused = reused.len() as u32;
-        self.progress.send_replace(Progress { parts: parts_reused, bytes: reused.values().map(|part| part.size).sum() });
+        self.progress
+            .send_replace(Progress { parts: parts_reused, bytes: reused.values().map(|part| part.size).sum() });
         let parts = self.build_missing(&site, reused).await?;
         if let Site::Open { upload, .. } = &site {
             site::complete(&*self.objects, upload, &parts, self.plan.size()).await?;
@@ -118,8 +119,7 @@ impl Build {
     /// Notes the result beside the archive, which makes the same request free of work from now on.
     async fn finish(&mut self, archive: Archive) -> Result<Finished, BuildError> {
         let sha256 = self.state.sha256.unwrap_or(Sha256([0; 32]));
-        let done =
-            Done { documents: self.plan.included(), omitted: self.plan.omitted(), parts: self.plan.parts() };
+        let done = Done { documents: self.plan.included(), omitted: self.plan.omitted(), parts: self.plan.parts() };
         self.state.done = Some(done);
         self.state.save(&*self.objects, self.package).await?;
         // Two packagers that began at the same moment have an upload each, and one is left over.
@@ -128,11 +128,7 @@ impl Build {
     }
 
     /// Builds the parts that the store lacks, and draws up again those that were never hashed. Returns all parts.
-    async fn build_missing(
-        &mut self,
-        site: &Site,
-        mut parts: BTreeMap<u32, Part>,
-    ) -> Result<Vec<Part>, BuildError> {
+    async fn build_missing(&mut self, site: &Site, mut parts: BTreeMap<u32, Part>) -> Result<Vec<Part>, BuildError> {
         let reader = Reader::new(self.objects.clone(), self.plan.clone());
         let midstate = self.state.hashed.clone().unwrap_or_default();
         let tasks = self.tasks(&parts, midstate.length());
@@ -233,10 +229,7 @@ impl Ledger {
 }
 
 /// Draws up the tasks' parts in order, some of them ahead of what is asked for.
-fn ahead(
-    reader: &Reader,
-    tasks: Vec<Task>,
-) -> impl Stream<Item = (Task, Result<Filled, BuildError>)> + use<> {
+fn ahead(reader: &Reader, tasks: Vec<Task>) -> impl Stream<Item = (Task, Result<Filled, BuildError>)> + use<> {
     let reader = reader.clone();
     stream::iter(tasks)
         .map(move |task| {
@@ -247,11 +240,6 @@ fn ahead(
         .buffered(AHEAD)
 }
 
-async fn put(
-    objects: Arc<dyn ObjectStore>,
-    upload: Upload,
-    number: u32,
-    bytes: Bytes,
-) -> Result<Part, BuildError> {
+async fn put(objects: Arc<dyn ObjectStore>, upload: Upload, number: u32, bytes: Bytes) -> Result<Part, BuildError> {
     Ok(objects.put_part(&upload, number, bytes).await?)
 }

@@ -34,9 +34,6 @@ pub enum BuildError {
     /// There is no plan.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// The plan's temporary file cannot be read.
-    #[error("the plan's temporary file in {}: {0}", std::env::temp_dir().display())]
-    Spool(#[from] std::io::Error),
     /// The server did not answer as it should.
     #[error(transparent)]
     Api(#[from] ApiError),
@@ -59,9 +56,15 @@ impl BuildError {
             Self::Store(ObjectError::UnsafeKey(_)) => Fate::Reject,
             Self::Manifest(ManifestError::Cut { .. })
             | Self::Plan(PlanError::Spool(_))
-            | Self::Spool(_)
             | Self::Store(_)
             | Self::Task(_) => Fate::Retry,
         }
+    }
+}
+
+impl From<std::io::Error> for BuildError {
+    /// The plan's temporary file is the only one that a build touches by itself.
+    fn from(error: std::io::Error) -> Self {
+        Self::Plan(PlanError::Spool(error))
     }
 }

@@ -18,6 +18,8 @@ mod plan;
 mod planning;
 mod read;
 mod sha;
+#[cfg(test)]
+mod testing;
 mod verify;
 mod zip;
 

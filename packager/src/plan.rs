@@ -47,7 +47,7 @@ pub enum PlanError {
         omitted: u64,
     },
     /// The temporary file cannot be written or read.
-    #[error("the plan's temporary file in {}: {0}", std::env::temp_dir().display())]
+    #[error("the plan's temporary file in {dir}: {0}", dir = std::env::temp_dir().display())]
     Spool(#[from] io::Error),
 }
 
@@ -330,3 +330,6 @@ fn item_len(content: &Content, record: &Record) -> u64 {
         Content::Directory => zip::central_len(record.path.len(), record.size, record.packed, record.offset),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,9 +12,8 @@ use sha2::block_api::compress256;
 pub(crate) const BLOCK: u64 = 64;
 
 /// First words of the fractional parts of the square roots of the first eight primes (FIPS 180-4, 5.3.3).
-const INITIAL: [u32; 8] = [
-    0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19,
-];
+const INITIAL: [u32; 8] =
+    [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
 /// The state of a hash between two blocks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

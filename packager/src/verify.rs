@@ -181,7 +181,7 @@ mod tests {
             let mut verifier = Verifier::new();
             prop_assert_eq!(verify(&mut verifier, &data, &pieces), Ok(()));
             let at = at % data.len();
-            data[at] ^= 1 << bit;
+            data[at] ^= 1_u8 << bit;
             // A deflate stream has up to seven bits of padding at its end, which say nothing.
             prop_assume!(!gzip || at + 1 < data.len());
             prop_assert!(verify(&mut verifier, &data, &pieces).is_err());
