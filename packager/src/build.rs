@@ -243,3 +243,6 @@ fn ahead(reader: &Reader, tasks: Vec<Task>) -> impl Stream<Item = (Task, Result<
 async fn put(objects: Arc<dyn ObjectStore>, upload: Upload, number: u32, bytes: Bytes) -> Result<Part, BuildError> {
     Ok(objects.put_part(&upload, number, bytes).await?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -114,7 +114,7 @@ impl Reader {
 
     /// Says which document could not be read, where the store answered that its bytes are not there.
     async fn blame(&self, error: ObjectError, slices: &[Slice]) -> BuildError {
-        if matches!(error, ObjectError::Unavailable(_)) {
+        if matches!(error, ObjectError::Unavailable(_) | ObjectError::Refused(_)) {
             return error.into();
         }
         let Some(mut blamed) = slices.first() else { return error.into() };

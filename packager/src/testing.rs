@@ -1,11 +1,17 @@
-//! A small corpus for tests, with its packs: documents as an import would have stored them.
+//! For tests: a small corpus with its packs, as an import would have stored them, and a store that breaks down on demand.
 
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read as _, Write as _};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use adit_shared::digest::Sha256;
 use adit_shared::domain::{Encoding, FileRecord, Format, Layout, Place};
 use adit_shared::ids::{DocsetId, VersionId};
+use adit_shared::objects::{ObjectError, ObjectResult, ObjectStore, Part, Upload};
+use bytes::Bytes;
+use futures::stream::BoxStream;
 use proptest::prelude::*;
 
 use crate::manifest::{End, Header, Member, line};
@@ -147,4 +153,107 @@ fn content() -> impl Strategy<Value = Vec<u8>> {
         4 => prop::collection::vec(any::<u8>(), 0..300),
         4 => prop::collection::vec(0..3_u8, 0..6_000),
     ]
+}
+
+/// A store in a folder of its own, which goes when the first value is dropped.
+pub(crate) async fn folder() -> (tempfile::TempDir, Arc<dyn ObjectStore>) {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("file://{}", folder.path().display());
+    (folder, adit_shared::objects::open(&url).await.unwrap())
+}
+
+impl Corpus {
+    /// Puts the packs where the manifest says they are.
+    pub(crate) async fn store(&self, objects: &dyn ObjectStore) {
+        for (key, pack) in &self.packs {
+            objects.put(key, pack.clone().into()).await.unwrap();
+        }
+    }
+}
+
+/// A store that fails for good at a given moment: before a call has its effect, or after it but before the caller hears of it.
+/// Every call has those two moments.
+#[derive(Debug)]
+pub(crate) struct Fused {
+    inner: Arc<dyn ObjectStore>,
+    left: AtomicI64,
+}
+
+impl Fused {
+    pub(crate) fn new(inner: Arc<dyn ObjectStore>, moments: i64) -> Self {
+        Self { inner, left: AtomicI64::new(moments) }
+    }
+
+    fn moment(&self) -> ObjectResult<()> {
+        if self.left.fetch_sub(1, Ordering::SeqCst) > 0 {
+            return Ok(());
+        }
+        Err(ObjectError::Unavailable("the fuse has blown".to_owned()))
+    }
+
+    async fn call<T>(&self, call: impl Future<Output = ObjectResult<T>>) -> ObjectResult<T> {
+        self.moment()?;
+        let answer = call.await;
+        self.moment()?;
+        answer
+    }
+}
+
+#[async_trait::async_trait]
+impl ObjectStore for Fused {
+    async fn put(&self, key: &str, bytes: Bytes) -> ObjectResult<()> {
+        self.call(self.inner.put(key, bytes)).await
+    }
+
+    async fn get(&self, key: &str, range: Option<Range<u64>>) -> ObjectResult<Bytes> {
+        self.call(self.inner.get(key, range)).await
+    }
+
+    async fn read(
+        &self,
+        key: &str,
+        range: Option<Range<u64>>,
+    ) -> ObjectResult<BoxStream<'static, ObjectResult<Bytes>>> {
+        self.call(self.inner.read(key, range)).await
+    }
+
+    async fn size(&self, key: &str) -> ObjectResult<Option<u64>> {
+        self.call(self.inner.size(key)).await
+    }
+
+    async fn delete(&self, keys: &[String]) -> ObjectResult<()> {
+        self.call(self.inner.delete(keys)).await
+    }
+
+    async fn list(&self, prefix: &str) -> ObjectResult<Vec<(String, u64)>> {
+        self.call(self.inner.list(prefix)).await
+    }
+
+    async fn create_upload(&self, key: &str, part_size: u64) -> ObjectResult<Upload> {
+        self.call(self.inner.create_upload(key, part_size)).await
+    }
+
+    async fn find_upload(&self, key: &str, part_size: u64) -> ObjectResult<Option<Upload>> {
+        self.call(self.inner.find_upload(key, part_size)).await
+    }
+
+    async fn put_part(&self, upload: &Upload, number: u32, bytes: Bytes) -> ObjectResult<Part> {
+        self.call(self.inner.put_part(upload, number, bytes)).await
+    }
+
+    async fn parts(&self, upload: &Upload) -> ObjectResult<Vec<Part>> {
+        self.call(self.inner.parts(upload)).await
+    }
+
+    async fn complete_upload(&self, upload: &Upload, parts: &[Part]) -> ObjectResult<()> {
+        self.call(self.inner.complete_upload(upload, parts)).await
+    }
+
+    async fn abort_upload(&self, upload: &Upload) -> ObjectResult<()> {
+        self.call(self.inner.abort_upload(upload)).await
+    }
+
+    async fn presign(&self, key: &str, file_name: &str, seconds: u64) -> ObjectResult<Option<String>> {
+        self.call(self.inner.presign(key, file_name, seconds)).await
+    }
 }

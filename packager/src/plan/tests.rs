@@ -68,8 +68,8 @@ proptest! {
             let plan = corpus.plan(layout, blocks * 64);
             let done: Vec<u64> = (0..=plan.parts()).map(|parts| plan.members_done(parts)).collect();
             prop_assert!(done.is_sorted());
-            prop_assert_eq!((done[0], *done.last().unwrap()), (0, corpus.members.len() as u64));
-            prop_assert_eq!(plan.included() + plan.omitted(), plan.requested());
+                prop_assert_eq!(*done.last().unwrap(), corpus.members.len() as u64);
+                prop_assert_eq!(plan.included() + plan.omitted(), plan.requested());
         }
     }
 }
@@ -93,8 +93,7 @@ fn a_bag_has_the_tag_files_of_rfc_8493() {
 #[test]
 fn the_bytes_of_a_small_archive_stay() {
     let mut corpus = Corpus::default();
-    corpus
-        .add("é", &[("pdf", b"%PDF", Encoding::Identity), ("txt", b"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", Encoding::Gzip)]);
+    corpus.add("é", &[("pdf", b"%PDF", Encoding::Identity), ("txt", b"text", Encoding::Gzip)]);
     let plan = corpus.plan(Layout::Flat, 64);
     let lines = corpus.archive(&plan).chunks(32).map(hex::encode).collect::<Vec<_>>().join("\n");
     let manifest = String::from_utf8(corpus.manifest()).unwrap();
