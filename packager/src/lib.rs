@@ -1,1 +1,28 @@
-//! placeholder
+//! The packager: takes requests off the broker, lays archives out, builds them into the object store and reports.
+//!
+//! ```text
+//! worker    requests, statuses, attempts, deletes        (broker)
+//!   api       manifest and "is it still wanted?"         (HTTP)
+//!   planning  manifest::Reader → plan                    (pure, but for the spool's temporary file)
+//!   build     draft → read → verify, sha → upload        (object store)
+//! ```
+//!
+//! It has no database: what it must know it asks the server, what it must remember lies beside the archive.
+
+mod api;
+mod bag;
+mod build;
+mod error;
+pub mod manifest;
+mod plan;
+mod planning;
+mod read;
+mod sha;
+#[cfg(test)]
+mod testing;
+mod verify;
+mod zip;
+
+pub use api::ApiError;
+pub use error::{BuildError, Fate};
+pub use plan::{MAX_ARCHIVE, MAX_PARTS, PART_SIZE, PlanError, SizeEstimator};

@@ -1,5 +1,12 @@
 //! The object store: packs, index segments and archives, behind one trait with two implementations
-//! (a folder and S3) that pass one contract suite.
+//! (a folder and S3) that pass one contract suite. [`open`] makes either out of a URL.
+
+mod checks;
+mod disposition;
+mod folder;
+mod open;
+mod recorder;
+mod s3;
 
 use std::fmt;
 use std::ops::Range;
@@ -10,6 +17,10 @@ use futures::stream::BoxStream;
 
 use crate::digest::Sha256;
 use crate::ids::{CollectionId, PackageId};
+
+pub use self::disposition::content_disposition;
+pub use self::open::{OpenError, open};
+pub use self::recorder::{Call, Count, Counts, Recorder};
 
 /// Every kind of object that Adit keeps, and its key. No key is made anywhere else.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,9 +96,13 @@ pub enum ObjectError {
         /// The range.
         range: Range<u64>,
     },
-    /// A key that no [`ObjectKey`] makes: empty, absolute, or with `.`/`..`/empty segments.
+    /// A key that no [`ObjectKey`] makes: empty, absolute, too long, with control characters, or with a segment that is empty
+    /// or begins with a dot (`.`, `..`, and the names that a store keeps for itself).
     #[error("unsafe object key {0:?}")]
     UnsafeKey(String),
+    /// The store will not do this, and trying again will not help: no permission, or parts that make no object.
+    #[error("the object store refused: {0}")]
+    Refused(String),
     /// The store is away or out of order; trying again may help.
     #[error("the object store failed: {0}")]
     Unavailable(String),

@@ -1,0 +1,210 @@
+//! What a packager asks of the server that wants a package, over HTTP: the docset's manifest, and whether the package is still wanted.
+
+use std::time::Duration;
+
+use adit_shared::domain::Status;
+use adit_shared::ids::PackageId;
+use adit_shared::messaging::PackageRequest;
+use bytes::Bytes;
+use futures::{Stream, TryStreamExt as _};
+use reqwest::StatusCode;
+use reqwest::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue};
+use serde::Deserialize;
+use url::Url;
+
+use crate::error::Fate;
+use crate::manifest;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest silence of a server within an answer.
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Why the server's answer is of no use.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// The client cannot be made.
+    #[error("the HTTP client cannot be set up: {0}")]
+    Client(reqwest::Error),
+    /// The key is no header value.
+    #[error("the API key has characters that an HTTP header cannot have")]
+    Key,
+    /// The URL of the request is not below the server that this packager works for.
+    #[error("the request's docset {docset} is not below {api}, the server that this packager works for")]
+    Stranger {
+        /// URL of the docset.
+        docset: String,
+        /// URL of the server's API.
+        api: String,
+    },
+    /// The URL of the request has no `…/docsets/{id}` at its end.
+    #[error("{0} is not the URL of a docset (…/docsets/{{id}})")]
+    NoDocset(String),
+    /// The server is away, or its answer broke off.
+    #[error("the server does not answer: {0}")]
+    Unreachable(String),
+    /// The server answered otherwise than hoped for.
+    #[error("the server answered {status} to GET {url}")]
+    Status {
+        /// Its answer.
+        status: StatusCode,
+        /// What it was asked.
+        url: String,
+    },
+}
+
+impl ApiError {
+    /// What becomes of the request: one that the server does not know is rejected, a server in trouble is asked again.
+    /// A refused key too: an operator can set it right while requests wait.
+    #[must_use]
+    pub fn fate(&self) -> Fate {
+        match self {
+            Self::Stranger { .. } | Self::NoDocset(_) => Fate::Reject,
+            Self::Client(_) | Self::Key | Self::Unreachable(_) => Fate::Retry,
+            Self::Status { status, .. } => match *status {
+                StatusCode::UNAUTHORIZED
+                | StatusCode::FORBIDDEN
+                | StatusCode::REQUEST_TIMEOUT
+                | StatusCode::TOO_MANY_REQUESTS => Fate::Retry,
+                status if status.is_server_error() => Fate::Retry,
+                _ => Fate::Reject,
+            },
+        }
+    }
+}
+
+impl From<reqwest::Error> for ApiError {
+    fn from(error: reqwest::Error) -> Self {
+        let mut reason = error.to_string();
+        let mut source = std::error::Error::source(&error);
+        while let Some(cause) = source {
+            reason = format!("{reason}: {cause}");
+            source = cause.source();
+        }
+        Self::Unreachable(reason)
+    }
+}
+
+/// A client of the server's API.
+#[derive(Debug, Clone)]
+pub(crate) struct Api {
+    http: reqwest::Client,
+    base: Option<Url>,
+}
+
+/// The part of a package's record that matters here.
+#[derive(Deserialize)]
+struct Standing {
+    status: Status,
+}
+
+impl Api {
+    /// A client that shows `key`; with a `base`, to no other server than that.
+    pub(crate) fn new(key: &str, base: Option<Url>) -> Result<Self, ApiError> {
+        // A second provider is refused, and the first is as good.
+        _ = rustls::crypto::ring::default_provider().install_default();
+        let mut key = HeaderValue::from_str(key).map_err(|_| ApiError::Key)?;
+        key.set_sensitive(true);
+        let http = reqwest::Client::builder()
+            .default_headers(HeaderMap::from_iter([(HeaderName::from_static("x-api-key"), key)]))
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(READ_TIMEOUT)
+            // The key is for the server that asked, not for whomever it points at.
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(ApiError::Client)?;
+        Ok(Self { http, base })
+    }
+
+    /// Checks that a request comes from the server that this packager works for; only that one is shown the key.
+    pub(crate) fn check(&self, request: &PackageRequest) -> Result<(), ApiError> {
+        let docset = &request.docset;
+        let Some(base) = &self.base else { return Ok(()) };
+        let folder = format!("{}/", base.path().trim_end_matches('/'));
+        if docset.origin() == base.origin() && docset.path().starts_with(&folder) {
+            return Ok(());
+        }
+        Err(ApiError::Stranger { docset: docset.to_string(), api: base.to_string() })
+    }
+
+    /// The docset's manifest in chunks.
+    pub(crate) async fn manifest(
+        &self,
+        request: &PackageRequest,
+        traceparent: Option<&str>,
+    ) -> Result<impl Stream<Item = Result<Bytes, ApiError>> + use<>, ApiError> {
+        let mut url = request.docset.clone();
+        url.set_path(&format!("{}/manifest", request.docset.path().trim_end_matches('/')));
+        let formats: Vec<_> = request.formats.iter().map(|format| format.as_str()).collect();
+        url.query_pairs_mut().append_pair("fmt", &formats.join(","));
+        let answer = self.get(url.clone(), manifest::MEDIA_TYPE, traceparent).await?;
+        if !answer.status().is_success() {
+            return Err(ApiError::Status { status: answer.status(), url: url.into() });
+        }
+        Ok(answer.bytes_stream().map_err(ApiError::from))
+    }
+
+    /// Whether the server still wants a package: not once it was dismissed or is unknown.
+    pub(crate) async fn wants(&self, request: &PackageRequest, package: PackageId) -> Result<bool, ApiError> {
+        let url = sibling(&request.docset, &format!("packages/{package}"))?;
+        let answer = self.get(url.clone(), "application/json", None).await?;
+        match answer.status() {
+            StatusCode::NOT_FOUND | StatusCode::GONE => Ok(false),
+            status if status.is_success() => Ok(answer.json::<Standing>().await?.status != Status::Dismissed),
+            status => Err(ApiError::Status { status, url: url.into() }),
+        }
+    }
+
+    async fn get(&self, url: Url, accept: &str, traceparent: Option<&str>) -> Result<reqwest::Response, ApiError> {
+        let mut get = self.http.get(url).header(ACCEPT, accept);
+        if let Some(traceparent) = traceparent {
+            get = get.header("traceparent", traceparent);
+        }
+        Ok(get.send().await?)
+    }
+}
+
+/// URL of the archive of `package` on the server that asked for it.
+pub(crate) fn download_url(request: &PackageRequest, package: PackageId) -> Result<Url, ApiError> {
+    sibling(&request.docset, &format!("packages/{package}/download"))
+}
+
+/// `{api}/docsets/{id}` gives `{api}/{path}`.
+fn sibling(docset: &Url, path: &str) -> Result<Url, ApiError> {
+    let no_docset = || ApiError::NoDocset(docset.to_string());
+    let (api, _) = docset.path().trim_end_matches('/').rsplit_once("/docsets/").ok_or_else(no_docset)?;
+    let mut url = docset.clone();
+    url.set_query(None);
+    url.set_path(&format!("{api}/{path}"));
+    Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(text: &str) -> PackageRequest {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn other_resources_stand_beside_the_docset() {
+        let url = |text| download_url(&request(text), PackageId(7)).map(String::from);
+        assert_eq!(url("http://h:1/api/docsets/5?fmt=txt").unwrap(), "http://h:1/api/packages/7/download");
+        assert_eq!(url("https://h/x/docsets/5/?a=b").unwrap(), "https://h/x/packages/7/download");
+        assert!(url("http://h/5").is_err());
+    }
+
+    #[test]
+    fn only_its_own_server_is_shown_the_key() {
+        let api = Api::new("key", Some("http://h:1/api".parse().unwrap())).unwrap();
+        assert!(api.check(&request("http://h:1/api/docsets/5")).is_ok());
+        for stranger in [
+            "http://h:2/api/docsets/5",
+            "https://h:1/api/docsets/5",
+            "http://h:1/apis/docsets/5",
+            "http://evil/api/docsets/5",
+        ] {
+            assert!(api.check(&request(stranger)).is_err(), "{stranger}");
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! Builds an archive into the object store by its plan, part by part, and goes on where an earlier build of it stopped.
+//!
+//! Parts pass through three stations: drawn up and filled with data (several at once), proved and hashed (one after the
+//! other), uploaded (several at once). However large the archive, only a handful of parts are in memory.
+//! What the request was and whom to tell is the business of [`crate::worker`].
+
+mod site;
+mod state;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use adit_shared::digest::Sha256;
+use adit_shared::ids::PackageId;
+use adit_shared::objects::{ObjectStore, Part, Upload};
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _, stream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::error::BuildError;
+use crate::plan::Plan;
+use crate::read::{Filled, Reader};
+use crate::sha::Midstate;
+use crate::verify::{Damage, Verifier};
+use site::Site;
+pub(crate) use site::remove;
+pub(crate) use state::{Archive, Done, Finished, State};
+
+/// Parts that are drawn up ahead of the one that is hashed.
+const AHEAD: usize = 2;
+/// Parts that are uploaded at once.
+const UPLOADS: usize = 2;
+
+/// One build of one package.
+#[derive(Debug)]
+pub(crate) struct Build {
+    objects: Arc<dyn ObjectStore>,
+    package: PackageId,
+    plan: Arc<Plan>,
+    state: State,
+    progress: watch::Sender<Progress>,
+}
+
+/// How far a build is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// Parts that are in the store.
+    pub(crate) parts: u32,
+    /// Their bytes.
+    pub(crate) bytes: u64,
+}
+
+/// What came of a build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Built {
+    /// The archive.
+    pub(crate) finished: Finished,
+    /// Parts of it that an earlier build had uploaded.
+    pub(crate) parts_reused: u32,
+}
+
+/// What is to be done with a part.
+#[derive(Debug, Clone, Copy)]
+struct Task {
+    number: u32,
+    put: bool,
+    hash: bool,
+}
+
+/// What passes from part to part in the order of the archive.
+#[derive(Debug)]
+struct Ledger {
+    verifier: Verifier,
+    midstate: Midstate,
+    sha256: Option<Sha256>,
+}
+
+impl Build {
+    /// A build by `plan` that goes on from `state`, in which the caller has counted its attempt.
+    pub(crate) fn new(
+        objects: Arc<dyn ObjectStore>,
+        package: PackageId,
+        plan: Arc<Plan>,
+        state: State,
+        progress: watch::Sender<Progress>,
+    ) -> Self {
+        Self { objects, package, plan, state, progress }
+    }
+
+    /// Builds what is missing. Dropping the future stops the build; what was uploaded stays for the next one.
+    pub(crate) async fn run(mut self) -> Result<Built, BuildError> {
+        let archive = Archive::of(&self.plan);
+        self.turn_to(archive).await?;
+        let site = Site::open(&*self.objects, &archive.key(self.package), &self.plan).await?;
+        let reused = site.held();
+        let parts_reused = reused.len() as u32;
+        self.progress
+            .send_replace(Progress { parts: parts_reused, bytes: reused.values().map(|part| part.size).sum() });
+        let parts = self.build_missing(&site, reused).await?;
+        if let Site::Open { upload, .. } = &site {
+            site::complete(&*self.objects, upload, &parts, self.plan.size()).await?;
+        }
+        let finished = self.finish(archive).await?;
+        Ok(Built { finished, parts_reused })
+    }
+
+    /// Notes which archive this is before there is anything of it, so that whatever happens, all of it can be found and removed.
+    async fn turn_to(&mut self, archive: Archive) -> Result<(), BuildError> {
+        if let Some(other) = self.state.archive.filter(|other| *other != archive) {
+            site::abandon(&*self.objects, self.package, &other).await?;
+        }
+        self.state.turn_to(archive);
+        self.state.done = None;
+        Ok(self.state.save(&*self.objects, self.package).await?)
+    }
+
+    /// Notes the result beside the archive, which makes the same request free of work from now on.
+    async fn finish(&mut self, archive: Archive) -> Result<Finished, BuildError> {
+        let sha256 = self.state.sha256.unwrap_or(Sha256([0; 32]));
+        let done = Done { documents: self.plan.included(), omitted: self.plan.omitted(), parts: self.plan.parts() };
+        self.state.done = Some(done);
+        self.state.save(&*self.objects, self.package).await?;
+        // Two packagers that began at the same moment have an upload each, and one is left over.
+        site::abandon(&*self.objects, self.package, &archive).await?;
+        Ok(Finished { archive, sha256, done })
+    }
+
+    /// Builds the parts that the store lacks, and draws up again those that were never hashed. Returns all parts.
+    async fn build_missing(&mut self, site: &Site, mut parts: BTreeMap<u32, Part>) -> Result<Vec<Part>, BuildError> {
+        let reader = Reader::new(self.objects.clone(), self.plan.clone());
+        let midstate = self.state.hashed.clone().unwrap_or_default();
+        let tasks = self.tasks(&parts, midstate.length());
+        let mut filled = std::pin::pin!(ahead(&reader, tasks));
+        let mut ledger = Ledger { verifier: Verifier::new(), midstate, sha256: self.state.sha256 };
+        let mut uploads = JoinSet::new();
+        while let Some((task, part)) = filled.next().await {
+            let (checked, bytes) = self.check(&reader, ledger, task, part?).await?;
+            ledger = checked;
+            if task.hash {
+                self.state.hashed = Some(ledger.midstate.clone());
+                self.state.sha256 = ledger.sha256;
+                self.state.save(&*self.objects, self.package).await?;
+            }
+            let (true, Site::Open { upload, .. }) = (task.put, site) else { continue };
+            while uploads.len() >= UPLOADS {
+                self.note(&mut parts, uploads.join_next().await)?;
+            }
+            uploads.spawn(put(self.objects.clone(), upload.clone(), task.number, bytes));
+        }
+        while !uploads.is_empty() {
+            self.note(&mut parts, uploads.join_next().await)?;
+        }
+        Ok(parts.into_values().collect())
+    }
+
+    fn tasks(&self, held: &BTreeMap<u32, Part>, hashed: u64) -> Vec<Task> {
+        let task = |number| Task {
+            number,
+            put: !held.contains_key(&number),
+            hash: self.state.sha256.is_none() && self.plan.part_range(number).start >= hashed,
+        };
+        (1..=self.plan.parts()).map(task).filter(|task| task.put || task.hash).collect()
+    }
+
+    /// Takes the result of an upload.
+    fn note(
+        &self,
+        parts: &mut BTreeMap<u32, Part>,
+        result: Option<Result<Result<Part, BuildError>, tokio::task::JoinError>>,
+    ) -> Result<(), BuildError> {
+        if let Some(part) = result.transpose()?.transpose()? {
+            self.progress.send_modify(|progress| {
+                progress.parts += 1;
+                progress.bytes += part.size;
+            });
+            parts.insert(part.number, part);
+        }
+        Ok(())
+    }
+
+    /// Proves that the part's data is what was imported, and hashes the part.
+    async fn check(
+        &self,
+        reader: &Reader,
+        mut ledger: Ledger,
+        task: Task,
+        part: Filled,
+    ) -> Result<(Ledger, Bytes), BuildError> {
+        if let Some(first) = part.pieces.first().filter(|piece| ledger.verifier.missing(piece) > 0) {
+            // The file that goes on in this part was begun by an earlier build: its first bytes must be seen too.
+            for piece in reader.before(first) {
+                let bytes = reader.piece(&piece).await?;
+                let fed = tokio::task::spawn_blocking(move || {
+                    let result = ledger.verifier.feed(&piece, &bytes);
+                    (ledger, result)
+                });
+                let result;
+                (ledger, result) = fed.await?;
+                result.map_err(|damage| reader.document(piece.position, damage.to_string()))?;
+            }
+        }
+        let last = task.number == self.plan.parts();
+        let checked = tokio::task::spawn_blocking(move || {
+            let result = ledger.take(&part, task.hash, last);
+            (ledger, part.bytes.freeze(), result)
+        });
+        let (ledger, bytes, result) = checked.await?;
+        result.map_err(|(position, damage)| reader.document(position, damage.to_string()))?;
+        Ok((ledger, bytes))
+    }
+}
+
+impl Ledger {
+    fn take(&mut self, part: &Filled, hash: bool, last: bool) -> Result<(), (u64, Damage)> {
+        for piece in &part.pieces {
+            let bytes = &part.bytes[piece.at..piece.at + piece.len];
+            self.verifier.feed(piece, bytes).map_err(|damage| (piece.position, damage))?;
+        }
+        match (hash, last) {
+            (true, true) => self.sha256 = Some(self.midstate.clone().finish(&part.bytes)),
+            // Every part but the last is whole blocks long.
+            (true, false) => _ = self.midstate.absorb(&part.bytes),
+            (false, _) => {}
+        }
+        Ok(())
+    }
+}
+
+/// Draws up the tasks' parts in order, some of them ahead of what is asked for.
+fn ahead(reader: &Reader, tasks: Vec<Task>) -> impl Stream<Item = (Task, Result<Filled, BuildError>)> + use<> {
+    let reader = reader.clone();
+    stream::iter(tasks)
+        .map(move |task| {
+            let reader = reader.clone();
+            let part = AbortOnDropHandle::new(tokio::spawn(async move { reader.part(task.number).await }));
+            async move { (task, part.await.map_err(BuildError::from).flatten()) }
+        })
+        .buffered(AHEAD)
+}
+
+async fn put(objects: Arc<dyn ObjectStore>, upload: Upload, number: u32, bytes: Bytes) -> Result<Part, BuildError> {
+    Ok(objects.put_part(&upload, number, bytes).await?)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,91 @@
+//! Where an archive is being put together: its upload in parts, found again or begun, and how that ends.
+
+use std::collections::BTreeMap;
+
+use adit_shared::ids::PackageId;
+use adit_shared::objects::{ObjectError, ObjectResult, ObjectStore, Part, Upload};
+
+use super::state::{Archive, State};
+use crate::plan::Plan;
+
+/// What the store has of an archive when a build of it begins.
+#[derive(Debug)]
+pub(super) enum Site {
+    /// All of it.
+    Whole {
+        /// As many parts as the plan has, to be counted.
+        parts: BTreeMap<u32, Part>,
+    },
+    /// An upload.
+    Open {
+        /// The upload.
+        upload: Upload,
+        /// Parts that an earlier build has put there.
+        parts: BTreeMap<u32, Part>,
+    },
+}
+
+impl Site {
+    /// Finds the archive, or its unfinished upload, or begins one.
+    pub(super) async fn open(objects: &dyn ObjectStore, key: &str, plan: &Plan) -> ObjectResult<Self> {
+        if objects.size(key).await? == Some(plan.size()) {
+            let part = |number| {
+                let range = plan.part_range(number);
+                (number, Part { number, size: range.end - range.start, etag: String::new() })
+            };
+            return Ok(Self::Whole { parts: (1..=plan.parts()).map(part).collect() });
+        }
+        let Some(upload) = objects.find_upload(key, plan.part_size()).await? else {
+            let upload = objects.create_upload(key, plan.part_size()).await?;
+            return Ok(Self::Open { upload, parts: BTreeMap::new() });
+        };
+        let fits = |part: &Part| {
+            let planned = (1..=plan.parts()).contains(&part.number).then(|| plan.part_range(part.number));
+            planned.is_some_and(|range| range.end - range.start == part.size)
+        };
+        let parts = objects.parts(&upload).await?.into_iter().filter(fits).map(|part| (part.number, part)).collect();
+        Ok(Self::Open { upload, parts })
+    }
+
+    /// The parts that need not be put again.
+    pub(super) fn held(&self) -> BTreeMap<u32, Part> {
+        match self {
+            Self::Whole { parts } | Self::Open { parts, .. } => parts.clone(),
+        }
+    }
+}
+
+/// Makes the archive out of its parts; another process that was quicker is no error.
+pub(super) async fn complete(
+    objects: &dyn ObjectStore,
+    upload: &Upload,
+    parts: &[Part],
+    size: u64,
+) -> ObjectResult<()> {
+    let result = objects.complete_upload(upload, parts).await;
+    if matches!(result, Err(ObjectError::NotFound(_))) && objects.size(&upload.key).await? == Some(size) {
+        return Ok(());
+    }
+    result
+}
+
+/// Gives up every unfinished upload of an archive.
+pub(super) async fn abandon(objects: &dyn ObjectStore, package: PackageId, archive: &Archive) -> ObjectResult<()> {
+    while let Some(upload) = objects.find_upload(&archive.key(package), archive.part_size).await? {
+        objects.abort_upload(&upload).await?;
+    }
+    Ok(())
+}
+
+/// Removes all that there is of a package: its archives, its unfinished upload, and last the state that knows of them.
+pub(crate) async fn remove(objects: &dyn ObjectStore, package: PackageId) -> ObjectResult<()> {
+    let state = State::load(objects, package).await?;
+    if let Some(archive) = state.archive {
+        abandon(objects, package, &archive).await?;
+    }
+    let listed = objects.list(&format!("packages/{package}/")).await?;
+    let (states, archives): (Vec<_>, Vec<_>) =
+        listed.into_iter().map(|(key, _)| key).partition(|key| key.ends_with(".json"));
+    objects.delete(&archives).await?;
+    objects.delete(&states).await
+}

@@ -1,0 +1,265 @@
+//! What a build promises, on a real store in a folder: the planned bytes, whatever happened before, and nothing left over.
+
+use std::future::poll_fn;
+use std::task::Poll;
+
+use adit_shared::domain::{Encoding, Layout};
+use adit_shared::objects::{Call, ObjectKey, Recorder};
+use proptest::prelude::*;
+
+use super::*;
+use crate::testing::{Corpus, Fused, corpus, folder};
+
+const PACKAGE: PackageId = PackageId(7);
+
+/// A corpus of some forty parts of 256 bytes, with a file that is many parts long in each encoding.
+fn sample() -> Corpus {
+    let mut corpus = Corpus::default();
+    let mut noise = 1_u32;
+    let mut text = |len: usize| -> Vec<u8> {
+        let letter = |_| {
+            noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            b'a' + (noise >> 28) as u8
+        };
+        (0..len).map(letter).collect()
+    };
+    for i in 0..6 {
+        let (meta, long, short) = (text(80), text(2_000), text(300));
+        let body: &[u8] = if i % 3 == 0 { &long } else { &short };
+        let encoding = if i < 3 { Encoding::Gzip } else { Encoding::Identity };
+        corpus.add(&format!("doc {i}"), &[("meta", &meta, Encoding::Gzip), ("txt", body, encoding)]);
+    }
+    corpus.add("none", &[]);
+    corpus
+}
+
+async fn build(
+    objects: &Arc<dyn ObjectStore>,
+    package: PackageId,
+    corpus: &Corpus,
+    part_size: u64,
+) -> Result<Built, BuildError> {
+    let state = State::load(&**objects, package).await?;
+    let plan = Arc::new(corpus.plan(Layout::Bag, part_size));
+    Build::new(objects.clone(), package, plan, state, watch::Sender::default()).run().await
+}
+
+/// The archive is the planned one, and nothing else of the package is left but its state.
+async fn assert_whole(objects: &dyn ObjectStore, package: PackageId, built: &Built, archive: &[u8]) {
+    let key = built.finished.archive.key(package);
+    assert!(objects.get(&key, None).await.unwrap() == archive);
+    assert_eq!(built.finished.sha256, Sha256::of(archive));
+    let keys: Vec<String> =
+        objects.list(&format!("packages/{package}/")).await.unwrap().into_iter().map(|(key, _)| key).collect();
+    let mut expected = [ObjectKey::Build { package }.to_string(), key.clone()];
+    expected.sort_unstable();
+    assert_eq!(keys, expected);
+    assert_eq!(objects.find_upload(&key, built.finished.archive.part_size).await.unwrap(), None);
+    let state = State::load(objects, package).await.unwrap();
+    assert_eq!(state.finished(objects, package).await.unwrap(), Some(built.finished));
+}
+
+fn archive(corpus: &Corpus) -> Vec<u8> {
+    corpus.archive(&corpus.plan(Layout::Bag, 256))
+}
+
+#[tokio::test]
+async fn a_build_makes_the_planned_archive() {
+    let (_folder, objects) = folder().await;
+    let corpus = sample();
+    corpus.store(&*objects).await;
+    let built = build(&objects, PACKAGE, &corpus, 256).await.unwrap();
+    assert_whole(&*objects, PACKAGE, &built, &archive(&corpus)).await;
+    assert_eq!((built.finished.done.documents, built.finished.done.omitted, built.parts_reused), (6, 1, 0));
+    corpus.assert_holds(&archive(&corpus), Layout::Bag);
+}
+
+#[tokio::test]
+async fn a_build_that_breaks_off_at_any_moment_is_finished_by_the_next() {
+    let (_folder, objects) = folder().await;
+    let corpus = sample();
+    corpus.store(&*objects).await;
+    let expected = archive(&corpus);
+    let parts = expected.len().div_ceil(1024) as u64;
+    for moments in 0.. {
+        let package = PackageId(moments + 1);
+        let fused: Arc<dyn ObjectStore> = Arc::new(Fused::new(objects.clone(), moments));
+        let broken = build(&fused, package, &corpus, 1024).await;
+        let recorder = Recorder::new(objects.clone());
+        let recorded: Arc<dyn ObjectStore> = Arc::new(recorder.clone());
+        let built = build(&recorded, package, &corpus, 1024).await.unwrap();
+        assert_whole(&*objects, package, &built, &expected).await;
+        assert_eq!(recorder.counts().of(Call::PutPart).calls, parts - u64::from(built.parts_reused));
+        remove(&*objects, package).await.unwrap();
+        if broken.is_ok() {
+            assert!(moments > 3 * parts as i64, "every part takes more than one call");
+            return;
+        }
+        assert_eq!(broken.unwrap_err().fate(), crate::Fate::Retry);
+    }
+}
+
+#[tokio::test]
+async fn a_dropped_build_goes_on_too() {
+    let (_folder, objects) = folder().await;
+    let corpus = sample();
+    corpus.store(&*objects).await;
+    for polls in 1..40 {
+        let mut running = Box::pin(build(&objects, PACKAGE, &corpus, 256));
+        let mut left = polls;
+        poll_fn(|context| {
+            left -= 1;
+            let done = running.as_mut().poll(context).is_ready();
+            if done || left == 0 { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        drop(running);
+    }
+    let built = build(&objects, PACKAGE, &corpus, 256).await.unwrap();
+    assert_whole(&*objects, PACKAGE, &built, &archive(&corpus)).await;
+}
+
+#[tokio::test]
+async fn two_packagers_at_once_make_one_archive() {
+    let (_folder, objects) = folder().await;
+    let corpus = sample();
+    corpus.store(&*objects).await;
+    let all = (0..3).map(|_| build(&objects, PACKAGE, &corpus, 256));
+    let results = futures::future::join_all(all).await;
+    // One that found its upload gone tries again and finds the archive.
+    for result in results.into_iter().filter_map(Result::err) {
+        assert_eq!(result.fate(), crate::Fate::Retry, "{result}");
+    }
+    let built = build(&objects, PACKAGE, &corpus, 256).await.unwrap();
+    assert_whole(&*objects, PACKAGE, &built, &archive(&corpus)).await;
+}
+
+#[tokio::test]
+async fn an_archive_that_is_there_is_not_put_again() {
+    let (_folder, objects) = folder().await;
+    let corpus = sample();
+    corpus.store(&*objects).await;
+    let first = build(&objects, PACKAGE, &corpus, 256).await.unwrap();
+    // Even where nothing is remembered of how it came there.
+    objects.delete(&[ObjectKey::Build { package: PACKAGE }.to_string()]).await.unwrap();
+    let recorder = Recorder::new(objects.clone());
+    let recorded: Arc<dyn ObjectStore> = Arc::new(recorder.clone());
+    let second = build(&recorded, PACKAGE, &corpus, 256).await.unwrap();
+    assert_eq!((second.finished, second.parts_reused), (first.finished, first.finished.done.parts));
+    assert_eq!(recorder.counts().of(Call::PutPart).calls + recorder.counts().of(Call::CreateUpload).calls, 0);
+    // And one that was deleted is built again, the same.
+    objects.delete(&[first.finished.archive.key(PACKAGE)]).await.unwrap();
+    let state = State::load(&*objects, PACKAGE).await.unwrap();
+    assert_eq!(state.finished(&*objects, PACKAGE).await.unwrap(), None);
+    let third = build(&objects, PACKAGE, &corpus, 256).await.unwrap();
+    assert_whole(&*objects, PACKAGE, &third, &archive(&corpus)).await;
+}
+
+#[tokio::test]
+async fn what_was_remembered_of_another_archive_is_forgotten() {
+    let (_folder, objects) = folder().await;
+    let (corpus, mut other) = (sample(), sample());
+    other.add("more", &[("txt", b"more", Encoding::Identity)]);
+    other.store(&*objects).await;
+    let fused: Arc<dyn ObjectStore> = Arc::new(Fused::new(objects.clone(), 60));
+    build(&fused, PACKAGE, &other, 256).await.unwrap_err();
+    let built = build(&objects, PACKAGE, &corpus, 256).await.unwrap();
+    assert_whole(&*objects, PACKAGE, &built, &archive(&corpus)).await;
+    let key = Archive::of(&other.plan(Layout::Bag, 256)).key(PACKAGE);
+    assert_eq!(objects.find_upload(&key, 256).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn removing_a_package_leaves_nothing() {
+    let (_folder, objects) = folder().await;
+    let corpus = sample();
+    corpus.store(&*objects).await;
+    let key = Archive::of(&corpus.plan(Layout::Bag, 256)).key(PACKAGE);
+    for moments in [0, 3, 60, i64::MAX] {
+        let fused: Arc<dyn ObjectStore> = Arc::new(Fused::new(objects.clone(), moments));
+        _ = build(&fused, PACKAGE, &corpus, 256).await;
+        remove(&*objects, PACKAGE).await.unwrap();
+        assert_eq!(objects.list(&format!("packages/{PACKAGE}/")).await.unwrap(), []);
+        assert_eq!(objects.find_upload(&key, 256).await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn a_pack_that_is_gone_or_cut_names_the_document() {
+    let (_folder, objects) = folder().await;
+    let corpus = sample();
+    corpus.store(&*objects).await;
+    let pack = "packs/1/test-txt-00000";
+    for (member, cut) in corpus.members.iter().zip(0..6) {
+        let place = &member.files[1].place;
+        let end = (place.offset + place.stored - 9) as usize;
+        objects.put(pack, corpus.packs[pack][..end].to_vec().into()).await.unwrap();
+        assert_document(build(&objects, PACKAGE, &corpus, PART).await, &format!("doc {cut}"));
+    }
+    objects.delete(&[pack.to_owned()]).await.unwrap();
+    assert_document(build(&objects, PACKAGE, &corpus, PART).await, "doc 0");
+}
+
+const PART: u64 = 1 << 20;
+
+fn assert_document(result: Result<Built, BuildError>, expected: &str) {
+    match result {
+        Err(error @ BuildError::Document { .. }) => {
+            assert_eq!(error.fate(), crate::Fate::Reject);
+            assert!(error.to_string().contains(&format!("{expected:?}")), "{error} does not name {expected}");
+        }
+        other => panic!("{expected} should have been named: {other:?}"),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn only_missing_parts_are_put_whatever_is_there(
+        corpus in corpus(6), held in prop::collection::vec(any::<bool>(), 60), hashed in 0..60_u32,
+    ) {
+        let plan = corpus.plan(Layout::Bag, 512);
+        let expected = corpus.archive(&plan);
+        let held: Vec<u32> = (1..=plan.parts()).filter(|n| *held.get(*n as usize).unwrap_or(&true)).collect();
+        let hashed = hashed.min(plan.parts() - 1) as usize * 512;
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (_folder, objects) = folder().await;
+            corpus.store(&*objects).await;
+            let archive = Archive::of(&plan);
+            let upload = objects.create_upload(&archive.key(PACKAGE), 512).await.unwrap();
+            for number in &held {
+                objects.put_part(&upload, *number, corpus.part(&plan, *number).into()).await.unwrap();
+            }
+            let mut midstate = Midstate::default();
+            midstate.absorb(&expected[..hashed]);
+            let state = State { archive: Some(archive), hashed: Some(midstate), ..State::default() };
+            state.save(&*objects, PACKAGE).await.unwrap();
+
+            let recorder = Recorder::new(objects.clone());
+            let recorded: Arc<dyn ObjectStore> = Arc::new(recorder.clone());
+            let built = build(&recorded, PACKAGE, &corpus, 512).await.unwrap();
+            assert_whole(&*objects, PACKAGE, &built, &expected).await;
+            assert_eq!(built.parts_reused as usize, held.len());
+            assert_eq!(recorder.counts().of(Call::PutPart).calls, (plan.parts() as usize - held.len()) as u64);
+        });
+    }
+
+    #[test]
+    fn a_damaged_byte_names_its_document(which in 0..6_usize, at: usize, bit in 0..8, part_size in 1..40_u64) {
+        let mut corpus = sample();
+        let member = corpus.members[which].clone();
+        let file = &member.files[1];
+        // The bytes that go into the archive; in the last of them a deflate stream has bits that say nothing.
+        let (before, behind) = if file.encoding == Encoding::Gzip { (10, 9) } else { (0, 0) };
+        let at = file.place.offset + before + at as u64 % (file.place.stored - before - behind);
+        corpus.packs.get_mut(&file.place.object).unwrap()[at as usize] ^= 1_u8 << bit;
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (_folder, objects) = folder().await;
+            corpus.store(&*objects).await;
+            assert_document(build(&objects, PACKAGE, &corpus, part_size * 64).await, &member.r#ref);
+        });
+    }
+}

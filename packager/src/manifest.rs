@@ -1,0 +1,235 @@
+//! The manifest: what a packager must know of a docset, as the server streams it (`GET {docset}/manifest?fmt=txt,meta`).
+//!
+//! NDJSON: a [`Header`], one [`Member`] a line in the order of ids, an [`End`] that tells a whole stream from one that was cut.
+//! The server writes these lines; [`Reader`] reads them and believes nothing: what it lets through can be laid out as an archive.
+//! No HTTP is here (see [`crate::api`]).
+
+use adit_shared::digest::Sha256;
+use adit_shared::domain::{Encoding, FileRecord, Format};
+use adit_shared::ids::{DocsetId, VersionId};
+use serde::{Deserialize, Serialize};
+
+/// Media type of the stream.
+pub const MEDIA_TYPE: &str = "application/x-ndjson";
+
+/// Longest line in bytes. A member of a dozen formats has some 4 KiB.
+const MAX_LINE: usize = 1 << 20;
+/// Bytes by which a gzip member (RFC 1952) with the plain header is longer than its deflate stream: before and behind it.
+pub(crate) const GZIP_HEADER: u64 = 10;
+pub(crate) const GZIP_TRAILER: u64 = 8;
+
+/// The first line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// The docset.
+    pub docset: DocsetId,
+    /// The docset's fingerprint (not the package's).
+    pub fingerprint: Sha256,
+    /// Number of members, with files or without.
+    pub documents: u64,
+    /// The formats that were asked for, sorted.
+    pub formats: Vec<Format>,
+}
+
+/// One member of the docset.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// The document version; ids rise from line to line.
+    pub id: VersionId,
+    /// The work's name.
+    pub r#ref: String,
+    /// Its safe file name without extension (see `adit_shared::names`).
+    pub name: String,
+    /// Its files in the wanted formats, sorted by format; none if it has none of them.
+    pub files: Vec<FileRecord>,
+}
+
+impl From<adit_shared::store::Member> for Member {
+    fn from(member: adit_shared::store::Member) -> Self {
+        Self { id: member.id, r#ref: member.r#ref, name: member.name, files: member.files }
+    }
+}
+
+/// The last line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct End {
+    /// Number of members that were written.
+    pub end: u64,
+}
+
+/// One line of the stream, with its line feed.
+///
+/// # Errors
+/// None that these types give rise to.
+pub fn line(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(value)?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+/// Why a manifest cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// The stream stopped before its last line: asking again may help.
+    #[error("the manifest was cut after {members} of {documents} documents")]
+    Cut {
+        /// Members that were read.
+        members: u64,
+        /// Members that the header announced.
+        documents: u64,
+    },
+    /// A line that is not what it should be.
+    #[error("line {line} of the manifest: {reason}")]
+    Invalid {
+        /// Counts from 1.
+        line: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// Reads a manifest from chunks of any size.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    formats: Vec<Format>,
+    header: Option<Header>,
+    last: Option<VersionId>,
+    members: u64,
+    ended: bool,
+    lines: u64,
+    partial: Vec<u8>,
+}
+
+impl Reader {
+    /// A reader of the manifest that was asked for with these `formats`.
+    pub(crate) fn new(formats: &[Format]) -> Self {
+        let mut formats = formats.to_vec();
+        formats.sort_unstable();
+        formats.dedup();
+        Self { formats, header: None, last: None, members: 0, ended: false, lines: 0, partial: Vec::new() }
+    }
+
+    /// Takes the next chunk and gives every member in it that is whole by now to `member`.
+    pub(crate) fn push<E: From<ManifestError>>(
+        &mut self,
+        mut chunk: &[u8],
+        member: &mut impl FnMut(Member) -> Result<(), E>,
+    ) -> Result<(), E> {
+        while let Some(end) = chunk.iter().position(|byte| *byte == b'\n') {
+            let (head, rest) = chunk.split_at(end);
+            chunk = &rest[1..];
+            if self.partial.is_empty() {
+                self.line(head, member)?;
+            } else {
+                let mut line = std::mem::take(&mut self.partial);
+                line.extend_from_slice(head);
+                self.line(&line, member)?;
+            }
+        }
+        self.partial.extend_from_slice(chunk);
+        if self.partial.len() > MAX_LINE {
+            return Err(self.invalid(format!("longer than {MAX_LINE} bytes")).into());
+        }
+        Ok(())
+    }
+
+    /// The header, once the stream has come to its end.
+    pub(crate) fn finish(self) -> Result<Header, ManifestError> {
+        let documents = self.header.as_ref().map_or(0, |header| header.documents);
+        match self.header {
+            Some(header) if self.ended && self.partial.is_empty() => Ok(header),
+            _ => Err(ManifestError::Cut { members: self.members, documents }),
+        }
+    }
+
+    fn invalid(&self, reason: impl Into<String>) -> ManifestError {
+        ManifestError::Invalid { line: self.lines, reason: reason.into() }
+    }
+
+    fn line<E: From<ManifestError>>(
+        &mut self,
+        line: &[u8],
+        member: &mut impl FnMut(Member) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.lines += 1;
+        if self.ended {
+            return Err(self.invalid("there is more behind the end").into());
+        }
+        let Some(header) = &self.header else {
+            return Ok(self.take_header(line)?);
+        };
+        let documents = header.documents;
+        if let Ok(End { end }) = serde_json::from_slice(line) {
+            return Ok(self.take_end(end, documents)?);
+        }
+        let next: Member = serde_json::from_slice(line).map_err(|error| self.invalid(error.to_string()))?;
+        self.check(&next).map_err(|reason| self.invalid(format!("{:?}: {reason}", next.r#ref)))?;
+        self.last = Some(next.id);
+        self.members += 1;
+        member(next)
+    }
+
+    fn take_end(&mut self, end: u64, announced: u64) -> Result<(), ManifestError> {
+        if end != self.members || end != announced {
+            let came = self.members;
+            return Err(self.invalid(format!("says {end} documents, but {came} came and {announced} were announced")));
+        }
+        self.ended = true;
+        Ok(())
+    }
+
+    fn take_header(&mut self, line: &[u8]) -> Result<(), ManifestError> {
+        let header: Header = serde_json::from_slice(line).map_err(|error| self.invalid(error.to_string()))?;
+        let mut formats = header.formats.clone();
+        formats.sort_unstable();
+        if formats != self.formats {
+            return Err(self.invalid("it is of other formats than were asked for"));
+        }
+        self.header = Some(header);
+        Ok(())
+    }
+
+    fn check(&self, member: &Member) -> Result<(), String> {
+        if self.last.is_some_and(|last| member.id <= last) {
+            return Err(format!("id {} does not follow the one before it", member.id));
+        }
+        check_name(&member.name)?;
+        for (i, file) in member.files.iter().enumerate() {
+            if self.formats.binary_search(&file.format).is_err() {
+                return Err(format!("format {} was not asked for", file.format));
+            }
+            if i > 0 && member.files[i - 1].format >= file.format {
+                return Err("its files are not sorted by format".to_owned());
+            }
+            if member.files[..i].iter().any(|other| other.format.extension() == file.format.extension()) {
+                return Err(format!("two of its files would be named {}.{}", member.name, file.format.extension()));
+            }
+            check_file(file).map_err(|reason| format!("its {} {reason}", file.format))?;
+        }
+        Ok(())
+    }
+}
+
+/// A name that is one harmless path segment and needs no escape in a BagIt manifest (RFC 8493, 2.1.3).
+fn check_name(name: &str) -> Result<(), String> {
+    let harmless = |c: char| !c.is_control() && !matches!(c, '/' | '\\' | '%');
+    if name.is_empty() || name.len() > 200 || name.starts_with('.') || !name.chars().all(harmless) {
+        return Err(format!("{name:?} is not a safe file name"));
+    }
+    Ok(())
+}
+
+fn check_file(file: &FileRecord) -> Result<(), String> {
+    let stored = file.place.stored;
+    let sound = match file.encoding {
+        Encoding::Identity => stored == file.size,
+        Encoding::Gzip => stored > GZIP_HEADER + GZIP_TRAILER,
+    };
+    if !sound {
+        return Err(format!("of {} bytes cannot be stored in {stored} bytes ({})", file.size, file.encoding.as_str()));
+    }
+    if file.size == 0 && file.crc32 != 0 {
+        return Err("is empty but its CRC-32 is not 0".to_owned());
+    }
+    file.place.offset.checked_add(stored).map(|_| ()).ok_or_else(|| "lies beyond 64 bits".to_owned())
+}
