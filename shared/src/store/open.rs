@@ -68,7 +68,7 @@ async fn open_postgres(url: Url) -> StoreResult<SqlStore> {
         .acquire_timeout(ACQUIRE)
         .connect_with(options(&url)?)
         .await?;
-    POSTGRES.run(&pool).await.map_err(schema_error)?;
+    migrate(&POSTGRES, &mut *pool.acquire().await?).await?;
     Ok(SqlStore { read: pool.clone(), write: pool, begin: "BEGIN" })
 }
 
@@ -103,8 +103,13 @@ async fn prepare_sqlite(connection: &mut AnyConnection) -> Result<(), sqlx::Erro
 /// The migrator has no lock of its own for SQLite, so all of it runs inside one write transaction.
 async fn migrate_sqlite(connection: &mut AnyConnection) -> StoreResult<()> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    SQLITE.run(&mut *transaction).await.map_err(schema_error)?;
+    migrate(&SQLITE, &mut transaction).await?;
     Ok(transaction.commit().await?)
+}
+
+async fn migrate(migrator: &Migrator, connection: &mut AnyConnection) -> StoreResult<()> {
+    // What `Migrator::run` does; but that one's future is `Send` only for lifetimes that the compiler cannot prove.
+    migrator.run_direct(None, connection, false).await.map_err(schema_error)
 }
 
 fn schema_error(error: sqlx::migrate::MigrateError) -> StoreError {
