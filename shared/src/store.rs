@@ -16,6 +16,21 @@ use crate::domain::{
 };
 use crate::ids::{CollectionId, DocsetId, KeyId, PackageId, VersionId};
 
+mod docsets;
+mod documents;
+mod errors;
+mod files;
+mod import;
+mod keys;
+mod members;
+mod open;
+mod packages;
+mod rows;
+mod sql;
+mod staging;
+
+pub use sql::SqlStore;
+
 /// Why the database did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {

@@ -1,0 +1,140 @@
+//! Reads collections and documents. What imports write lives in [`super::import`] and [`super::staging`].
+
+use std::collections::HashMap;
+
+use sqlx::Row as _;
+use sqlx::any::AnyRow;
+
+use super::files::{Names, files_column, parse_files};
+use super::rows::{BATCH, Columns as _, join, made, placeholders, query};
+use super::{CurrentDocument, SqlStore, StoreResult};
+use crate::domain::{Collection, Document};
+use crate::ids::{CollectionId, VersionId};
+
+pub(super) fn collection_of(row: &AnyRow) -> StoreResult<Collection> {
+    Ok(Collection {
+        id: CollectionId(row.value("id")?),
+        slug: row.value("slug")?,
+        name: row.value("name")?,
+        description: row.value("description")?,
+        license: row.value("license")?,
+        corpus_version: row.value("corpus_version")?,
+        documents: row.number("documents")?,
+        formats: row.json("formats")?,
+        updated: row.value("updated")?,
+    })
+}
+
+pub(super) async fn collections(db: &SqlStore) -> StoreResult<Vec<Collection>> {
+    let rows = query("SELECT * FROM collections ORDER BY slug").fetch_all(&db.read).await?;
+    rows.iter().map(collection_of).collect()
+}
+
+pub(super) async fn collection(db: &SqlStore, slug: &str) -> StoreResult<Option<Collection>> {
+    if has_nul(slug) {
+        return Ok(None);
+    }
+    let row = query("SELECT * FROM collections WHERE slug = $1").bind(slug).fetch_optional(&db.read).await?;
+    row.as_ref().map(collection_of).transpose()
+}
+
+pub(super) async fn collection_by_id(db: &SqlStore, id: CollectionId) -> StoreResult<Option<Collection>> {
+    let row = query("SELECT * FROM collections WHERE id = $1").bind(id.0).fetch_optional(&db.read).await?;
+    row.as_ref().map(collection_of).transpose()
+}
+
+/// PostgreSQL stores no NUL character and refuses even to compare with one: no row has such a text.
+fn has_nul(text: &str) -> bool {
+    text.contains('\0')
+}
+
+pub(super) async fn documents(db: &SqlStore, ids: &[VersionId]) -> StoreResult<Vec<Document>> {
+    let mut ids = ids.to_vec();
+    ids.sort_unstable();
+    ids.dedup();
+    let mut names = Names::default();
+    let mut documents = Vec::with_capacity(ids.len());
+    for chunk in ids.chunks(BATCH) {
+        let sql = format!(
+            "SELECT d.*, {} FROM documents d WHERE d.id IN ({}) ORDER BY d.id",
+            files_column(None),
+            join(chunk)
+        );
+        let rows = made(sql, false).fetch_all(&db.read).await?;
+        let files = rows.iter().map(|row| row.value("files")).collect::<StoreResult<Vec<_>>>()?;
+        for (row, files) in rows.iter().zip(parse_files(db, &mut names, &files).await?) {
+            documents.push(Document { files, ..document_of(row)? });
+        }
+    }
+    Ok(documents)
+}
+
+fn document_of(row: &AnyRow) -> StoreResult<Document> {
+    Ok(Document {
+        id: VersionId(row.number("id")?),
+        collection: CollectionId(row.value("collection")?),
+        r#ref: row.value("ref")?,
+        version: row.number("version")?,
+        name: row.value("name")?,
+        metadata: row.json("metadata")?,
+        content_hash: row.digest("content_hash")?,
+        added: row.value("added")?,
+        superseded: row.value("superseded")?,
+        files: Vec::new(),
+    })
+}
+
+/// The versions of documents that are visible in `corpus_version`, by ref.
+pub(super) async fn visible(
+    db: &SqlStore,
+    collection: CollectionId,
+    corpus_version: i64,
+    refs: &[String],
+) -> StoreResult<HashMap<String, CurrentDocument>> {
+    let refs: Vec<&String> = refs.iter().filter(|text| !has_nul(text)).collect();
+    let mut found = HashMap::with_capacity(refs.len());
+    for chunk in refs.chunks(BATCH) {
+        let sql = format!(
+            "SELECT ref, id, version, name, content_hash FROM documents WHERE collection = $1 AND added <= $2 \
+             AND (superseded IS NULL OR superseded > $2) AND ref IN ({})",
+            placeholders(3, chunk.len())
+        );
+        let mut statement = made(sql, chunk.len() == BATCH).bind(collection.0).bind(corpus_version);
+        for text in chunk {
+            statement = statement.bind(text.as_str());
+        }
+        for row in statement.fetch_all(&db.read).await? {
+            let current = CurrentDocument {
+                id: VersionId(row.number("id")?),
+                version: row.number("version")?,
+                name: row.value("name")?,
+                content_hash: row.digest("content_hash")?,
+            };
+            found.insert(row.try_get(0)?, current);
+        }
+    }
+    Ok(found)
+}
+
+/// The refs that have these folded names, whatever the version. A folded name belongs to one ref for ever.
+pub(super) async fn name_owners(
+    db: &SqlStore,
+    collection: CollectionId,
+    folded: &[String],
+) -> StoreResult<HashMap<String, String>> {
+    let mut owners = HashMap::new();
+    for chunk in folded.chunks(BATCH) {
+        let sql = format!(
+            "SELECT DISTINCT folded_name, ref FROM documents WHERE collection = $1 AND folded_name IN ({})",
+            placeholders(2, chunk.len())
+        );
+        let mut statement = made(sql, chunk.len() == BATCH).bind(collection.0);
+        for name in chunk {
+            statement = statement.bind(name.as_str());
+        }
+        for row in statement.fetch_all(&db.read).await? {
+            owners.insert(row.try_get(0)?, row.try_get(1)?);
+        }
+    }
+    Ok(owners)
+}

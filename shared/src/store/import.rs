@@ -1,0 +1,215 @@
+//! Imports: the lease, fresh version ids, commit and abort. Adding rows lives in [`super::staging`].
+//!
+//! Every step that writes first writes to the collection's row while checking the lease. That locks the row until the transaction
+//! ends, so no other import can take the collection in the middle of a step, and (on SQLite) no read comes before the write lock.
+
+use std::collections::BTreeMap;
+
+use sqlx::any::AnyRow;
+use sqlx::{Any, Row as _, Transaction};
+
+use super::documents::collection_of;
+use super::rows::{Columns as _, int, query, to_json};
+use super::sql::returned;
+use super::{ImportLease, NewCollection, SqlStore, StoreError, StoreResult};
+use crate::domain::{Collection, Format, FormatTotal};
+use crate::ids::{CollectionId, VersionId};
+
+const TAKE_LEASE: &str = "\
+    INSERT INTO collections (slug, name, description, license, updated, import, import_until) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7) \
+    ON CONFLICT (slug) DO UPDATE SET \
+        name = excluded.name, description = excluded.description, license = excluded.license, \
+        import = excluded.import, import_until = excluded.import_until, \
+        updated = CASE WHEN collections.name = excluded.name AND collections.description = excluded.description \
+            AND collections.license IS NOT DISTINCT FROM excluded.license THEN collections.updated ELSE excluded.updated END \
+    WHERE collections.import IS NULL OR collections.import_until <= $5 \
+    RETURNING id, corpus_version";
+
+pub(super) async fn begin(
+    db: &SqlStore,
+    collection: &NewCollection,
+    now: i64,
+    lease_ms: i64,
+) -> StoreResult<ImportLease> {
+    // It names packs in the object store, which may outlive the database: hence random, and not counted.
+    let import = format!("{:016x}", rand::random::<u64>());
+    let mut transaction = db.begin().await?;
+    let take = query(TAKE_LEASE)
+        .bind(&collection.slug)
+        .bind(&collection.name)
+        .bind(&collection.description)
+        .bind(&collection.license)
+        .bind(now)
+        .bind(&import)
+        .bind(now + lease_ms);
+    let Some(row) = returned(take, &mut *transaction).await? else {
+        let holder = query("SELECT import_until FROM collections WHERE slug = $1").bind(&collection.slug);
+        let until: Option<i64> = holder.fetch_one(&mut *transaction).await?.try_get(0)?;
+        return Err(StoreError::ImportRunning { until_ms: until.unwrap_or(now) });
+    };
+    let lease =
+        ImportLease { collection: CollectionId(row.value("id")?), import, base_version: row.value("corpus_version")? };
+    remove_staged(&lease, &mut transaction).await?;
+    transaction.commit().await?;
+    Ok(lease)
+}
+
+/// Removes what this import, or one that died before it, has added.
+async fn remove_staged(lease: &ImportLease, transaction: &mut Transaction<'_, Any>) -> StoreResult<()> {
+    for sql in [
+        "DELETE FROM documents WHERE collection = $1 AND added > $2",
+        "DELETE FROM packs WHERE collection = $1 AND added > $2",
+    ] {
+        query(sql).bind(lease.collection.0).bind(lease.base_version).execute(&mut **transaction).await?;
+    }
+    Ok(())
+}
+
+/// Locks the collection for an import that holds its lease; `None` if the lease is lost.
+async fn lock(lease: &ImportLease, transaction: &mut Transaction<'_, Any>) -> StoreResult<Option<AnyRow>> {
+    let lock = query("UPDATE collections SET import = import WHERE id = $1 AND import = $2 RETURNING *")
+        .bind(lease.collection.0)
+        .bind(&lease.import);
+    returned(lock, &mut **transaction).await
+}
+
+/// Begins a transaction in which the lease cannot be lost.
+pub(super) async fn begin_under(
+    db: &SqlStore,
+    lease: &ImportLease,
+) -> StoreResult<(Transaction<'static, Any>, AnyRow)> {
+    let mut transaction = db.begin().await?;
+    match lock(lease, &mut transaction).await? {
+        Some(row) => Ok((transaction, row)),
+        None => Err(StoreError::ImportOvertaken),
+    }
+}
+
+pub(super) async fn renew(db: &SqlStore, lease: &ImportLease, until: i64) -> StoreResult<()> {
+    let renewed = query("UPDATE collections SET import_until = $3 WHERE id = $1 AND import = $2")
+        .bind(lease.collection.0)
+        .bind(&lease.import)
+        .bind(until)
+        .execute(&db.write)
+        .await?;
+    if renewed.rows_affected() == 0 { Err(StoreError::ImportOvertaken) } else { Ok(()) }
+}
+
+pub(super) async fn reserve_versions(db: &SqlStore, count: u32) -> StoreResult<VersionId> {
+    let take = query(
+        "UPDATE counters SET value = value + $1 WHERE name = 'document_version' AND value + $1 <= $2 RETURNING value",
+    )
+    .bind(i64::from(count))
+    .bind(i64::from(u32::MAX));
+    let row = returned(take, &db.write).await?.ok_or(StoreError::IdsExhausted)?;
+    let last: i64 = row.try_get(0)?;
+    u32::try_from(last - i64::from(count) + 1).map(VersionId).map_err(|_| StoreError::IdsExhausted)
+}
+
+pub(super) async fn commit(db: &SqlStore, lease: &ImportLease, now: i64) -> StoreResult<Collection> {
+    let (mut transaction, row) = match begin_under(db, lease).await {
+        Err(StoreError::ImportOvertaken) => return committed_before(db, lease).await,
+        begun => begun?,
+    };
+    let mut collection = collection_of(&row)?;
+    let new_documents = count_staged(lease, &mut transaction).await?;
+    if let Some(added) = new_documents {
+        supersede(lease, &mut transaction).await?;
+        collection.formats = new_totals(lease, &collection.formats, &mut transaction).await?;
+        collection.documents = collection.documents.saturating_add_signed(added);
+        collection.corpus_version = lease.base_version + 1;
+        collection.updated = now;
+    }
+    query(
+        "UPDATE collections SET corpus_version = $2, documents = $3, formats = $4, updated = $5, \
+         import = NULL, import_until = NULL, last_import = $6 WHERE id = $1",
+    )
+    .bind(lease.collection.0)
+    .bind(collection.corpus_version)
+    .bind(int(collection.documents))
+    .bind(to_json(&collection.formats)?)
+    .bind(collection.updated)
+    .bind(&lease.import)
+    .execute(&mut *transaction)
+    .await?;
+    transaction.commit().await?;
+    Ok(collection)
+}
+
+/// A commit whose answer was lost with the connection may be asked for again.
+async fn committed_before(db: &SqlStore, lease: &ImportLease) -> StoreResult<Collection> {
+    let row = query("SELECT * FROM collections WHERE id = $1 AND last_import = $2")
+        .bind(lease.collection.0)
+        .bind(&lease.import)
+        .fetch_optional(&db.read)
+        .await?;
+    collection_of(&row.ok_or(StoreError::ImportOvertaken)?)
+}
+
+/// By how many the current documents grow, or `None` if nothing is staged.
+async fn count_staged(lease: &ImportLease, transaction: &mut Transaction<'_, Any>) -> StoreResult<Option<i64>> {
+    let row = query("SELECT COUNT(*), COUNT(replaces) FROM documents WHERE collection = $1 AND added = $2")
+        .bind(lease.collection.0)
+        .bind(lease.base_version + 1)
+        .fetch_one(&mut **transaction)
+        .await?;
+    let (staged, replacing): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+    Ok((staged > 0).then_some(staged - replacing))
+}
+
+async fn supersede(lease: &ImportLease, transaction: &mut Transaction<'_, Any>) -> StoreResult<()> {
+    query(
+        "UPDATE documents SET superseded = $2 WHERE id IN (\
+            SELECT replaces FROM documents WHERE collection = $1 AND added = $2 AND replaces IS NOT NULL)",
+    )
+    .bind(lease.collection.0)
+    .bind(lease.base_version + 1)
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
+}
+
+/// The totals by format after the import: plus the files that came, less those that were replaced. So a small import into a
+/// large collection stays small.
+async fn new_totals(
+    lease: &ImportLease,
+    before: &[FormatTotal],
+    transaction: &mut Transaction<'_, Any>,
+) -> StoreResult<Vec<FormatTotal>> {
+    let rows = query(
+        "SELECT f.format AS format, CAST(SUM(c.sign) AS BIGINT) AS documents, CAST(SUM(c.sign * f.size) AS BIGINT) AS bytes \
+         FROM (SELECT id AS document, 1 AS sign FROM documents WHERE collection = $1 AND added = $2 \
+               UNION ALL \
+               SELECT replaces, -1 FROM documents WHERE collection = $1 AND added = $2 AND replaces IS NOT NULL) c \
+         JOIN files f ON f.document = c.document GROUP BY f.format",
+    )
+    .bind(lease.collection.0)
+    .bind(lease.base_version + 1)
+    .fetch_all(&mut **transaction)
+    .await?;
+    let mut totals: BTreeMap<Format, (u64, u64)> =
+        before.iter().map(|total| (total.format.clone(), (total.documents, total.bytes))).collect();
+    for row in rows {
+        let total = totals.entry(row.parsed("format")?).or_default();
+        total.0 = total.0.saturating_add_signed(row.value("documents")?);
+        total.1 = total.1.saturating_add_signed(row.value("bytes")?);
+    }
+    totals.retain(|_, total| total.0 > 0);
+    Ok(totals.into_iter().map(|(format, (documents, bytes))| FormatTotal { format, documents, bytes }).collect())
+}
+
+/// What another import has taken over is that one's to clean up.
+pub(super) async fn abort(db: &SqlStore, lease: &ImportLease) -> StoreResult<()> {
+    let (mut transaction, _) = match begin_under(db, lease).await {
+        Err(StoreError::ImportOvertaken) => return Ok(()),
+        begun => begun?,
+    };
+    remove_staged(lease, &mut transaction).await?;
+    query("UPDATE collections SET import = NULL, import_until = NULL WHERE id = $1")
+        .bind(lease.collection.0)
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
+    Ok(())
+}

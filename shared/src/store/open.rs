@@ -1,0 +1,124 @@
+//! Opens a database: pools, what each connection is set to, migrations. Statements live beside this file.
+
+use std::path::Path;
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions, install_default_drivers};
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AnyConnection, ConnectOptions as _, Connection as _, Executor as _};
+use url::Url;
+
+use super::{SqlStore, StoreError, StoreResult};
+
+static SQLITE: Migrator = sqlx::migrate!("../migrations/sqlite");
+static POSTGRES: Migrator = sqlx::migrate!("../migrations/postgres");
+
+/// How long a writer waits for the write lock of a SQLite file, which an import in another process may hold.
+const BUSY: Duration = Duration::from_secs(30);
+/// How long a call waits for a connection to PostgreSQL before it fails.
+const ACQUIRE: Duration = Duration::from_secs(5);
+/// SQLite connections that read at once; each is a thread and some MiB of page cache.
+const SQLITE_READERS: u32 = 8;
+/// PostgreSQL connections of one process.
+const POSTGRES_CONNECTIONS: u32 = 16;
+
+impl SqlStore {
+    /// Opens the database at `url`, makes it if it is a SQLite file that is not there (its parent folders too), and brings
+    /// its schema up to date. Several processes may do so at once.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the URL is neither `sqlite:` nor `postgres:`, when the database cannot be reached or
+    /// made, or when its schema is newer than this program.
+    pub async fn open(url: &str) -> StoreResult<Self> {
+        install_default_drivers();
+        let url =
+            Url::parse(url).map_err(|error| StoreError::Unavailable(format!("its URL cannot be read: {error}")))?;
+        match url.scheme() {
+            "sqlite" => open_sqlite(url).await,
+            "postgres" | "postgresql" => open_postgres(url).await,
+            other => Err(StoreError::Unavailable(format!(
+                "its URL begins with {other}:, but must begin with sqlite: or postgres:"
+            ))),
+        }
+    }
+}
+
+async fn open_sqlite(mut url: Url) -> StoreResult<SqlStore> {
+    let file = SqliteConnectOptions::from_url(&url)
+        .map_err(|_| StoreError::Unavailable("its sqlite: URL has an unknown parameter".to_owned()))?;
+    let path = file.get_filename();
+    make_parent(path).await?;
+    url.query_pairs_mut().append_pair("mode", "rwc");
+    // The first connection is opened alone: it turns the file into WAL mode and migrates it.
+    let named = |error: StoreError| StoreError::Unavailable(format!("{}: {error}", path.display()));
+    let write = sqlite_pool(1).connect_with(options(&url)?).await.map_err(|error| named(error.into()))?;
+    let mut connection = write.acquire().await?;
+    migrate_sqlite(&mut connection).await.map_err(named)?;
+    drop(connection);
+    let read = sqlite_pool(SQLITE_READERS).connect_lazy_with(options(&url)?);
+    Ok(SqlStore { read, write, begin: "BEGIN IMMEDIATE" })
+}
+
+async fn open_postgres(url: Url) -> StoreResult<SqlStore> {
+    let pool = AnyPoolOptions::new()
+        .max_connections(POSTGRES_CONNECTIONS)
+        .acquire_timeout(ACQUIRE)
+        .connect_with(options(&url)?)
+        .await?;
+    migrate(&POSTGRES, &mut *pool.acquire().await?).await?;
+    Ok(SqlStore { read: pool.clone(), write: pool, begin: "BEGIN" })
+}
+
+fn options(url: &Url) -> StoreResult<AnyConnectOptions> {
+    Ok(AnyConnectOptions::from_str(url.as_str())?)
+}
+
+async fn make_parent(file: &Path) -> StoreResult<()> {
+    let Some(folder) = file.parent() else { return Ok(()) };
+    tokio::fs::create_dir_all(folder)
+        .await
+        .map_err(|error| StoreError::Unavailable(format!("its folder {} cannot be made: {error}", folder.display())))
+}
+
+fn sqlite_pool(connections: u32) -> AnyPoolOptions {
+    // Writers of this process queue for one connection, in order, instead of polling for the file's lock.
+    AnyPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(BUSY * 2)
+        .after_connect(|connection, _| prepare_sqlite(connection).boxed())
+}
+
+/// In WAL mode readers and the writer do not block each other. `synchronous = FULL` syncs the log at every commit: with
+/// `NORMAL` a power cut could take back what was acknowledged (a message, a docset's URL), which no later step repairs.
+async fn prepare_sqlite(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+    let busy = BUSY.as_millis();
+    connection.execute(sqlx::AssertSqlSafe(format!("PRAGMA busy_timeout = {busy}"))).await?;
+    connection.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON").await?;
+    Ok(())
+}
+
+/// The migrator has no lock of its own for SQLite, so all of it runs inside one write transaction.
+async fn migrate_sqlite(connection: &mut AnyConnection) -> StoreResult<()> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    migrate(&SQLITE, &mut transaction).await?;
+    Ok(transaction.commit().await?)
+}
+
+async fn migrate(migrator: &Migrator, connection: &mut AnyConnection) -> StoreResult<()> {
+    // What `Migrator::run` does; but that one's future is `Send` only for lifetimes that the compiler cannot prove.
+    migrator.run_direct(None, connection, false).await.map_err(schema_error)
+}
+
+fn schema_error(error: sqlx::migrate::MigrateError) -> StoreError {
+    use sqlx::migrate::MigrateError;
+    match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error.into(),
+        MigrateError::VersionMissing(version) => StoreError::Unavailable(format!(
+            "its schema has version {version}, which is newer than this program; use a newer adit"
+        )),
+        other => StoreError::Unavailable(format!("its schema cannot be brought up to date: {other}")),
+    }
+}

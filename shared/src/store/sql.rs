@@ -1,0 +1,217 @@
+//! [`SqlStore`]: the one implementation of [`Store`], for SQLite and PostgreSQL.
+//!
+//! Both speak the same statements, through sqlx's `Any` driver: `$1` placeholders, 64-bit integers, text and bytes. This file is the list;
+//! what each method does lives in the file of its group beside it.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use roaring::RoaringBitmap;
+use sqlx::any::AnyRow;
+use sqlx::{Any, AnyPool, Executor, Transaction};
+
+use super::rows::{Statement, query};
+use super::{
+    CurrentDocument, ImportLease, Member, NewCollection, NewDocset, NewDocument, NewPackage, StatusUpdate, Store,
+    StoreResult, docsets, documents, import, keys, members, packages, staging,
+};
+use crate::digest::Sha256;
+use crate::domain::{ApiKey, Collection, Docset, Document, Format, Package, Role};
+use crate::ids::{CollectionId, DocsetId, KeyId, PackageId, VersionId};
+
+/// A database: SQLite or PostgreSQL. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct SqlStore {
+    /// For statements that only read.
+    pub(super) read: AnyPool,
+    /// For statements that write. SQLite has one writer at a time, so there this is one connection; on PostgreSQL it is the same pool.
+    pub(super) write: AnyPool,
+    /// Begins a transaction that writes. On SQLite it takes the write lock at once: a transaction that began by reading could not
+    /// wait for that lock, but would fail.
+    pub(super) begin: &'static str,
+}
+
+impl SqlStore {
+    pub(super) async fn begin(&self) -> StoreResult<Transaction<'static, Any>> {
+        Ok(self.write.begin_with(self.begin).await?)
+    }
+
+    /// Closes all connections, after what they are doing.
+    pub async fn close(&self) {
+        self.read.close().await;
+        self.write.close().await;
+    }
+}
+
+/// Runs a statement that writes at most one row and returns it.
+///
+/// Not by `fetch_optional`: that is satisfied with the row, and the commit behind it, or its failure, would go unseen.
+pub(super) async fn returned<'e>(
+    statement: Statement<'_>,
+    executor: impl Executor<'e, Database = Any>,
+) -> StoreResult<Option<AnyRow>> {
+    Ok(statement.fetch_all(executor).await?.pop())
+}
+
+#[async_trait]
+impl Store for SqlStore {
+    async fn ping(&self) -> StoreResult<()> {
+        query("SELECT 1").fetch_one(&self.read).await?;
+        Ok(())
+    }
+
+    async fn collections(&self) -> StoreResult<Vec<Collection>> {
+        documents::collections(self).await
+    }
+
+    async fn collection(&self, slug: &str) -> StoreResult<Option<Collection>> {
+        documents::collection(self, slug).await
+    }
+
+    async fn collection_by_id(&self, id: CollectionId) -> StoreResult<Option<Collection>> {
+        documents::collection_by_id(self, id).await
+    }
+
+    async fn documents(&self, ids: &[VersionId]) -> StoreResult<Vec<Document>> {
+        documents::documents(self, ids).await
+    }
+
+    async fn resolve_refs(
+        &self,
+        collection: CollectionId,
+        corpus_version: i64,
+        refs: &[String],
+    ) -> StoreResult<HashMap<String, VersionId>> {
+        let visible = documents::visible(self, collection, corpus_version, refs).await?;
+        Ok(visible.into_iter().map(|(text, document)| (text, document.id)).collect())
+    }
+
+    fn members<'a>(
+        &'a self,
+        members: &'a RoaringBitmap,
+        after: Option<VersionId>,
+        formats: Option<&'a [Format]>,
+    ) -> BoxStream<'a, StoreResult<Member>> {
+        members::stream(self, members, after, formats)
+    }
+
+    async fn begin_import(&self, collection: &NewCollection, now: i64, lease_ms: i64) -> StoreResult<ImportLease> {
+        import::begin(self, collection, now, lease_ms).await
+    }
+
+    async fn renew_import(&self, lease: &ImportLease, now: i64, lease_ms: i64) -> StoreResult<()> {
+        import::renew(self, lease, now + lease_ms).await
+    }
+
+    async fn reserve_versions(&self, count: u32) -> StoreResult<VersionId> {
+        import::reserve_versions(self, count).await
+    }
+
+    async fn current_documents(
+        &self,
+        lease: &ImportLease,
+        refs: &[String],
+    ) -> StoreResult<HashMap<String, CurrentDocument>> {
+        documents::visible(self, lease.collection, lease.base_version, refs).await
+    }
+
+    async fn name_owners(&self, lease: &ImportLease, folded: &[String]) -> StoreResult<HashMap<String, String>> {
+        documents::name_owners(self, lease.collection, folded).await
+    }
+
+    async fn stage_documents(&self, lease: &ImportLease, documents: &[NewDocument]) -> StoreResult<()> {
+        staging::stage(self, lease, documents).await
+    }
+
+    async fn commit_import(&self, lease: &ImportLease, now: i64) -> StoreResult<Collection> {
+        import::commit(self, lease, now).await
+    }
+
+    async fn abort_import(&self, lease: &ImportLease) -> StoreResult<()> {
+        import::abort(self, lease).await
+    }
+
+    async fn create_docset(&self, docset: &NewDocset) -> StoreResult<Docset> {
+        docsets::create(self, docset).await
+    }
+
+    async fn docset(&self, id: DocsetId, owner: Option<KeyId>) -> StoreResult<Option<Docset>> {
+        docsets::docset(self, id, owner).await
+    }
+
+    async fn docsets(&self, owner: Option<KeyId>, before: Option<DocsetId>, limit: u32) -> StoreResult<Vec<Docset>> {
+        docsets::docsets(self, owner, before, limit).await
+    }
+
+    async fn rename_docset(&self, id: DocsetId, owner: Option<KeyId>, name: Option<&str>) -> StoreResult<bool> {
+        docsets::rename(self, id, owner, name).await
+    }
+
+    async fn delete_docset(&self, id: DocsetId, owner: Option<KeyId>) -> StoreResult<Option<Vec<Package>>> {
+        docsets::delete(self, id, owner).await
+    }
+
+    async fn create_package(&self, package: &NewPackage, reuse: bool) -> StoreResult<(Package, bool)> {
+        packages::create(self, package, reuse).await
+    }
+
+    async fn package(&self, id: PackageId, owner: Option<KeyId>) -> StoreResult<Option<Package>> {
+        packages::package(self, id, owner).await
+    }
+
+    async fn packages_of(&self, docset: DocsetId) -> StoreResult<Vec<Package>> {
+        packages::packages_of(self, docset).await
+    }
+
+    async fn package_sent(&self, id: PackageId, now: i64) -> StoreResult<()> {
+        packages::sent(self, id, now).await
+    }
+
+    async fn update_package(&self, id: PackageId, update: &StatusUpdate, now: i64) -> StoreResult<Option<Package>> {
+        packages::update(self, id, update, now).await
+    }
+
+    async fn dismiss_package(&self, id: PackageId, owner: Option<KeyId>, now: i64) -> StoreResult<Option<Package>> {
+        packages::dismiss(self, id, owner, now).await
+    }
+
+    async fn erase_package(&self, id: PackageId, owner: Option<KeyId>) -> StoreResult<Option<Package>> {
+        packages::erase(self, id, owner).await
+    }
+
+    async fn expired_packages(&self, now: i64, limit: u32) -> StoreResult<Vec<Package>> {
+        packages::expired(self, now, limit).await
+    }
+
+    async fn create_key(
+        &self,
+        name: &str,
+        role: Role,
+        quota: Option<u64>,
+        hash: &Sha256,
+        now: i64,
+    ) -> StoreResult<ApiKey> {
+        keys::create(self, name, role, quota, hash, now).await
+    }
+
+    async fn key_by_hash(&self, hash: &Sha256) -> StoreResult<Option<ApiKey>> {
+        keys::by_hash(self, hash).await
+    }
+
+    async fn keys(&self) -> StoreResult<Vec<ApiKey>> {
+        keys::all(self).await
+    }
+
+    async fn revoke_key(&self, id: KeyId, now: i64) -> StoreResult<bool> {
+        keys::revoke(self, id, now).await
+    }
+
+    async fn charge(&self, key: KeyId, day: i64, documents: u64, quota: Option<u64>) -> StoreResult<Option<u64>> {
+        keys::charge(self, key, day, documents, quota).await
+    }
+
+    async fn usage(&self, key: KeyId, limit: u32) -> StoreResult<Vec<(i64, u64)>> {
+        keys::usage(self, key, limit).await
+    }
+}

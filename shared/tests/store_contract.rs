@@ -1,0 +1,89 @@
+//! What every implementation of `Store` must do, run on SQLite always and on PostgreSQL where `ADIT_TEST_POSTGRES_URL`
+//! names a database (whose user may make schemas; each test has one of its own and drops it).
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod store_contract {
+    pub(crate) mod docsets;
+    pub(crate) mod harness;
+    pub(crate) mod imports;
+    pub(crate) mod keys;
+    pub(crate) mod leases;
+    pub(crate) mod members;
+    pub(crate) mod opening;
+    pub(crate) mod packages;
+    pub(crate) mod samples;
+}
+
+/// Makes of each case one test for each database.
+macro_rules! contract {
+    ($($group:ident: $($case:ident),+ $(,)?;)+) => {
+        mod sqlite {
+            $($(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $case() {
+                    crate::store_contract::harness::on_sqlite(crate::store_contract::$group::$case).await;
+                }
+            )+)+
+        }
+        mod postgres {
+            $($(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $case() {
+                    crate::store_contract::harness::on_postgres(crate::store_contract::$group::$case).await;
+                }
+            )+)+
+        }
+    };
+}
+
+contract! {
+    opening:
+        many_can_open_a_new_database_at_once,
+        what_is_stored_outlives_the_process,
+        errors_tell_neither_statements_nor_values;
+    keys:
+        a_key_is_found_by_its_hash_until_it_is_revoked,
+        a_quota_bounds_the_use_of_a_day,
+        requests_at_once_never_pass_a_quota_together;
+    leases:
+        one_import_holds_a_collection,
+        an_overtaken_import_changes_nothing,
+        what_a_dead_import_left_is_removed,
+        an_aborted_import_leaves_nothing,
+        a_commit_may_be_asked_for_again,
+        only_one_of_many_gets_the_lease;
+    imports:
+        nothing_is_visible_before_the_commit,
+        a_new_version_replaces_the_old_one_from_its_corpus_version_on,
+        an_import_without_changes_keeps_the_corpus_version,
+        every_field_comes_back_as_it_was,
+        names_belong_to_one_ref,
+        version_ids_are_never_given_out_twice,
+        version_ids_run_out,
+        imports_into_two_collections_run_at_once,
+        totals_stay_true_over_many_imports,
+        collections_are_listed_by_slug;
+    members:
+        members_come_in_order_with_the_wanted_files,
+        pages_of_every_shape_give_every_member_once,
+        a_missing_member_is_an_error,
+        a_waiting_consumer_holds_no_connection;
+    docsets:
+        a_docset_comes_back_as_it_was_made,
+        a_docset_belongs_to_its_owner,
+        docsets_are_listed_newest_first,
+        a_million_members_are_one_small_row,
+        deleting_a_docset_deletes_its_packages,
+        no_id_is_used_again;
+    packages:
+        equal_requests_share_one_package,
+        what_cannot_be_fetched_is_not_reused,
+        equal_requests_at_once_make_one_package,
+        statuses_are_taken_in_by_their_sequence,
+        statuses_out_of_order_end_with_the_newest,
+        a_finished_package_stays_as_it_is,
+        dismissing_and_erasing_are_for_the_owner,
+        expired_packages_are_found,
+        a_package_needs_its_docset_and_owner;
+}

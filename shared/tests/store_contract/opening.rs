@@ -1,0 +1,67 @@
+//! Opening, reopening, and what errors say.
+
+use adit_shared::digest::Sha256;
+use adit_shared::domain::Role;
+use adit_shared::store::{SqlStore, Store as _, StoreError};
+use futures::future::join_all;
+
+use super::harness::Database;
+use super::samples::import;
+
+pub(crate) async fn many_can_open_a_new_database_at_once(db: Database) {
+    let mut url = db.url.clone();
+    if db.is_sqlite() {
+        url = url.replace("adit.db", "another/folder/adit.db");
+    }
+    let opening = (0..8).map(|_| {
+        let url = url.clone();
+        tokio::spawn(async move { SqlStore::open(&url).await })
+    });
+    for opened in join_all(opening).await {
+        opened.unwrap().unwrap().ping().await.unwrap();
+    }
+}
+
+pub(crate) async fn what_is_stored_outlives_the_process(db: Database) {
+    let (collection, _) = import(&db.store, "kept", &["a"], &["txt"]).await;
+    db.store.close().await;
+    assert!(matches!(db.store.ping().await, Err(StoreError::Unavailable(_))));
+    assert_eq!(db.open_again().await.collections().await.unwrap(), [collection]);
+}
+
+pub(crate) async fn errors_tell_neither_statements_nor_values(db: Database) {
+    let hash = Sha256::of(b"secret");
+    db.store.create_key("first", Role::Miner, None, &hash, 0).await.unwrap();
+    let error = db.store.create_key("second", Role::Miner, None, &hash, 0).await.unwrap_err().to_string();
+    assert!(error.contains("a value that must be unique is there already"), "{error}");
+    for secret in ["INSERT", "api_keys", "second", &hash.to_string()] {
+        assert!(!error.contains(secret), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_opened_is_named() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let file = folder.path().join("no database");
+    std::fs::write(&file, "This is a letter and no database. ".repeat(100)).unwrap();
+    let url = format!("sqlite://{}", file.display());
+    let error = SqlStore::open(&url).await.unwrap_err().to_string();
+    assert!(error.contains("no database") && error.contains("no SQLite database"), "{error}");
+
+    let url = format!("sqlite://{}/adit.db", file.display());
+    let error = SqlStore::open(&url).await.unwrap_err().to_string();
+    assert!(error.contains("its folder") && error.contains("cannot be made"), "{error}");
+
+    for (url, reason) in [("mysql://host/db", "must begin with sqlite: or postgres:"), ("adit.db", "cannot be read")] {
+        let error = SqlStore::open(url).await.unwrap_err().to_string();
+        assert!(error.contains(reason), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_is_an_error() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let error = SqlStore::open(&format!("postgres://adit:hidden@{nobody}/adit")).await.unwrap_err();
+    assert!(matches!(&error, StoreError::Unavailable(_)), "{error}");
+    assert!(!error.to_string().contains("hidden"), "{error}");
+}
