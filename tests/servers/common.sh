@@ -36,14 +36,14 @@ open_run_dir() {
   reserve_ports
 }
 
-# Runs at every exit: ends the servers, keeps their logs if anything failed, removes the rest.
+# Runs at every exit: ends the servers, keeps their logs if anything failed (not if somebody ended it), removes the rest.
 close_run_dir() {
   local status=$? logs
   if [ -z "$run_dir" ]; then return; fi
   trap '' INT TERM HUP
   if [ -n "$refused_starts" ]; then rm -f "$refused_starts"; fi
   stop_servers
-  if [ "$status" -ne 0 ] && compgen -G "$run_dir/*.log" >/dev/null; then
+  if [ "$status" -ne 0 ] && [ "$status" -lt 129 ] && compgen -G "$run_dir/*.log" >/dev/null; then
     logs=$(mktemp -d "${TMPDIR:-/tmp}/adit-tests-logs.XXXXXX")
     mv "$run_dir"/*.log "$logs"
     if [ -n "$failed_server" ]; then
@@ -84,23 +84,23 @@ reserve_ports() {
 
 can_install() { [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; }
 
-# install_server NAME: true if it tried with success; otherwise notes why the server is skipped.
-install_server() {
+# have_server NAME: is it here, perhaps now that it has been installed? If not, notes why.
+have_server() {
   local name=$1 title packages
+  if "${name}_find"; then return; fi
   title=$("${name}_title")
   packages=$("${name}_packages")
   if declare -F "${name}_install" >/dev/null; then
-    "${name}_install" && return
-    skip "$title" "it could not be installed: $(tail -n 1 "$run_dir/$name.log" 2>/dev/null)" \
-      "install $packages"
-  elif ! can_install; then
-    skip "$title" "not installed, and only root with apt-get can install it" "install $packages"
-  else
+    "${name}_install" || true
+  elif can_install; then
     # shellcheck disable=SC2086 # a list of words
-    install_packages "$name" $packages && return
-    skip "$title" "apt-get could not install $packages: $(grep '^E:' "$run_dir/$name.log" | tail -n 1)" \
-      "try it by hand"
+    install_packages "$name" $packages || true
+  else
+    skip "$title" "it is not installed, and only root with apt-get can install it" "install $packages"
+    return 1
   fi
+  if "${name}_find"; then return; fi
+  skip "$title" "not found after installing it: $(tail -n 1 "$run_dir/$name.log")" "install $packages"
   return 1
 }
 
@@ -144,6 +144,7 @@ launch() {
   shift
   "$@" </dev/null >>"$run_dir/$name.log" 2>&1 &
   printf -v "pid_$name" %s "$!"
+  disown # or bash would report its end
   launched+=("$name")
 }
 
@@ -203,8 +204,8 @@ stop_servers() {
   until all_ended || [ "$SECONDS" -ge "$deadline" ]; do sleep 0.1; done
   for name in "${launched[@]}"; do
     kill -KILL "$(pid_of "$name")" 2>/dev/null || true
-    wait "$(pid_of "$name")" 2>/dev/null || true
   done
+  poll all_ended
 }
 
 # --- asking ---

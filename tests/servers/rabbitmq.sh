@@ -2,6 +2,10 @@
 # RabbitMQ with its STOMP plugin, on the settings in deploy/rabbitmq. Beside the virtual host `/`, which has exactly those,
 # the virtual host `expiring` has the same policies with an expiry of two seconds, so that tests can see queues expire.
 
+# An orderly shutdown takes six seconds, for data that is thrown away.
+# shellcheck disable=SC2034 # read by stop_servers
+stop_signal_rabbitmq=KILL
+
 rabbitmq_title() { echo RabbitMQ; }
 rabbitmq_packages() { echo rabbitmq-server; }
 
@@ -46,7 +50,8 @@ rabbitmq_start() {
   rabbitmq_settings "$home"
   # Erlang's name server would otherwise be started by the broker as a daemon, and outlive it.
   ERL_EPMD_ADDRESS=127.0.0.1 launch epmd epmd -port "$names"
-  launch rabbitmq env \
+  # RUNNING_UNDER_SYSTEMD: the script becomes the broker, instead of a shell that waits for it.
+  launch rabbitmq env RUNNING_UNDER_SYSTEMD=yes \
     HOME="$home/home" PATH="$rabbitmq_bin:$PATH" \
     RABBITMQ_NODENAME=adit@localhost RABBITMQ_MNESIA_BASE="$home/data" RABBITMQ_LOG_BASE="$home/log" \
     RABBITMQ_ENABLED_PLUGINS_FILE="$PWD/deploy/rabbitmq/enabled_plugins" \
