@@ -1,6 +1,6 @@
 //! `/packages`, and the ways to ask for one: `POST /docsets/{id}/packages` and `GET /docsets/{id}/dump`.
 
-use adit_packager::plan::SizeEstimator;
+use adit_packager::SizeEstimator;
 use adit_shared::domain::{Content, Docset, Format, Layout, Package, Role, Status, package_fingerprint};
 use adit_shared::ids::PackageId;
 use adit_shared::objects::ObjectKey;

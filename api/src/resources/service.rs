@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::problem::{Kind, Problem};
 use crate::state::App;
@@ -16,7 +16,7 @@ pub async fn healthz() -> &'static str {
 
 /// Every part that the service needs answers; else 503 with the parts that do not.
 #[utoipa::path(get, path = "/readyz", tag = "service",
-    responses((status = 200, description = "Each part with `ok`", body = Value), (status = 503, description = "Each part with `ok` or `away`", body = Value)))]
+    responses((status = 200, description = "Each part with `ok`", body = Object), (status = 503, description = "Each part with `ok` or `away`", body = Object)))]
 pub async fn readyz(State(app): State<App>) -> Response {
     let (database, objects, broker) = tokio::join!(app.store.ping(), app.objects.size("readyz"), app.broker.check());
     let parts = [
