@@ -1,5 +1,7 @@
 //! Clients that others wrote talk to the embedded broker: what it calls STOMP is what they call STOMP.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
 use std::future::Future;
 use std::time::Duration;
 
