@@ -16,7 +16,8 @@ use adit_shared::objects::{ObjectStore, Part, Upload};
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _, stream};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::error::BuildError;
@@ -89,8 +90,9 @@ impl Build {
         Self { objects, package, plan, state, progress }
     }
 
-    /// Builds what is missing. Dropping the future stops the build; what was uploaded stays for the next one.
-    pub(crate) async fn run(mut self) -> Result<Built, BuildError> {
+    /// Builds what is missing. What was uploaded when the build fails, or is dropped, stays for the next one. Once `halt` is
+    /// cancelled, nothing more is begun, and when nothing is under way either, the result is `None`.
+    pub(crate) async fn run(mut self, halt: CancellationToken) -> Result<Option<Built>, BuildError> {
         let archive = Archive::of(&self.plan);
         self.turn_to(archive).await?;
         let site = Site::open(&*self.objects, &archive.key(self.package), &self.plan).await?;
@@ -98,12 +100,12 @@ impl Build {
         let parts_reused = reused.len() as u32;
         self.progress
             .send_replace(Progress { parts: parts_reused, bytes: reused.values().map(|part| part.size).sum() });
-        let parts = self.build_missing(&site, reused).await?;
+        let Some(parts) = self.build_missing(&site, reused, &halt).await? else { return Ok(None) };
         if let Site::Open { upload, .. } = &site {
             site::complete(&*self.objects, upload, &parts, self.plan.size()).await?;
         }
         let finished = self.finish(archive).await?;
-        Ok(Built { finished, parts_reused })
+        Ok(Some(Built { finished, parts_reused }))
     }
 
     /// Notes which archive this is before there is anything of it, so that whatever happens, all of it can be found and removed.
@@ -127,15 +129,38 @@ impl Build {
         Ok(Finished { archive, sha256, done })
     }
 
-    /// Builds the parts that the store lacks, and draws up again those that were never hashed. Returns all parts.
-    async fn build_missing(&mut self, site: &Site, mut parts: BTreeMap<u32, Part>) -> Result<Vec<Part>, BuildError> {
+    /// Builds the parts that the store lacks, and draws up again those that were never hashed. Returns all parts, if it was not halted.
+    async fn build_missing(
+        &mut self,
+        site: &Site,
+        mut parts: BTreeMap<u32, Part>,
+        halt: &CancellationToken,
+    ) -> Result<Option<Vec<Part>>, BuildError> {
+        let mut uploads = JoinSet::new();
+        let mut result = self.pass(site, &mut parts, &mut uploads, halt).await;
+        // However it ended: what is under way comes to its end, so that nothing appears in the store later.
+        while let Some(uploaded) = uploads.join_next().await {
+            result = result.and(self.note(&mut parts, uploaded));
+        }
+        result?;
+        let all = parts.len() == self.plan.parts() as usize && self.state.sha256.is_some();
+        Ok(all.then(|| parts.into_values().collect()))
+    }
+
+    /// Passes the parts from station to station.
+    async fn pass(
+        &mut self,
+        site: &Site,
+        parts: &mut BTreeMap<u32, Part>,
+        uploads: &mut JoinSet<Result<Part, BuildError>>,
+        halt: &CancellationToken,
+    ) -> Result<(), BuildError> {
         let reader = Reader::new(self.objects.clone(), self.plan.clone());
         let midstate = self.state.hashed.clone().unwrap_or_default();
-        let tasks = self.tasks(&parts, midstate.length());
+        let tasks = self.tasks(parts, midstate.length());
         let mut filled = std::pin::pin!(ahead(&reader, tasks));
         let mut ledger = Ledger { verifier: Verifier::new(), midstate, sha256: self.state.sha256 };
-        let mut uploads = JoinSet::new();
-        while let Some((task, part)) = filled.next().await {
+        while let Some(Some((task, part))) = halt.run_until_cancelled(filled.next()).await {
             let (checked, bytes) = self.check(&reader, ledger, task, part?).await?;
             ledger = checked;
             if task.hash {
@@ -144,15 +169,14 @@ impl Build {
                 self.state.save(&*self.objects, self.package).await?;
             }
             let (true, Site::Open { upload, .. }) = (task.put, site) else { continue };
-            while uploads.len() >= UPLOADS {
-                self.note(&mut parts, uploads.join_next().await)?;
+            while uploads.len() >= UPLOADS
+                && let Some(uploaded) = uploads.join_next().await
+            {
+                self.note(parts, uploaded)?;
             }
             uploads.spawn(put(self.objects.clone(), upload.clone(), task.number, bytes));
         }
-        while !uploads.is_empty() {
-            self.note(&mut parts, uploads.join_next().await)?;
-        }
-        Ok(parts.into_values().collect())
+        Ok(())
     }
 
     fn tasks(&self, held: &BTreeMap<u32, Part>, hashed: u64) -> Vec<Task> {
@@ -168,15 +192,14 @@ impl Build {
     fn note(
         &self,
         parts: &mut BTreeMap<u32, Part>,
-        result: Option<Result<Result<Part, BuildError>, tokio::task::JoinError>>,
+        uploaded: Result<Result<Part, BuildError>, JoinError>,
     ) -> Result<(), BuildError> {
-        if let Some(part) = result.transpose()?.transpose()? {
-            self.progress.send_modify(|progress| {
-                progress.parts += 1;
-                progress.bytes += part.size;
-            });
-            parts.insert(part.number, part);
-        }
+        let part = uploaded??;
+        self.progress.send_modify(|progress| {
+            progress.parts += 1;
+            progress.bytes += part.size;
+        });
+        parts.insert(part.number, part);
         Ok(())
     }
 

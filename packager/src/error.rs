@@ -40,6 +40,12 @@ pub enum BuildError {
     /// The object store did not do what was asked.
     #[error(transparent)]
     Store(#[from] ObjectError),
+    /// Too many attempts ended without a result, not even an error: whatever this request is, it brings packagers down.
+    #[error("given up: {attempts} attempts broke off without a result; see the packagers' logs")]
+    GivenUp {
+        /// How many.
+        attempts: u32,
+    },
     /// A task of the build ended without a result.
     #[error("a task of the build broke off: {0}")]
     Task(#[from] tokio::task::JoinError),
@@ -53,7 +59,7 @@ impl BuildError {
             Self::Document { .. } | Self::Manifest(ManifestError::Invalid { .. }) => Fate::Reject,
             Self::Plan(PlanError::TooLarge(_) | PlanError::Incomplete { .. }) => Fate::Reject,
             Self::Api(error) => error.fate(),
-            Self::Store(ObjectError::UnsafeKey(_)) => Fate::Reject,
+            Self::GivenUp { .. } | Self::Store(ObjectError::UnsafeKey(_)) => Fate::Reject,
             Self::Manifest(ManifestError::Cut { .. })
             | Self::Plan(PlanError::Spool(_))
             | Self::Store(_)

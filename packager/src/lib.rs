@@ -21,8 +21,10 @@ mod sha;
 #[cfg(test)]
 mod testing;
 mod verify;
+mod worker;
 mod zip;
 
 pub use api::ApiError;
 pub use error::{BuildError, Fate};
 pub use plan::{MAX_ARCHIVE, MAX_PARTS, PART_SIZE, PlanError, SizeEstimator};
+pub use worker::{PackagerConfig, PackagerError, run};

@@ -11,9 +11,12 @@ use crate::sha::Midstate;
 
 /// The memory of one package's builds.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct State {
     /// How often a packager has begun it.
-    pub(crate) attempts: u32,
+    pub(crate) begun: u32,
+    /// How many of those say nothing against it: they ended well, or because the packager was stopped.
+    pub(crate) excused: u32,
     /// The archive that is being built, or was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) archive: Option<Archive>,
@@ -84,10 +87,19 @@ impl State {
         objects.put(&ObjectKey::Build { package }.to_string(), bytes.into()).await
     }
 
+    /// Counts one more attempt; returns how many there were since the last that ended well.
+    pub(crate) fn begin(&mut self) -> u32 {
+        if self.done.is_some() {
+            self.excused = self.begun;
+        }
+        self.begun += 1;
+        self.begun.saturating_sub(self.excused)
+    }
+
     /// Forgets what was learned of any other archive than this one.
     pub(crate) fn turn_to(&mut self, archive: Archive) {
         if self.archive != Some(archive) {
-            *self = Self { attempts: self.attempts, archive: Some(archive), ..Self::default() };
+            *self = Self { begun: self.begun, excused: self.excused, archive: Some(archive), ..Self::default() };
         }
     }
 

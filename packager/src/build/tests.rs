@@ -41,7 +41,8 @@ async fn build(
 ) -> Result<Built, BuildError> {
     let state = State::load(&**objects, package).await?;
     let plan = Arc::new(corpus.plan(Layout::Bag, part_size));
-    Build::new(objects.clone(), package, plan, state, watch::Sender::default()).run().await
+    let build = Build::new(objects.clone(), package, plan, state, watch::Sender::default());
+    build.run(CancellationToken::new()).await.map(|built| built.expect("nobody halts it"))
 }
 
 /// The archive is the planned one, and nothing else of the package is left but its state.
@@ -116,6 +117,26 @@ async fn a_dropped_build_goes_on_too() {
         drop(running);
     }
     let built = build(&objects, PACKAGE, &corpus, 256).await.unwrap();
+    assert_whole(&*objects, PACKAGE, &built, &archive(&corpus)).await;
+}
+
+#[tokio::test]
+async fn a_halted_build_comes_to_rest_and_goes_on_later() {
+    let (_folder, objects) = folder().await;
+    let corpus = sample();
+    corpus.store(&*objects).await;
+    let plan = Arc::new(corpus.plan(Layout::Bag, 256));
+    let (progress, mut seen) = watch::channel(Progress::default());
+    let halt = CancellationToken::new();
+    let build = Build::new(objects.clone(), PACKAGE, plan.clone(), State::default(), progress);
+    let halting = async {
+        seen.wait_for(|progress| progress.parts >= 5).await.unwrap();
+        halt.cancel();
+    };
+    let (built, ()) = tokio::join!(build.run(halt.clone()), halting);
+    assert_eq!(built.unwrap(), None);
+    let built = self::build(&objects, PACKAGE, &corpus, 256).await.unwrap();
+    assert!(built.parts_reused >= 5 && built.parts_reused < plan.parts());
     assert_whole(&*objects, PACKAGE, &built, &archive(&corpus)).await;
 }
 

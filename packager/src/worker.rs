@@ -1,0 +1,249 @@
+//! The packager as a process sees it: workers that take requests off the broker one at a time, and one that takes deletes.
+//!
+//! What a worker does with a request is in `job`, with a delete in `deletes`; what it says meanwhile in `statuses`;
+//! `running` keeps two of them from working on one package.
+
+mod deletes;
+mod job;
+mod running;
+mod statuses;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use adit_shared::clock::{Clock, rfc3339};
+use adit_shared::messaging::{Broker, BrokerError, Delivery, Outgoing, Queue};
+use adit_shared::objects::ObjectStore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use crate::api::{Api, ApiError};
+use crate::plan::PART_SIZE;
+use running::Running;
+
+/// How a packager works. Start from [`PackagerConfig::new`].
+#[derive(Clone)]
+pub struct PackagerConfig {
+    /// The key (role packager) that the server is shown.
+    pub api_key: String,
+    /// URL of the server's API, such as `http://localhost:8080/api`: requests of any other server are refused, and only this one
+    /// is shown the key. `None`: every server whose requests come in.
+    pub api: Option<Url>,
+    /// Packages that are built at once. 2.
+    pub workers: usize,
+    /// How often a package is tried before it has failed. 5.
+    pub attempts: u32,
+    /// Wait before the second attempt; it doubles with each further one. 1 s.
+    pub backoff: Duration,
+    /// The longest such wait. 60 s.
+    pub longest_backoff: Duration,
+    /// Time between two reports of progress. 1 s.
+    pub progress_every: Duration,
+    /// Time between two questions whether a package is still wanted. 2 s.
+    pub ask_every: Duration,
+    /// Length of an upload's parts in bytes: 5 MiB at least, and a multiple of 64. [`PART_SIZE`].
+    pub part_size: u64,
+}
+
+impl PackagerConfig {
+    /// The usual settings.
+    #[must_use]
+    pub fn new(api_key: String, api: Option<Url>) -> Self {
+        Self {
+            api_key,
+            api,
+            workers: 2,
+            attempts: 5,
+            backoff: Duration::from_secs(1),
+            longest_backoff: Duration::from_secs(60),
+            progress_every: Duration::from_secs(1),
+            ask_every: Duration::from_secs(2),
+            part_size: PART_SIZE,
+        }
+    }
+
+    /// How long to wait when so many attempts have failed.
+    fn wait_after(&self, attempts: u32) -> Duration {
+        let doublings = attempts.saturating_sub(1).min(16);
+        self.backoff.saturating_mul(1 << doublings).min(self.longest_backoff)
+    }
+}
+
+impl fmt::Debug for PackagerConfig {
+    /// Without the key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { api, workers, attempts, part_size, .. } = self;
+        let api = api.as_ref().map(Url::as_str);
+        write!(f, "PackagerConfig {{ api: {api:?}, workers: {workers}, attempts: {attempts}, part_size: {part_size}, … }}")
+    }
+}
+
+/// Why a packager ended.
+#[derive(Debug, thiserror::Error)]
+pub enum PackagerError {
+    /// It cannot ask the server anything.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// The broker cannot be reached at the start, or refuses for good.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// A worker broke off: a defect.
+    #[error("a worker broke off: {0}")]
+    Worker(#[from] tokio::task::JoinError),
+}
+
+/// Takes requests and deletes until `stop` is cancelled; then gives unfinished work back to the broker, for another packager or
+/// for a later start to go on with, and returns.
+///
+/// # Errors
+/// When the broker cannot be reached at the start, or refuses for good. A broker, server or store that goes away later is waited for.
+pub async fn run(
+    config: PackagerConfig,
+    broker: Broker,
+    objects: Arc<dyn ObjectStore>,
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+) -> Result<(), PackagerError> {
+    let api = Api::new(&config.api_key, config.api.clone())?;
+    // One worker that cannot go on ends them all, and the others get to give their work back.
+    let stop = stop.child_token();
+    let workers = config.workers.max(1);
+    let running = Running::default();
+    let packager =
+        Arc::new(Packager { config, api, broker, objects, clock, running, speed: Speed::default(), stop: stop.clone() });
+    let mut tasks = JoinSet::new();
+    for _ in 0..workers {
+        let packager = packager.clone();
+        tasks.spawn(async move { packager.requests().await });
+    }
+    tasks.spawn(async move { packager.deletes().await });
+    let mut result = Ok(());
+    while let Some(ended) = tasks.join_next().await {
+        stop.cancel();
+        let ended = ended.map_err(PackagerError::from).and_then(|ended| ended.map_err(PackagerError::from));
+        result = result.and(ended);
+    }
+    result
+}
+
+/// What all workers share.
+#[derive(Debug)]
+struct Packager {
+    config: PackagerConfig,
+    api: Api,
+    broker: Broker,
+    objects: Arc<dyn ObjectStore>,
+    clock: Arc<dyn Clock>,
+    running: Running,
+    speed: Speed,
+    stop: CancellationToken,
+}
+
+/// What became of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Handled {
+    /// It was acknowledged, or its connection is lost and it will come again.
+    Settled,
+    /// It must go back to the queue.
+    GiveBack,
+}
+
+impl Packager {
+    async fn requests(self: &Arc<Self>) -> Result<(), BrokerError> {
+        self.serve(Queue::PackageRequests, async |delivery| job::handle(self, delivery).await).await
+    }
+
+    async fn deletes(self: &Arc<Self>) -> Result<(), BrokerError> {
+        self.serve(Queue::Deletes, async |delivery| deletes::handle(self, delivery).await).await
+    }
+
+    /// Handles the messages of a queue one by one until the packager stops.
+    async fn serve(&self, queue: Queue, handle: impl AsyncFn(Delivery) -> Handled) -> Result<(), BrokerError> {
+        let mut failures = 0;
+        while !self.stop.is_cancelled() {
+            let mut consumer = self.broker.consume(&queue, 1).await?;
+            loop {
+                let delivery = tokio::select! {
+                    biased;
+                    () = self.stop.cancelled() => return Ok(()),
+                    delivery = consumer.next() => delivery?,
+                };
+                if handle(delivery).await == Handled::GiveBack {
+                    break;
+                }
+                failures = 0;
+            }
+            // A message goes back when its consumer goes.
+            drop(consumer);
+            failures += 1;
+            self.pause(self.config.wait_after(failures)).await;
+        }
+        Ok(())
+    }
+
+    /// Waits, but not once the packager stops.
+    async fn pause(&self, wait: Duration) {
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+
+    /// Moves a message that nothing can be done with to the queue's dead letters, with the reason, for an operator to see.
+    async fn bury(&self, queue: Queue, delivery: Delivery, reason: &str) -> Handled {
+        let message = &delivery.message;
+        tracing::warn!(%queue, reason, monotonic_counter.messages_buried = 1, "a message goes to the dead queue");
+        let mut copy = Outgoing::new(String::from_utf8_lossy(&message.body));
+        for name in ["reply-to", "traceparent"] {
+            if let Some(value) = message.headers.get(name) {
+                copy = copy.header(name, value);
+            }
+        }
+        let copy = copy.header("reason", reason).header("buried", rfc3339(self.clock.now_ms()));
+        if let Err(error) = self.broker.publish(&Queue::Dead(Box::new(queue)), copy).await {
+            tracing::error!(%error, "the dead queue does not take it");
+            return Handled::GiveBack;
+        }
+        settle(delivery).await
+    }
+}
+
+/// Acknowledges a message whose effect is stored.
+async fn settle(delivery: Delivery) -> Handled {
+    if let Err(error) = delivery.ack().await {
+        tracing::warn!(%error, "a message was not acknowledged and will come again");
+    }
+    Handled::Settled
+}
+
+/// How fast archives come about here, to say how long the next one will take.
+#[derive(Debug)]
+struct Speed(AtomicU64);
+
+impl Default for Speed {
+    /// 20 MB/s, what any store should do.
+    fn default() -> Self {
+        Self(AtomicU64::new(20_000_000))
+    }
+}
+
+impl Speed {
+    /// Seconds that so many bytes should take; at least one.
+    fn seconds(&self, bytes: u64) -> u64 {
+        bytes.div_ceil(self.0.load(Ordering::Relaxed).max(1)).max(1)
+    }
+
+    /// Learns from a build; one of less than a second says little.
+    fn learn(&self, bytes: u64, ms: i64) {
+        if let Some(measured) = u64::try_from(ms).ok().filter(|ms| *ms >= 1000).map(|ms| bytes / (ms / 1000)) {
+            let known = self.0.load(Ordering::Relaxed);
+            self.0.store((known + measured) / 2, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

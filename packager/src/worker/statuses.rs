@@ -1,0 +1,58 @@
+//! What a packager tells of one package, in order, on the package's own queue.
+
+use adit_shared::messaging::{Broker, BrokerError, Incoming, Outgoing, PackageRequest, Queue, Session, StatusMessage};
+
+/// Statuses of one attempt have sequence numbers from here times the attempt's number: a later attempt wins over an earlier
+/// one, whichever arrives first.
+const SEQUENCES: u64 = 1_000_000;
+
+/// Says statuses of one package, over a connection of their own: brokers expire queues behind the back of a connection
+/// that remembers them, so none is used for longer than one build.
+#[derive(Debug)]
+pub(super) struct Statuses {
+    broker: Broker,
+    session: Option<Session>,
+    queue: Queue,
+    traceparent: Option<String>,
+    sequence: u64,
+}
+
+impl Statuses {
+    /// Statuses that answer a request; `None` if it is not told where they should go.
+    pub(super) fn to(broker: &Broker, message: &Incoming, request: &PackageRequest) -> Option<Self> {
+        let asked = message.reply_to().ok().flatten().filter(|queue| matches!(queue, Queue::Package(_)));
+        let queue = asked.or_else(|| request.docset_id().map(|id| Queue::Package(id.to_string())))?;
+        let traceparent = message.headers.get("traceparent").map(str::to_owned);
+        Some(Self { broker: broker.clone(), session: None, queue, traceparent, sequence: 0 })
+    }
+
+    /// Begins the statuses of an attempt.
+    pub(super) fn begin(&mut self, attempt: u32) {
+        self.sequence = u64::from(attempt) * SEQUENCES;
+    }
+
+    /// Says a status and waits until the broker has it.
+    pub(super) async fn say(&mut self, status: &StatusMessage) -> Result<(), BrokerError> {
+        let session = match &self.session {
+            Some(session) => session,
+            None => self.session.insert(self.broker.session().await?),
+        };
+        self.sequence += 1;
+        let mut message = Outgoing::new(status).header("sequence", self.sequence);
+        if let Some(traceparent) = &self.traceparent {
+            message = message.header("traceparent", traceparent);
+        }
+        let said = session.publish(&self.queue, message).await;
+        if said.is_err() {
+            self.session = None;
+        }
+        said
+    }
+
+    /// Says a status that the next one makes up for: if it is lost, that is only noted.
+    pub(super) async fn mention(&mut self, status: &StatusMessage) {
+        if let Err(error) = self.say(status).await {
+            tracing::warn!(%error, "a status was not said");
+        }
+    }
+}
