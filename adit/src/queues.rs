@@ -1,7 +1,7 @@
 //! `adit queues`: what waits on the broker, as an operator sees it.
 
 use adit_shared::config::Config;
-use adit_shared::messaging::{Broker, BrokerConfig, Flavour};
+use adit_shared::messaging::{Broker, BrokerConfig};
 use anyhow::{Context as _, bail};
 
 use crate::running;
@@ -15,12 +15,9 @@ pub async fn run(config: &Config, json: bool) -> anyhow::Result<()> {
         })?,
     };
     let broker = Broker::new(url.parse::<BrokerConfig>()?);
-    match broker.check().await? {
-        Flavour::Adit => {}
-        Flavour::RabbitMq => bail!("this broker lists its queues itself: rabbitmqctl list_queues name messages consumers"),
-        _ => bail!("this broker has a console of its own that lists its queues"),
-    }
-    let queues = broker.queues().await?;
+    let Some(queues) = broker.queues().await? else {
+        bail!("this broker lists its queues itself, such as by: rabbitmqctl list_queues name messages consumers");
+    };
     if json {
         println!("{}", serde_json::to_string_pretty(&queues)?);
         return Ok(());

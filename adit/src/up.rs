@@ -61,7 +61,8 @@ impl Server {
         let broker = Broker::new(broker_config(&config, &broker_url)?);
         let stop = CancellationToken::new();
         let (first_key, packager_key) = prepare_keys(&services).await?;
-        let packager = spawn_packager(&config, &services, broker.clone(), packager_key, stop.clone());
+        let settings = packager_config(&config, &packager_key, Some(&url));
+        let packager = spawn_packager(&services, broker.clone(), settings, stop.clone());
         let api = spawn_api(&config, &services, broker, url.clone(), listener, stop.clone());
         Ok(Self { url: trimmed(&url), first_key, services, stop, api, packager, broker: server, _hold: hold })
     }
@@ -131,7 +132,7 @@ pub async fn packager(config: Config) -> anyhow::Result<()> {
     let broker = Broker::new(broker_config(&config, broker_url.reveal())?);
     let stop = CancellationToken::new();
     println!("Adit packager: {} build(s) at once", config.workers);
-    let settings = packager_config(&config, key);
+    let settings = packager_config(&config, &key, config.public_url.as_ref());
     let clock = Arc::new(adit_shared::clock::SystemClock);
     let run = adit_packager::run(settings, broker, objects, clock, stop.clone());
     run_one(tokio::spawn(async move { Ok(run.await?) }), stop).await
@@ -213,18 +214,19 @@ async fn prepare_keys(services: &Services) -> anyhow::Result<(Option<String>, Se
     Ok((first_key, Secret::new(secret)))
 }
 
-fn packager_config(config: &Config, key: Secret) -> PackagerConfig {
-    PackagerConfig { api_key: key, workers: config.workers, attempts: config.attempts, ..PackagerConfig::default() }
+/// A packager that shows its key to no other server than `api`, where that is known.
+fn packager_config(config: &Config, key: &Secret, api: Option<&Url>) -> PackagerConfig {
+    let api = api.and_then(|url| Url::parse(&format!("{}/api", trimmed(url))).ok());
+    let usual = PackagerConfig::new(key.reveal().to_owned(), api);
+    PackagerConfig { workers: config.workers, attempts: config.attempts, ..usual }
 }
 
 fn spawn_packager(
-    config: &Config,
     services: &Services,
     broker: Broker,
-    key: Secret,
+    settings: PackagerConfig,
     stop: CancellationToken,
 ) -> JoinHandle<anyhow::Result<()>> {
-    let settings = packager_config(config, key);
     let run = adit_packager::run(settings, broker, services.objects.clone(), services.clock.clone(), stop);
     tokio::spawn(async move { Ok(run.await?) })
 }

@@ -9,6 +9,7 @@ mod config;
 mod connection;
 mod consumer;
 mod drain;
+mod listing;
 mod publisher;
 mod transport;
 
@@ -20,6 +21,7 @@ use bytes::Bytes;
 
 use super::frame::{Command, Frame, Headers};
 use super::queues::{Flavour, InvalidQueue, Queue};
+use super::server::QueueInfo;
 use crate::clock::{Clock as _, SystemClock};
 
 pub use config::{BrokerConfig, InvalidBrokerUrl};
@@ -227,6 +229,14 @@ impl Broker {
     /// Whatever keeps the first connection from being made.
     pub async fn consume(&self, queue: &Queue, prefetch: u32) -> Result<Consumer, BrokerError> {
         Consumer::open(self.connector.clone(), queue.clone(), prefetch).await
+    }
+
+    /// What waits on the broker, for operators. Only our own broker tells it over STOMP; `None` on any other.
+    ///
+    /// # Errors
+    /// Whatever keeps the broker from being reached or from answering.
+    pub async fn queues(&self) -> Result<Option<Vec<QueueInfo>>, BrokerError> {
+        listing::queues(&self.connector).await
     }
 }
 

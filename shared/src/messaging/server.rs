@@ -11,6 +11,8 @@ mod message;
 mod session;
 mod state;
 
+pub(crate) use session::QUEUES as LISTING;
+
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -149,9 +149,14 @@ pub(super) struct Subscription {
 impl Subscription {
     /// SUBSCRIBE with acknowledgement of that kind.
     pub(super) fn frame(&self, queue: &Queue, ack: &str, prefetch: u32) -> Frame {
+        self.frame_to(&queue.wire(self.flavour), ack, prefetch)
+    }
+
+    /// SUBSCRIBE to a destination as it stands on the wire.
+    pub(super) fn frame_to(&self, destination: &str, ack: &str, prefetch: u32) -> Frame {
         Frame::new(Command::Subscribe)
             .header("id", &self.id)
-            .header("destination", queue.wire(self.flavour))
+            .header("destination", destination)
             .header("ack", ack)
             .header(self.flavour.prefetch_header(), prefetch)
     }

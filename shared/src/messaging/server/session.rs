@@ -18,7 +18,7 @@ use crate::messaging::frame::{Command, Frame, FrameError, Headers};
 pub(super) use handshake::{Accepted, Version, accept};
 
 /// Subscribing to it gives one message: the queues as JSON.
-const QUEUES: &str = "/broker/queues";
+pub(crate) const QUEUES: &str = "/broker/queues";
 
 /// Bytes of a queue's name.
 const MAX_NAME: usize = 255;
