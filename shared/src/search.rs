@@ -3,6 +3,18 @@
 //! An index is immutable for each corpus version: its files lie in the object store, and every process that is asked to search a
 //! version fetches what it lacks. The index keeps no text; it yields document-version ids.
 
+mod build;
+mod cache;
+mod collect;
+mod dates;
+mod engine;
+mod manifest;
+mod query;
+mod schema;
+mod scratch;
+mod syntax;
+mod words;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -12,6 +24,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{CollectionId, VersionId};
 use crate::objects::ObjectError;
+
+pub use engine::TantivySearch;
 
 /// Why a search did not give an answer.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +58,12 @@ pub enum SearchError {
     /// The index is out of order.
     #[error("the search index failed: {0}")]
     Index(String),
+}
+
+impl From<tantivy::TantivyError> for SearchError {
+    fn from(error: tantivy::TantivyError) -> Self {
+        Self::Index(error.to_string())
+    }
 }
 
 /// A result of the search engine.
@@ -153,4 +173,12 @@ pub trait Search: fmt::Debug + Send + Sync {
     fn fields(&self) -> Vec<String>;
     /// The fields that can be facets.
     fn facet_fields(&self) -> Vec<String>;
+}
+
+/// Runs what blocks, or takes long, on a thread that may.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> SearchResult<T> + Send + 'static) -> SearchResult<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(SearchError::Index(error.to_string())),
+    }
 }

@@ -1,0 +1,108 @@
+//! The manifest of an index: which files make it up in one corpus version, and where they lie in the object store.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{SearchError, SearchResult};
+use crate::ids::CollectionId;
+use crate::objects::{ObjectError, ObjectKey, ObjectStore};
+
+/// Raise it when the fields or the analysis of text change: an index of another layout answers wrongly.
+const LAYOUT_VERSION: u32 = 1;
+
+/// One version of an index. Files are immutable and shared between versions.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Manifest {
+    layout: u32,
+    /// Tantivy's `meta.json`.
+    pub(super) meta: serde_json::Value,
+    /// By the name that Tantivy knows them by.
+    pub(super) files: BTreeMap<String, StoredFile>,
+}
+
+/// One file of an index in the object store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct StoredFile {
+    /// Names its object; see [`object_name`].
+    pub(super) object: String,
+    /// Length in bytes.
+    pub(super) size: u64,
+    /// CRC-32 (ISO 3309).
+    pub(super) crc32: u32,
+}
+
+impl Manifest {
+    pub(super) fn new(meta: serde_json::Value, files: BTreeMap<String, StoredFile>) -> Self {
+        Self { layout: LAYOUT_VERSION, meta, files }
+    }
+
+    /// Reads the manifest of a corpus version.
+    ///
+    /// # Errors
+    /// [`SearchError::VersionGone`] where there is none.
+    pub(super) async fn read(
+        objects: &dyn ObjectStore,
+        collection: CollectionId,
+        corpus_version: i64,
+    ) -> SearchResult<Self> {
+        let key = ObjectKey::IndexManifest { collection, corpus_version }.to_string();
+        let bytes = match objects.get(&key, None).await {
+            Err(ObjectError::NotFound(_)) => return Err(SearchError::VersionGone(corpus_version)),
+            other => other?,
+        };
+        let manifest: Self = serde_json::from_slice(&bytes).map_err(|error| {
+            SearchError::Index(format!("object {key} is no index manifest ({error}); import again"))
+        })?;
+        if manifest.layout != LAYOUT_VERSION {
+            let message = format!("object {key} was made by another release of Adit; import the collection anew");
+            return Err(SearchError::Index(message));
+        }
+        Ok(manifest)
+    }
+
+    /// Stores it: from then on the corpus version can be searched.
+    pub(super) async fn write(
+        &self,
+        objects: &dyn ObjectStore,
+        collection: CollectionId,
+        corpus_version: i64,
+    ) -> SearchResult<()> {
+        let key = ObjectKey::IndexManifest { collection, corpus_version }.to_string();
+        let bytes = serde_json::to_vec(self).map_err(|error| SearchError::Index(error.to_string()))?;
+        Ok(objects.put(&key, bytes.into()).await?)
+    }
+}
+
+/// The corpus versions of a collection that have a manifest.
+pub(super) async fn versions(objects: &dyn ObjectStore, collection: CollectionId) -> SearchResult<Vec<i64>> {
+    // Keys of manifests and of files share a parent; files lie one level deeper.
+    let first = ObjectKey::IndexManifest { collection, corpus_version: 0 }.to_string();
+    let folder = folder_of(&first);
+    let keys = objects.list(folder).await?;
+    let version = |key: &str| key.strip_prefix(folder)?.strip_prefix('v')?.strip_suffix(".json")?.parse().ok();
+    Ok(keys.iter().filter_map(|(key, _)| version(key)).collect())
+}
+
+/// The names of all file objects of a collection's indexes.
+pub(super) async fn object_names(objects: &dyn ObjectStore, collection: CollectionId) -> SearchResult<Vec<String>> {
+    let any = ObjectKey::IndexFile { collection, name: "x" }.to_string();
+    let folder = folder_of(&any);
+    let keys = objects.list(folder).await?;
+    Ok(keys.into_iter().filter_map(|(key, _)| key.strip_prefix(folder).map(str::to_owned)).collect())
+}
+
+fn folder_of(key: &str) -> &str {
+    key.rfind('/').map_or("", |slash| &key[..=slash])
+}
+
+/// The object of a file that a build on top of `base_version` makes. `build` tells builds apart: Tantivy's names for lists of deleted documents
+/// are unique only within one, and two builds can start from one version when an import dies or is overtaken.
+pub(super) fn object_name(base_version: i64, build: &str, file: &str) -> String {
+    format!("{base_version:010}-{build}-{file}")
+}
+
+/// The version that the build of an object stood on.
+pub(super) fn base_version(object: &str) -> Option<i64> {
+    object.split('-').next()?.parse().ok()
+}

@@ -1,0 +1,92 @@
+//! Private folders in a cache that several processes may share.
+//!
+//! A folder belongs to the process that holds its lock. The system lets go of locks when a process dies in whatever way, so what dead
+//! processes left behind can be told from what living ones use, and is removed when the next folder is made.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+const PREFIX: &str = "scratch-";
+const LOCK: &str = "lock";
+
+/// A folder that nobody else touches; removed with all it holds when dropped.
+#[derive(Debug)]
+pub(super) struct Scratch {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Scratch {
+    /// Makes a folder in `parent` (which is made too), and removes those of dead processes. Blocks for as long as another
+    /// process does the same.
+    pub(super) fn create(parent: &Path) -> io::Result<Self> {
+        fs::create_dir_all(parent)?;
+        let door = File::create(parent.join(LOCK))?;
+        door.lock()?;
+        sweep(parent)?;
+        let path = parent.join(format!("{PREFIX}{:016x}", rand::random::<u64>()));
+        fs::create_dir(&path)?;
+        let lock = File::create(path.join(LOCK))?;
+        lock.lock()?;
+        Ok(Self { path, _lock: lock })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.path) {
+            tracing::debug!(path = %self.path.display(), %error, "a scratch folder stays until the next one is made");
+        }
+    }
+}
+
+/// Whoever holds the door's lock sees no folder half made by a living process.
+fn sweep(parent: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(parent)? {
+        let path = entry?.path();
+        if !path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(PREFIX)) {
+            continue;
+        }
+        let alive = match File::open(path.join(LOCK)) {
+            Ok(lock) => matches!(lock.try_lock(), Err(TryLockError::WouldBlock)),
+            Err(_) => false,
+        };
+        if !alive {
+            // Its owner may be removing it at this moment.
+            let _ = fs::remove_dir_all(&path);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_of_the_living_stay_and_those_of_the_dead_go() {
+        let parent = tempfile::tempdir().unwrap();
+        let alive = Scratch::create(parent.path()).unwrap();
+        fs::write(alive.path().join("file"), "x").unwrap();
+        let killed = parent.path().join("scratch-of-a-killed-process");
+        fs::create_dir(&killed).unwrap();
+        fs::write(killed.join(LOCK), "").unwrap();
+        let half_made = parent.path().join("scratch-half-made");
+        fs::create_dir(&half_made).unwrap();
+        fs::create_dir(parent.path().join("files")).unwrap();
+
+        let other = Scratch::create(parent.path()).unwrap();
+        assert!(alive.path().join("file").exists());
+        assert!(!killed.exists() && !half_made.exists());
+        assert!(parent.path().join("files").exists());
+
+        let (alive_path, other_path) = (alive.path().to_owned(), other.path().to_owned());
+        drop((alive, other));
+        assert!(!alive_path.exists() && !other_path.exists());
+    }
+}

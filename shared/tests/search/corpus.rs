@@ -1,0 +1,216 @@
+//! A handful of real papers, and an engine over them.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use adit_shared::ids::{CollectionId, VersionId};
+use adit_shared::objects::{self, ObjectStore};
+use adit_shared::search::{
+    IndexBuild, IndexDocument, Search, SearchAnswer, SearchPage, SearchResult, Sort, TantivySearch,
+};
+use serde_json::{Map, Value, json};
+use tempfile::TempDir;
+
+/// The collection of all tests.
+pub const COLLECTION: CollectionId = CollectionId(7);
+
+/// A document in the hands of a test.
+#[derive(Debug, Clone)]
+pub struct Paper {
+    pub id: u32,
+    pub r#ref: &'static str,
+    pub metadata: Map<String, Value>,
+    pub formats: Vec<&'static str>,
+    pub text: Option<String>,
+}
+
+pub fn paper(id: u32, r#ref: &'static str, metadata: Value, formats: &[&'static str], text: &str) -> Paper {
+    let Value::Object(metadata) = metadata else { panic!("metadata is an object") };
+    let text = (!text.is_empty()).then(|| text.to_owned());
+    Paper { id, r#ref, metadata, formats: formats.to_vec(), text }
+}
+
+const CC_BY: &str = "http://creativecommons.org/licenses/by/4.0/";
+
+/// Papers 1 to 8, not in the order of their refs or dates.
+pub fn papers() -> Vec<Paper> {
+    let jose = |title: &str, creator: Value, issued: &str, doi: &str| {
+        json!({"title": title, "creator": creator, "issued": issued, "publisher": "The Open Journal",
+               "isPartOf": "Journal of Open Source Education", "type": "Article", "language": "en",
+               "identifier": format!("https://doi.org/10.21105/{doi}"), "license": CC_BY})
+    };
+    vec![
+        paper(
+            1,
+            "jose.00021",
+            jose(
+                "CFD Python: the 12 steps to Navier-Stokes equations",
+                json!(["Lorena Barba", "Gilbert Forsyth"]),
+                "2018-11-12",
+                "jose.00021",
+            ),
+            &["pdf", "txt"],
+            "CFD Python, a.k.a. the 12 steps to Navier–Stokes, is a practical module for learning the foundations of Computational Fluid Dynamics.",
+        ),
+        paper(
+            2,
+            "jose.00016",
+            jose(
+                "A short course about fitting models with the scipy.optimize module",
+                json!("Ariel Rokem"),
+                "2018-07-04",
+                "jose.00016",
+            ),
+            &["pdf", "txt", "xml"],
+            "Fitting a model to data is a fundamental step in learning from data. The short course uses Python and fluid examples.",
+        ),
+        paper(
+            3,
+            "jose.00029",
+            jose(
+                "Mikrokosmos: an educational lambda calculus interpreter",
+                json!(["Mario Roma\u{301}n"]),
+                "2018-10-24",
+                "jose.00029",
+            ),
+            &["pdf", "txt"],
+            "Mikrokosmos is an untyped lambda calculus interpreter. It doesn't need Python.",
+        ),
+        paper(
+            4,
+            "gdz.PPN235181684",
+            json!({"title": "Über die von der molekularkinetischen Theorie der Wärme geforderte Bewegung", "creator": "Albert Einstein",
+                   "issued": 1905, "language": "de", "type": "Article", "subject": ["Brownian motion", "kinetic theory", "brownian motion"]}),
+            &["txt"],
+            "In dieser Arbeit soll gezeigt werden, daß nach der molekularkinetischen Theorie der Wärme in Flüssigkeiten Körper Bewegungen ausführen.",
+        ),
+        paper(
+            5,
+            "jose.00075",
+            jose(
+                "An introduction to programming Physics-Informed Neural Networks",
+                json!(["Barba Torres"]),
+                "2020-06",
+                "jose.00075",
+            ),
+            &["pdf"],
+            "",
+        ),
+        paper(
+            6,
+            "arxiv/深層学習",
+            json!({"title": "深層学習の基礎", "issued": ["2019-01-01T00:30:00+01:00", "not a date"], "language": "ja", "license": CC_BY, "extent": {"pages": 4}}),
+            &["txt"],
+            "機械学習 (machine learning) と深層学習の違い。",
+        ),
+        paper(
+            7,
+            "Undated",
+            json!({"title": "An undated note on fluid motion", "subject": "Brownian motion", "abstract": "About motion. About Brownian things."}),
+            &[],
+            "",
+        ),
+        paper(
+            8,
+            "jose.00100",
+            jose("Teaching Python with Python", json!(["Lorena Barba", null, 7]), "2020-12-31", "jose.00100"),
+            &["txt"],
+            "Python Python Python: learning by doing.",
+        ),
+    ]
+}
+
+/// A folder as object store, and an engine with a cache of its own.
+pub struct Bench {
+    pub folder: TempDir,
+    pub objects: Arc<dyn ObjectStore>,
+    pub search: TantivySearch,
+}
+
+impl Bench {
+    pub async fn empty() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("file://{}", folder.path().join("objects").display());
+        let objects = objects::open(&url).await.unwrap();
+        let search = TantivySearch::new(Arc::clone(&objects), folder.path().join("cache"));
+        Self { folder, objects, search }
+    }
+
+    /// With the papers as corpus version 1.
+    pub async fn with_papers() -> Self {
+        let bench = Self::empty().await;
+        bench.import(0, 1, &papers(), &[]).await;
+        bench
+    }
+
+    /// Imports papers; `replaced` pairs new ids with old ones.
+    pub async fn import(&self, base: i64, version: i64, papers: &[Paper], replaced: &[(u32, u32)]) {
+        let mut build = self.search.build(COLLECTION, base).await.unwrap();
+        add(&mut *build, papers, replaced).await;
+        build.finish(version).await.unwrap();
+    }
+
+    /// Another engine over the same objects, with its cache in `folder`.
+    pub fn other(&self, folder: &str) -> TantivySearch {
+        TantivySearch::new(Arc::clone(&self.objects), self.cache(folder))
+    }
+
+    pub fn cache(&self, folder: &str) -> std::path::PathBuf {
+        self.folder.path().join(folder)
+    }
+
+    pub async fn ids(&self, query: &str) -> Vec<u32> {
+        ids(&self.search, 1, query).await.unwrap_or_else(|error| panic!("{query}: {error}"))
+    }
+}
+
+pub async fn add(build: &mut dyn IndexBuild, papers: &[Paper], replaced: &[(u32, u32)]) {
+    for paper in papers {
+        let replaces = replaced.iter().find(|(new, _)| *new == paper.id).map(|(_, old)| VersionId(*old));
+        let document = IndexDocument {
+            id: VersionId(paper.id),
+            replaces,
+            r#ref: paper.r#ref,
+            metadata: &paper.metadata,
+            formats: paper.formats.clone(),
+            text: paper.text.as_deref(),
+        };
+        build.add(document).await.unwrap();
+    }
+}
+
+/// All matching ids; a page of the same query must agree.
+pub async fn ids(search: &TantivySearch, version: i64, query: &str) -> SearchResult<Vec<u32>> {
+    let all: Vec<u32> = search.matching(COLLECTION, version, query).await?.iter().collect();
+    let answer = page(search, version, query, Sort::Relevance, 0, 1000).await?;
+    assert_eq!(answer.total, all.len() as u64, "{query}");
+    assert_eq!(
+        answer.hits.iter().map(|hit| hit.id.0).collect::<BTreeSet<_>>(),
+        all.iter().copied().collect(),
+        "{query}"
+    );
+    Ok(all)
+}
+
+pub async fn page(
+    search: &TantivySearch,
+    version: i64,
+    query: &str,
+    sort: Sort,
+    offset: usize,
+    limit: usize,
+) -> SearchResult<SearchAnswer> {
+    search.search(COLLECTION, version, SearchPage { query, sort, offset, limit, facets: &[] }).await
+}
+
+/// Every file below a folder.
+pub fn files_below(folder: &Path) -> Vec<std::path::PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { files.extend(files_below(&path)) } else { files.push(path) }
+    }
+    files.sort();
+    files
+}

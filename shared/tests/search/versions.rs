@@ -1,0 +1,225 @@
+//! Versions of an index: what an import changes and what it leaves, how processes share them, and what accidents do.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use adit_shared::objects::{Call, ObjectKey, Recorder};
+use adit_shared::search::{Search, SearchError, Sort, TantivySearch};
+use serde_json::json;
+
+use crate::corpus::{Bench, COLLECTION, Paper, add, files_below, ids, page, paper, papers};
+
+fn new_edition() -> Paper {
+    paper(9, "jose.00021", json!({"title": "CFD Julia: the 12 steps", "issued": "2021"}), &["txt"], "Now in Julia.")
+}
+
+fn cached_files(bench: &Bench, cache: &str) -> Vec<PathBuf> {
+    files_below(&bench.cache(cache).join("7/files"))
+}
+
+#[tokio::test]
+async fn an_old_version_answers_as_before_and_replaced_documents_vanish_from_the_new_one() {
+    let bench = Bench::with_papers().await;
+    bench.import(1, 2, &[new_edition()], &[(9, 1)]).await;
+    for engine in [&bench.search, &bench.other("elsewhere")] {
+        assert_eq!(ids(engine, 1, "cfd").await.unwrap(), [1]);
+        assert_eq!(ids(engine, 2, "cfd").await.unwrap(), [9]);
+        assert_eq!(ids(engine, 2, "ref:jose.00021").await.unwrap(), [9]);
+        assert_eq!(ids(engine, 1, "julia").await.unwrap(), []);
+        assert_eq!(ids(engine, 2, "*").await.unwrap(), [2, 3, 4, 5, 6, 7, 8, 9]);
+        assert_eq!(page(engine, 2, "*", Sort::Date, 0, 1).await.unwrap().hits[0].id.0, 9);
+    }
+}
+
+#[tokio::test]
+async fn an_empty_collection_has_no_hits_and_still_reads_queries() {
+    let bench = Bench::empty().await;
+    assert_eq!(ids(&bench.search, 0, "python OR *").await.unwrap(), []);
+    assert!(matches!(ids(&bench.search, 0, "titel:x").await, Err(SearchError::UnknownField { .. })));
+    assert!(matches!(ids(&bench.search, 0, "a)").await, Err(SearchError::Syntax { position: 1, .. })));
+    assert!(matches!(ids(&bench.search, 3, "a").await, Err(SearchError::VersionGone(3))));
+    assert!(matches!(bench.search.build(COLLECTION, 3).await.err(), Some(SearchError::VersionGone(3))));
+    bench.import(0, 1, &[], &[]).await;
+    assert_eq!(ids(&bench.search, 1, "*").await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn many_small_imports_stay_exact_while_their_segments_are_merged() {
+    let bench = Bench::empty().await;
+    for version in 1..=20_u32 {
+        let text = format!("common word{version}");
+        let replaced = if version > 1 && version % 2 == 0 { vec![(version, version - 1)] } else { vec![] };
+        bench
+            .import(
+                i64::from(version) - 1,
+                i64::from(version),
+                &[paper(version, "x", json!({}), &[], &text)],
+                &replaced,
+            )
+            .await;
+    }
+    let other = bench.other("elsewhere");
+    for version in [1, 7, 8, 20] {
+        let expected: Vec<u32> = (1..=version).filter(|id| id % 2 == 0 || *id == version).collect();
+        assert_eq!(ids(&other, i64::from(version), "common").await.unwrap(), expected);
+    }
+    assert_eq!(ids(&other, 20, "word20").await.unwrap(), [20]);
+    assert_eq!(ids(&other, 20, "word19").await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn many_who_want_a_version_at_once_fetch_each_file_once() {
+    let bench = Bench::with_papers().await;
+    let recorder = Recorder::new(Arc::clone(&bench.objects));
+    let engine = Arc::new(TantivySearch::new(Arc::new(recorder.clone()), bench.cache("cold")));
+    let searches = (0..20).map(|_| {
+        let engine = Arc::clone(&engine);
+        tokio::spawn(async move { ids(&engine, 1, "python").await.unwrap() })
+    });
+    for found in futures::future::join_all(searches).await {
+        assert_eq!(found.unwrap(), [1, 2, 3, 8]);
+    }
+    let fetched = cached_files(&bench, "cold").len() as u64;
+    assert!(fetched > 0);
+    assert_eq!(recorder.counts().of(Call::Read).calls, fetched);
+
+    // The next version shares all files but those of the new segment and the list of the deleted document.
+    bench.import(1, 2, &[new_edition()], &[(9, 1)]).await;
+    ids(&engine, 2, "*").await.unwrap();
+    let new = recorder.counts().of(Call::Read).calls - fetched;
+    assert_eq!(new, fetched + 1);
+
+    // The process that made a version has its files already.
+    let importer = Recorder::new(Arc::clone(&bench.objects));
+    let same_cache = TantivySearch::new(Arc::new(importer.clone()), bench.cache("cache"));
+    ids(&same_cache, 2, "*").await.unwrap();
+    assert_eq!(importer.counts().of(Call::Read).calls, 0);
+}
+
+#[tokio::test]
+async fn a_cache_that_is_cut_damaged_or_incomplete_repairs_itself() {
+    let bench = Bench::with_papers().await;
+    ids(&bench.other("broken"), 1, "python").await.unwrap();
+    let files = cached_files(&bench, "broken");
+    for (i, file) in files.iter().enumerate() {
+        let mut bytes = fs::read(file).unwrap();
+        fs::remove_file(file).unwrap();
+        match i % 3 {
+            0 => fs::write(file, &bytes[..bytes.len() / 2]).unwrap(),
+            1 => {
+                let middle = bytes.len() / 2;
+                bytes[middle] ^= 1;
+                fs::write(file, &bytes).unwrap();
+            }
+            _ => {}
+        }
+    }
+    let engine = bench.other("broken");
+    assert_eq!(ids(&engine, 1, "python").await.unwrap(), [1, 2, 3, 8]);
+    assert_eq!(cached_files(&bench, "broken"), files);
+    // A whole cache can go while an engine runs.
+    fs::remove_dir_all(bench.cache("broken")).unwrap();
+    bench.import(1, 2, &[new_edition()], &[(9, 1)]).await;
+    assert_eq!(ids(&engine, 1, "python").await.unwrap(), [1, 2, 3, 8]);
+    assert_eq!(ids(&engine, 2, "julia").await.unwrap(), [9]);
+}
+
+#[tokio::test]
+async fn a_damaged_object_is_an_error_that_names_it_and_leaves_nothing_in_the_cache() {
+    let bench = Bench::with_papers().await;
+    let names = bench.objects.list("indexes/7/files/").await.unwrap();
+    let (key, size) = names.iter().find(|(key, _)| key.ends_with(".idx")).unwrap();
+    bench.objects.put(key, vec![0; *size as usize].into()).await.unwrap();
+    let error = ids(&bench.other("fresh"), 1, "python").await.unwrap_err();
+    assert!(error.to_string().contains(key), "{error}");
+    assert!(cached_files(&bench, "fresh").iter().all(|path| !path.to_string_lossy().ends_with(".idx")));
+}
+
+#[tokio::test]
+async fn a_build_that_is_dropped_leaves_nothing() {
+    let bench = Bench::with_papers().await;
+    let objects_before = bench.objects.list("").await.unwrap();
+    let cache_before = files_below(&bench.cache("cache"));
+    let mut build = bench.search.build(COLLECTION, 1).await.unwrap();
+    add(&mut *build, &[new_edition()], &[(9, 1)]).await;
+    assert_ne!(files_below(&bench.cache("cache")), cache_before);
+    drop(build);
+    assert_eq!(bench.objects.list("").await.unwrap(), objects_before);
+    assert_eq!(files_below(&bench.cache("cache")), cache_before);
+    assert!(matches!(ids(&bench.search, 2, "*").await, Err(SearchError::VersionGone(2))));
+    assert_eq!(bench.ids("cfd").await, [1]);
+}
+
+#[tokio::test]
+async fn two_builds_on_one_version_do_not_disturb_each_other() {
+    let bench = Bench::with_papers().await;
+    let mut one = bench.search.build(COLLECTION, 1).await.unwrap();
+    let mut two = bench.other("elsewhere").build(COLLECTION, 1).await.unwrap();
+    // Both make a list of deleted documents for the same segment, by the same count of operations.
+    add(&mut *one, &[new_edition()], &[(9, 1)]).await;
+    add(&mut *two, &[Paper { id: 10, ..new_edition() }], &[(10, 2)]).await;
+    one.finish(2).await.unwrap();
+    two.finish(3).await.unwrap();
+    for engine in [&bench.search, &bench.other("third")] {
+        assert_eq!(ids(engine, 2, "cfd OR rokem").await.unwrap(), [2, 9]);
+        assert_eq!(ids(engine, 3, "cfd OR rokem").await.unwrap(), [1, 10]);
+    }
+}
+
+#[tokio::test]
+async fn forgetting_removes_what_only_old_versions_and_dead_builds_need() {
+    let bench = Bench::with_papers().await;
+    let reader = bench.other("reader");
+    ids(&reader, 1, "*").await.unwrap();
+    let orphan = ObjectKey::IndexFile { collection: COLLECTION, name: "0000000001-00-orphan.idx" }.to_string();
+    bench.objects.put(&orphan, vec![1].into()).await.unwrap();
+    bench.import(1, 2, &[new_edition()], &[(9, 1)]).await;
+    bench.import(2, 3, &[Paper { id: 10, ..new_edition() }], &[(10, 9)]).await;
+    let under_way = ObjectKey::IndexFile { collection: COLLECTION, name: "0000000003-00-under-way.idx" }.to_string();
+    bench.objects.put(&under_way, vec![1].into()).await.unwrap();
+    let before = bench.objects.list("indexes/").await.unwrap().len();
+
+    bench.search.forget_before(COLLECTION, 3).await.unwrap();
+    for version in [1, 2] {
+        assert!(matches!(ids(&bench.search, version, "*").await, Err(SearchError::VersionGone(_))));
+        assert!(matches!(ids(&bench.other("late"), version, "*").await, Err(SearchError::VersionGone(_))));
+    }
+    assert_eq!(ids(&bench.other("late"), 3, "*").await.unwrap(), [2, 3, 4, 5, 6, 7, 8, 10]);
+    assert_eq!(bench.objects.size(&orphan).await.unwrap(), None);
+    assert_eq!(bench.objects.size(&under_way).await.unwrap(), Some(1));
+    assert!(bench.objects.list("indexes/").await.unwrap().len() < before);
+    // Whoever holds the old version open goes on with it.
+    assert_eq!(ids(&reader, 1, "cfd").await.unwrap(), [1]);
+    // A second time there is nothing left to do.
+    let after = bench.objects.list("").await.unwrap();
+    bench.search.forget_before(COLLECTION, 3).await.unwrap();
+    assert_eq!(bench.objects.list("").await.unwrap(), after);
+}
+
+#[tokio::test]
+async fn the_cache_holds_the_last_few_versions_only() {
+    let bench = Bench::empty().await;
+    let engine = bench.other("reader");
+    let mut most = 0;
+    for version in 1..=12_u32 {
+        // Each version replaces the only document, so no segment is shared for long.
+        let replaced = [(version, version - 1)];
+        bench
+            .import(
+                i64::from(version) - 1,
+                i64::from(version),
+                &[paper(version, "x", json!({}), &[], "word")],
+                &replaced,
+            )
+            .await;
+        assert_eq!(ids(&engine, i64::from(version), "word").await.unwrap(), [version]);
+        most = most.max(cached_files(&bench, "reader").len());
+    }
+    let stored = bench.objects.list("indexes/7/files/").await.unwrap().len();
+    assert!(most < stored / 2, "{most} of {stored} files were cached at once");
+    // An older one comes back when it is wanted.
+    assert_eq!(ids(&engine, 4, "word").await.unwrap(), [4]);
+    drop(engine);
+    assert!(files_below(&bench.cache("reader/7")).iter().all(|path| !path.to_string_lossy().contains("scratch-")));
+}
