@@ -68,10 +68,11 @@ impl fmt::Display for Queue {
 impl FromStr for Queue {
     type Err = InvalidQueue;
 
-    /// Reads a logical name, such as that of a `reply-to` header.
+    /// Reads a logical name, or one with dots as it comes back in a `reply-to` header.
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        let living = name.strip_suffix("/dead").and_then(living).map(|queue| Self::Dead(Box::new(queue)));
-        living.or_else(|| self::living(name)).ok_or_else(|| InvalidQueue(name.chars().take(200).collect()))
+        let slashes = name.replace('.', "/");
+        let dead = slashes.strip_suffix("/dead").and_then(living).map(|queue| Self::Dead(Box::new(queue)));
+        dead.or_else(|| living(&slashes)).ok_or_else(|| InvalidQueue(name.chars().take(200).collect()))
     }
 }
 
@@ -110,6 +111,15 @@ impl Flavour {
             Some("RabbitMQ") => Self::RabbitMq,
             Some("ActiveMQ") => Self::ActiveMq,
             _ => Self::Other,
+        }
+    }
+
+    /// The SUBSCRIBE header that bounds how many unacknowledged messages the broker hands out.
+    #[must_use]
+    pub fn prefetch_header(self) -> &'static str {
+        match self {
+            Self::ActiveMq => "activemq.prefetchSize",
+            Self::Adit | Self::RabbitMq | Self::Other => "prefetch-count",
         }
     }
 
@@ -176,13 +186,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn logical_names_survive_and_wire_names_stay_apart(a in "[A-Za-z0-9_-]{1,12}|dead", b in "[A-Za-z0-9_-]{1,12}") {
+        fn names_survive_and_stay_apart_on_every_wire(a in "[A-Za-z0-9_-]{1,12}|dead", b in "[A-Za-z0-9_-]{1,12}") {
             let queues = [
                 Queue::PackageRequests, Queue::Deletes, Queue::Package(a.clone()), Queue::Dead(Box::new(Queue::Package(a))),
                 Queue::Dead(Box::new(Queue::Deletes)),
             ];
             for queue in &queues {
-                prop_assert_eq!(&queue.logical().parse::<Queue>().unwrap(), queue);
+                for flavour in [Flavour::Adit, Flavour::RabbitMq] {
+                    prop_assert_eq!(&queue.wire(flavour).parse::<Queue>().unwrap(), queue);
+                }
             }
             let other = Queue::Package(b);
             for flavour in [Flavour::Adit, Flavour::RabbitMq] {
@@ -195,7 +207,7 @@ mod tests {
         #[test]
         fn any_text_as_a_queue_is_answered(text in ".{0,60}") {
             if let Ok(queue) = text.parse::<Queue>() {
-                prop_assert_eq!(queue.logical(), text);
+                prop_assert_eq!(queue.logical(), text.replace('.', "/"));
             }
         }
     }

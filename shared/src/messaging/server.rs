@@ -211,3 +211,6 @@ async fn accept(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

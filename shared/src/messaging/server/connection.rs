@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedReadHalf;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -33,6 +33,9 @@ const MISSED: u32 = 3;
 /// Bytes to read at a time.
 const READ: usize = 16 * 1024;
 
+/// The open transactions of a connection may hold as much as so many of the largest bodies.
+const TRANSACTION_BODIES: usize = 4;
+
 /// Answers that may wait for the writer.
 const REPLIES: usize = 64;
 
@@ -42,43 +45,57 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, config: &ServerCo
         tracing::debug!(%peer, %error, "a client of the broker was gone at once");
         return;
     }
-    let (half, write) = stream.into_split();
+    let (half, socket) = stream.into_split();
     let mut reader = Reader { half, buffer: BytesMut::new(), decoder: Decoder::new(config.limits), hear_every: None };
     let accepted = match admitted {
         true => handshake(&mut reader, config).await,
         false => Some(Err(ProtocolError::TooManyConnections)),
     };
-    match accepted {
-        None => {}
-        Some(Err(error)) => {
-            tracing::info!(%peer, %error, "the broker refused a client");
-            let mut out = BytesMut::new();
-            error.frame(None).encode(&mut out);
-            let mut write = write;
-            let farewell = async { write.write_all(&out).await.is_ok() && write.shutdown().await.is_ok() };
-            if timeout(PATIENCE, farewell).await == Ok(true) {
-                reader.linger().await;
-            }
-        }
+    let stays_to_read = match accepted {
+        None => false,
+        Some(Err(error)) => refuse(socket, peer, &error).await,
         Some(Ok(accepted)) => {
             reader.hear_every = accepted.hear_every;
-            let (session, id, waker) = Session::new(hub.clone(), accepted.version, 4 * config.limits.body_bytes);
-            let (replies, queued) = mpsc::channel(REPLIES);
-            let mut writer = Writer::new(write, hub.clone(), id, waker, queued, accepted.send_every);
-            writer.greet(&accepted.connected);
-            let left = {
-                let mut writing = pin!(writer.run());
-                let left = tokio::select! {
-                    left = read_frames(&mut reader, session, replies, &hub, peer) => left,
-                    written = &mut writing => return log_lost(peer, written),
-                };
-                timeout(PATIENCE, writing).await.is_ok_and(|written| written.is_ok()) && left
-            };
-            if left {
-                reader.linger().await;
-            }
+            converse(&mut reader, socket, peer, config, hub, &accepted).await
         }
+    };
+    if stays_to_read {
+        reader.linger().await;
     }
+}
+
+/// Sends the ERROR of a failed handshake; whether that went out.
+async fn refuse(mut socket: OwnedWriteHalf, peer: SocketAddr, error: &ProtocolError) -> bool {
+    tracing::info!(%peer, %error, "the broker refused a client");
+    let mut out = BytesMut::new();
+    error.frame(None).encode(&mut out);
+    let farewell = async { socket.write_all(&out).await.is_ok() && socket.shutdown().await.is_ok() };
+    timeout(PATIENCE, farewell).await == Ok(true)
+}
+
+/// Runs a session; whether it ended with a last frame that the client should get to read.
+async fn converse(
+    reader: &mut Reader,
+    socket: OwnedWriteHalf,
+    peer: SocketAddr,
+    config: &ServerConfig,
+    hub: Arc<Hub>,
+    accepted: &Accepted,
+) -> bool {
+    let max_transaction_bytes = config.limits.body_bytes.saturating_mul(TRANSACTION_BODIES);
+    let (session, id, waker) = Session::new(hub.clone(), accepted.version, max_transaction_bytes);
+    let (replies, queued) = mpsc::channel(REPLIES);
+    let mut writer = Writer::new(socket, hub.clone(), id, waker, queued, accepted.send_every);
+    writer.greet(&accepted.connected);
+    let mut writing = pin!(writer.run());
+    let said_goodbye = tokio::select! {
+        said_goodbye = read_frames(reader, session, replies, &hub, peer) => said_goodbye,
+        written = &mut writing => {
+            log_lost(peer, written);
+            return false;
+        }
+    };
+    matches!(timeout(PATIENCE, writing).await, Ok(Ok(()))) && said_goodbye
 }
 
 fn log_lost(peer: SocketAddr, written: io::Result<()>) {

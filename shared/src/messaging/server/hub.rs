@@ -112,3 +112,32 @@ impl Hub {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::message::{Message, Step};
+    use super::super::state::tests::rules;
+    use super::*;
+    use crate::clock::SystemClock;
+
+    #[tokio::test]
+    async fn the_timer_frees_what_nobody_asks_for() {
+        let hub = Hub::new(rules(), Arc::new(SystemClock), None, vec![]);
+        let (id, _) = hub.connect();
+        let sending = async {
+            let soon = hub.now_ms() + 50;
+            let message = Message { headers: vec![], body: "x".into(), persistent: false, expires: Some(soon) };
+            let (sent, _) =
+                hub.with(|state, now| state.apply(now, id, vec![Step::Send { queue: "q".into(), message }]));
+            sent.unwrap();
+            // Looks without Hub::with, which would drop it by itself.
+            while hub.lock().state.queues()[0].ready > 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::select! {
+            () = hub.run_timer() => unreachable!("it never ends"),
+            freed = tokio::time::timeout(Duration::from_secs(20), sending) => freed.unwrap(),
+        }
+    }
+}

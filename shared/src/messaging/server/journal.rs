@@ -292,3 +292,6 @@ fn write_file(path: &Path, live: &[Stored], more: &[u8]) -> io::Result<(File, u6
     file.sync_all()?;
     Ok((file, size))
 }
+
+#[cfg(test)]
+mod tests;

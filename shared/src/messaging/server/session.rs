@@ -333,3 +333,41 @@ fn nack_fate(headers: &Headers) -> Result<Fate, ProtocolError> {
         Some(other) => Err(invalid("requeue", other, "true or false")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::state::tests::rules;
+    use super::*;
+    use crate::clock::SystemClock;
+
+    proptest! {
+        /// Two clients that know the words but not the grammar: each frame is done or refused, whatever came before.
+        #[test]
+        fn no_frame_brings_the_broker_down(frames in prop::collection::vec(
+            (any::<bool>(), prop::sample::select(Command::ALL), prop::collection::vec((
+                prop::sample::select(&["destination", "id", "ack", "transaction", "receipt", "requeue", "prefetch-count",
+                    "expiration", "persistent", "subscription", "message-id"][..]),
+                prop::sample::select(&["/queue/a", "/broker/queues", "1-1", "2-3", "client", "client-individual", "true",
+                    "false", "1", "0"][..]),
+            ), 0..5)), 0..60,
+        )) {
+            let hub = Arc::new(Hub::new(rules(), Arc::new(SystemClock), None, vec![]));
+            let mut clients = [Version::V1_1, Version::V1_2].map(|version| Session::new(hub.clone(), version, 10_000));
+            for (which, command, headers) in frames {
+                let (session, id, _) = &mut clients[usize::from(which)];
+                let frame = headers.iter().fold(Frame::new(command), |frame, (name, value)| frame.header(name, value));
+                let (mut replies, receipt) = (Vec::new(), frame.headers.get("receipt").is_some());
+                if session.handle(frame, &mut replies).is_ok() {
+                    let receipts = replies.iter().filter(|reply| reply.frame.command == Command::Receipt).count();
+                    prop_assert_eq!(receipts, usize::from(receipt));
+                }
+                hub.with(|state, now| state.take(now, *id));
+            }
+            drop(clients);
+            let queues = hub.with(|state, _| state.queues()).0;
+            prop_assert!(queues.iter().all(|queue| queue.unacknowledged == 0 && queue.consumers == 0));
+        }
+    }
+}

@@ -333,3 +333,6 @@ impl State {
         all
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -47,17 +47,16 @@ pub(in super::super) fn accept(frame: &Frame, config: &ServerConfig) -> Result<A
             return Err(ProtocolError::Credentials);
         }
     }
-    let ours = config.heart_beat.as_millis();
     let (sends, wants) = heart_beat(headers.get("heart-beat").unwrap_or("0,0"))?;
-    let agree = |ours: u128, theirs: u64| {
-        let slower = u64::try_from(ours).unwrap_or(u64::MAX).max(theirs);
-        (ours > 0 && theirs > 0).then(|| Duration::from_millis(slower))
-    };
+    let ours = u64::try_from(config.heart_beat.as_millis()).unwrap_or(u64::MAX);
+    // Offered only where the client takes part: some clients expect what is offered even if they declined it.
+    let offer = |theirs| if theirs == 0 { 0 } else { ours };
+    let agreed = |theirs| (offer(theirs) > 0).then(|| Duration::from_millis(ours.max(theirs)));
     let connected = Frame::new(Command::Connected)
         .header("version", name)
         .header("server", concat!("Adit/", env!("CARGO_PKG_VERSION")))
-        .header("heart-beat", format_args!("{ours},{ours}"));
-    Ok(Accepted { version, send_every: agree(ours, wants), hear_every: agree(ours, sends), connected })
+        .header("heart-beat", format_args!("{},{}", offer(wants), offer(sends)));
+    Ok(Accepted { version, send_every: agreed(wants), hear_every: agreed(sends), connected })
 }
 
 /// The client's two numbers: how often it can send and how often it wants to hear, in milliseconds.
