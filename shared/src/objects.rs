@@ -1,5 +1,5 @@
 //! The object store: packs, index segments and archives, behind one trait with two implementations
-//! (a folder and S3) that pass one contract suite. [`open`] makes either out of a URL.
+//! (a folder and S3) that pass one contract suite. [`open()`] makes either out of a URL.
 
 mod checks;
 mod disposition;
@@ -158,7 +158,8 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
     /// Begins an upload in parts of `part_size` bytes (5 MiB at least but for the last).
     async fn create_upload(&self, key: &str, part_size: u64) -> ObjectResult<Upload>;
 
-    /// Finds the newest unfinished upload of `key`, made by any process, to go on with it.
+    /// Finds the newest unfinished upload of `key`, made by any process, to go on with it. One of another part size is either not
+    /// found or, where the store keeps no part sizes (S3), shows by the lengths of its parts.
     async fn find_upload(&self, key: &str, part_size: u64) -> ObjectResult<Option<Upload>>;
 
     /// Stores one part; a part of that number is replaced. May be called for several parts at once.

@@ -81,14 +81,9 @@ pub(super) fn check_parts(upload: &Upload, parts: &[Part]) -> ObjectResult<()> {
     Ok(())
 }
 
-/// The parts, which passed [`check_parts`], are what the store holds of the upload, in order of number.
-pub(super) fn check_held<'a>(
-    upload: &Upload,
-    parts: &[Part],
-    held: impl IntoIterator<Item = &'a Part>,
-) -> ObjectResult<()> {
-    let mut held = held.into_iter();
-    match parts.iter().find(|part| held.next() != Some(part)) {
+/// The store holds every one of the parts.
+pub(super) fn check_held(upload: &Upload, parts: &[Part], is_held: impl Fn(&Part) -> bool) -> ObjectResult<()> {
+    match parts.iter().find(|part| !is_held(part)) {
         None => Ok(()),
         Some(Part { number, .. }) => {
             let key = &upload.key;

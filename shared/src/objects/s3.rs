@@ -19,7 +19,9 @@ use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
+use aws_credential_types::provider::ProvideCredentials as _;
 use aws_sdk_s3::Client;
+use aws_sdk_s3::config::SharedHttpClient;
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumAlgorithm, Delete, ObjectIdentifier};
@@ -73,7 +75,7 @@ impl S3Store {
     /// Makes a client and lists one key, to see that the bucket is there and may be used.
     pub(super) async fn connect(settings: S3Settings) -> ObjectResult<Self> {
         let prefix = if settings.prefix.is_empty() { String::new() } else { format!("{}/", settings.prefix) };
-        let store = Self { client: client(&settings).await, bucket: settings.bucket, prefix };
+        let store = Self { client: client(&settings).await?, bucket: settings.bucket, prefix };
         let probe = store.client.list_objects_v2().bucket(&store.bucket).prefix(&store.prefix).max_keys(1);
         probe.send().await.map_err(|error| failed("list", "the bucket", error))?;
         Ok(store)
@@ -117,32 +119,46 @@ impl S3Store {
     }
 }
 
-/// A client with the settings that every S3 server can live with.
-async fn client(settings: &S3Settings) -> Client {
-    let http = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
-    let timeouts = TimeoutConfig::builder()
-        .connect_timeout(Duration::from_secs(5))
-        .read_timeout(ANSWER)
-        .operation_attempt_timeout(ANSWER);
-    let region = RegionProviderChain::first_try(settings.region.clone().map(Region::new));
-    let region = match settings.endpoint {
-        // Other servers seldom care, and asking a cloud's metadata service for it would take seconds everywhere else.
-        Some(_) => region.or_else(EnvironmentVariableRegionProvider::new()).or_else(Region::from_static("us-east-1")),
-        None => region.or_default_provider(),
-    };
-    let config = aws_config::defaults(BehaviorVersion::latest())
-        .http_client(http)
-        .region(region)
+/// A client with the settings that every S3 server can live with, and with credentials.
+async fn client(settings: &S3Settings) -> ObjectResult<Client> {
+    let mut config = aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http_client())
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
-        .timeout_config(timeouts.build())
-        .stalled_stream_protection(StalledStreamProtectionConfig::enabled().grace_period(STALL).build())
-        .load()
-        .await;
+        .timeout_config(timeouts(ANSWER))
+        .stalled_stream_protection(StalledStreamProtectionConfig::enabled().grace_period(STALL).build());
+    if let Some(region) = &settings.region {
+        config = config.region(Region::new(region.clone()));
+    } else if settings.endpoint.is_some() {
+        // Other servers seldom care, and asking a cloud's metadata service, as the default does, takes seconds elsewhere.
+        let environment = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new());
+        config = config.region(environment.or_else(Region::from_static("us-east-1")));
+    }
+    let config = config.load().await;
+    if config.region().is_none() {
+        let reason = "no region: write ?region=name into the URL, or set AWS_REGION";
+        return Err(ObjectError::Refused(reason.to_owned()));
+    }
+    if let Some(chain) = config.credentials_provider() {
+        let remedy = "no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY";
+        let refused = |error| ObjectError::Refused(format!("{remedy} ({})", one_line(&error)));
+        chain.provide_credentials().await.map_err(refused)?;
+    }
     let mut config = aws_sdk_s3::config::Builder::from(&config);
     if let Some(endpoint) = &settings.endpoint {
         config = config.endpoint_url(endpoint).force_path_style(true);
     }
-    Client::from_conf(config.build())
+    Ok(Client::from_conf(config.build()))
+}
+
+/// HTTP with TLS by rustls and the system's root certificates.
+fn http_client() -> SharedHttpClient {
+    aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https()
+}
+
+/// Time limits of a request whose answer must begin within `answer`.
+fn timeouts(answer: Duration) -> TimeoutConfig {
+    let limits = TimeoutConfig::builder().connect_timeout(Duration::from_secs(5));
+    limits.read_timeout(answer).operation_attempt_timeout(answer).build()
 }
 
 #[async_trait]
@@ -220,7 +236,7 @@ impl ObjectStore for S3Store {
     }
 
     async fn parts(&self, upload: &Upload) -> ObjectResult<Vec<Part>> {
-        Ok(uploads::held(self, upload).await?.into_iter().map(|held| held.part).collect())
+        uploads::parts(self, upload).await
     }
 
     async fn complete_upload(&self, upload: &Upload, parts: &[Part]) -> ObjectResult<()> {
@@ -280,4 +296,83 @@ fn chunks(mut body: ByteStream, length: u64, key: &str) -> BoxStream<'static, Ob
         }
     }
     .boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_s3::config::{Builder, Credentials};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A store behind a server that gives one answer, whatever it is asked: what no server in order can be brought to say.
+    async fn store_that_answers(answer: &'static str) -> S3Store {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            loop {
+                let (mut connection, _) = listener.accept().await.unwrap();
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    request.push(connection.read_u8().await.unwrap());
+                }
+                connection.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        let config = Builder::new().behavior_version_latest().http_client(http_client());
+        let config = config.credentials_provider(Credentials::new("key", "secret", None, None, "test"));
+        let config = config.region(Region::from_static("us-east-1")).endpoint_url(endpoint).force_path_style(true);
+        let config = config.retry_config(RetryConfig::disabled()).build();
+        S3Store { client: Client::from_conf(config), bucket: "b".to_owned(), prefix: String::new() }
+    }
+
+    /// What a read of bytes 0 to 10 comes to.
+    async fn read_ten(answer: &'static str) -> String {
+        let store = store_that_answers(answer).await;
+        let got = store.get("k", Some(0..10)).await;
+        let streamed = match store.read("k", Some(0..10)).await {
+            Ok(chunks) => chunks.try_collect::<Vec<Bytes>>().await.map(|chunks| chunks.concat().into()),
+            Err(error) => Err(error),
+        };
+        let [got, streamed] = [got, streamed].map(|result| format!("{:?}", result.map_err(|error| error.to_string())));
+        assert_eq!(got, streamed);
+        got
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_not_what_was_asked_for_is_an_error() {
+        let whole = "HTTP/1.1 206 x\r\nContent-Length: 10\r\nContent-Range: bytes 0-9/20\r\nConnection: close\r\n\r\n0123456789";
+        assert_eq!(read_ten(whole).await, "Ok(b\"0123456789\")");
+        let broken =
+            "HTTP/1.1 206 x\r\nContent-Length: 10\r\nContent-Range: bytes 0-9/20\r\nConnection: close\r\n\r\n0123";
+        assert!(read_ten(broken).await.starts_with("Err(\"the object store failed: reading k: "));
+        let cut = "HTTP/1.1 206 x\r\nContent-Length: 4\r\nContent-Range: bytes 0-3/4\r\nConnection: close\r\n\r\n0123";
+        assert!(read_ten(cut).await.contains("shorter than the wanted range 0..10"));
+        let unasked = "HTTP/1.1 200 x\r\nContent-Length: 20\r\nConnection: close\r\n\r\n01234567890123456789";
+        assert!(read_ten(unasked).await.contains("Some(20) bytes came where Some(0..10) was wanted"));
+    }
+
+    #[tokio::test]
+    async fn refusals_are_told_from_failures_in_one_line() {
+        let answers = [
+            (
+                "HTTP/1.1 503 x\r\nConnection: close\r\n\r\n<Error><Code>SlowDown</Code><Message>Please\n wait</Message></Error>",
+                "the object store failed: cannot read k: HTTP 503: SlowDown: Please wait",
+            ),
+            (
+                "HTTP/1.1 403 x\r\nConnection: close\r\n\r\n<Error><Code>AccessDenied</Code><Message>No</Message></Error>",
+                "the object store refused: cannot read k: HTTP 403: AccessDenied: No",
+            ),
+            (
+                "HTTP/1.1 404 x\r\nConnection: close\r\n\r\n<Error><Code>NoSuchBucket</Code></Error>",
+                "the object store refused: cannot read k: HTTP 404: NoSuchBucket",
+            ),
+            ("HTTP/1.1 502 x\r\nConnection: close\r\n\r\n<html>", "the object store failed: cannot read k: HTTP 502: "),
+        ];
+        for (answer, reason) in answers {
+            let error = store_that_answers(answer).await.get("k", None).await.unwrap_err().to_string();
+            assert!(error.starts_with(reason) && !error.contains('\n'), "{error}");
+        }
+    }
 }

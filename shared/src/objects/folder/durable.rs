@@ -41,8 +41,10 @@ pub(super) fn place(from: &Path, to: &Path, root: &Path) -> ObjectResult<()> {
     let dir = to.parent().unwrap_or(root);
     let mut tries = 1;
     while let Err(error) = fs::create_dir_all(dir).and_then(|()| fs::rename(from, to)) {
-        // Another process that deletes the folder's last object takes the folder away too, perhaps at this moment.
-        if error.kind() != ErrorKind::NotFound || tries == MOVES {
+        // Another process that deletes the folder's last object takes the folder away too, perhaps at this moment: either the move
+        // misses it, or the making of it, which found it there and then not.
+        let is_race = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists);
+        if !is_race || tries == MOVES {
             return Err(failed("move a file to", to)(error));
         }
         tries += 1;

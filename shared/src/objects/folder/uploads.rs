@@ -98,7 +98,8 @@ impl Folder {
         check_parts(upload, parts)?;
         let locked = self.lock(upload)?;
         let held = held(&locked.dir).map_err(|error| lost_or(upload, "list", &locked.dir, error))?;
-        check_held(upload, parts, &held)?;
+        // Both are in order, and the wanted ones have no gap.
+        check_held(upload, parts, |part| held.get(part.number as usize - 1) == Some(part))?;
         let data = locked.dir.join(DATA);
         let finish = || -> io::Result<()> {
             // Parts behind the last one are no part of the object; their bytes are cut off.

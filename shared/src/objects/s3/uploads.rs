@@ -1,31 +1,33 @@
 //! Multipart uploads.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aws_sdk_s3::config::Builder;
-use aws_sdk_s3::config::timeout::TimeoutConfig;
-use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
+use aws_sdk_s3::primitives::{ByteStream, DateTime};
+use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
 
 use super::super::checks::{check_held, check_part, check_part_size, check_parts, no_upload};
 use super::super::{ObjectError, ObjectResult, Part, Upload};
-use super::S3Store;
 use super::reason::{failed, is_absent};
+use super::{S3Store, timeouts};
 
 /// Longest time in which a server may put an object together; AWS speaks of minutes, others copy the bytes.
 const COMPLETE: Duration = Duration::from_mins(15);
 
-/// A part that the server holds, with the checksum that it wants to hear again when the upload is completed.
-pub(super) struct Held {
-    pub(super) part: Part,
+/// A part as the server lists it.
+struct Listed {
+    part: Part,
+    at: Option<DateTime>,
     crc32: Option<String>,
 }
 
 pub(super) async fn create(store: &S3Store, key: &str, part_size: u64) -> ObjectResult<Upload> {
     check_part_size(key, part_size)?;
     let request = store.client.create_multipart_upload().bucket(&store.bucket).key(store.full(key)?);
-    let request = request.checksum_algorithm(ChecksumAlgorithm::Crc32);
+    // With a checksum of checksums instead, a server would want to hear every part's again at the end; not all of them list these.
+    let request = request.checksum_algorithm(ChecksumAlgorithm::Crc32).checksum_type(ChecksumType::FullObject);
     let answer = request.send().await.map_err(|error| failed("begin the upload of", key, error))?;
     let no_id = || ObjectError::Unavailable(format!("cannot begin the upload of {key}: the server gave it no id"));
     Ok(Upload { key: key.to_owned(), id: answer.upload_id.ok_or_else(no_id)?, part_size })
@@ -67,11 +69,26 @@ pub(super) async fn put_part(store: &S3Store, upload: &Upload, number: u32, byte
     }
 }
 
-/// The parts that the server holds, in order of number.
-pub(super) async fn held(store: &S3Store, upload: &Upload) -> ObjectResult<Vec<Held>> {
+pub(super) async fn parts(store: &S3Store, upload: &Upload) -> ObjectResult<Vec<Part>> {
+    Ok(newest(&listed(store, upload).await?))
+}
+
+/// The newest of each part: some servers list a part that was put again as often as it was put. Where two that differ have one
+/// time (in seconds, on such servers) neither is told, so that the caller puts the part once more rather than take the wrong one.
+fn newest(listed: &[Listed]) -> Vec<Part> {
+    let same_part = listed.chunk_by(|a, b| a.part.number == b.part.number);
+    let newest = same_part.filter_map(|tries| {
+        let (last, others) = tries.split_last()?;
+        others.iter().all(|other| other.part == last.part || other.at < last.at).then(|| last.part.clone())
+    });
+    newest.collect()
+}
+
+/// Everything that the server lists of an upload, by number and time.
+async fn listed(store: &S3Store, upload: &Upload) -> ObjectResult<Vec<Listed>> {
     let request = store.client.list_parts().bucket(&store.bucket).key(store.full(&upload.key)?);
     let mut pages = request.upload_id(&upload.id).into_paginator().send();
-    let mut parts = Vec::new();
+    let mut listed = Vec::new();
     while let Some(page) = pages.next().await {
         let page = match page {
             Err(error) if is_absent(&error) => return Err(no_upload(upload)),
@@ -80,27 +97,31 @@ pub(super) async fn held(store: &S3Store, upload: &Upload) -> ObjectResult<Vec<H
         for part in page.parts.unwrap_or_default() {
             let number = part.part_number.and_then(|number| u32::try_from(number).ok()).unwrap_or(0);
             let size = part.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0);
-            parts.push(Held { part: Part { number, size, etag: bare(part.e_tag) }, crc32: part.checksum_crc32 });
+            let told = Part { number, size, etag: bare(part.e_tag) };
+            listed.push(Listed { part: told, at: part.last_modified, crc32: part.checksum_crc32 });
         }
     }
-    parts.sort_unstable_by_key(|held| held.part.number);
-    Ok(parts)
+    listed.sort_by_key(|listed| (listed.part.number, listed.at));
+    Ok(listed)
 }
 
 pub(super) async fn complete(store: &S3Store, upload: &Upload, parts: &[Part]) -> ObjectResult<()> {
     check_parts(upload, parts)?;
-    // AWS wants to hear every part's checksum again, which callers do not keep; and no server says as clearly which part is wrong.
-    let held = held(store, upload).await?;
-    check_held(upload, parts, held.iter().map(|held| &held.part))?;
-    let named = held.into_iter().take(parts.len()).map(|Held { part, crc32 }| {
+    // Servers that list checksums may want to hear them again; and none says as clearly which part is wrong.
+    let held: BTreeMap<(u32, String), Option<String>> =
+        listed(store, upload).await?.into_iter().map(|l| ((l.part.number, l.part.etag), l.crc32)).collect();
+    let id = |part: &Part| (part.number, part.etag.clone());
+    check_held(upload, parts, |part| held.contains_key(&id(part)))?;
+    let named = parts.iter().map(|part| {
         let named = CompletedPart::builder().part_number(wire_number(part.number));
+        let crc32 = held.get(&id(part)).cloned().flatten();
         named.e_tag(format!("\"{}\"", part.etag)).set_checksum_crc32(crc32).build()
     });
-    let listed = CompletedMultipartUpload::builder().set_parts(Some(named.collect())).build();
+    let named = CompletedMultipartUpload::builder().set_parts(Some(named.collect())).build();
     let request = store.client.complete_multipart_upload().bucket(&store.bucket).key(store.full(&upload.key)?);
-    let request = request.upload_id(&upload.id).multipart_upload(listed);
-    let patience = TimeoutConfig::builder().read_timeout(COMPLETE).operation_attempt_timeout(COMPLETE).build();
-    match request.customize().config_override(Builder::new().timeout_config(patience)).send().await {
+    let request = request.upload_id(&upload.id).multipart_upload(named);
+    let patience = Builder::new().timeout_config(timeouts(COMPLETE));
+    match request.customize().config_override(patience).send().await {
         Ok(_) => Ok(()),
         Err(error) if is_absent(&error) => Err(no_upload(upload)),
         Err(error) => Err(failed("complete the upload of", &upload.key, error)),
@@ -123,4 +144,25 @@ fn bare(etag: Option<String>) -> String {
 /// A part's number as the SDK wants it; checked before to be one of 1 to 10,000.
 fn wire_number(number: u32) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listed(number: u32, at: i64, etag: &str) -> Listed {
+        let part = Part { number, size: 5, etag: etag.to_owned() };
+        Listed { part, at: Some(DateTime::from_secs(at)), crc32: None }
+    }
+
+    #[test]
+    fn of_a_part_that_is_listed_twice_the_newest_is_told_or_none() {
+        let list = [listed(1, 7, "a"), listed(2, 5, "b"), listed(2, 6, "c"), listed(2, 6, "c"), listed(3, 1, "d")];
+        let told: Vec<String> = newest(&list).into_iter().map(|part| part.etag).collect();
+        assert_eq!(told, ["a", "c", "d"]);
+        let list = [listed(1, 5, "a"), listed(1, 6, "b"), listed(1, 6, "c"), listed(2, 6, "d")];
+        let told: Vec<String> = newest(&list).into_iter().map(|part| part.etag).collect();
+        assert_eq!(told, ["d"]);
+        assert_eq!(newest(&[]), []);
+    }
 }
