@@ -182,7 +182,6 @@ impl PlanBuilder {
         }
         let mut plan = Plan {
             fingerprint,
-            files: self.sum.files(),
             included,
             omitted,
             size,
@@ -220,7 +219,6 @@ struct Mark {
 #[derive(Debug)]
 pub(crate) struct Plan {
     fingerprint: Sha256,
-    files: u64,
     included: u64,
     omitted: u64,
     size: u64,
@@ -236,11 +234,6 @@ impl Plan {
     /// The package's fingerprint.
     pub(crate) fn fingerprint(&self) -> &Sha256 {
         &self.fingerprint
-    }
-
-    /// Number of files of documents.
-    pub(crate) fn files(&self) -> u64 {
-        self.files
     }
 
     /// Number of the docset's members.

@@ -77,7 +77,10 @@ impl fmt::Debug for PackagerConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { api, workers, attempts, part_size, .. } = self;
         let api = api.as_ref().map(Url::as_str);
-        write!(f, "PackagerConfig {{ api: {api:?}, workers: {workers}, attempts: {attempts}, part_size: {part_size}, … }}")
+        write!(
+            f,
+            "PackagerConfig {{ api: {api:?}, workers: {workers}, attempts: {attempts}, part_size: {part_size}, … }}"
+        )
     }
 }
 
@@ -112,14 +115,21 @@ pub async fn run(
     let stop = stop.child_token();
     let workers = config.workers.max(1);
     let running = Running::default();
-    let packager =
-        Arc::new(Packager { config, api, broker, objects, clock, running, speed: Speed::default(), stop: stop.clone() });
+    let packager = Arc::new(Packager {
+        config,
+        api,
+        broker,
+        objects,
+        clock,
+        running,
+        speed: Speed::default(),
+        stop: stop.clone(),
+    });
     let mut tasks = JoinSet::new();
     for _ in 0..workers {
-        let packager = packager.clone();
-        tasks.spawn(async move { packager.requests().await });
+        tasks.spawn(packager.clone().serve(Task::Build));
     }
-    tasks.spawn(async move { packager.deletes().await });
+    tasks.spawn(packager.serve(Task::Delete));
     let mut result = Ok(());
     while let Some(ended) = tasks.join_next().await {
         stop.cancel();
@@ -142,6 +152,23 @@ struct Packager {
     stop: CancellationToken,
 }
 
+/// What a worker does all day.
+#[derive(Debug, Clone, Copy)]
+enum Task {
+    Build,
+    Delete,
+}
+
+impl Task {
+    /// Where its messages come from.
+    fn queue(self) -> Queue {
+        match self {
+            Self::Build => Queue::PackageRequests,
+            Self::Delete => Queue::Deletes,
+        }
+    }
+}
+
 /// What became of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Handled {
@@ -152,36 +179,40 @@ enum Handled {
 }
 
 impl Packager {
-    async fn requests(self: &Arc<Self>) -> Result<(), BrokerError> {
-        self.serve(Queue::PackageRequests, async |delivery| job::handle(self, delivery).await).await
-    }
-
-    async fn deletes(self: &Arc<Self>) -> Result<(), BrokerError> {
-        self.serve(Queue::Deletes, async |delivery| deletes::handle(self, delivery).await).await
-    }
-
     /// Handles the messages of a queue one by one until the packager stops.
-    async fn serve(&self, queue: Queue, handle: impl AsyncFn(Delivery) -> Handled) -> Result<(), BrokerError> {
+    async fn serve(self: Arc<Self>, task: Task) -> Result<(), BrokerError> {
+        let mut consumer = self.broker.consume(&task.queue(), 1).await?;
         let mut failures = 0;
-        while !self.stop.is_cancelled() {
-            let mut consumer = self.broker.consume(&queue, 1).await?;
+        loop {
             loop {
                 let delivery = tokio::select! {
                     biased;
                     () = self.stop.cancelled() => return Ok(()),
                     delivery = consumer.next() => delivery?,
                 };
-                if handle(delivery).await == Handled::GiveBack {
+                let handled = match task {
+                    Task::Build => job::handle(&self, delivery).await,
+                    Task::Delete => deletes::handle(&self, delivery).await,
+                };
+                if handled == Handled::GiveBack {
                     break;
                 }
                 failures = 0;
             }
             // A message goes back when its consumer goes.
             drop(consumer);
-            failures += 1;
-            self.pause(self.config.wait_after(failures)).await;
+            consumer = loop {
+                failures += 1;
+                self.pause(self.config.wait_after(failures)).await;
+                if self.stop.is_cancelled() {
+                    return Ok(());
+                }
+                match self.broker.consume(&task.queue(), 1).await {
+                    Ok(consumer) => break consumer,
+                    Err(error) => tracing::warn!(%error, "the broker is waited for"),
+                }
+            };
         }
-        Ok(())
     }
 
     /// Waits, but not once the packager stops.

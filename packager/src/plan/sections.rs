@@ -102,10 +102,6 @@ impl Sum {
         Self { layout, opening: opening.into(), files: 0, octets: 0, data: 0, listing: 0, directory: 0 }
     }
 
-    pub(super) fn files(&self) -> u64 {
-        self.files
-    }
-
     /// Adds a file with a path of `path` bytes; returns where its local header stands. Sums stop at `u64::MAX`.
     pub(super) fn add(&mut self, path: usize, size: u64, packed: u64) -> u64 {
         let offset = self.data.saturating_add(self.opening.len() as u64);

@@ -113,11 +113,13 @@ impl Job {
     /// One attempt: what an earlier one has finished is answered at once, else the archive is planned and built.
     async fn attempt(&mut self) -> Result<Built, End> {
         let (stop, dismissed) = (self.packager.stop.clone(), self.claim.dismissed().clone());
+        self.packager.api.check(&self.request)?;
+        let state = self.begin().await?;
         let (state, plan) = tokio::select! {
             biased;
             () = stop.cancelled() => return Err(End::Stopped),
             () = dismissed.cancelled() => return Err(End::Dismissed),
-            prepared = self.prepare() => match prepared? {
+            prepared = self.prepare(state) => match prepared? {
                 Prepared::Finished(finished) => return Ok(Built { finished, parts_reused: finished.done.parts }),
                 Prepared::Planned(state, plan) => (state, plan),
             },
@@ -137,10 +139,9 @@ impl Job {
         Ok(built)
     }
 
-    async fn prepare(&mut self) -> Result<Prepared, End> {
-        let packager = self.packager.clone();
-        packager.api.check(&self.request)?;
-        let state = self.begin().await?;
+    /// Finds out what there is to do.
+    async fn prepare(&self, state: State) -> Result<Prepared, End> {
+        let packager = &self.packager;
         if let Some(finished) = state.finished(&*packager.objects, self.package).await? {
             return Ok(Prepared::Finished(finished));
         }
