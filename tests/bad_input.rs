@@ -28,7 +28,8 @@ async fn bodies_that_are_not_what_they_should_be() {
     problem(server.post(search, &json!({"query": 7})).await, 400, "malformed-json").await;
     let unknown = problem(server.post(search, &json!({"query": "*", "size": 3})).await, 400, "malformed-json").await;
     assert!(unknown["detail"].as_str().unwrap().contains("size"));
-    problem(server.request(Method::POST, search).body("query=x").send().await.unwrap(), 415, "unsupported-media-type").await;
+    problem(server.request(Method::POST, search).body("query=x").send().await.unwrap(), 415, "unsupported-media-type")
+        .await;
     problem(send_text(&server, search, vec![b' '; 10 * 1024 * 1024]).await, 413, "body-too-large").await;
     problem(server.post(search, &json!({"query": "*", "limit": 1001})).await, 400, "invalid-request").await;
 }
@@ -43,7 +44,12 @@ async fn queries_that_cannot_be_read() {
     assert_eq!(field["field"], "titel");
     assert!(field["fields"].as_array().unwrap().contains(&json!("title")));
     problem(server.post(search, &json!({"query": "*", "facets": ["colour"]})).await, 400, "unknown-field").await;
-    problem(server.post("/api/docsets", &json!({"collection": "c", "query": "title:\"gold"})).await, 400, "invalid-query").await;
+    problem(
+        server.post("/api/docsets", &json!({"collection": "c", "query": "title:\"gold"})).await,
+        400,
+        "invalid-query",
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -88,9 +94,12 @@ async fn pages_follow_one_another_without_gap_or_repetition() {
             path = link.trim_start_matches('<').split('>').next().unwrap().to_owned();
         }
         assert_eq!(found, refs);
-        let request = server.request(Method::GET, &format!("/api/docsets/{docset}/{list}")).header("accept", "application/x-ndjson");
+        let request = server
+            .request(Method::GET, &format!("/api/docsets/{docset}/{list}"))
+            .header("accept", "application/x-ndjson");
         let lines = request.send().await.unwrap().text().await.unwrap();
-        let refs_of_lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["ref"].clone()).collect();
+        let refs_of_lines: Vec<Value> =
+            lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["ref"].clone()).collect();
         assert_eq!(refs_of_lines, refs.iter().map(|r| json!(r)).collect::<Vec<_>>());
     }
 }
@@ -100,7 +109,14 @@ async fn things_that_are_not_there() {
     let (_dir, server) = small(&[]);
     problem(server.post("/api/collections/none/search", &json!({"query": "*"})).await, 404, "not-found").await;
     problem(server.post("/api/docsets", &json!({"collection": "none", "query": "*"})).await, 404, "not-found").await;
-    for path in ["/api/collections/none", "/api/documents/999", "/api/documents/x", "/api/docsets/999", "/api/packages/999", "/nowhere"] {
+    for path in [
+        "/api/collections/none",
+        "/api/documents/999",
+        "/api/documents/x",
+        "/api/docsets/999",
+        "/api/packages/999",
+        "/nowhere",
+    ] {
         problem(server.get(path).await, 404, "not-found").await;
     }
     let wrong_method = server.request(Method::PUT, "/api/docsets").send().await.unwrap();
@@ -111,12 +127,18 @@ async fn things_that_are_not_there() {
 #[tokio::test]
 async fn docsets_that_would_be_empty_or_unclear() {
     let (_dir, server) = small(&[]);
-    problem(server.post("/api/docsets", &json!({"collection": "c", "query": "platinum"})).await, 422, "empty-docset").await;
+    problem(server.post("/api/docsets", &json!({"collection": "c", "query": "platinum"})).await, 422, "empty-docset")
+        .await;
     problem(server.post("/api/docsets", &json!({"collection": "c", "refs": []})).await, 422, "empty-docset").await;
     let unknown = server.post("/api/docsets", &json!({"collection": "c", "refs": ["doc.1", "doc.77"]})).await;
     assert_eq!(problem(unknown, 422, "unknown-refs").await["unknown"], json!(["doc.77"]));
     problem(server.post("/api/docsets", &json!({"collection": "c"})).await, 400, "invalid-request").await;
-    problem(server.post("/api/docsets", &json!({"collection": "c", "query": "*", "refs": ["doc.1"]})).await, 400, "invalid-request").await;
+    problem(
+        server.post("/api/docsets", &json!({"collection": "c", "query": "*", "refs": ["doc.1"]})).await,
+        400,
+        "invalid-request",
+    )
+    .await;
     let docset = server.docset("c", "*").await;
     let packages = format!("/api/docsets/{docset}/packages");
     problem(server.post(&packages, &json!({"layout": "tar"})).await, 400, "invalid-request").await;
@@ -132,7 +154,12 @@ async fn keys_that_are_missing_wrong_or_revoked() {
     assert!(missing.headers().contains_key("www-authenticate"));
     problem(missing, 401, "unauthorized").await;
     problem(me(Some("adit_wrong")).await.unwrap(), 401, "unauthorized").await;
-    for (method, path) in [(Method::GET, "/api/docsets"), (Method::POST, "/api/docsets"), (Method::GET, "/api/documents/1/text"), (Method::GET, "/api/packages/1")] {
+    for (method, path) in [
+        (Method::GET, "/api/docsets"),
+        (Method::POST, "/api/docsets"),
+        (Method::GET, "/api/documents/1/text"),
+        (Method::GET, "/api/packages/1"),
+    ] {
         let request = server.request_as(None, method, path).json(&json!({"collection": "c", "query": "*"}));
         problem(request.send().await.unwrap(), 401, "unauthorized").await;
     }
@@ -153,9 +180,14 @@ async fn what_belongs_to_another_miner_is_not_there() {
     let (_dir, server) = small(&[]);
     let (alice, bob) = (server.new_key("alice", &[]), server.new_key("bob", &[]));
     let as_alice = |method, path: &str| server.request_as(Some(&alice), method, path);
-    let docset = expect(as_alice(Method::POST, "/api/docsets").json(&json!({"collection": "c", "query": "*"})).send().await.unwrap(), 201).await;
+    let docset = expect(
+        as_alice(Method::POST, "/api/docsets").json(&json!({"collection": "c", "query": "*"})).send().await.unwrap(),
+        201,
+    )
+    .await;
     let docset = format!("/api/docsets/{}", docset["id"]);
-    let package = expect(as_alice(Method::POST, &format!("{docset}/packages")).json(&json!({})).send().await.unwrap(), 202).await;
+    let package =
+        expect(as_alice(Method::POST, &format!("{docset}/packages")).json(&json!({})).send().await.unwrap(), 202).await;
     let package = format!("/api/packages/{}", package["id"]);
     let others = ["", "/members", "/catalog", "/estimate", "/dump"].map(|end| format!("{docset}{end}"));
     for path in others.iter().chain([&package, &format!("{package}/download"), &format!("{package}/events")]) {
@@ -164,11 +196,21 @@ async fn what_belongs_to_another_miner_is_not_there() {
     for path in [&docset, &package] {
         problem(server.request_as(Some(&bob), Method::DELETE, path).send().await.unwrap(), 404, "not-found").await;
     }
-    let renamed = server.request_as(Some(&bob), Method::PATCH, &docset).json(&json!({"name": "mine"})).send().await.unwrap();
+    let renamed =
+        server.request_as(Some(&bob), Method::PATCH, &docset).json(&json!({"name": "mine"})).send().await.unwrap();
     problem(renamed, 404, "not-found").await;
-    problem(server.request_as(Some(&bob), Method::GET, &format!("{docset}/manifest?fmt=txt")).send().await.unwrap(), 403, "forbidden").await;
-    assert_eq!(expect(server.request_as(Some(&bob), Method::GET, "/api/docsets").send().await.unwrap(), 200).await["docsets"], json!([]));
-    let patched = expect(as_alice(Method::PATCH, &docset).json(&json!({"name": "mine"})).send().await.unwrap(), 200).await;
+    problem(
+        server.request_as(Some(&bob), Method::GET, &format!("{docset}/manifest?fmt=txt")).send().await.unwrap(),
+        403,
+        "forbidden",
+    )
+    .await;
+    assert_eq!(
+        expect(server.request_as(Some(&bob), Method::GET, "/api/docsets").send().await.unwrap(), 200).await["docsets"],
+        json!([])
+    );
+    let patched =
+        expect(as_alice(Method::PATCH, &docset).json(&json!({"name": "mine"})).send().await.unwrap(), 200).await;
     assert_eq!(patched["name"], "mine");
     assert_eq!(as_alice(Method::DELETE, &docset).send().await.unwrap().status(), 204);
     problem(as_alice(Method::GET, &package).send().await.unwrap(), 404, "not-found").await;

@@ -12,7 +12,11 @@ const LENGTH: usize = 2 * 1024 * 1024;
 fn parts_of(server_data: &std::path::Path) -> usize {
     // Every finished part of an unfinished upload has its own record beside the data.
     let uploads = server_data.join("objects/.uploads");
-    let count = |dir: std::fs::DirEntry| std::fs::read_dir(dir.path()).map_or(0, |entries| entries.flatten().filter(|e| e.file_name().to_string_lossy().starts_with("part")).count());
+    let count = |dir: std::fs::DirEntry| {
+        std::fs::read_dir(dir.path()).map_or(0, |entries| {
+            entries.flatten().filter(|e| e.file_name().to_string_lossy().starts_with("part")).count()
+        })
+    };
     std::fs::read_dir(uploads).map_or(0, |dirs| dirs.flatten().map(count).max().unwrap_or(0))
 }
 
@@ -23,7 +27,11 @@ async fn a_build_that_was_killed_goes_on_where_it_stopped() {
     let documents: Vec<Doc<'_>> = refs
         .iter()
         .enumerate()
-        .map(|(n, r)| Doc { r#ref: r, metadata: json!({"title": "noise"}), files: vec![("pdf", noise(n as u64, LENGTH))] })
+        .map(|(n, r)| Doc {
+            r#ref: r,
+            metadata: json!({"title": "noise"}),
+            files: vec![("pdf", noise(n as u64, LENGTH))],
+        })
         .collect();
     let folder = write_collection(dir.path(), "big", &documents);
     drop(documents);
@@ -44,10 +52,16 @@ async fn a_build_that_was_killed_goes_on_where_it_stopped() {
     let server = Server::start(&data, &[("ADIT_RESEND_AFTER", "1s")]);
     let resumed = server.finished(id).await;
     assert_eq!(resumed["status"], "successful", "{resumed}");
-    let build: Value = serde_json::from_slice(&std::fs::read(data.join(format!("objects/packages/{id}/build.json"))).unwrap()).unwrap();
-    assert!(build["done"]["parts_reused"].as_u64() >= Some(5), "the parts that were stored are not built again: {build}");
+    let build: Value =
+        serde_json::from_slice(&std::fs::read(data.join(format!("objects/packages/{id}/build.json"))).unwrap())
+            .unwrap();
+    assert!(
+        build["done"]["parts_reused"].as_u64() >= Some(5),
+        "the parts that were stored are not built again: {build}"
+    );
 
-    let undisturbed = server.package(docset, &json!({"formats": ["pdf", "meta"], "layout": "bag", "reuse": false})).await;
+    let undisturbed =
+        server.package(docset, &json!({"formats": ["pdf", "meta"], "layout": "bag", "reuse": false})).await;
     assert_ne!(undisturbed["id"], resumed["id"]);
     assert_eq!(undisturbed["sha256"], resumed["sha256"]);
     let bytes = server.get(resumed["download"].as_str().unwrap()).await.bytes().await.unwrap();

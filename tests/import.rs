@@ -36,9 +36,11 @@ async fn bad_lines_are_named_and_the_rest_goes_in() {
     let output = run(&data, &["import", folder.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(2));
     let errors = stderr(&output);
-    for (line, reason) in [(3, "column"), (4, "gone.txt cannot be read"), (5, "earlier line"), (6, "leaves the folder")] {
+    for (line, reason) in [(3, "column"), (4, "gone.txt cannot be read"), (5, "earlier line"), (6, "leaves the folder")]
+    {
         let place = format!("documents.jsonl:{line}: ");
-        let found = errors.lines().find(|text| text.starts_with(&place)).unwrap_or_else(|| panic!("{place} in {errors}"));
+        let found =
+            errors.lines().find(|text| text.starts_with(&place)).unwrap_or_else(|| panic!("{place} in {errors}"));
         assert!(found.contains(reason), "{found}");
     }
     let server = Server::start(&data, &[]);
@@ -92,7 +94,8 @@ fn an_import_that_is_stopped_leaves_nothing_behind() {
     let pipe = folder.join("documents.jsonl");
     fs::remove_file(&pipe).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    let mut child = adit(&data).args(["import", folder.to_str().unwrap()]).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut child =
+        adit(&data).args(["import", folder.to_str().unwrap()]).stderr(std::process::Stdio::piped()).spawn().unwrap();
     let mut writer = fs::OpenOptions::new().write(true).open(&pipe).unwrap();
     let line = json!({"ref": "b", "files": [{"format": "txt", "path": "files/0.txt"}]}).to_string() + "\n";
     for number in 0..600 {

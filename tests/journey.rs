@@ -25,9 +25,26 @@ fn accepted_by(tool: &str, arguments: &[&str]) {
 
 /// Refs that would be dangerous or ambiguous as file names.
 fn awkward() -> Vec<String> {
-    let mut refs: Vec<String> = ["with space", "Ünïcödé", "日本語", "../../etc/passwd", "/absolute", "..", "Case", "case", "a/b", "a\\b", "nul", "x:y*?", "tab\there", "%41", ".hidden", "trailing."]
-        .map(str::to_owned)
-        .to_vec();
+    let mut refs: Vec<String> = [
+        "with space",
+        "Ünïcödé",
+        "日本語",
+        "../../etc/passwd",
+        "/absolute",
+        "..",
+        "Case",
+        "case",
+        "a/b",
+        "a\\b",
+        "nul",
+        "x:y*?",
+        "tab\there",
+        "%41",
+        ".hidden",
+        "trailing.",
+    ]
+    .map(str::to_owned)
+    .to_vec();
     refs.push("long".repeat(50));
     refs.push("É".repeat(200));
     refs
@@ -66,11 +83,15 @@ async fn every_file_comes_out_as_it_went_in_whatever_its_ref() {
     let docset = server.docset("odd", "*").await;
     for layout in ["flat", "bag"] {
         let body = json!({"formats": ["txt", "pdf", "xml", "meta"], "layout": layout});
-        let estimate = server.json(&format!("/api/docsets/{docset}/estimate?fmts=txt,pdf,xml,meta&layout={layout}")).await;
+        let estimate =
+            server.json(&format!("/api/docsets/{docset}/estimate?fmts=txt,pdf,xml,meta&layout={layout}")).await;
         let (package, bytes) = server.archive(docset, &body).await;
         assert_eq!(package["sha256"], Sha256::of(&bytes).to_string());
         assert_eq!((&package["size"], &estimate["bytes"]), (&json!(bytes.len()), &json!(bytes.len())));
-        assert_eq!(package["documents"], json!({"requested": refs.len(), "done": refs.len(), "included": refs.len(), "omitted": 0}));
+        assert_eq!(
+            package["documents"],
+            json!({"requested": refs.len(), "done": refs.len(), "included": refs.len(), "omitted": 0})
+        );
         check_archive(&dir.path().join(format!("{layout}.zip")), &bytes, &documents, layout == "bag");
     }
 }
@@ -78,7 +99,8 @@ async fn every_file_comes_out_as_it_went_in_whatever_its_ref() {
 fn check_archive(path: &std::path::Path, bytes: &[u8], documents: &[Doc<'_>], bag: bool) {
     let entries = unzip(bytes);
     let payload = |name: &String| if bag { name.strip_prefix("data/").map(str::to_owned) } else { Some(name.clone()) };
-    let files: BTreeMap<String, &Vec<u8>> = entries.iter().filter_map(|(name, content)| Some((payload(name)?, content))).collect();
+    let files: BTreeMap<String, &Vec<u8>> =
+        entries.iter().filter_map(|(name, content)| Some((payload(name)?, content))).collect();
     // The metadata of each document tells its ref, which leads from safe names back to the sources.
     let mut found = BTreeMap::new();
     let folded: std::collections::BTreeSet<String> = files.keys().map(|name| name.to_lowercase()).collect();
@@ -100,7 +122,10 @@ fn check_archive(path: &std::path::Path, bytes: &[u8], documents: &[Doc<'_>], ba
         accepted_by("unzip", &["-tq", file]);
     }
     if has("python3", &["--version"]) {
-        accepted_by("python3", &["-c", "import sys, zipfile; assert zipfile.ZipFile(sys.argv[1]).testzip() is None", file]);
+        accepted_by(
+            "python3",
+            &["-c", "import sys, zipfile; assert zipfile.ZipFile(sys.argv[1]).testzip() is None", file],
+        );
     }
     if bag && has("python3", &["-c", "import bagit"]) {
         let folder = path.with_extension("unpacked");
@@ -186,13 +211,16 @@ async fn a_docset_keeps_what_it_froze_when_the_corpus_moves_on() {
     succeed(&data, &["import", folder.to_str().unwrap()]);
     let server = Server::start(&data, &[]);
     let old = server.docset("c", "words").await;
-    write_collection(dir.path(), "c", &[text("a", "A", "second words"), text("b", "B", "other words"), text("n", "N", "new words")]);
+    write_collection(
+        dir.path(),
+        "c",
+        &[text("a", "A", "second words"), text("b", "B", "other words"), text("n", "N", "new words")],
+    );
     let report = succeed(&data, &["import", folder.to_str().unwrap()]);
     assert!(report.contains("1 added, 1 updated, 1 unchanged"), "{report}");
 
-    let hits = |query: &'static str| async {
-        expect(server.post("/api/collections/c/search", &json!({"query": query})).await, 200).await
-    };
+    let hits =
+        async |query: &str| expect(server.post("/api/collections/c/search", &json!({"query": query})).await, 200).await;
     assert_eq!(hits("words").await["hits"], 3);
     assert_eq!(hits("first").await["hits"], 0);
     let second = hits("second").await;
@@ -200,7 +228,10 @@ async fn a_docset_keeps_what_it_froze_when_the_corpus_moves_on() {
     assert_eq!(second["corpus_version"], 2);
 
     let (_, bytes) = server.archive(old, &json!({})).await;
-    assert_eq!(unzip(&bytes), BTreeMap::from([("a.txt".into(), b"first words".to_vec()), ("b.txt".into(), b"other words".to_vec())]));
+    assert_eq!(
+        unzip(&bytes),
+        BTreeMap::from([("a.txt".into(), b"first words".to_vec()), ("b.txt".into(), b"other words".to_vec())])
+    );
     let new = server.docset("c", "words").await;
     let (_, bytes) = server.archive(new, &json!({})).await;
     assert_eq!(unzip(&bytes).len(), 3);

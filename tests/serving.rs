@@ -48,10 +48,19 @@ async fn an_archive_can_be_fetched_in_pieces() {
     assert_eq!(head.bytes().await.unwrap(), whole[..100]);
     assert_eq!(piece("bytes=100-").await.bytes().await.unwrap(), whole[100..]);
     assert_eq!(piece(&format!("bytes={}-", whole.len())).await.status(), 416);
-    let stale = server.request(Method::GET, url).header("range", "bytes=1-").header("if-range", "\"other\"").send().await.unwrap();
+    let stale = server
+        .request(Method::GET, url)
+        .header("range", "bytes=1-")
+        .header("if-range", "\"other\"")
+        .send()
+        .await
+        .unwrap();
     assert_eq!((stale.status().as_u16(), stale.bytes().await.unwrap().len()), (200, whole.len()));
     let head = server.request(Method::HEAD, url).send().await.unwrap();
-    assert_eq!((head.status().as_u16(), head.headers()["content-length"].to_str().unwrap()), (200, whole.len().to_string().as_str()));
+    assert_eq!(
+        (head.status().as_u16(), head.headers()["content-length"].to_str().unwrap()),
+        (200, whole.len().to_string().as_str())
+    );
 }
 
 #[tokio::test]
@@ -67,7 +76,10 @@ async fn quotas_count_documents_once() {
     let asked = send(Method::POST, &path, json!({})).await;
     assert_eq!((asked.status().as_u16(), asked.headers()["x-ratelimit-remaining"].to_str().unwrap()), (202, "1"));
     let again = send(Method::POST, &path, json!({})).await;
-    assert!(again.status().is_success() && !again.headers().contains_key("x-ratelimit-remaining"), "asking again is free");
+    assert!(
+        again.status().is_success() && !again.headers().contains_key("x-ratelimit-remaining"),
+        "asking again is free"
+    );
     let text = send(Method::GET, "/api/documents/1/text", json!(null)).await;
     assert_eq!((text.status().as_u16(), text.headers()["x-ratelimit-remaining"].to_str().unwrap()), (200, "0"));
     let refused = send(Method::GET, "/api/documents/1/text", json!(null)).await;
@@ -86,9 +98,16 @@ async fn the_service_tells_how_it_is() {
     assert_eq!(ready, json!({"database": "ok", "message broker": "ok", "object store": "ok"}));
     assert_eq!(server.get("/healthz").await.text().await.unwrap(), "ok\n");
     let metrics = server.get("/metrics").await.text().await.unwrap();
-    assert!(metrics.contains("adit_http_requests_total{method=\"GET\",route=\"/readyz\",status=\"200\"} 1"), "{metrics}");
+    assert!(
+        metrics.contains("adit_http_requests_total{method=\"GET\",route=\"/readyz\",status=\"200\"} 1"),
+        "{metrics}"
+    );
     let contract = server.get("/openapi.yaml").await.text().await.unwrap();
-    assert_eq!(contract, std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../openapi.yaml")).unwrap(), "openapi.yaml is stale: adit openapi > openapi.yaml");
+    assert_eq!(
+        contract,
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../openapi.yaml")).unwrap(),
+        "openapi.yaml is stale: adit openapi > openapi.yaml"
+    );
     let docs = server.get("/docs/").await;
     assert!(docs.status().is_success() && docs.text().await.unwrap().contains("swagger"));
     assert!(server.stop().success());

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The program, with an environment that holds no settings of the person who runs the tests.
-pub fn adit(data: &Path) -> Command {
+pub(crate) fn adit(data: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_adit"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ADIT_")) {
         command.env_remove(name);
@@ -23,12 +23,12 @@ pub fn adit(data: &Path) -> Command {
 }
 
 /// Runs the program to its end.
-pub fn run(data: &Path, arguments: &[&str]) -> Output {
+pub(crate) fn run(data: &Path, arguments: &[&str]) -> Output {
     adit(data).args(arguments).output().unwrap()
 }
 
 /// Standard output of a run that must succeed.
-pub fn succeed(data: &Path, arguments: &[&str]) -> String {
+pub(crate) fn succeed(data: &Path, arguments: &[&str]) -> String {
     let output = run(data, arguments);
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "adit {arguments:?}: {}\n{out}\n{err}", output.status);
@@ -36,12 +36,12 @@ pub fn succeed(data: &Path, arguments: &[&str]) -> String {
 }
 
 /// The last line of standard output.
-pub fn last_line(text: &str) -> String {
+pub(crate) fn last_line(text: &str) -> String {
     text.lines().last().unwrap_or_default().to_owned()
 }
 
 /// Waits until `condition` gives something.
-pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut condition: impl FnMut() -> F) -> T {
+pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut condition: impl FnMut() -> F) -> T {
     let began = Instant::now();
     loop {
         if let Some(value) = condition().await {
@@ -53,17 +53,17 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut condit
 }
 
 /// A running `adit up`. It is killed when it goes out of scope.
-pub struct Server {
-    pub data: PathBuf,
-    pub url: String,
-    pub key: String,
+pub(crate) struct Server {
+    pub(crate) data: PathBuf,
+    pub(crate) url: String,
+    pub(crate) key: String,
     child: Child,
     http: reqwest::Client,
 }
 
 impl Server {
     /// Starts `adit up` on `data` with further settings, and makes an operator's key.
-    pub fn start(data: &Path, environment: &[(&str, &str)]) -> Self {
+    pub(crate) fn start(data: &Path, environment: &[(&str, &str)]) -> Self {
         let mut command = adit(data);
         command.args(["--listen", "127.0.0.1:0", "up"]).envs(environment.iter().copied());
         let log = std::fs::File::options().create(true).append(true).open(data.join("log.txt")).unwrap();
@@ -87,31 +87,31 @@ impl Server {
     }
 
     /// Kills the process as a power cut would: SIGKILL.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// Asks the process to stop (SIGTERM) and waits for its end.
-    pub fn stop(mut self) -> std::process::ExitStatus {
+    pub(crate) fn stop(mut self) -> std::process::ExitStatus {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
         self.child.wait().unwrap()
     }
 
     /// A new key of that role.
-    pub fn new_key(&self, name: &str, arguments: &[&str]) -> String {
+    pub(crate) fn new_key(&self, name: &str, arguments: &[&str]) -> String {
         last_line(&succeed(&self.data, &[&["keys", "create", name], arguments].concat()))
     }
 
     /// A request with the operator's key.
-    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let url = if path.starts_with("http") { path.to_owned() } else { format!("{}{path}", self.url) };
         self.http.request(method, url).header("x-api-key", &self.key)
     }
 
     /// A request with another key, or none.
-    pub fn request_as(&self, key: Option<&str>, method: Method, path: &str) -> RequestBuilder {
+    pub(crate) fn request_as(&self, key: Option<&str>, method: Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.url));
         match key {
             Some(key) => request.bearer_auth(key),
@@ -119,27 +119,28 @@ impl Server {
         }
     }
 
-    pub async fn get(&self, path: &str) -> Response {
+    pub(crate) async fn get(&self, path: &str) -> Response {
         self.request(Method::GET, path).send().await.unwrap()
     }
 
-    pub async fn post(&self, path: &str, body: &Value) -> Response {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Response {
         self.request(Method::POST, path).json(body).send().await.unwrap()
     }
 
     /// GETs JSON that must be there.
-    pub async fn json(&self, path: &str) -> Value {
+    pub(crate) async fn json(&self, path: &str) -> Value {
         expect(self.get(path).await, 200).await
     }
 
     /// Makes a docset of a query.
-    pub async fn docset(&self, collection: &str, query: &str) -> i64 {
-        let docset = expect(self.post("/api/docsets", &json!({"collection": collection, "query": query})).await, 201).await;
+    pub(crate) async fn docset(&self, collection: &str, query: &str) -> i64 {
+        let docset =
+            expect(self.post("/api/docsets", &json!({"collection": collection, "query": query})).await, 201).await;
         docset["id"].as_i64().unwrap()
     }
 
     /// Asks for a package and polls it to its end.
-    pub async fn package(&self, docset: i64, body: &Value) -> Value {
+    pub(crate) async fn package(&self, docset: i64, body: &Value) -> Value {
         let asked = self.post(&format!("/api/docsets/{docset}/packages"), body).await;
         assert!(asked.status().is_success(), "{}", asked.text().await.unwrap());
         let asked: Value = asked.json().await.unwrap();
@@ -147,7 +148,7 @@ impl Server {
     }
 
     /// Polls a package until it is terminal.
-    pub async fn finished(&self, package: i64) -> Value {
+    pub(crate) async fn finished(&self, package: i64) -> Value {
         eventually("the package is terminal", || async {
             let package = self.json(&format!("/api/packages/{package}")).await;
             (package["terminal"] == true).then_some(package)
@@ -156,7 +157,7 @@ impl Server {
     }
 
     /// Asks for a package, waits for it, and returns its archive's bytes.
-    pub async fn archive(&self, docset: i64, body: &Value) -> (Value, Vec<u8>) {
+    pub(crate) async fn archive(&self, docset: i64, body: &Value) -> (Value, Vec<u8>) {
         let package = self.package(docset, body).await;
         assert_eq!(package["status"], "successful", "{package}");
         let bytes = self.get(package["download"].as_str().unwrap()).await.bytes().await.unwrap();
@@ -164,7 +165,7 @@ impl Server {
     }
 
     /// The queues of the embedded broker, seen from outside.
-    pub fn queue(&self, name: &str) -> Option<Value> {
+    pub(crate) fn queue(&self, name: &str) -> Option<Value> {
         let queues: Value = serde_json::from_str(&succeed(&self.data, &["queues", "--json"])).unwrap();
         queues.as_array().unwrap().iter().find(|queue| queue["name"] == name).cloned()
     }
@@ -179,7 +180,7 @@ impl Drop for Server {
 }
 
 /// The JSON of an answer that must have that status.
-pub async fn expect(response: Response, status: u16) -> Value {
+pub(crate) async fn expect(response: Response, status: u16) -> Value {
     let (found, url) = (response.status(), response.url().clone());
     let text = response.text().await.unwrap();
     assert_eq!(found, status, "{url}: {text}");
@@ -187,19 +188,19 @@ pub async fn expect(response: Response, status: u16) -> Value {
 }
 
 /// A document to be written into a collection folder.
-pub struct Doc<'a> {
-    pub r#ref: &'a str,
-    pub metadata: Value,
-    pub files: Vec<(&'a str, Vec<u8>)>,
+pub(crate) struct Doc<'a> {
+    pub(crate) r#ref: &'a str,
+    pub(crate) metadata: Value,
+    pub(crate) files: Vec<(&'a str, Vec<u8>)>,
 }
 
 /// A document with a title and a text.
-pub fn text<'a>(r#ref: &'a str, title: &str, text: &str) -> Doc<'a> {
+pub(crate) fn text<'a>(r#ref: &'a str, title: &str, text: &str) -> Doc<'a> {
     Doc { r#ref, metadata: json!({"title": title, "issued": "2020-05-01"}), files: vec![("txt", text.into())] }
 }
 
 /// Writes a collection folder `name` below `parent`; every file is named by its document's number.
-pub fn write_collection(parent: &Path, name: &str, documents: &[Doc<'_>]) -> PathBuf {
+pub(crate) fn write_collection(parent: &Path, name: &str, documents: &[Doc<'_>]) -> PathBuf {
     let folder = parent.join(format!("{name}-folder"));
     std::fs::create_dir_all(folder.join("files")).unwrap();
     let collection = json!({"slug": name, "name": name, "license": "https://creativecommons.org/licenses/by/4.0/"});
@@ -220,7 +221,7 @@ pub fn write_collection(parent: &Path, name: &str, documents: &[Doc<'_>]) -> Pat
 }
 
 /// A data folder with a small collection `c` imported, and a server on it.
-pub fn small(environment: &[(&str, &str)]) -> (TempDir, Server) {
+pub(crate) fn small(environment: &[(&str, &str)]) -> (TempDir, Server) {
     let dir = tempfile::tempdir().unwrap();
     let words = ["coal", "iron", "copper", "silver", "gold"];
     let refs: Vec<String> = (0..words.len()).map(|i| format!("doc.{i}")).collect();
@@ -238,7 +239,7 @@ pub fn small(environment: &[(&str, &str)]) -> (TempDir, Server) {
 }
 
 /// Bytes that do not compress, the same for the same seed.
-pub fn noise(seed: u64, length: usize) -> Vec<u8> {
+pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut bytes = Vec::with_capacity(length + 8);
     while bytes.len() < length {
@@ -253,14 +254,15 @@ pub fn noise(seed: u64, length: usize) -> Vec<u8> {
 }
 
 /// The entries of a ZIP archive by name.
-pub fn unzip(archive: &[u8]) -> std::collections::BTreeMap<String, Vec<u8>> {
+pub(crate) fn unzip(archive: &[u8]) -> std::collections::BTreeMap<String, Vec<u8>> {
     let mut zip = zip::ZipArchive::new(std::io::Cursor::new(archive)).unwrap();
     let mut entries = std::collections::BTreeMap::new();
     for index in 0..zip.len() {
         let mut entry = zip.by_index(index).unwrap();
         let mut content = Vec::new();
         entry.read_to_end(&mut content).unwrap();
-        assert!(entries.insert(entry.name().to_owned(), content).is_none(), "{} twice", entry.name());
+        let name = entry.name().unwrap().into_owned();
+        assert!(entries.insert(name.clone(), content).is_none(), "{name} twice");
     }
     entries
 }

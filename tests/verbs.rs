@@ -8,7 +8,9 @@ use crate::support::{adit, last_line, small};
 async fn search_docset_package_and_verify() {
     let (dir, server) = small(&[]);
     let key = server.new_key("miner", &[]);
-    let miner = |arguments: &[&str]| -> Output { adit(&server.data).args(arguments).env("ADIT_API_KEY", &key).output().unwrap() };
+    let miner = |arguments: &[&str]| -> Output {
+        adit(&server.data).args(arguments).env("ADIT_API_KEY", &key).output().unwrap()
+    };
     let text = |output: &Output| {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()
@@ -19,7 +21,16 @@ async fn search_docset_package_and_verify() {
     assert!(text(&miner(&["docset", "list"])).contains("5 documents of \"mining\" in c all of it"));
 
     let archive = dir.path().join("out.zip");
-    let saved = text(&miner(&["package", &docset, "--formats", "txt,meta", "--layout", "bag", "-o", archive.to_str().unwrap()]));
+    let saved = text(&miner(&[
+        "package",
+        &docset,
+        "--formats",
+        "txt,meta",
+        "--layout",
+        "bag",
+        "-o",
+        archive.to_str().unwrap(),
+    ]));
     let sha256 = saved.split_whitespace().next().unwrap().to_owned();
     let verified = text(&miner(&["verify", archive.to_str().unwrap(), "--sha256", &sha256]));
     assert!(verified.contains("14 files are whole, and are those of the bag's manifest"), "{verified}");
@@ -47,7 +58,8 @@ async fn mistakes_are_told_with_their_remedy() {
     assert!(fails(&["--url", "http://127.0.0.1:9", "search", "c", "x"], &server.key).contains("is the server up?"));
     let second = adit(&server.data).args(["--listen", "127.0.0.1:0", "up"]).output().unwrap();
     assert!(String::from_utf8_lossy(&second.stderr).contains("another `adit up` runs on"));
-    let wrong = adit(&server.data).arg("up").env("ADIT_WORKERS", "many").env("ADIT_STORE_URL", "ftp://x").output().unwrap();
+    let wrong =
+        adit(&server.data).arg("up").env("ADIT_WORKERS", "many").env("ADIT_STORE_URL", "ftp://x").output().unwrap();
     let text = String::from_utf8_lossy(&wrong.stderr).into_owned();
     assert!(text.contains("ADIT_WORKERS") && text.contains("ADIT_STORE_URL") && text.contains("2 mistake"), "{text}");
 }

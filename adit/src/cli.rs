@@ -9,10 +9,10 @@ use clap::{Args, Parser, Subcommand};
 /// Search a corpus, freeze the result, take it home as one archive.
 #[derive(Debug, Parser)]
 #[command(name = "adit", version, about, after_help = environment_help())]
-pub struct Cli {
+pub(crate) struct Cli {
     /// Folder of the embedded parts [env: ADIT_DATA] [default: adit-data]
     #[arg(long, global = true, value_name = "DIR")]
-    pub data: Option<PathBuf>,
+    pub(crate) data: Option<PathBuf>,
     /// Address and port of the API [env: ADIT_LISTEN] [default: 127.0.0.1:8080]
     #[arg(long, global = true, value_name = "ADDR")]
     listen: Option<String>,
@@ -23,11 +23,11 @@ pub struct Cli {
     #[arg(long, global = true, value_name = "FILTER")]
     log: Option<String>,
     #[command(subcommand)]
-    pub verb: Verb,
+    pub(crate) verb: Verb,
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Verb {
+pub(crate) enum Verb {
     /// Run everything in one process, with nothing installed beside it
     Up,
     /// Run an API server on an outside broker, database and store
@@ -80,7 +80,7 @@ pub enum Verb {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum KeysVerb {
+pub(crate) enum KeysVerb {
     /// Make a key; it is printed once, alone on the last line
     Create {
         /// A name for people
@@ -102,33 +102,33 @@ pub enum KeysVerb {
 }
 
 #[derive(Debug, Args)]
-pub struct SearchArgs {
+pub(crate) struct SearchArgs {
     /// Slug of the collection
-    pub collection: String,
+    pub(crate) collection: String,
     /// The query; * finds everything
-    pub query: String,
+    pub(crate) query: String,
     /// Hits to show
     #[arg(long, default_value_t = 10)]
-    pub limit: u32,
+    pub(crate) limit: u32,
     /// relevance, date or ref
     #[arg(long, default_value = "relevance")]
-    pub sort: String,
+    pub(crate) sort: String,
     /// Count the values of a field over all hits (may be repeated)
     #[arg(long = "facet", value_name = "FIELD")]
-    pub facets: Vec<String>,
+    pub(crate) facets: Vec<String>,
     /// The answer as JSON
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
-pub struct DocsetArgs {
+pub(crate) struct DocsetArgs {
     #[command(subcommand)]
-    pub verb: DocsetVerb,
+    pub(crate) verb: DocsetVerb,
 }
 
 #[derive(Debug, Subcommand)]
-pub enum DocsetVerb {
+pub(crate) enum DocsetVerb {
     /// Freeze the hits of a query, or given refs; the docset's id is printed alone on the last line
     Create {
         /// Slug of the collection
@@ -153,26 +153,26 @@ pub enum DocsetVerb {
 }
 
 #[derive(Debug, Args)]
-pub struct PackageArgs {
+pub(crate) struct PackageArgs {
     /// Id of the docset
-    pub docset: i64,
+    pub(crate) docset: i64,
     /// Formats, separated by commas
     #[arg(long, default_value = "txt", value_delimiter = ',')]
-    pub formats: Vec<String>,
+    pub(crate) formats: Vec<String>,
     /// flat or bag
     #[arg(long, default_value = "flat")]
-    pub layout: String,
+    pub(crate) layout: String,
     /// Where to save the archive (default: the name that the server gives it)
     #[arg(long, short, value_name = "FILE")]
-    pub output: Option<PathBuf>,
+    pub(crate) output: Option<PathBuf>,
     /// Only ask for it; print where it can be watched
     #[arg(long)]
-    pub no_wait: bool,
+    pub(crate) no_wait: bool,
 }
 
 impl Cli {
     /// A setting by the name of its variable: the flag if it was given, else the environment.
-    pub fn setting(&self, name: &str) -> Option<String> {
+    pub(crate) fn setting(&self, name: &str) -> Option<String> {
         let flag = match name {
             "ADIT_DATA" => self.data.as_ref().map(|path| path.to_string_lossy().into_owned()),
             "ADIT_LISTEN" => self.listen.clone(),
@@ -184,13 +184,13 @@ impl Cli {
     }
 
     /// What to log: servers tell what they do, other verbs only what is wrong.
-    pub fn log_filter(&self) -> String {
+    pub(crate) fn log_filter(&self) -> String {
         let server = matches!(self.verb, Verb::Up | Verb::Api | Verb::Packager);
         self.setting("ADIT_LOG").unwrap_or_else(|| if server { "info" } else { "warn" }.to_owned())
     }
 
     /// Whether log lines are JSON.
-    pub fn log_json(&self) -> bool {
+    pub(crate) fn log_json(&self) -> bool {
         self.setting("ADIT_LOG_FORMAT").is_some_and(|format| format == "json")
     }
 }

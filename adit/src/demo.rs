@@ -20,7 +20,7 @@ const FOLDER: &str = "adit-demo";
 const QUERY: &str = "async OR compression OR \"error handling\"";
 
 /// Runs the demonstration; `own_data` tells that the data folder was named by the user.
-pub async fn run(config: Config, own_data: bool, once: bool) -> anyhow::Result<()> {
+pub(crate) async fn run(config: Config, own_data: bool, once: bool) -> anyhow::Result<()> {
     let config = prepare(config, own_data)?;
     step(1, "Start everything in one process: API, packager, message broker, database, search, store");
     let server = Server::start(config.clone()).await?;
@@ -57,19 +57,30 @@ async fn main_job(config: &Config, url: &str, services: &Services) -> anyhow::Re
     println!("   {found} crates written as a collection folder: {}", folder.display());
     let imported = import::import(services, &folder, true).await?;
     let counts = imported.counts;
-    println!("   {} added, {} updated, {} unchanged; corpus version {}", counts.added, counts.updated, counts.unchanged, imported.collection.corpus_version);
+    println!(
+        "   {} added, {} updated, {} unchanged; corpus version {}",
+        counts.added, counts.updated, counts.unchanged, imported.collection.corpus_version
+    );
 
     step(3, "Search it and freeze the hits as a docset");
     let (key, secret) = keys::create(&*services.store, "demo", Role::Miner, None).await?;
     let client = Client::with(url, Some(Secret::new(secret.clone())))?;
     let docset = miner::create_docset(&client, corpus::SLUG, Some(QUERY), None, Some("demo")).await?;
-    println!("   {QUERY}: docset {} of {} documents, fingerprint {}", docset["id"], docset["size"], docset["fingerprint"].as_str().unwrap_or_default());
+    println!(
+        "   {QUERY}: docset {} of {} documents, fingerprint {}",
+        docset["id"],
+        docset["size"],
+        docset["fingerprint"].as_str().unwrap_or_default()
+    );
 
     step(4, "Ask for a package of it and watch it being built");
     let body = json!({"formats": ["txt", "license", "meta"], "layout": "bag"});
     let asked = client.post(&format!("/api/docsets/{}/packages", docset["id"]), &body).await?;
     let package = miner::watch(&client, asked).await?;
-    println!("   package {}: {} bytes, {} of {} documents included", package["id"], package["size"], package["documents"]["included"], package["documents"]["requested"]);
+    println!(
+        "   package {}: {} bytes, {} of {} documents included",
+        package["id"], package["size"], package["documents"]["included"], package["documents"]["requested"]
+    );
 
     step(5, "Download it and verify every byte");
     let target: PathBuf = config.data.join("demo-package.zip");

@@ -36,20 +36,25 @@ const KEPT_INDEXES: i64 = 2;
 
 /// What an import has done.
 #[derive(Debug)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// The collection as it is now.
-    pub collection: Collection,
+    pub(crate) collection: Collection,
     /// Counts of documents.
-    pub counts: Counts,
+    pub(crate) counts: Counts,
 }
 
 /// Carries out `adit import`. The exit status is 0 when all went in, 2 when some lines did not.
-pub async fn run(config: &Config, folder: &Path, wait: bool) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(config: &Config, folder: &Path, wait: bool) -> anyhow::Result<ExitCode> {
     let services = Services::open(config).await?;
     let Outcome { collection, counts } = import(&services, folder, wait).await?;
     println!(
         "{}: {} added, {} updated, {} unchanged; {} documents in corpus version {}",
-        collection.slug, counts.added, counts.updated, counts.unchanged, collection.documents, collection.corpus_version
+        collection.slug,
+        counts.added,
+        counts.updated,
+        counts.unchanged,
+        collection.documents,
+        collection.corpus_version
     );
     if counts.bad > 0 {
         eprintln!("{} line(s) of documents.jsonl were left out; mend them and import again", counts.bad);
@@ -59,7 +64,7 @@ pub async fn run(config: &Config, folder: &Path, wait: bool) -> anyhow::Result<E
 }
 
 /// Imports a folder. With `wait` it waits for another import into the same collection; else that is an error.
-pub async fn import(services: &Services, path: &Path, wait: bool) -> anyhow::Result<Outcome> {
+pub(crate) async fn import(services: &Services, path: &Path, wait: bool) -> anyhow::Result<Outcome> {
     let (collection, folder) = Folder::open(path)?;
     let lease = take_lease(services, &collection, wait).await?;
     let renewal = keep_lease(services, &lease);
@@ -90,7 +95,9 @@ async fn take_lease(services: &Services, collection: &NewCollection, wait: bool)
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
             Err(error @ StoreError::ImportRunning { .. }) => {
-                return Err(anyhow::Error::new(error).context("nothing was changed; try again later, or wait with --wait"));
+                return Err(
+                    anyhow::Error::new(error).context("nothing was changed; try again later, or wait with --wait")
+                );
             }
             lease => return Ok(lease?),
         }

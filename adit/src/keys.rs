@@ -13,21 +13,26 @@ use crate::cli::KeysVerb;
 use crate::services::open_store;
 
 /// 256 random bits of the operating system, as text.
-pub fn random_secret() -> anyhow::Result<String> {
+pub(crate) fn random_secret() -> anyhow::Result<String> {
     let mut bytes = [0; 32];
     rand::rngs::SysRng.try_fill_bytes(&mut bytes).context("the operating system gives no random numbers")?;
     Ok(BASE64_URL_SAFE_NO_PAD.encode(bytes))
 }
 
 /// Makes a key and returns it with its secret, which is kept nowhere.
-pub async fn create(store: &dyn Store, name: &str, role: Role, quota: Option<u64>) -> anyhow::Result<(ApiKey, String)> {
+pub(crate) async fn create(
+    store: &dyn Store,
+    name: &str,
+    role: Role,
+    quota: Option<u64>,
+) -> anyhow::Result<(ApiKey, String)> {
     let secret = format!("adit_{}", random_secret()?);
     let key = store.create_key(name, role, quota, &secret_hash(&secret), SystemClock.now_ms()).await?;
     Ok((key, secret))
 }
 
 /// Carries out `adit keys …`.
-pub async fn run(config: &Config, verb: KeysVerb) -> anyhow::Result<()> {
+pub(crate) async fn run(config: &Config, verb: KeysVerb) -> anyhow::Result<()> {
     std::fs::create_dir_all(&config.data).with_context(|| format!("cannot make {}", config.data.display()))?;
     let store = open_store(config).await?;
     match verb {
@@ -41,7 +46,13 @@ pub async fn run(config: &Config, verb: KeysVerb) -> anyhow::Result<()> {
             for key in store.keys().await? {
                 let quota = key.quota.map_or_else(|| "unlimited".to_owned(), |quota| quota.to_string());
                 let revoked = key.revoked.map(rfc3339).unwrap_or_default();
-                println!("{:>4}  {:8}  {quota:>12}  {:24}  {revoked:24}  {}", key.id.0, key.role.as_str(), rfc3339(key.created), key.name);
+                println!(
+                    "{:>4}  {:8}  {quota:>12}  {:24}  {revoked:24}  {}",
+                    key.id.0,
+                    key.role.as_str(),
+                    rfc3339(key.created),
+                    key.name
+                );
             }
         }
         KeysVerb::Revoke { id } => {

@@ -14,13 +14,13 @@ use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
-pub use self::archive::check;
-pub use self::client::Client;
-pub use self::download::{download, hash_file};
+pub(crate) use self::archive::check;
+pub(crate) use self::client::Client;
+pub(crate) use self::download::{download, hash_file};
 use crate::cli::{DocsetArgs, DocsetVerb, PackageArgs, SearchArgs};
 
 /// `adit search`: prints hits.
-pub async fn search(config: &Config, args: SearchArgs) -> anyhow::Result<()> {
+pub(crate) async fn search(config: &Config, args: SearchArgs) -> anyhow::Result<()> {
     let client = Client::new(config)?;
     let body = json!({"query": args.query, "limit": args.limit, "sort": args.sort, "facets": args.facets});
     let answer = client.post(&format!("/api/collections/{}/search", args.collection), &body).await?;
@@ -43,7 +43,7 @@ pub async fn search(config: &Config, args: SearchArgs) -> anyhow::Result<()> {
 }
 
 /// `adit docset`: makes, lists and shows docsets.
-pub async fn docset(config: &Config, args: DocsetArgs) -> anyhow::Result<()> {
+pub(crate) async fn docset(config: &Config, args: DocsetArgs) -> anyhow::Result<()> {
     let client = Client::new(config)?;
     match args.verb {
         DocsetVerb::Create { collection, query, refs, name } => {
@@ -60,13 +60,15 @@ pub async fn docset(config: &Config, args: DocsetArgs) -> anyhow::Result<()> {
                 path = page["next"].as_str().map(|cursor| format!("/api/docsets?cursor={cursor}"));
             }
         }
-        DocsetVerb::Show { id } => println!("{}", serde_json::to_string_pretty(&client.get(&format!("/api/docsets/{id}")).await?)?),
+        DocsetVerb::Show { id } => {
+            println!("{}", serde_json::to_string_pretty(&client.get(&format!("/api/docsets/{id}")).await?)?)
+        }
     }
     Ok(())
 }
 
 /// Makes a docset of a query or of refs.
-pub async fn create_docset(
+pub(crate) async fn create_docset(
     client: &Client,
     collection: &str,
     query: Option<&str>,
@@ -89,11 +91,16 @@ fn read_refs(path: &Path) -> anyhow::Result<Vec<String>> {
 fn print_docset(docset: &Value) {
     let what = docset["query"].as_str().map_or_else(|| "of refs".to_owned(), |query| format!("of {query:?}"));
     let name = docset["name"].as_str().unwrap_or_default();
-    println!("docset {}: {} documents {what} in {} {name}", docset["id"], docset["size"], docset["collection"].as_str().unwrap_or_default());
+    println!(
+        "docset {}: {} documents {what} in {} {name}",
+        docset["id"],
+        docset["size"],
+        docset["collection"].as_str().unwrap_or_default()
+    );
 }
 
 /// `adit package`: asks, watches, downloads, verifies.
-pub async fn package(config: &Config, args: PackageArgs) -> anyhow::Result<()> {
+pub(crate) async fn package(config: &Config, args: PackageArgs) -> anyhow::Result<()> {
     let client = Client::new(config)?;
     let body = json!({"formats": args.formats, "layout": args.layout});
     let package = client.post(&format!("/api/docsets/{}/packages", args.docset), &body).await?;
@@ -114,7 +121,7 @@ fn default_name(package: &Value) -> String {
 }
 
 /// Polls a package, at the pace that the server asks for, until its archive is there.
-pub async fn watch(client: &Client, mut package: Value) -> anyhow::Result<Value> {
+pub(crate) async fn watch(client: &Client, mut package: Value) -> anyhow::Result<Value> {
     let path = format!("/api/packages/{}", package["id"]);
     let style = ProgressStyle::with_template("building {bar:40} {pos:>3}%  {msg}");
     let bar = ProgressBar::new(100).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
@@ -127,13 +134,15 @@ pub async fn watch(client: &Client, mut package: Value) -> anyhow::Result<Value>
     bar.finish_and_clear();
     match package["status"].as_str() {
         Some("successful") => Ok(package),
-        Some("failed") => bail!("the package could not be built: {}", package["problem"].as_str().unwrap_or("no reason was given")),
+        Some("failed") => {
+            bail!("the package could not be built: {}", package["problem"].as_str().unwrap_or("no reason was given"))
+        }
         _ => bail!("the package was dismissed"),
     }
 }
 
 /// Downloads a finished package to `target`, goes on where an earlier download stopped, and verifies the SHA-256.
-pub async fn fetch(client: &Client, package: &Value, target: &Path) -> anyhow::Result<Sha256> {
+pub(crate) async fn fetch(client: &Client, package: &Value, target: &Path) -> anyhow::Result<Sha256> {
     let url = package["download"].as_str().context("the archive was erased; ask for the package again")?;
     let size = package["size"].as_u64();
     let expected = package["sha256"].as_str().map(str::parse).transpose()?;
@@ -141,7 +150,7 @@ pub async fn fetch(client: &Client, package: &Value, target: &Path) -> anyhow::R
 }
 
 /// `adit verify`: checks an archive. The exit status is 1 when something is wrong with it.
-pub fn verify(file: &Path, expected: Option<Sha256>) -> anyhow::Result<ExitCode> {
+pub(crate) fn verify(file: &Path, expected: Option<Sha256>) -> anyhow::Result<ExitCode> {
     let sha256 = hash_file(file)?;
     let mut problems = check(file)?;
     if let Some(expected) = expected.filter(|expected| *expected != sha256.1) {
@@ -153,7 +162,12 @@ pub fn verify(file: &Path, expected: Option<Sha256>) -> anyhow::Result<ExitCode>
     if !problems.faults.is_empty() {
         return Ok(ExitCode::FAILURE);
     }
-    println!("{}: {} files are whole{}", file.display(), problems.files, if problems.bag { ", and are those of the bag's manifest" } else { "" });
+    println!(
+        "{}: {} files are whole{}",
+        file.display(),
+        problems.files,
+        if problems.bag { ", and are those of the bag's manifest" } else { "" }
+    );
     println!("{}  {}", sha256.1, file.display());
     Ok(ExitCode::SUCCESS)
 }

@@ -7,11 +7,14 @@ use anyhow::{Context as _, bail};
 use crate::running;
 
 /// Prints the queues of the broker.
-pub async fn run(config: &Config, json: bool) -> anyhow::Result<()> {
+pub(crate) async fn run(config: &Config, json: bool) -> anyhow::Result<()> {
     let url = match &config.broker_url {
         Some(url) => url.reveal().to_owned(),
         None => running::find(&config.data).map(|running| running.broker).with_context(|| {
-            format!("no `adit up` runs on {}; name it with --data, or a broker with ADIT_BROKER_URL", config.data.display())
+            format!(
+                "no `adit up` runs on {}; name it with --data, or a broker with ADIT_BROKER_URL",
+                config.data.display()
+            )
         })?,
     };
     let broker = Broker::new(url.parse::<BrokerConfig>()?);
@@ -24,7 +27,10 @@ pub async fn run(config: &Config, json: bool) -> anyhow::Result<()> {
     }
     println!("{:>8}  {:>8}  {:>9}  {:>12}  queue", "ready", "unacked", "consumers", "bytes");
     for queue in queues {
-        println!("{:>8}  {:>8}  {:>9}  {:>12}  {}", queue.ready, queue.unacknowledged, queue.consumers, queue.bytes, queue.name);
+        println!(
+            "{:>8}  {:>8}  {:>9}  {:>12}  {}",
+            queue.ready, queue.unacknowledged, queue.consumers, queue.bytes, queue.name
+        );
     }
     Ok(())
 }

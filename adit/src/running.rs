@@ -10,18 +10,18 @@ use serde::{Deserialize, Serialize};
 
 /// How to reach a running `adit up`. Readable by its owner only: the broker's URL holds a password.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Running {
+pub(crate) struct Running {
     /// Its process id.
-    pub pid: u32,
+    pub(crate) pid: u32,
     /// URL of its API.
-    pub api: String,
+    pub(crate) api: String,
     /// URL of its embedded broker.
-    pub broker: String,
+    pub(crate) broker: String,
 }
 
 /// The data folder, held by this process.
 #[derive(Debug)]
-pub struct Hold {
+pub(crate) struct Hold {
     note: PathBuf,
     // The operating system releases the lock when the process ends, however it ends.
     _lock: File,
@@ -29,7 +29,7 @@ pub struct Hold {
 
 impl Hold {
     /// Takes the data folder.
-    pub fn take(data: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn take(data: &Path) -> anyhow::Result<Self> {
         let path = data.join("lock");
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
         let lock = lock.with_context(|| format!("cannot open {}", path.display()))?;
@@ -43,7 +43,7 @@ impl Hold {
     }
 
     /// Writes the note.
-    pub fn announce(&self, running: &Running) -> anyhow::Result<()> {
+    pub(crate) fn announce(&self, running: &Running) -> anyhow::Result<()> {
         let mut file = tempfile::NamedTempFile::new_in(self.note.parent().unwrap_or(Path::new(".")))?;
         serde_json::to_writer(&mut file, running)?;
         file.flush()?;
@@ -64,7 +64,7 @@ fn note(data: &Path) -> PathBuf {
 }
 
 /// What runs on the data folder, if anything does.
-pub fn find(data: &Path) -> Option<Running> {
+pub(crate) fn find(data: &Path) -> Option<Running> {
     let lock = OpenOptions::new().write(true).mode(0o600).open(data.join("lock")).ok()?;
     match lock.try_lock() {
         Err(TryLockError::WouldBlock) => serde_json::from_slice(&std::fs::read(note(data)).ok()?).ok(),

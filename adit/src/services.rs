@@ -11,18 +11,19 @@ use anyhow::Context as _;
 
 /// The opened parts.
 #[derive(Debug, Clone)]
-pub struct Services {
-    pub store: Arc<dyn Store>,
-    pub objects: Arc<dyn ObjectStore>,
-    pub search: Arc<dyn Search>,
-    pub clock: Arc<dyn Clock>,
+pub(crate) struct Services {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) objects: Arc<dyn ObjectStore>,
+    pub(crate) search: Arc<dyn Search>,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 impl Services {
     /// Opens all parts; the data folder is made where it is missing.
-    pub async fn open(config: &Config) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(&config.data)
-            .with_context(|| format!("cannot make the data folder {}; choose another with --data", config.data.display()))?;
+    pub(crate) async fn open(config: &Config) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(&config.data).with_context(|| {
+            format!("cannot make the data folder {}; choose another with --data", config.data.display())
+        })?;
         let objects = open_objects(config).await?;
         let search = TantivySearch::new(objects.clone(), config.data.join("cache"));
         Ok(Self { store: open_store(config).await?, objects, search: Arc::new(search), clock: Arc::new(SystemClock) })
@@ -30,12 +31,13 @@ impl Services {
 }
 
 /// Opens the database alone, as the verbs do that need no more.
-pub async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
-    let store = SqlStore::open(config.database_url.reveal()).await.context("cannot open the database (ADIT_DATABASE_URL)")?;
+pub(crate) async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+    let store =
+        SqlStore::open(config.database_url.reveal()).await.context("cannot open the database (ADIT_DATABASE_URL)")?;
     Ok(Arc::new(store))
 }
 
 /// Opens the object store alone.
-pub async fn open_objects(config: &Config) -> anyhow::Result<Arc<dyn ObjectStore>> {
+pub(crate) async fn open_objects(config: &Config) -> anyhow::Result<Arc<dyn ObjectStore>> {
     objects::open(&config.store_url).await.context("cannot open the object store (ADIT_STORE_URL)")
 }

@@ -26,11 +26,11 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// A running `adit up`.
 #[derive(Debug)]
-pub struct Server {
+pub(crate) struct Server {
     /// Where clients reach the API.
-    pub url: String,
+    pub(crate) url: String,
     /// The key that was made because there was none.
-    pub first_key: Option<String>,
+    pub(crate) first_key: Option<String>,
     services: Services,
     stop: CancellationToken,
     api: JoinHandle<anyhow::Result<()>>,
@@ -40,7 +40,7 @@ pub struct Server {
 }
 
 /// Runs everything until it is told to stop.
-pub async fn up(config: Config) -> anyhow::Result<()> {
+pub(crate) async fn up(config: Config) -> anyhow::Result<()> {
     let server = Server::start(config).await?;
     println!("Adit is up.\n  API   {}/api\n  Docs  {}/docs/", server.url, server.url);
     if let Some(key) = &server.first_key {
@@ -51,7 +51,7 @@ pub async fn up(config: Config) -> anyhow::Result<()> {
 
 impl Server {
     /// Starts the embedded broker (unless another is named), the API and a packager.
-    pub async fn start(config: Config) -> anyhow::Result<Self> {
+    pub(crate) async fn start(config: Config) -> anyhow::Result<Self> {
         let services = Services::open(&config).await?;
         let hold = Hold::take(&config.data)?;
         let (listener, address) = listen(&config).await?;
@@ -68,12 +68,12 @@ impl Server {
     }
 
     /// The parts that the server works on.
-    pub fn services(&self) -> &Services {
+    pub(crate) fn services(&self) -> &Services {
         &self.services
     }
 
     /// Runs until `signal`, or until a part ends by itself.
-    pub async fn run_until(self, signal: impl Future<Output = ()>) -> anyhow::Result<()> {
+    pub(crate) async fn run_until(self, signal: impl Future<Output = ()>) -> anyhow::Result<()> {
         self.run_until_done(async {
             signal.await;
             Ok(())
@@ -82,7 +82,7 @@ impl Server {
     }
 
     /// Runs until `job` is done, or until a part ends by itself; then ends in two steps: take nothing new, finish what runs.
-    pub async fn run_until_done(mut self, job: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    pub(crate) async fn run_until_done(mut self, job: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
         let outcome = tokio::select! {
             outcome = job => outcome,
             ended = &mut self.api => Err(ended_early("the API", ended)),
@@ -110,7 +110,7 @@ fn ended_early(part: &str, ended: Result<anyhow::Result<()>, tokio::task::JoinEr
 }
 
 /// Runs an API server on outside parts.
-pub async fn api(config: Config) -> anyhow::Result<()> {
+pub(crate) async fn api(config: Config) -> anyhow::Result<()> {
     let broker_url = outside_broker(&config)?;
     let services = Services::open(&config).await?;
     let (listener, address) = listen(&config).await?;
@@ -123,10 +123,12 @@ pub async fn api(config: Config) -> anyhow::Result<()> {
 }
 
 /// Runs a packager on outside parts.
-pub async fn packager(config: Config) -> anyhow::Result<()> {
+pub(crate) async fn packager(config: Config) -> anyhow::Result<()> {
     let broker_url = outside_broker(&config)?;
     let Some(key) = config.api_key.clone() else {
-        bail!("a packager needs a key for the API: set ADIT_API_KEY (`adit keys create NAME --role packager` makes one)");
+        bail!(
+            "a packager needs a key for the API: set ADIT_API_KEY (`adit keys create NAME --role packager` makes one)"
+        );
     };
     let objects = open_objects(&config).await?;
     let broker = Broker::new(broker_config(&config, broker_url.reveal())?);
@@ -143,7 +145,9 @@ async fn run_one(mut part: JoinHandle<anyhow::Result<()>>, stop: CancellationTok
         ended = &mut part => return ended?,
         () = stop_signal() => stop.cancel(),
     }
-    tokio::time::timeout(GRACE, part).await.context("it did not end in time; what it built goes back to the queue")??
+    tokio::time::timeout(GRACE, part)
+        .await
+        .context("it did not end in time; what it built goes back to the queue")??
 }
 
 fn outside_broker(config: &Config) -> anyhow::Result<Secret> {
@@ -255,12 +259,15 @@ fn spawn_api(
     });
     let router = adit_api::router(app);
     tokio::spawn(async move {
-        axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await.context("the API cannot serve")
+        axum::serve(listener, router)
+            .with_graceful_shutdown(stop.cancelled_owned())
+            .await
+            .context("the API cannot serve")
     })
 }
 
 /// Waits for Ctrl-C or SIGTERM.
-pub async fn stop_signal() {
+pub(crate) async fn stop_signal() {
     use tokio::signal::unix::{SignalKind, signal};
     match signal(SignalKind::terminate()) {
         Ok(mut terminate) => {

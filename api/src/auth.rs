@@ -3,8 +3,8 @@
 use adit_shared::domain::{ApiKey, Role, secret_hash};
 use adit_shared::ids::KeyId;
 use axum::extract::{FromRequestParts, OptionalFromRequestParts};
-use axum::http::{HeaderMap, header};
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
 use subtle::ConstantTimeEq as _;
 
 use crate::problem::{ApiResult, Kind, Problem};
@@ -66,7 +66,10 @@ impl FromRequestParts<App> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         caller(parts, app).await?.ok_or_else(|| {
-            Problem::new(Kind::Unauthorized, "send a key in X-Api-Key or Authorization: Bearer; `adit keys create` makes one")
+            Problem::new(
+                Kind::Unauthorized,
+                "send a key in X-Api-Key or Authorization: Bearer; `adit keys create` makes one",
+            )
         })
     }
 }

@@ -61,7 +61,8 @@ fn cors() -> CorsLayer {
 /// entity tag must keep the bytes that the tag names.
 fn worth_compressing(_: StatusCode, _: Version, headers: &HeaderMap, _: &Extensions) -> bool {
     let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let text = ["application/json", "application/x-ndjson", "application/yaml", "text/html", "text/css", "text/javascript"];
+    let text =
+        ["application/json", "application/x-ndjson", "application/yaml", "text/html", "text/css", "text/javascript"];
     !headers.contains_key(header::ETAG) && text.iter().any(|t| media_type.starts_with(t))
 }
 
@@ -69,16 +70,20 @@ async fn within_time(State(app): State<App>, request: Request, next: Next) -> Re
     let limit = app.settings.request_timeout;
     match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => Problem::new(Kind::Timeout, format!("no answer within {} seconds; ask for less, or try again", limit.as_secs()))
-            .header(header::RETRY_AFTER, HeaderValue::from_static("5"))
-            .into_response(),
+        Err(_) => Problem::new(
+            Kind::Timeout,
+            format!("no answer within {} seconds; ask for less, or try again", limit.as_secs()),
+        )
+        .header(header::RETRY_AFTER, HeaderValue::from_static("5"))
+        .into_response(),
     }
 }
 
 async fn measure(State(app): State<App>, request: Request, next: Next) -> Response {
     let began = Instant::now();
     let method = request.method().to_string();
-    let route = request.extensions().get::<MatchedPath>().map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
+    let route =
+        request.extensions().get::<MatchedPath>().map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
     let response = next.run(request).await;
     app.metrics.answered(&RequestLabels { method, route, status: response.status().as_u16() }, began.elapsed());
     response
@@ -87,5 +92,6 @@ async fn measure(State(app): State<App>, request: Request, next: Next) -> Respon
 fn panicked(panic: &(dyn Any + Send)) -> Response {
     let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     tracing::error!(panic = text.unwrap_or("?"), "a handler panicked");
-    Problem::new(Kind::Internal, "the operator finds the cause in the log under this answer's x-request-id").into_response()
+    Problem::new(Kind::Internal, "the operator finds the cause in the log under this answer's x-request-id")
+        .into_response()
 }

@@ -37,7 +37,9 @@ fn headers(quota: u64, remaining: u64, reset: i64) -> HeaderMap {
 }
 
 fn spent(quota: u64, documents: u64, reset: i64, now: i64) -> Problem {
-    let detail = format!("this would cost {documents} document(s), more than is left of today's {quota}; the quota is new at 00:00 UTC");
+    let detail = format!(
+        "this would cost {documents} document(s), more than is left of today's {quota}; the quota is new at 00:00 UTC"
+    );
     headers(quota, 0, reset)
         .into_iter()
         .filter_map(|(name, value)| Some((name?, value)))

@@ -64,7 +64,8 @@ pub fn openapi() -> OpenApi {
     let components = api.components.get_or_insert_default();
     let header_key = ApiKey::Header(ApiKeyValue::with_description("X-Api-Key", "A key of `adit keys create`"));
     components.add_security_scheme("key", SecurityScheme::ApiKey(header_key));
-    components.add_security_scheme("bearer", SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build()));
+    components
+        .add_security_scheme("bearer", SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build()));
     api
 }
 

@@ -40,8 +40,10 @@ fn wanted_range(headers: &HeaderMap, etag: &str, length: u64) -> ApiResult<Optio
         return Ok(None);
     }
     let outside = || {
-        Problem::new(Kind::RangeNotSatisfiable, format!("the content has {length} bytes"))
-            .header(header::CONTENT_RANGE, HeaderValue::try_from(format!("bytes */{length}")).unwrap_or(HeaderValue::from_static("bytes */0")))
+        Problem::new(Kind::RangeNotSatisfiable, format!("the content has {length} bytes")).header(
+            header::CONTENT_RANGE,
+            HeaderValue::try_from(format!("bytes */{length}")).unwrap_or(HeaderValue::from_static("bytes */0")),
+        )
     };
     let range = match spec.split_once('-') {
         Some(("", last)) => match last.parse::<u64>() {
@@ -82,7 +84,10 @@ pub fn unless_known(headers: &HeaderMap, etag: &str) -> Option<Response> {
 }
 
 fn head(status: StatusCode, stored: &Stored<'_>) -> axum::http::response::Builder {
-    Response::builder().status(status).header(header::CONTENT_TYPE, stored.media_type).header(header::ETAG, &stored.etag)
+    Response::builder()
+        .status(status)
+        .header(header::CONTENT_TYPE, stored.media_type)
+        .header(header::ETAG, &stored.etag)
 }
 
 fn finish(builder: axum::http::response::Builder, body: Body) -> ApiResult<Response> {
@@ -102,10 +107,12 @@ pub async fn send(objects: &dyn ObjectStore, stored: Stored<'_>, headers: &Heade
         Some(range) => (StatusCode::PARTIAL_CONTENT, range),
         None => (StatusCode::OK, 0..stored.length),
     };
-    let mut builder =
-        head(status, &stored).header(header::ACCEPT_RANGES, "bytes").header(header::CONTENT_LENGTH, part.end - part.start);
+    let mut builder = head(status, &stored)
+        .header(header::ACCEPT_RANGES, "bytes")
+        .header(header::CONTENT_LENGTH, part.end - part.start);
     if status == StatusCode::PARTIAL_CONTENT {
-        builder = builder.header(header::CONTENT_RANGE, format!("bytes {}-{}/{}", part.start, part.end - 1, stored.length));
+        builder =
+            builder.header(header::CONTENT_RANGE, format!("bytes {}-{}/{}", part.start, part.end - 1, stored.length));
     }
     let body = if part.is_empty() {
         Body::empty()
@@ -156,7 +163,8 @@ fn takes_gzip(headers: &HeaderMap) -> bool {
     let values = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|coding| {
         let (name, parameters) = coding.split_once(';').unwrap_or((coding, ""));
-        let refused = parameters.split(';').any(|p| p.trim().strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0_f32)));
+        let refused =
+            parameters.split(';').any(|p| p.trim().strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0_f32)));
         matches!(name.trim(), "gzip" | "x-gzip" | "*") && !refused
     })
 }

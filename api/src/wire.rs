@@ -120,7 +120,6 @@ impl DocumentView {
     }
 }
 
-
 /// A frozen selection of document versions.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Docset)]
@@ -239,9 +238,7 @@ fn eta_seconds(package: &Package) -> Option<u64> {
         u64::try_from(heard - started).ok().map(|ms| ms / 1000)
     };
     match package.percent {
-        percent @ 5..=100 => {
-            elapsed().map(|seconds| (seconds * u64::from(100 - percent)).div_ceil(u64::from(percent)))
-        }
+        percent @ 5..=100 => elapsed().map(|seconds| (seconds * u64::from(100 - percent)).div_ceil(u64::from(percent))),
         _ => package.estimate_seconds,
     }
 }

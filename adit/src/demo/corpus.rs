@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 /// Slug of the collection.
-pub const SLUG: &str = "crates";
+pub(crate) const SLUG: &str = "crates";
 /// Most crates that are taken.
 const MOST: usize = 500;
 
@@ -36,7 +36,7 @@ struct Package {
 ///
 /// # Errors
 /// When no crate sources are found, with where they were looked for.
-pub fn write(folder: &Path) -> anyhow::Result<usize> {
+pub(crate) fn write(folder: &Path) -> anyhow::Result<usize> {
     if folder.exists() {
         std::fs::remove_dir_all(folder).with_context(|| format!("cannot write {} anew", folder.display()))?;
     }
@@ -71,7 +71,8 @@ fn registry() -> anyhow::Result<PathBuf> {
 fn folders(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(path)
         .with_context(|| format!("cannot read {}; the demonstration takes its documents from the sources that cargo keeps there (CARGO_HOME names another place)", path.display()))?;
-    let mut folders: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_dir()).collect();
+    let mut folders: Vec<PathBuf> =
+        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_dir()).collect();
     folders.sort();
     Ok(folders)
 }
@@ -131,7 +132,9 @@ fn first_file(source: &Path, beginning: &str) -> anyhow::Result<Option<PathBuf>>
     let mut found: Vec<PathBuf> = std::fs::read_dir(source)?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.is_file())
-        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().to_lowercase().starts_with(beginning)))
+        .filter(|path| {
+            path.file_name().is_some_and(|name| name.to_string_lossy().to_lowercase().starts_with(beginning))
+        })
         .collect();
     found.sort();
     Ok(found.into_iter().next())

@@ -27,15 +27,15 @@ const INDEXED_TEXT: u64 = 64 * 1024 * 1024;
 
 /// What became of the documents.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    pub added: u64,
-    pub updated: u64,
-    pub unchanged: u64,
-    pub bad: u64,
+pub(crate) struct Counts {
+    pub(crate) added: u64,
+    pub(crate) updated: u64,
+    pub(crate) unchanged: u64,
+    pub(crate) bad: u64,
 }
 
 /// Takes documents in, batch by batch.
-pub struct Importer<'a> {
+pub(crate) struct Importer<'a> {
     services: &'a Services,
     license: Option<String>,
     lease: &'a ImportLease,
@@ -66,7 +66,7 @@ enum Examined {
 
 impl<'a> Importer<'a> {
     /// An importer into the collection of the lease.
-    pub fn new(
+    pub(crate) fn new(
         services: &'a Services,
         collection: &NewCollection,
         lease: &'a ImportLease,
@@ -78,7 +78,7 @@ impl<'a> Importer<'a> {
     }
 
     /// Reads the next documents; `None` at the end of the folder.
-    pub fn read_batch(
+    pub(crate) fn read_batch(
         &mut self,
         folder: &mut Folder,
         bar: &ProgressBar,
@@ -109,13 +109,14 @@ impl<'a> Importer<'a> {
     }
 
     /// Imports a batch. Files are read and compressed on all cores; packs, index and rows follow in the order of lines.
-    pub async fn take(&mut self, batch: Vec<SourceDocument>) -> anyhow::Result<()> {
+    pub(crate) async fn take(&mut self, batch: Vec<SourceDocument>) -> anyhow::Result<()> {
         let refs: Vec<String> = batch.iter().map(|document| document.r#ref.clone()).collect();
         let mut current = self.services.store.current_documents(self.lease, &refs).await?;
         let names = self.names(&batch, &current).await?;
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let license = self.license.clone();
-        let jobs: Vec<_> = batch.into_iter().zip(names).map(|(source, name)| (current.remove(&source.r#ref), source, name)).collect();
+        let jobs: Vec<_> =
+            batch.into_iter().zip(names).map(|(source, name)| (current.remove(&source.r#ref), source, name)).collect();
         let mut examined = stream::iter(jobs)
             .map(|(current, source, name)| {
                 let license = license.clone();
@@ -135,12 +136,16 @@ impl<'a> Importer<'a> {
     }
 
     /// What was done.
-    pub fn finish(self) -> Counts {
+    pub(crate) fn finish(self) -> Counts {
         self.counts
     }
 
     /// The documents' safe names: a work keeps its name through all its versions; a new one gets a name that no other has.
-    async fn names(&mut self, batch: &[SourceDocument], current: &HashMap<String, CurrentDocument>) -> anyhow::Result<Vec<String>> {
+    async fn names(
+        &mut self,
+        batch: &[SourceDocument],
+        current: &HashMap<String, CurrentDocument>,
+    ) -> anyhow::Result<Vec<String>> {
         let plain: Vec<String> = batch.iter().map(|document| names::safe_name(&document.r#ref)).collect();
         let folded: Vec<String> = plain.iter().map(|name| names::fold(name)).collect();
         let owners = self.services.store.name_owners(self.lease, &folded).await?;
@@ -201,7 +206,12 @@ impl<'a> Importer<'a> {
         })
     }
 
-    async fn store_file(&mut self, format: Format, media_type: String, prepared: Prepared) -> anyhow::Result<FileRecord> {
+    async fn store_file(
+        &mut self,
+        format: Format,
+        media_type: String,
+        prepared: Prepared,
+    ) -> anyhow::Result<FileRecord> {
         let Prepared { digests: Digests { size, sha256, crc32 }, encoding, payload } = prepared;
         let place = self.packs.append(&format, payload).await?;
         Ok(FileRecord { format, media_type, size, sha256, crc32, encoding, place })
@@ -224,7 +234,8 @@ fn try_examine(
     license: Option<&str>,
 ) -> anyhow::Result<Examined> {
     if let Some(current) = &current {
-        let digests = source.files.iter().map(|file| Ok(measure(&mut open(file)?)?)).collect::<anyhow::Result<Vec<_>>>()?;
+        let digests =
+            source.files.iter().map(|file| Ok(measure(&mut open(file)?)?)).collect::<anyhow::Result<Vec<_>>>()?;
         let meta = render_meta(&source, &digests, license);
         let meta = measure(&mut Cursor::new(&meta))?;
         if current.content_hash == hash(&source, &name, &digests, &meta) {
@@ -252,7 +263,8 @@ fn hash(source: &SourceDocument, name: &str, digests: &[Digests], meta: &Digests
 fn render_meta(source: &SourceDocument, digests: &[Digests], license: Option<&str>) -> Vec<u8> {
     let mut files: Vec<_> = source.files.iter().zip(digests).collect();
     files.sort_by(|a, b| a.0.format.cmp(&b.0.format));
-    let files: Vec<_> = files.into_iter().map(|(f, d)| (f.format.to_string(), f.media_type.clone(), d.size, d.sha256)).collect();
+    let files: Vec<_> =
+        files.into_iter().map(|(f, d)| (f.format.to_string(), f.media_type.clone(), d.size, d.sha256)).collect();
     meta::render(&source.r#ref, &source.metadata, license, &files)
 }
 

@@ -21,31 +21,31 @@ const MAX_LINE: usize = 16 * 1024 * 1024;
 
 /// A document as the folder describes it, checked.
 #[derive(Debug, Clone)]
-pub struct SourceDocument {
+pub(crate) struct SourceDocument {
     /// Line in `documents.jsonl`, from 1.
-    pub line: u64,
+    pub(crate) line: u64,
     /// The work's name.
-    pub r#ref: String,
+    pub(crate) r#ref: String,
     /// Dublin Core metadata.
-    pub metadata: Map<String, Value>,
+    pub(crate) metadata: Map<String, Value>,
     /// Its files, in the folder's order.
-    pub files: Vec<SourceFile>,
+    pub(crate) files: Vec<SourceFile>,
 }
 
 /// A file as the folder describes it.
 #[derive(Debug, Clone)]
-pub struct SourceFile {
-    pub format: Format,
-    pub media_type: String,
+pub(crate) struct SourceFile {
+    pub(crate) format: Format,
+    pub(crate) media_type: String,
     /// Absolute, inside the folder.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
 }
 
 /// A line that cannot be imported: where, and why.
 #[derive(Debug)]
-pub struct BadLine {
-    pub line: u64,
-    pub reason: String,
+pub(crate) struct BadLine {
+    pub(crate) line: u64,
+    pub(crate) reason: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -76,7 +76,7 @@ struct FileLine {
 
 /// An opened collection folder; iterates over its documents.
 #[derive(Debug)]
-pub struct Folder {
+pub(crate) struct Folder {
     root: PathBuf,
     reader: BufReader<File>,
     line: u64,
@@ -86,11 +86,12 @@ pub struct Folder {
 
 impl Folder {
     /// Opens a folder and reads its `collection.json`.
-    pub fn open(path: &Path) -> anyhow::Result<(NewCollection, Self)> {
+    pub(crate) fn open(path: &Path) -> anyhow::Result<(NewCollection, Self)> {
         let root = path.canonicalize().with_context(|| format!("there is no folder {}", path.display()))?;
         let file = root.join("collection.json");
-        let text = std::fs::read(&file)
-            .with_context(|| format!("cannot read {}; a collection folder has collection.json and documents.jsonl", file.display()))?;
+        let text = std::fs::read(&file).with_context(|| {
+            format!("cannot read {}; a collection folder has collection.json and documents.jsonl", file.display())
+        })?;
         let collection: CollectionJson =
             serde_json::from_slice(&text).with_context(|| format!("{} is not as it should be", file.display()))?;
         let slug_ok = (1..=64).contains(&collection.slug.len())
@@ -106,16 +107,19 @@ impl Folder {
             description: collection.description,
             license: collection.license,
         };
-        Ok((collection, Self { root, reader: BufReader::with_capacity(1 << 20, reader), line: 0, seen: HashSet::new() }))
+        Ok((
+            collection,
+            Self { root, reader: BufReader::with_capacity(1 << 20, reader), line: 0, seen: HashSet::new() },
+        ))
     }
 
     /// Length of `documents.jsonl` in bytes, for the progress bar.
-    pub fn length(&self) -> u64 {
+    pub(crate) fn length(&self) -> u64 {
         self.reader.get_ref().metadata().map_or(0, |metadata| metadata.len())
     }
 
     /// The next line that is not empty, with its length in bytes; `None` at the end.
-    pub fn next(&mut self) -> anyhow::Result<Option<(usize, Result<SourceDocument, BadLine>)>> {
+    pub(crate) fn next(&mut self) -> anyhow::Result<Option<(usize, Result<SourceDocument, BadLine>)>> {
         let mut bytes = Vec::new();
         loop {
             bytes.clear();
@@ -161,7 +165,8 @@ impl Folder {
     }
 
     fn check_file(&self, file: FileLine) -> Result<SourceFile, String> {
-        let format: Format = file.format.parse().map_err(|error: adit_shared::domain::InvalidFormat| error.to_string())?;
+        let format: Format =
+            file.format.parse().map_err(|error: adit_shared::domain::InvalidFormat| error.to_string())?;
         if matches!(format.as_str(), META | "json") {
             // Both would be `{name}.json` in an archive.
             return Err(format!("the format {format} is kept for the metadata; choose another name, such as data"));
@@ -232,10 +237,15 @@ mod tests {
 
     #[test]
     fn good_lines_are_read() {
-        let (_dir, mut folder) = folder("{\"ref\": \"one\", \"metadata\": {\"title\": \"T\"}, \"files\": [{\"format\": \"txt\", \"path\": \"a.txt\"}]}\n\n{\"ref\": \"two\"}");
+        let (_dir, mut folder) = folder(
+            "{\"ref\": \"one\", \"metadata\": {\"title\": \"T\"}, \"files\": [{\"format\": \"txt\", \"path\": \"a.txt\"}]}\n\n{\"ref\": \"two\"}",
+        );
         let (_, one) = folder.next().unwrap().unwrap();
         let one = one.unwrap();
-        assert_eq!((one.line, one.r#ref.as_str(), one.files[0].media_type.as_str()), (1, "one", "text/plain; charset=utf-8"));
+        assert_eq!(
+            (one.line, one.r#ref.as_str(), one.files[0].media_type.as_str()),
+            (1, "one", "text/plain; charset=utf-8")
+        );
         assert_eq!(folder.next().unwrap().unwrap().1.unwrap().line, 3);
         assert!(folder.next().unwrap().is_none());
     }
@@ -254,7 +264,10 @@ mod tests {
             (r#"{"ref": "x", "files": [{"format": "txt", "path": "/etc/passwd"}]}"#, "leaves the folder"),
             (r#"{"ref": "x", "files": [{"format": "txt", "path": "."}]}"#, "not a file"),
             (r#"{"ref": "x", "files": [{"format": "txt", "path": "a.txt", "media_type": "a\nb"}]}"#, "media_type"),
-            (r#"{"ref": "x", "files": [{"format": "txt", "path": "a.txt"}, {"format": "txt", "path": "a.txt"}]}"#, "two files"),
+            (
+                r#"{"ref": "x", "files": [{"format": "txt", "path": "a.txt"}, {"format": "txt", "path": "a.txt"}]}"#,
+                "two files",
+            ),
         ];
         for (line, reason) in cases {
             let found = reasons(&format!("{{\"ref\": \"good\"}}\n{line}\n"));

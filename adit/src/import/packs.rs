@@ -18,7 +18,7 @@ const PART_SIZE: usize = 8 * 1024 * 1024;
 
 /// Appends files to packs, with one open pack for each format: a package of one format then reads nothing else.
 #[derive(Debug)]
-pub struct Packs {
+pub(crate) struct Packs {
     objects: Arc<dyn ObjectStore>,
     lease: ImportLease,
     open: BTreeMap<Format, Pack>,
@@ -36,12 +36,12 @@ struct Pack {
 
 impl Packs {
     /// Packs of one import.
-    pub fn new(objects: Arc<dyn ObjectStore>, lease: ImportLease) -> Self {
+    pub(crate) fn new(objects: Arc<dyn ObjectStore>, lease: ImportLease) -> Self {
         Self { objects, lease, open: BTreeMap::new(), numbers: BTreeMap::new(), finished: Vec::new() }
     }
 
     /// Appends a file and tells where it lies. It can be read there once [`Packs::finish`] has come back.
-    pub async fn append(&mut self, format: &Format, payload: Payload) -> anyhow::Result<Place> {
+    pub(crate) async fn append(&mut self, format: &Format, payload: Payload) -> anyhow::Result<Place> {
         if !self.open.contains_key(format) {
             let pack = self.begin(format).await?;
             self.open.insert(format.clone(), pack);
@@ -71,7 +71,7 @@ impl Packs {
     }
 
     /// Closes all packs: every byte is then in the store.
-    pub async fn finish(&mut self) -> anyhow::Result<()> {
+    pub(crate) async fn finish(&mut self) -> anyhow::Result<()> {
         for format in self.open.keys().cloned().collect::<Vec<_>>() {
             self.close(&format).await?;
         }
@@ -79,7 +79,7 @@ impl Packs {
     }
 
     /// Removes everything that this import has put into the store.
-    pub async fn abandon(mut self) -> anyhow::Result<()> {
+    pub(crate) async fn abandon(mut self) -> anyhow::Result<()> {
         for pack in std::mem::take(&mut self.open).into_values() {
             self.objects.abort_upload(&pack.upload).await?;
         }

@@ -16,29 +16,29 @@ const CHUNK: usize = 64 * 1024;
 
 /// Length, SHA-256 and CRC-32 of a content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Digests {
-    pub size: u64,
+pub(crate) struct Digests {
+    pub(crate) size: u64,
     pub sha256: Sha256,
     pub crc32: u32,
 }
 
 /// A file's stored form, to be appended to a pack.
 #[derive(Debug)]
-pub struct Prepared {
-    pub digests: Digests,
-    pub encoding: Encoding,
-    pub payload: Payload,
+pub(crate) struct Prepared {
+    pub(crate) digests: Digests,
+    pub(crate) encoding: Encoding,
+    pub(crate) payload: Payload,
 }
 
 /// Stored bytes, where they wait for their pack.
 #[derive(Debug)]
-pub enum Payload {
+pub(crate) enum Payload {
     Memory(Bytes),
     File(File, u64),
 }
 
 /// Whether a media type is worth compressing. What is compressed in itself (PDF, images, audio, archives) is kept as it is.
-pub fn shrinks(media_type: &str) -> bool {
+pub(crate) fn shrinks(media_type: &str) -> bool {
     const OTHERS: [&str; 6] = ["json", "xml", "x-ndjson", "rtf", "x-tex", "toml"];
     let essence = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     essence.starts_with("text/")
@@ -48,7 +48,7 @@ pub fn shrinks(media_type: &str) -> bool {
 }
 
 /// Measures a content without keeping it.
-pub fn measure(source: &mut impl Read) -> std::io::Result<Digests> {
+pub(crate) fn measure(source: &mut impl Read) -> std::io::Result<Digests> {
     let mut sha256 = sha2::Sha256::new();
     let mut crc32 = crc32fast::Hasher::new();
     let mut size = 0;
@@ -63,7 +63,7 @@ pub fn measure(source: &mut impl Read) -> std::io::Result<Digests> {
 
 /// Prepares a content for its pack. The source is read twice at most: what compression would make longer is stored as it is.
 /// Blocks on files and the processor.
-pub fn prepare<R: Read + Seek>(mut source: R, media_type: &str) -> std::io::Result<Prepared> {
+pub(crate) fn prepare<R: Read + Seek>(mut source: R, media_type: &str) -> std::io::Result<Prepared> {
     if shrinks(media_type) {
         let mut packed = SpooledTempFile::new(IN_MEMORY);
         let digests = compress(&mut source, &mut packed)?;

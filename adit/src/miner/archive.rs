@@ -15,27 +15,31 @@ const TAG_MANIFEST: &str = "tagmanifest-sha256.txt";
 
 /// What a check has found.
 #[derive(Debug, Default)]
-pub struct Findings {
+pub(crate) struct Findings {
     /// Entries of the archive.
-    pub files: usize,
+    pub(crate) files: usize,
     /// Whether it is a bag.
-    pub bag: bool,
+    pub(crate) bag: bool,
     /// What is wrong, each with the entry's name.
-    pub faults: Vec<String>,
+    pub(crate) faults: Vec<String>,
 }
 
 /// Reads every byte of an archive.
 ///
 /// # Errors
 /// When the file cannot be read or is no ZIP archive at all.
-pub fn check(path: &Path) -> anyhow::Result<Findings> {
+pub(crate) fn check(path: &Path) -> anyhow::Result<Findings> {
     let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let mut archive = ZipArchive::new(BufReader::new(file)).with_context(|| format!("{} is no whole ZIP archive", path.display()))?;
+    let mut archive =
+        ZipArchive::new(BufReader::new(file)).with_context(|| format!("{} is no whole ZIP archive", path.display()))?;
     let mut findings = Findings { files: archive.len(), ..Findings::default() };
     let mut hashes = BTreeMap::new();
     let mut manifests = BTreeMap::new();
     for index in 0..archive.len() {
-        let name = archive.name_for_index(index).map_or_else(|| format!("entry {index}"), str::to_owned);
+        let name = match archive.name_for_index(index) {
+            Some(Ok(name)) => name.into_owned(),
+            _ => format!("entry {index}"),
+        };
         match read_entry(&mut archive, index, matches!(name.as_str(), MANIFEST | TAG_MANIFEST)) {
             Ok((hash, text)) => {
                 if let Some(text) = text {
@@ -56,7 +60,11 @@ pub fn check(path: &Path) -> anyhow::Result<Findings> {
 }
 
 /// Reads an entry to its end, which checks its CRC-32.
-fn read_entry(archive: &mut ZipArchive<BufReader<File>>, index: usize, keep: bool) -> anyhow::Result<(Sha256, Option<String>)> {
+fn read_entry(
+    archive: &mut ZipArchive<BufReader<File>>,
+    index: usize,
+    keep: bool,
+) -> anyhow::Result<(Sha256, Option<String>)> {
     let mut entry = archive.by_index(index)?;
     let (mut hash, mut chunk, mut text) = (sha2::Sha256::new(), vec![0; 64 * 1024], Vec::new());
     loop {

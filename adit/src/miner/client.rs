@@ -9,7 +9,7 @@ use crate::running;
 
 /// Talks to one server with one key.
 #[derive(Debug, Clone)]
-pub struct Client {
+pub(crate) struct Client {
     http: reqwest::Client,
     base: String,
     key: Option<Secret>,
@@ -17,16 +17,18 @@ pub struct Client {
 
 impl Client {
     /// A client of the server that is configured, else of the `adit up` that runs on the data folder, else of the default address.
-    pub fn new(config: &Config) -> anyhow::Result<Self> {
+    pub(crate) fn new(config: &Config) -> anyhow::Result<Self> {
         let base = match &config.public_url {
             Some(url) => url.to_string(),
-            None => running::find(&config.data).map_or_else(|| format!("http://{}", config.listen), |running| running.api),
+            None => {
+                running::find(&config.data).map_or_else(|| format!("http://{}", config.listen), |running| running.api)
+            }
         };
         Self::with(&base, config.api_key.clone())
     }
 
     /// A client of the server at `base`.
-    pub fn with(base: &str, key: Option<Secret>) -> anyhow::Result<Self> {
+    pub(crate) fn with(base: &str, key: Option<Secret>) -> anyhow::Result<Self> {
         // Redirects to an object store must not carry the key: reqwest drops only the standard headers on a change of host, so
         // the key goes into one of those.
         let http = reqwest::Client::builder().user_agent(concat!("adit/", env!("CARGO_PKG_VERSION"))).build()?;
@@ -34,17 +36,17 @@ impl Client {
     }
 
     /// GETs JSON.
-    pub async fn get(&self, path: &str) -> anyhow::Result<Value> {
+    pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Value> {
         json(self.send(self.http.get(self.url(path))).await?).await
     }
 
     /// POSTs JSON.
-    pub async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         json(self.send(self.http.post(self.url(path)).json(body)).await?).await
     }
 
     /// GETs bytes from `offset` on.
-    pub async fn get_from(&self, url: &str, offset: u64) -> anyhow::Result<Response> {
+    pub(crate) async fn get_from(&self, url: &str, offset: u64) -> anyhow::Result<Response> {
         let mut request = self.http.get(self.url(url));
         if offset > 0 {
             request = request.header(reqwest::header::RANGE, format!("bytes={offset}-"));
@@ -61,7 +63,10 @@ impl Client {
             Some(key) => request.bearer_auth(key.reveal()),
             None => request,
         };
-        let response = request.send().await.with_context(|| format!("cannot reach {}; is the server up? (--url names another)", self.base))?;
+        let response = request
+            .send()
+            .await
+            .with_context(|| format!("cannot reach {}; is the server up? (--url names another)", self.base))?;
         if response.status().is_success() {
             return Ok(response);
         }

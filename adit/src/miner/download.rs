@@ -21,7 +21,7 @@ const TRIES: u32 = 5;
 ///
 /// # Errors
 /// When the server cannot be reached any more, or when the archive's SHA-256 is not `expected` (the part is then removed).
-pub async fn download(
+pub(crate) async fn download(
     client: &Client,
     url: &str,
     target: &Path,
@@ -43,7 +43,8 @@ pub async fn download(
                 failures = if length(&part) > before { 0 } else { failures + 1 };
                 if failures == TRIES {
                     let why = outcome.err().unwrap_or_else(|| anyhow::anyhow!("the answer was cut off"));
-                    return Err(why.context(format!("the download stopped at {before} bytes; run it again to go on from there")));
+                    return Err(why
+                        .context(format!("the download stopped at {before} bytes; run it again to go on from there")));
                 }
                 tokio::time::sleep(Duration::from_millis(200 << failures)).await;
             }
@@ -86,7 +87,7 @@ fn length(path: &Path) -> u64 {
 }
 
 /// Length and SHA-256 of a file.
-pub fn hash_file(path: &Path) -> anyhow::Result<(u64, Sha256)> {
+pub(crate) fn hash_file(path: &Path) -> anyhow::Result<(u64, Sha256)> {
     let mut file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
     let (mut hash, mut length, mut chunk) = (sha2::Sha256::new(), 0, vec![0; 1 << 20]);
     loop {

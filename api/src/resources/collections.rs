@@ -28,7 +28,9 @@ pub async fn find(app: &App, slug: &str) -> ApiResult<Collection> {
     responses((status = 200, body = CollectionList)))]
 pub async fn list(State(app): State<App>) -> ApiResult<axum::Json<CollectionList>> {
     let collections = app.store.collections().await?;
-    Ok(axum::Json(CollectionList { collections: collections.into_iter().map(|c| CollectionView::new(&app, c)).collect() }))
+    Ok(axum::Json(CollectionList {
+        collections: collections.into_iter().map(|c| CollectionView::new(&app, c)).collect(),
+    }))
 }
 
 /// Shows a collection.
@@ -40,9 +42,11 @@ pub async fn get(State(app): State<App>, Path(slug): Path<String>) -> ApiResult<
 }
 
 /// Dublin Core terms that hold one text.
-const TEXTS: &[&str] = &["title", "abstract", "description", "publisher", "isPartOf", "identifier", "type", "source", "rights"];
+const TEXTS: &[&str] =
+    &["title", "abstract", "description", "publisher", "isPartOf", "identifier", "type", "source", "rights"];
 /// Dublin Core terms that hold one text or several.
-const LISTS: &[&str] = &["creator", "contributor", "subject", "language", "relation", "spatial", "temporal", "coverage"];
+const LISTS: &[&str] =
+    &["creator", "contributor", "subject", "language", "relation", "spatial", "temporal", "coverage"];
 
 /// Shows the JSON Schema of a collection's metadata.
 #[utoipa::path(get, path = "/api/collections/{slug}/schema", tag = "collections", params(("slug" = String, Path)),
@@ -58,7 +62,10 @@ pub async fn schema(
     properties.extend(TEXTS.iter().map(|term| ((*term).to_owned(), json!({"type": "string"}))));
     properties.extend(LISTS.iter().map(|term| ((*term).to_owned(), text_or_list.clone())));
     let date = r"^-?\d{4}(-\d\d(-\d\d(T.*)?)?)?$";
-    properties.insert("issued".into(), json!({"type": "string", "pattern": date, "description": "year, month, date or RFC 3339"}));
+    properties.insert(
+        "issued".into(),
+        json!({"type": "string", "pattern": date, "description": "year, month, date or RFC 3339"}),
+    );
     properties.insert("license".into(), json!({"type": "string", "format": "uri", "default": collection.license}));
     let schema: Value = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -65,9 +65,10 @@ pub async fn find(app: &App, caller: &Caller, id: i64) -> ApiResult<Docset> {
 
 fn check_name(name: Option<&str>) -> ApiResult<()> {
     match name.map(|name| name.chars().count()) {
-        Some(count) if count == 0 || count > NAME_LENGTH => {
-            Err(Problem::new(Kind::InvalidRequest, format!("name must have 1 to {NAME_LENGTH} characters, not {count}")))
-        }
+        Some(count) if count == 0 || count > NAME_LENGTH => Err(Problem::new(
+            Kind::InvalidRequest,
+            format!("name must have 1 to {NAME_LENGTH} characters, not {count}"),
+        )),
         _ => Ok(()),
     }
 }
@@ -97,7 +98,8 @@ async fn resolve(app: &App, collection: &Collection, refs: &[String]) -> ApiResu
         return Ok(found.values().map(|id| id.0).collect());
     }
     let detail = format!("{} of {} refs are not in the collection; leave them out", unknown.len(), refs.len());
-    Err(Problem::new(Kind::UnknownRefs, detail).with("unknown", unknown.into_iter().take(REFS_SHOWN).collect::<Vec<_>>()))
+    Err(Problem::new(Kind::UnknownRefs, detail)
+        .with("unknown", unknown.into_iter().take(REFS_SHOWN).collect::<Vec<_>>()))
 }
 
 /// Reads the members once for the fingerprint and the totals.

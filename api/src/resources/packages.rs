@@ -168,7 +168,8 @@ async fn charge_first_build(app: &App, caller: &Caller, package: &Package) -> Ap
 fn answer(app: &App, package: &Package, limits: HeaderMap, finished: StatusCode) -> Response {
     let location = app.path(&format!("/api/packages/{}", package.id));
     let status = if package.status.is_terminal() { finished } else { StatusCode::ACCEPTED };
-    let mut response = (status, limits, [(header::LOCATION, location)], axum::Json(PackageView::new(app, package))).into_response();
+    let mut response =
+        (status, limits, [(header::LOCATION, location)], axum::Json(PackageView::new(app, package))).into_response();
     if !package.status.is_terminal() {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(poll_after(package)));
     }
@@ -364,7 +365,10 @@ pub async fn download(
         (_, Content::Available) => {}
         (Status::Dismissed, _) | (_, Content::Erased) => return Err(erased(&app, &package)),
         (_, Content::None) => {
-            let problem = Problem::new(Kind::NotReady, format!("it is {}, {}% done; ask again", package.status.as_str(), package.percent));
+            let problem = Problem::new(
+                Kind::NotReady,
+                format!("it is {}, {}% done; ask again", package.status.as_str(), package.percent),
+            );
             return Err(problem.header(header::RETRY_AFTER, HeaderValue::from(poll_after(&package))));
         }
     }
@@ -384,8 +388,10 @@ fn elsewhere<'a>(app: &App, package: &'a Package) -> Option<&'a str> {
 fn erased(app: &App, package: &Package) -> Problem {
     let rebuild = app.url(&format!("/api/docsets/{}/packages", package.docset));
     let formats: Vec<&str> = package.formats.iter().map(Format::as_str).collect();
-    Problem::new(Kind::Erased, format!("the archive was erased; POST to {rebuild} builds the same bytes again"))
-        .with("rebuild", serde_json::json!({"method": "POST", "url": rebuild, "body": {"formats": formats, "layout": package.layout}}))
+    Problem::new(Kind::Erased, format!("the archive was erased; POST to {rebuild} builds the same bytes again")).with(
+        "rebuild",
+        serde_json::json!({"method": "POST", "url": rebuild, "body": {"formats": formats, "layout": package.layout}}),
+    )
 }
 
 async fn send_archive(app: &App, package: &Package, headers: &HeaderMap) -> ApiResult<Response> {
@@ -397,7 +403,8 @@ async fn send_archive(app: &App, package: &Package, headers: &HeaderMap) -> ApiR
         return Err(erased(app, package));
     };
     if let Some(url) = app.objects.presign(&key, &name, PRESIGNED_SECONDS).await? {
-        return Ok((StatusCode::FOUND, [(header::LOCATION, url), (header::CACHE_CONTROL, "no-store".to_owned())]).into_response());
+        return Ok((StatusCode::FOUND, [(header::LOCATION, url), (header::CACHE_CONTROL, "no-store".to_owned())])
+            .into_response());
     }
     let etag = format!("\"{}\"", package.sha256.unwrap_or(package.fingerprint));
     let stored = Stored { object: &key, offset: 0, length, etag, media_type: "application/zip" };

@@ -104,11 +104,17 @@ pub async fn search(
 ) -> ApiResult<axum::Json<SearchResponse>> {
     let collection = find(&app, &slug).await?;
     if request.limit > MAX_LIMIT {
-        return Err(Problem::new(Kind::InvalidRequest, format!("limit must be 0 to {MAX_LIMIT}, not {}", request.limit)));
+        return Err(Problem::new(
+            Kind::InvalidRequest,
+            format!("limit must be 0 to {MAX_LIMIT}, not {}", request.limit),
+        ));
     }
     let at = position(&request, collection.corpus_version)?;
     if at.offset > MAX_DEPTH {
-        return Err(Problem::new(Kind::InvalidCursor, format!("a search can be paged to {MAX_DEPTH} hits; make a docset of it")));
+        return Err(Problem::new(
+            Kind::InvalidCursor,
+            format!("a search can be paged to {MAX_DEPTH} hits; make a docset of it"),
+        ));
     }
     let page = SearchPage {
         query: &request.query,

@@ -22,8 +22,14 @@ pub(super) async fn queues(connector: &Connector) -> Result<Option<Vec<QueueInfo
     let mut subscription = connection.subscription()?;
     connection.send(subscription.frame_to(LISTING, "auto", 1)).await?;
     let address = connector.config.address();
-    let no_answer = || BrokerError::NoReceipt { address: address.clone(), what: format!("SUBSCRIBE to {LISTING}"), waited: PATIENCE };
+    let no_answer = || BrokerError::NoReceipt {
+        address: address.clone(),
+        what: format!("SUBSCRIBE to {LISTING}"),
+        waited: PATIENCE,
+    };
     let frame = timeout(PATIENCE, subscription.next()).await.map_err(|_| no_answer())??;
     let queues = serde_json::from_slice(&frame.body);
-    queues.map(Some).map_err(|error| BrokerError::Lost { address, reason: format!("its list of queues is unreadable: {error}") })
+    queues
+        .map(Some)
+        .map_err(|error| BrokerError::Lost { address, reason: format!("its list of queues is unreadable: {error}") })
 }
