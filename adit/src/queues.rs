@@ -2,7 +2,7 @@
 
 use adit_shared::config::Config;
 use adit_shared::messaging::{Broker, BrokerConfig};
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 
 use crate::running;
 
@@ -18,9 +18,7 @@ pub(crate) async fn run(config: &Config, json: bool) -> anyhow::Result<()> {
         })?,
     };
     let broker = Broker::new(url.parse::<BrokerConfig>()?);
-    let Some(queues) = broker.queues().await? else {
-        bail!("this broker lists its queues itself, such as by: rabbitmqctl list_queues name messages consumers");
-    };
+    let queues = broker.queues().await?;
     if json {
         println!("{}", serde_json::to_string_pretty(&queues)?);
         return Ok(());

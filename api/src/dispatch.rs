@@ -20,10 +20,8 @@ pub async fn send_request(app: &App, package: &Package) -> ApiResult<()> {
     let docset = docset_url(app, package)?;
     let request =
         PackageRequest { docset, formats: package.formats.clone(), layout: package.layout, package: Some(package.id) };
-    let headers = vec![("reply-to".to_owned(), Queue::Package(package.id.to_string()).logical())];
-    app.broker
-        .publish(&Queue::PackageRequests, Outgoing { headers, body: request.to_string(), expires_in: None })
-        .await?;
+    let message = Outgoing::new(request).header("reply-to", Queue::Package(package.id.to_string()));
+    app.broker.publish(&Queue::PackageRequests, message).await?;
     app.metrics.requests_sent.inc();
     app.store.package_sent(package.id, app.clock.now_ms()).await?;
     Ok(())
@@ -39,9 +37,7 @@ fn docset_url(app: &App, package: &Package) -> ApiResult<Url> {
 
 /// Asks a packager to delete a package's objects.
 pub async fn send_delete(app: &App, package: PackageId) -> ApiResult<()> {
-    let body = DeleteRequest { package }.to_string();
-    app.broker.publish(&Queue::Deletes, Outgoing { headers: Vec::new(), body, expires_in: None }).await?;
-    Ok(())
+    Ok(app.broker.publish(&Queue::Deletes, Outgoing::new(DeleteRequest { package })).await?)
 }
 
 /// The package as it stands now: takes in what its packager has said, erases it if it has expired, and sends its

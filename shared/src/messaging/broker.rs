@@ -9,7 +9,6 @@ mod config;
 mod connection;
 mod consumer;
 mod drain;
-mod listing;
 mod publisher;
 mod transport;
 
@@ -18,13 +17,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::timeout;
 
 use super::frame::{Command, Frame, Headers};
 use super::queues::{Flavour, InvalidQueue, Queue};
-use super::server::QueueInfo;
+use super::server::{LISTING, QueueInfo};
 use crate::clock::{Clock as _, SystemClock};
 
 pub use config::{BrokerConfig, InvalidBrokerUrl};
+use connection::Connection;
 pub use consumer::{Consumer, Delivery};
 pub use drain::Drained;
 use drain::Drains;
@@ -200,6 +201,26 @@ impl Broker {
         self.publisher.publish(queue, &message).await
     }
 
+    /// What the embedded broker tells of its queues. RabbitMQ and ActiveMQ have consoles of their own for that.
+    ///
+    /// # Errors
+    /// [`BrokerError::Refused`] by any other broker, or whatever ended the connection.
+    pub async fn queues(&self) -> Result<Vec<QueueInfo>, BrokerError> {
+        let connection = Connection::open(&self.connector).await?;
+        let (address, waited) = (self.connector.config.address(), self.connector.config.receipt_timeout);
+        let refused = |message| BrokerError::Refused { address: address.clone(), message };
+        if connection.flavour() != Flavour::Adit {
+            return Err(refused("it does not list its queues over STOMP: look at its console".to_owned()));
+        }
+        let mut subscription = connection.subscription()?;
+        connection.send(subscription.frame(LISTING, "auto", 1)).await?;
+        let answer = timeout(waited, subscription.next()).await.unwrap_or_else(|_| {
+            let what = format!("SUBSCRIBE {LISTING}");
+            Err(BrokerError::NoReceipt { address: address.clone(), what, waited })
+        })?;
+        serde_json::from_slice(&answer.body).map_err(|error| refused(format!("its list of queues is odd: {error}")))
+    }
+
     /// A connection of its own, for a series of messages such as the statuses of one build.
     ///
     /// # Errors
@@ -229,14 +250,6 @@ impl Broker {
     /// Whatever keeps the first connection from being made.
     pub async fn consume(&self, queue: &Queue, prefetch: u32) -> Result<Consumer, BrokerError> {
         Consumer::open(self.connector.clone(), queue.clone(), prefetch).await
-    }
-
-    /// What waits on the broker, for operators. Only our own broker tells it over STOMP; `None` on any other.
-    ///
-    /// # Errors
-    /// Whatever keeps the broker from being reached or from answering.
-    pub async fn queues(&self) -> Result<Option<Vec<QueueInfo>>, BrokerError> {
-        listing::queues(&self.connector).await
     }
 }
 

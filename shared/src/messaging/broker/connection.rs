@@ -16,8 +16,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::BrokerError;
 use super::transport::Connector;
-use super::{BrokerError, Queue};
 use crate::messaging::frame::{Command, Decoder, Frame, Item};
 use crate::messaging::queues::Flavour;
 
@@ -148,12 +148,7 @@ pub(super) struct Subscription {
 
 impl Subscription {
     /// SUBSCRIBE with acknowledgement of that kind.
-    pub(super) fn frame(&self, queue: &Queue, ack: &str, prefetch: u32) -> Frame {
-        self.frame_to(&queue.wire(self.flavour), ack, prefetch)
-    }
-
-    /// SUBSCRIBE to a destination as it stands on the wire.
-    pub(super) fn frame_to(&self, destination: &str, ack: &str, prefetch: u32) -> Frame {
+    pub(super) fn frame(&self, destination: &str, ack: &str, prefetch: u32) -> Frame {
         Frame::new(Command::Subscribe)
             .header("id", &self.id)
             .header("destination", destination)
