@@ -1,13 +1,14 @@
 //! How fast archives are built, and that a large one takes no more memory than a small one.
 //!
-//! `cargo bench -p adit-packager --bench memory [-- MIB…]` makes packs in a temporary folder (200 MiB and 2 GiB, or the sizes named),
-//! and for each size starts a process of its own with all that a laptop has: a broker, a server for the manifest, a packager, a folder
-//! as the store. It needs twice the largest size on disk. Peak memory is what Linux calls `VmHWM`.
+//! `cargo bench -p adit-packager --bench memory` makes packs (200 MiB and 2 GiB of papers, and a million notes of a line or two),
+//! and for each corpus starts a process of its own with all that a laptop has: a broker, a server for the manifest, and a packager.
+//! The store is a temporary folder, which needs 5 GiB, or an empty one of your own: `ADIT_BENCH_STORE=s3://…`.
+//! Peak memory is what Linux calls `VmHWM`.
 #![expect(clippy::print_stdout, reason = "printing figures is its purpose")]
 
 use std::error::Error;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
@@ -31,14 +32,28 @@ type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 const MIB: u64 = 1 << 20;
 /// Bytes of one pack.
 const PACK: usize = 32 << 20;
-const MANIFEST: &str = "manifest.ndjson";
+
+/// A corpus to measure.
+struct Shape {
+    name: &'static str,
+    /// Stored bytes, about.
+    bytes: u64,
+    /// Length of a text in bytes.
+    text: usize,
+}
+
+const SHAPES: [Shape; 3] = [
+    Shape { name: "200 MiB", bytes: 200 * MIB, text: 36_000 },
+    Shape { name: "2 GiB", bytes: 2048 * MIB, text: 36_000 },
+    Shape { name: "a million", bytes: 256 * MIB, text: 180 },
+];
 
 #[tokio::main]
 async fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["build", folder] => build(Path::new(folder)).await,
-        [sizes @ .., "--bench"] | ["--bench", sizes @ ..] => compare(sizes).await,
+        ["build", manifest, store, package] => build(manifest.into(), store, package).await,
+        ["--bench"] => compare().await,
         _ => {
             println!("nothing measured: run it as cargo bench -p adit-packager --bench memory");
             Ok(())
@@ -46,45 +61,45 @@ async fn main() -> Outcome<()> {
     }
 }
 
-async fn compare(sizes: &[&str]) -> Outcome<()> {
-    let sizes: Vec<u64> = sizes.iter().map(|size| size.parse()).collect::<Result<_, _>>()?;
-    let sizes = if sizes.is_empty() { vec![200, 2048] } else { sizes };
+async fn compare() -> Outcome<()> {
+    println!("{:>10} {:>10} {:>8} {:>8} {:>8} {:>9}", "corpus", "documents", "MiB", "seconds", "MiB/s", "peak MiB");
     let mut peaks = Vec::new();
-    println!("{:>8} {:>10} {:>9} {:>8} {:>10}", "MiB", "documents", "seconds", "MiB/s", "peak MiB");
-    for size in sizes {
+    for (package, shape) in SHAPES.iter().enumerate() {
         let folder = tempfile::tempdir()?;
-        let documents = make(folder.path(), size * MIB).await?;
-        let built = Command::new(std::env::current_exe()?).arg("build").arg(folder.path()).output()?;
+        let manifest = folder.path().join("manifest.ndjson");
+        let store = std::env::var("ADIT_BENCH_STORE");
+        let store = store.unwrap_or_else(|_| format!("file://{}/store", folder.path().display()));
+        let documents = make(&manifest, &store, shape).await?;
+        let mut build = Command::new(std::env::current_exe()?);
+        let built = build.arg("build").arg(&manifest).arg(&store).arg(package.to_string()).output()?;
         if !built.status.success() {
             return Err(String::from_utf8_lossy(&built.stderr).into());
         }
         let text = String::from_utf8(built.stdout)?;
         let [archive, seconds, peak] = text.split_whitespace().collect::<Vec<_>>()[..] else { return Err(text.into()) };
-        let (archive, seconds, peak) =
-            (archive.parse::<f64>()? / MIB as f64, seconds.parse::<f64>()?, peak.parse::<f64>()? / MIB as f64);
-        println!("{archive:>8.0} {documents:>10} {seconds:>9.2} {:>8.0} {peak:>10.1}", archive / seconds);
+        let mib = |bytes: &str| bytes.parse::<f64>().map(|bytes| bytes / MIB as f64);
+        let (archive, seconds, peak) = (mib(archive)?, seconds.parse::<f64>()?, mib(peak)?);
+        let (name, speed) = (shape.name, archive / seconds);
+        println!("{name:>10} {documents:>10} {archive:>8.0} {seconds:>8.1} {speed:>8.0} {peak:>9.1}");
         peaks.push(peak);
     }
-    if let [first, .., last] = peaks[..] {
-        println!("peak memory of the last to the first: {:.2}", last / first);
-    }
+    println!("peak memory of 2 GiB to that of 200 MiB: {:.2}", peaks[1] / peaks[0]);
     Ok(())
 }
 
-/// Makes a corpus of about `bytes` stored bytes: half of them texts in gzip members, with their metadata, half of them incompressible files.
-async fn make(folder: &Path, bytes: u64) -> Outcome<u64> {
-    let objects = open(&format!("file://{}/store", folder.display())).await?;
-    let mut manifest = std::io::BufWriter::new(std::fs::File::create(folder.join(MANIFEST))?);
+/// Makes a corpus: half of its stored bytes are texts in gzip members, half are incompressible files. Returns the number of documents.
+async fn make(manifest: &Path, store: &str, shape: &Shape) -> Outcome<u64> {
+    let objects = open(store).await?;
+    let mut manifest = std::io::BufWriter::new(std::fs::File::create(manifest)?);
     let mut noise = Noise(1);
-    let texts: Vec<Vec<u8>> = (0..64).map(|_| noise.text(36_000)).collect();
-    let texts: Vec<Sample> = texts.iter().map(|text| Sample::gzip(text)).collect::<Outcome<_>>()?;
+    let texts: Vec<Sample> = (0..64).map(|_| Sample::gzip(&noise.text(shape.text))).collect::<Outcome<_>>()?;
     let scans: Vec<Sample> = (0..8).map(|_| Sample::identity(noise.bytes(400_000))).collect();
-    let packs = bytes.div_ceil(2 * PACK as u64);
+    let packs = shape.bytes.div_ceil(2 * PACK as u64);
     let (text_pack, text_count) = pack(&texts);
     let (scan_pack, scan_count) = pack(&scans);
     let documents = packs * text_count;
     let formats: Vec<Format> = [META, "pdf", "txt"].into_iter().map(str::parse).collect::<Result<_, _>>()?;
-    let header = Header { docset: DocsetId(1), fingerprint: Sha256::of(&bytes.to_be_bytes()), documents, formats };
+    let header = Header { docset: DocsetId(1), fingerprint: Sha256::of(shape.name.as_bytes()), documents, formats };
     manifest.write_all(&line(&header)?)?;
     let mut id = 0;
     for number in 0..packs {
@@ -187,9 +202,8 @@ impl Noise {
 }
 
 /// Builds the package in this process; prints the archive's bytes, the seconds and the peak memory in bytes.
-async fn build(folder: &Path) -> Outcome<()> {
-    let objects: Arc<dyn ObjectStore> = open(&format!("file://{}/store", folder.display())).await?;
-    let manifest = folder.join(MANIFEST);
+async fn build(manifest: PathBuf, store: &str, package: &str) -> Outcome<()> {
+    let objects: Arc<dyn ObjectStore> = open(store).await?;
     let router = Router::new()
         .route(
             "/api/docsets/1/manifest",
@@ -198,7 +212,7 @@ async fn build(folder: &Path) -> Outcome<()> {
                 Err(error) => Err(error.to_string()),
             }),
         )
-        .route("/api/packages/1", get(async || r#"{"status": "running"}"#));
+        .route("/api/packages/{id}", get(async || r#"{"status": "running"}"#));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let api = format!("http://{}/api", listener.local_addr()?);
     tokio::spawn(async move { axum::serve(listener, router).await });
@@ -209,7 +223,7 @@ async fn build(folder: &Path) -> Outcome<()> {
     let packager = tokio::spawn(run(config, broker.clone(), objects, Arc::new(SystemClock), stop.clone()));
 
     let began = Instant::now();
-    let request = format!("{api}/docsets/1?fmt=meta,pdf,txt&package=1");
+    let request = format!("{api}/docsets/1?fmt=meta,pdf,txt&package={package}");
     broker.publish(&Queue::PackageRequests, Outgoing::new(request)).await?;
     let size = finish(&broker).await?;
     println!("{size} {} {}", began.elapsed().as_secs_f64(), peak()?);

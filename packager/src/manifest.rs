@@ -245,7 +245,10 @@ mod tests {
         let mut reader = Reader::new(&corpus.formats());
         let mut members = Vec::new();
         for chunk in manifest.chunks(chunk) {
-            reader.push(chunk, &mut |member| Ok::<_, ManifestError>(members.push(member)))?;
+            reader.push(chunk, &mut |member| {
+                members.push(member);
+                Ok::<_, ManifestError>(())
+            })?;
         }
         Ok((reader.finish()?, members))
     }
@@ -307,7 +310,9 @@ mod tests {
             assert!(refusal(|corpus| corpus.members[0].name = name.to_owned()).ends_with("is not a safe file name"));
         }
         assert!(refusal(|corpus| corpus.members[0].files.reverse()).contains("not sorted"));
-        assert!(refusal(|corpus| corpus.members[0].files[1].place.stored = 18).contains("cannot be stored in 18 bytes"));
+        assert!(
+            refusal(|corpus| corpus.members[0].files[1].place.stored = 18).contains("cannot be stored in 18 bytes")
+        );
         assert!(refusal(|corpus| corpus.members[0].files[0].size = 3).contains("cannot be stored in 2 bytes"));
         assert!(refusal(|corpus| corpus.members[0].files[0].place.offset = u64::MAX).contains("beyond 64 bits"));
         assert!(refusal(|corpus| corpus.add("c", &[("pdf", b"", Encoding::Identity)])).contains("other formats"));
@@ -325,7 +330,8 @@ mod tests {
     fn counts_must_agree() {
         let corpus = sample();
         let manifest = String::from_utf8(corpus.manifest()).unwrap();
-        let without_one: String = manifest.lines().filter(|line| !line.contains(r#""ref":"a""#)).map(|line| format!("{line}\n")).collect();
+        let without_one: String =
+            manifest.lines().filter(|line| !line.contains(r#""ref":"a""#)).map(|line| format!("{line}\n")).collect();
         let text = read(&corpus, without_one.as_bytes(), 100).unwrap_err().to_string();
         assert_eq!(text, "line 3 of the manifest: says 2 documents, but 1 came and 2 were announced");
         let more = format!("{manifest}{{}}\n");
