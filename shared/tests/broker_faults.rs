@@ -107,7 +107,9 @@ async fn an_error_frame_fails_everything_that_waits() {
     let (listener, config) = listener().await;
     let (_consumer, [one, two], mut peer) = holding_two(&listener, config, connected()).await;
     let refusing = async {
-        (peer.next().await.unwrap(), peer.next().await.unwrap());
+        for _ in 0..2 {
+            assert_eq!(peer.next().await.map(|frame| frame.command), Some(Command::Ack));
+        }
         peer.send(Frame::new(Command::Error).header("message", "memory alarm").body("come back later")).await;
     };
     let (one, two, ()) = tokio::join!(one.ack(), two.ack(), refusing);

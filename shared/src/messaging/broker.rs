@@ -17,12 +17,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::timeout;
 
 use super::frame::{Command, Frame, Headers};
 use super::queues::{Flavour, InvalidQueue, Queue};
+use super::server::QueueInfo;
 use crate::clock::{Clock as _, SystemClock};
 
 pub use config::{BrokerConfig, InvalidBrokerUrl};
+use connection::Connection;
 pub use consumer::{Consumer, Delivery};
 pub use drain::Drained;
 use drain::Drains;
@@ -196,6 +199,26 @@ impl Broker {
     /// The last [`BrokerError`] when that time is over.
     pub async fn publish(&self, queue: &Queue, message: Outgoing) -> Result<(), BrokerError> {
         self.publisher.publish(queue, &message).await
+    }
+
+    /// What the embedded broker tells of its queues. RabbitMQ and ActiveMQ have consoles of their own for that.
+    ///
+    /// # Errors
+    /// [`BrokerError::Refused`] by any other broker, or whatever ended the connection.
+    pub async fn queues(&self) -> Result<Vec<QueueInfo>, BrokerError> {
+        let connection = Connection::open(&self.connector).await?;
+        let (address, waited) = (self.connector.config.address(), self.connector.config.receipt_timeout);
+        let refused = |message| BrokerError::Refused { address: address.clone(), message };
+        if connection.flavour() != Flavour::Adit {
+            return Err(refused("it does not list its queues over STOMP: look at its console".to_owned()));
+        }
+        let mut subscription = connection.subscription()?;
+        connection.send(subscription.frame("/broker/queues", "auto", 1)).await?;
+        let answer = timeout(waited, subscription.next()).await.unwrap_or_else(|_| {
+            let what = "SUBSCRIBE /broker/queues".to_owned();
+            Err(BrokerError::NoReceipt { address: address.clone(), what, waited })
+        })?;
+        serde_json::from_slice(&answer.body).map_err(|error| refused(format!("its list of queues is odd: {error}")))
     }
 
     /// A connection of its own, for a series of messages such as the statuses of one build.

@@ -16,8 +16,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::BrokerError;
 use super::transport::Connector;
-use super::{BrokerError, Queue};
 use crate::messaging::frame::{Command, Decoder, Frame, Item};
 use crate::messaging::queues::Flavour;
 
@@ -148,10 +148,10 @@ pub(super) struct Subscription {
 
 impl Subscription {
     /// SUBSCRIBE with acknowledgement of that kind.
-    pub(super) fn frame(&self, queue: &Queue, ack: &str, prefetch: u32) -> Frame {
+    pub(super) fn frame(&self, destination: &str, ack: &str, prefetch: u32) -> Frame {
         Frame::new(Command::Subscribe)
             .header("id", &self.id)
-            .header("destination", queue.wire(self.flavour))
+            .header("destination", destination)
             .header("ack", ack)
             .header(self.flavour.prefetch_header(), prefetch)
     }

@@ -103,7 +103,8 @@ async fn subscribe(
 ) -> Result<(Connection, Subscription), BrokerError> {
     let connection = Connection::open(connector).await?;
     let subscription = connection.subscription()?;
-    connection.request(subscription.frame(queue, "client-individual", prefetch)).await?;
+    let destination = queue.wire(connection.flavour());
+    connection.request(subscription.frame(&destination, "client-individual", prefetch)).await?;
     Ok((connection, subscription))
 }
 

@@ -110,7 +110,8 @@ impl Reading {
         let nonce = format!("{:032x}", rand::random::<u128>());
         let (messages, last) = (Vec::new(), String::new());
         let reading = Self { subscription, connection, nonce, silences: 0, received: 0, messages, last };
-        reading.connection.send(reading.subscription.frame(queue, "client", LIMIT)).await?;
+        let destination = queue.wire(reading.connection.flavour());
+        reading.connection.send(reading.subscription.frame(&destination, "client", LIMIT)).await?;
         reading.send_marker(queue).await?;
         Ok(reading)
     }
