@@ -12,9 +12,9 @@ use std::sync::Arc;
 
 use adit_shared::digest::Sha256;
 use adit_shared::ids::PackageId;
-use adit_shared::objects::{ObjectStore, Part, Upload};
+use adit_shared::objects::{ObjectStore, Part};
 use bytes::Bytes;
-use futures::{Stream, StreamExt as _, stream};
+use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -22,7 +22,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::error::BuildError;
 use crate::plan::Plan;
-use crate::read::{Filled, Reader};
+use crate::read::{Filled, Reader, Spare};
 use crate::sha::Midstate;
 use crate::verify::{Damage, Verifier};
 use site::Site;
@@ -155,7 +155,8 @@ impl Build {
         uploads: &mut JoinSet<Result<Part, BuildError>>,
         halt: &CancellationToken,
     ) -> Result<(), BuildError> {
-        let reader = Reader::new(self.objects.clone(), self.plan.clone());
+        let spare = Spare::default();
+        let reader = Reader::new(self.objects.clone(), self.plan.clone(), spare.clone());
         let midstate = self.state.hashed.clone().unwrap_or_default();
         let tasks = self.tasks(parts, midstate.length());
         let mut filled = std::pin::pin!(ahead(&reader, tasks));
@@ -168,13 +169,21 @@ impl Build {
                 self.state.sha256 = ledger.sha256;
                 self.state.save(&*self.objects, self.package).await?;
             }
-            let (true, Site::Open { upload, .. }) = (task.put, site) else { continue };
+            let (true, Site::Open { upload, .. }) = (task.put, site) else {
+                spare.give(bytes);
+                continue;
+            };
             while uploads.len() >= UPLOADS
                 && let Some(uploaded) = uploads.join_next().await
             {
                 self.note(parts, uploaded)?;
             }
-            uploads.spawn(put(self.objects.clone(), upload.clone(), task.number, bytes));
+            let (objects, upload, spare) = (self.objects.clone(), upload.clone(), spare.clone());
+            uploads.spawn(async move {
+                let part = objects.put_part(&upload, task.number, bytes.clone()).await?;
+                spare.give(bytes);
+                Ok(part)
+            });
         }
         Ok(())
     }
@@ -213,8 +222,8 @@ impl Build {
     ) -> Result<(Ledger, Bytes), BuildError> {
         if let Some(first) = part.pieces.first().filter(|piece| ledger.verifier.missing(piece) > 0) {
             // The file that goes on in this part was begun by an earlier build: its first bytes must be seen too.
-            for piece in reader.before(first) {
-                let bytes = reader.piece(&piece).await?;
+            let mut before = std::pin::pin!(reader.before(first));
+            while let Some((piece, bytes)) = before.try_next().await? {
                 let fed = tokio::task::spawn_blocking(move || {
                     let result = ledger.verifier.feed(&piece, &bytes);
                     (ledger, result)
@@ -261,10 +270,6 @@ fn ahead(reader: &Reader, tasks: Vec<Task>) -> impl Stream<Item = (Task, Result<
             async move { (task, part.await.map_err(BuildError::from).flatten()) }
         })
         .buffered(AHEAD)
-}
-
-async fn put(objects: Arc<dyn ObjectStore>, upload: Upload, number: u32, bytes: Bytes) -> Result<Part, BuildError> {
-    Ok(objects.put_part(&upload, number, bytes).await?)
 }
 
 #[cfg(test)]

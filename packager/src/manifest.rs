@@ -233,3 +233,108 @@ fn check_file(file: &FileRecord) -> Result<(), String> {
     }
     file.place.offset.checked_add(stored).map(|_| ()).ok_or_else(|| "lies beyond 64 bits".to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::{Corpus, corpus};
+
+    fn read(corpus: &Corpus, manifest: &[u8], chunk: usize) -> Result<(Header, Vec<Member>), ManifestError> {
+        let mut reader = Reader::new(&corpus.formats());
+        let mut members = Vec::new();
+        for chunk in manifest.chunks(chunk) {
+            reader.push(chunk, &mut |member| {
+                members.push(member);
+                Ok::<_, ManifestError>(())
+            })?;
+        }
+        Ok((reader.finish()?, members))
+    }
+
+    fn sample() -> Corpus {
+        let mut corpus = Corpus::default();
+        for r#ref in ["a", "b"] {
+            corpus.add(r#ref, &[("meta", b"{}", Encoding::Identity), ("txt", b"text", Encoding::Gzip)]);
+        }
+        corpus
+    }
+
+    /// What a reader says of the sample after a change to it.
+    fn refusal(change: impl FnOnce(&mut Corpus)) -> String {
+        let mut corpus = sample();
+        change(&mut corpus);
+        match read(&sample(), &corpus.manifest(), 100) {
+            Err(error @ ManifestError::Invalid { .. }) => error.to_string(),
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn a_manifest_is_read_back_whatever_its_chunks(corpus in corpus(8), chunk in 1..500_usize) {
+            let (header, members) = read(&corpus, &corpus.manifest(), chunk).unwrap();
+            prop_assert_eq!(header, corpus.header());
+            prop_assert_eq!(members, corpus.members);
+        }
+
+        #[test]
+        fn a_cut_is_noticed_wherever_it_is(cut: usize) {
+            let manifest = sample().manifest();
+            let whole = read(&sample(), &manifest[..cut % manifest.len()], 64);
+            prop_assert!(matches!(whole, Err(ManifestError::Cut { documents: 0 | 2, .. })), "{:?}", whole);
+        }
+
+        #[test]
+        fn noise_is_refused_and_never_a_panic(noise in prop::collection::vec(any::<u8>(), 1..200), at: usize) {
+            let mut manifest = sample().manifest();
+            let at = at % manifest.len();
+            manifest.splice(at..at, noise);
+            _ = read(&sample(), &manifest, 64);
+        }
+    }
+
+    #[test]
+    fn the_lines_have_this_shape() {
+        insta::assert_snapshot!(String::from_utf8(sample().manifest()).unwrap());
+    }
+
+    #[test]
+    fn what_could_not_be_laid_out_is_refused_by_line_and_ref() {
+        let text = refusal(|corpus| corpus.members[1].id = VersionId(0));
+        assert_eq!(text, "line 3 of the manifest: \"b\": id 0 does not follow the one before it");
+        for name in ["", "a/b", "..", ".hidden", "a%0A", "a\nb", "a\\b"] {
+            assert!(refusal(|corpus| corpus.members[0].name = name.to_owned()).ends_with("is not a safe file name"));
+        }
+        assert!(refusal(|corpus| corpus.members[0].files.reverse()).contains("not sorted"));
+        assert!(
+            refusal(|corpus| corpus.members[0].files[1].place.stored = 18).contains("cannot be stored in 18 bytes")
+        );
+        assert!(refusal(|corpus| corpus.members[0].files[0].size = 3).contains("cannot be stored in 2 bytes"));
+        assert!(refusal(|corpus| corpus.members[0].files[0].place.offset = u64::MAX).contains("beyond 64 bits"));
+        assert!(refusal(|corpus| corpus.add("c", &[("pdf", b"", Encoding::Identity)])).contains("other formats"));
+    }
+
+    #[test]
+    fn two_files_of_one_name_are_refused() {
+        let mut corpus = Corpus::default();
+        corpus.add("a", &[("json", b"[]", Encoding::Identity), ("meta", b"{}", Encoding::Identity)]);
+        let text = read(&corpus, &corpus.manifest(), 100).unwrap_err().to_string();
+        assert!(text.ends_with("two of its files would be named a.json"), "{text}");
+    }
+
+    #[test]
+    fn counts_must_agree() {
+        let corpus = sample();
+        let manifest = String::from_utf8(corpus.manifest()).unwrap();
+        let without_one: String =
+            manifest.lines().filter(|line| !line.contains(r#""ref":"a""#)).map(|line| format!("{line}\n")).collect();
+        let text = read(&corpus, without_one.as_bytes(), 100).unwrap_err().to_string();
+        assert_eq!(text, "line 3 of the manifest: says 2 documents, but 1 came and 2 were announced");
+        let more = format!("{manifest}{{}}\n");
+        assert!(read(&corpus, more.as_bytes(), 100).unwrap_err().to_string().contains("more behind the end"));
+    }
+}

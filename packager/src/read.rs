@@ -1,25 +1,21 @@
-//! Fetches the data of one part's files with few reads: neighbours in an object are read together, and several reads are under way at
-//! once within a budget of memory.
+//! Fetches the data of one part's files with few reads: neighbours in an object are read together, as streams, and several
+//! reads are under way at once. What arrives goes straight to its place in the part.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use adit_shared::objects::{ObjectError, ObjectStore};
 use bytes::{Bytes, BytesMut};
-use futures::{StreamExt as _, stream};
-use tokio::sync::Semaphore;
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt as _, TryFutureExt as _, stream};
 
 use crate::error::BuildError;
 use crate::plan::{Draft, Piece, Plan};
 
-/// Longest single read in bytes.
-const MAX_READ: u64 = 2 << 20;
 /// Bytes between two pieces that are read and thrown away, because another request would take longer.
 const MAX_GAP: u64 = 128 << 10;
-/// Bytes that reads of one build may hold at once.
-const BUDGET: usize = 8 << 20;
 /// Reads under way at once for one part.
-const READS: usize = 16;
+const READS: usize = 8;
 
 /// A part with its data.
 #[derive(Debug)]
@@ -35,93 +31,100 @@ pub(crate) struct Filled {
 pub(crate) struct Reader {
     objects: Arc<dyn ObjectStore>,
     plan: Arc<Plan>,
-    budget: Arc<Semaphore>,
+    spare: Spare,
 }
 
-/// A stretch of an object that one piece wants, no longer than one read.
-#[derive(Debug, Clone, Copy)]
-struct Slice {
-    object: u32,
-    from: u64,
-    len: u64,
-    /// Where it goes in the part.
-    at: usize,
-    position: u64,
+/// Buffers that were parts and can be parts again. Without them, an allocator that keeps what was freed on each thread holds
+/// several times the memory that is in use.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Spare(Arc<Mutex<Vec<BytesMut>>>);
+
+impl Spare {
+    fn take(&self) -> BytesMut {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    /// Takes a part back, if nobody else holds it.
+    pub(crate) fn give(&self, part: Bytes) {
+        if let Ok(buffer) = part.try_into_mut() {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+        }
+    }
 }
 
-/// Slices that one read brings.
-#[derive(Debug)]
+/// A stretch of an object that one read brings.
+#[derive(Debug, Clone)]
 struct Run {
     object: u32,
     range: Range<u64>,
-    slices: Range<usize>,
+    /// Which of the pieces, in the order in which they lie in the objects, are in it.
+    pieces: Range<usize>,
 }
 
+/// A chunk and where it stands in its object.
+type Placed = Result<(u64, Bytes), ObjectError>;
+
 impl Reader {
-    pub(crate) fn new(objects: Arc<dyn ObjectStore>, plan: Arc<Plan>) -> Self {
-        Self { objects, plan, budget: Arc::new(Semaphore::new(BUDGET)) }
+    pub(crate) fn new(objects: Arc<dyn ObjectStore>, plan: Arc<Plan>, spare: Spare) -> Self {
+        Self { objects, plan, spare }
     }
 
     /// Draws part `number` up and fills the files' data in.
     pub(crate) async fn part(&self, number: u32) -> Result<Filled, BuildError> {
-        let plan = self.plan.clone();
-        let Draft { mut bytes, pieces } = tokio::task::spawn_blocking(move || plan.draft(number)).await??;
-        let slices = slices(&pieces);
-        let mut reads = stream::iter(runs(&slices)).map(|run| self.read(run)).buffer_unordered(READS);
-        while let Some((run, result, permit)) = reads.next().await {
-            let read = match result {
-                Ok(read) => read,
-                Err(error) => return Err(self.blame(error, &slices[run.slices]).await),
-            };
-            for slice in &slices[run.slices] {
-                let from = (slice.from - run.range.start) as usize;
-                let len = slice.len as usize;
-                bytes[slice.at..slice.at + len].copy_from_slice(&read[from..from + len]);
+        let (plan, buffer) = (self.plan.clone(), self.spare.take());
+        let draft = tokio::task::spawn_blocking(move || plan.draft(number, buffer)).await??;
+        let Draft { mut bytes, pieces } = draft;
+        let mut sorted = pieces.clone();
+        sorted.sort_by_key(|piece| (piece.object, piece.from));
+        let mut reads = stream::iter(runs(&sorted)).map(|run| self.read(run)).flatten_unordered(READS);
+        while let Some((run, read)) = reads.next().await {
+            match read {
+                Ok((at, chunk)) => scatter(&chunk, at, &sorted[run.pieces], &mut bytes),
+                Err(error) => return Err(self.blame(error, &sorted[run.pieces]).await),
             }
-            drop(permit);
         }
         drop(reads);
         Ok(Filled { bytes, pieces })
     }
 
-    /// The bytes of the piece's file that come before the piece, in reads that a caller can take one by one.
-    pub(crate) fn before(&self, piece: &Piece) -> impl Iterator<Item = Piece> + use<> {
-        let piece = *piece;
+    /// What comes of a run: chunks, each with its place in the object.
+    fn read(&self, run: Run) -> BoxStream<'_, (Run, Placed)> {
+        let (key, mut at) = (self.plan.object(run.object), run.range.start);
+        let chunks = self.objects.read(key, Some(run.range.clone())).try_flatten_stream();
+        let placed = chunks.map(move |chunk| {
+            let placed = chunk.map(|chunk| (at, chunk)).inspect(|(_, chunk)| at += chunk.len() as u64);
+            (run.clone(), placed)
+        });
+        placed.boxed()
+    }
+
+    /// The bytes of a piece's file that come before the piece, as pieces in their order.
+    pub(crate) fn before(&self, piece: &Piece) -> impl Stream<Item = Result<(Piece, Bytes), BuildError>> + use<> {
+        let (reader, piece) = (self.clone(), *piece);
         let start = piece.from - piece.skipped;
-        (0..piece.skipped).step_by(MAX_READ as usize).map(move |skipped| Piece {
-            len: MAX_READ.min(piece.skipped - skipped) as usize,
-            from: start + skipped,
-            skipped,
-            ..piece
-        })
-    }
-
-    /// The bytes of one piece, which must not be longer than a read.
-    pub(crate) async fn piece(&self, piece: &Piece) -> Result<Bytes, BuildError> {
-        match self.objects.get(self.plan.object(piece.object), Some(piece.range())).await {
-            Ok(bytes) => Ok(bytes),
-            Err(error) => Err(self.blame(error, &slices(&[*piece])).await),
+        let whole = Piece { len: piece.skipped as usize, from: start, skipped: 0, ..piece };
+        async_stream::try_stream! {
+            let run = Run { object: piece.object, range: whole.range(), pieces: 0..1 };
+            let mut chunks = reader.read(run);
+            while let Some((_, chunk)) = chunks.next().await {
+                match chunk {
+                    Ok((from, chunk)) => yield (Piece { len: chunk.len(), from, skipped: from - start, ..piece }, chunk),
+                    Err(error) => Err(reader.blame(error, &[whole]).await)?,
+                }
+            }
         }
-    }
-
-    async fn read(&self, run: Run) -> (Run, Result<Bytes, ObjectError>, Option<tokio::sync::SemaphorePermit<'_>>) {
-        let len = u32::try_from(run.range.end - run.range.start).unwrap_or(u32::MAX);
-        // The semaphore is never closed; without a permit the read would only be unbudgeted.
-        let permit = self.budget.acquire_many(len).await.ok();
-        let result = self.objects.get(self.plan.object(run.object), Some(run.range.clone())).await;
-        (run, result, permit)
     }
 
     /// Says which document could not be read, where the store answered that its bytes are not there.
-    async fn blame(&self, error: ObjectError, slices: &[Slice]) -> BuildError {
+    async fn blame(&self, error: ObjectError, pieces: &[Piece]) -> BuildError {
         if matches!(error, ObjectError::Unavailable(_) | ObjectError::Refused(_)) {
             return error.into();
         }
-        let Some(mut blamed) = slices.first() else { return error.into() };
-        if let (ObjectError::OutOfRange { key, .. }, true) = (&error, slices.len() > 1) {
+        let Some(mut blamed) = pieces.first() else { return error.into() };
+        if let (ObjectError::OutOfRange { key, .. }, true) = (&error, pieces.len() > 1) {
             // The pack was cut: the first document beyond its end is the one.
             match self.objects.size(key).await {
-                Ok(Some(size)) => blamed = slices.iter().find(|s| s.from + s.len > size).unwrap_or(blamed),
+                Ok(Some(size)) => blamed = pieces.iter().find(|piece| piece.range().end > size).unwrap_or(blamed),
                 Ok(None) => {}
                 Err(error) => return error.into(),
             }
@@ -138,38 +141,31 @@ impl Reader {
     }
 }
 
-/// What the pieces want, in the order in which it lies in the objects.
-fn slices(pieces: &[Piece]) -> Vec<Slice> {
-    let cut = |piece: &Piece| {
-        let Piece { at, len, object, from, position, .. } = *piece;
-        (0..len as u64).step_by(MAX_READ as usize).map(move |skip| Slice {
-            object,
-            from: from + skip,
-            len: MAX_READ.min(len as u64 - skip),
-            at: at + skip as usize,
-            position,
-        })
-    };
-    let mut slices: Vec<Slice> = pieces.iter().flat_map(cut).collect();
-    slices.sort_by_key(|slice| (slice.object, slice.from));
-    slices
+/// Puts a chunk, which stands `at` in the object, where those pieces want it.
+fn scatter(chunk: &[u8], at: u64, pieces: &[Piece], part: &mut [u8]) {
+    let end = at + chunk.len() as u64;
+    let behind = pieces.partition_point(|piece| piece.from < end);
+    for piece in &pieces[..behind] {
+        let common = piece.from.max(at)..piece.range().end.min(end);
+        if !common.is_empty() {
+            let (from, to) = ((common.start - at) as usize, piece.at + (common.start - piece.from) as usize);
+            let len = (common.end - common.start) as usize;
+            part[to..to + len].copy_from_slice(&chunk[from..from + len]);
+        }
+    }
 }
 
 /// Joins neighbours to reads.
-fn runs(slices: &[Slice]) -> Vec<Run> {
+fn runs(sorted: &[Piece]) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
-    for (i, slice) in slices.iter().enumerate() {
-        let end = slice.from + slice.len;
+    for (i, piece) in sorted.iter().enumerate() {
+        let range = piece.range();
         match runs.last_mut() {
-            Some(run)
-                if run.object == slice.object
-                    && slice.from <= run.range.end + MAX_GAP
-                    && end - run.range.start <= MAX_READ =>
-            {
-                run.range.end = run.range.end.max(end);
-                run.slices.end = i + 1;
+            Some(run) if run.object == piece.object && range.start <= run.range.end + MAX_GAP => {
+                run.range.end = run.range.end.max(range.end);
+                run.pieces.end = i + 1;
             }
-            _ => runs.push(Run { object: slice.object, range: slice.from..end, slices: i..i + 1 }),
+            _ => runs.push(Run { object: piece.object, range, pieces: i..i + 1 }),
         }
     }
     runs
@@ -177,32 +173,48 @@ fn runs(slices: &[Slice]) -> Vec<Run> {
 
 #[cfg(test)]
 mod tests {
+    use adit_shared::domain::Encoding;
+
     use super::*;
 
-    fn slice(object: u32, from: u64, len: u64) -> Slice {
-        Slice { object, from, len, at: 0, position: 0 }
+    fn piece(object: u32, from: u64, len: usize) -> Piece {
+        let (encoding, packed) = (Encoding::Identity, len as u64);
+        Piece { at: 0, len, object, from, skipped: 0, packed, encoding, crc32: 0, size: packed, position: 0 }
     }
 
-    fn ranges(slices: &[Slice]) -> Vec<(u32, Range<u64>)> {
-        runs(slices).into_iter().map(|run| (run.object, run.range)).collect()
+    fn ranges(pieces: &[Piece]) -> Vec<(u32, Range<u64>)> {
+        runs(pieces).into_iter().map(|run| (run.object, run.range)).collect()
     }
 
     #[test]
     fn neighbours_are_read_together_and_strangers_alone() {
-        let near = [slice(0, 10, 5), slice(0, 33, 5), slice(0, 38 + MAX_GAP, 1)];
+        let near = [piece(0, 10, 5), piece(0, 33, 5), piece(0, 38 + MAX_GAP, 1)];
         assert_eq!(ranges(&near), [(0, 10..39 + MAX_GAP)]);
-        assert_eq!(ranges(&[slice(0, 0, 1), slice(0, 2 + MAX_GAP, 1)]).len(), 2);
-        assert_eq!(ranges(&[slice(0, 0, 1), slice(1, 1, 1)]).len(), 2);
-    }
-
-    #[test]
-    fn no_read_is_longer_than_the_longest() {
-        let full = [slice(0, 0, MAX_READ - 1), slice(0, MAX_READ - 1, 1), slice(0, MAX_READ, 1)];
-        assert_eq!(ranges(&full), [(0, 0..MAX_READ), (0, MAX_READ..MAX_READ + 1)]);
+        assert_eq!(ranges(&[piece(0, 0, 1), piece(0, 2 + MAX_GAP, 1)]).len(), 2);
+        assert_eq!(ranges(&[piece(0, 0, 1), piece(1, 1, 1)]).len(), 2);
     }
 
     #[test]
     fn files_that_share_their_bytes_are_read_once() {
-        assert_eq!(ranges(&[slice(0, 0, 50), slice(0, 0, 50), slice(0, 10, 5)]), [(0, 0..50)]);
+        assert_eq!(ranges(&[piece(0, 0, 50), piece(0, 0, 50), piece(0, 10, 5)]), [(0, 0..50)]);
+    }
+
+    #[test]
+    fn every_chunk_finds_its_places() {
+        let pieces = [
+            Piece { at: 20, ..piece(0, 100, 10) },
+            Piece { at: 0, ..piece(0, 100, 10) },
+            Piece { at: 12, ..piece(0, 114, 3) },
+        ];
+        let object: Vec<u8> = (0..200).collect();
+        for chunk in 1..20 {
+            let mut part = vec![0; 30];
+            for at in (100..117).step_by(chunk) {
+                scatter(&object[at..(at + chunk).min(117)], at as u64, &pieces, &mut part);
+            }
+            assert_eq!(part[..10], object[100..110]);
+            assert_eq!(part[20..], object[100..110]);
+            assert_eq!(part[10..20], [0, 0, 114, 115, 116, 0, 0, 0, 0, 0]);
+        }
     }
 }

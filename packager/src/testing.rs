@@ -10,7 +10,7 @@ use adit_shared::digest::Sha256;
 use adit_shared::domain::{Encoding, FileRecord, Format, Layout, Place};
 use adit_shared::ids::{DocsetId, VersionId};
 use adit_shared::objects::{ObjectError, ObjectResult, ObjectStore, Part, Upload};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::stream::BoxStream;
 use proptest::prelude::*;
 
@@ -96,7 +96,7 @@ impl Corpus {
     }
 
     pub(crate) fn part(&self, plan: &Plan, number: u32) -> Vec<u8> {
-        let mut draft = plan.draft(number).unwrap();
+        let mut draft = plan.draft(number, BytesMut::from(&b"anything"[..])).unwrap();
         for piece in draft.pieces {
             let from = piece.from as usize;
             let data = &self.packs[plan.object(piece.object)][from..from + piece.len];

@@ -14,7 +14,7 @@ use crate::{bag, zip};
 /// A part without the files' data.
 #[derive(Debug)]
 pub(crate) struct Draft {
-    /// The part's bytes; zeros where data is to come.
+    /// The part's bytes; anything where data is to come.
     pub(crate) bytes: BytesMut,
     /// The data to come, in the order of the archive.
     pub(crate) pieces: Vec<Piece>,
@@ -58,11 +58,14 @@ impl Piece {
 }
 
 impl Plan {
-    /// Draws up part `number`. Reads the plan's temporary file, so it blocks for a moment.
-    pub(crate) fn draft(&self, number: u32) -> io::Result<Draft> {
+    /// Draws up part `number` in a buffer, whose content does not matter. Reads the plan's temporary file, so it blocks for a moment.
+    pub(crate) fn draft(&self, number: u32, mut buffer: BytesMut) -> io::Result<Draft> {
         let range = self.part_range(number);
         let len = usize::try_from(range.end - range.start).map_err(|_| io::ErrorKind::OutOfMemory)?;
-        let mut window = Window { draft: Draft { bytes: BytesMut::zeroed(len), pieces: Vec::new() }, range };
+        // Of the exact size: what grows by doubling would end up larger than a part.
+        buffer.reserve(len.saturating_sub(buffer.len()));
+        buffer.resize(len, 0);
+        let mut window = Window { draft: Draft { bytes: buffer, pieces: Vec::new() }, range };
         let mark = self.marks[number as usize - 1];
         for section in &self.sections {
             if section.start >= window.range.end || section.end() <= window.range.start {
