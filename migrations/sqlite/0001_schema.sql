@@ -45,13 +45,14 @@ CREATE TABLE collections (
 ) STRICT;
 
 -- A version is visible from corpus version `added` until before `superseded`. Rows whose `added` is above the collection's
--- corpus_version belong to the running import, or to one that died.
+-- corpus_version belong to the running import, or to one that died. As in PostgreSQL, no NUL is in a ref or name: to length()
+-- the text would end there.
 CREATE TABLE documents (
     id INTEGER PRIMARY KEY,
     collection INTEGER NOT NULL REFERENCES collections (id),
-    ref TEXT NOT NULL,
+    ref TEXT NOT NULL CHECK (instr(ref, char(0)) = 0),
     version INTEGER NOT NULL,
-    name TEXT NOT NULL,
+    name TEXT NOT NULL CHECK (instr(name, char(0)) = 0),
     folded_name TEXT NOT NULL,
     content_hash BLOB NOT NULL,
     replaces INTEGER,

@@ -1,7 +1,11 @@
 //! What every implementation of `Store` must do, run on SQLite always and on PostgreSQL where `ADIT_TEST_POSTGRES_URL`
 //! names a database (whose user may make schemas; each test has one of its own and drops it).
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and prints what was skipped or measured"
+)]
 
 mod store_contract {
     pub(crate) mod docsets;

@@ -1,5 +1,7 @@
 //! Docsets: one row each, the members in one Roaring bitmap.
 
+use std::cmp::Reverse;
+
 use roaring::RoaringBitmap;
 use sqlx::any::AnyRow;
 
@@ -132,6 +134,6 @@ pub(super) async fn delete(db: &SqlStore, id: DocsetId, owner: Option<KeyId>) ->
         query("DELETE FROM packages WHERE docset = $1 RETURNING *").bind(id.0).fetch_all(&mut *transaction).await?;
     transaction.commit().await?;
     let mut packages = packages.iter().map(package_of).collect::<StoreResult<Vec<_>>>()?;
-    packages.sort_by(|a, b| b.id.cmp(&a.id));
+    packages.sort_by_key(|package| Reverse(package.id));
     Ok(Some(packages))
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
-use super::files::{Names, files_column, parse_files};
+use super::files::{Names, files_of_d, parse_files};
 use super::rows::{BATCH, Columns as _, join, made, placeholders, query};
 use super::{CurrentDocument, SqlStore, StoreResult};
 use crate::domain::{Collection, Document};
@@ -56,12 +56,12 @@ pub(super) async fn documents(db: &SqlStore, ids: &[VersionId]) -> StoreResult<V
     let mut documents = Vec::with_capacity(ids.len());
     for chunk in ids.chunks(BATCH) {
         let sql = format!(
-            "SELECT d.*, {} FROM documents d WHERE d.id IN ({}) ORDER BY d.id",
-            files_column(None),
+            "SELECT d.*, {} AS files FROM documents d WHERE d.id IN ({}) ORDER BY d.id",
+            files_of_d(None),
             join(chunk)
         );
         let rows = made(sql, false).fetch_all(&db.read).await?;
-        let files = rows.iter().map(|row| row.value("files")).collect::<StoreResult<Vec<_>>>()?;
+        let files = rows.iter().map(|row| row.value::<&str>("files")).collect::<StoreResult<Vec<_>>>()?;
         for (row, files) in rows.iter().zip(parse_files(db, &mut names, &files).await?) {
             documents.push(Document { files, ..document_of(row)? });
         }

@@ -32,6 +32,7 @@ fn database(error: &dyn DatabaseError) -> StoreError {
     let reason = match (error.kind(), code.as_ref()) {
         (ErrorKind::UniqueViolation, _) => "a value that must be unique is there already",
         (ErrorKind::ForeignKeyViolation, _) => "a row that this one belongs to is not there",
+        (ErrorKind::CheckViolation, _) | (_, "22021") => "text with a NUL character cannot be stored",
         // SQLite's extended result codes carry the primary one in the low byte; PostgreSQL's SQLSTATEs have five characters.
         (_, code) if code.len() != 5 => sqlite_reason(code),
         (_, code) => postgres_reason(code),
@@ -55,7 +56,6 @@ fn sqlite_reason(code: &str) -> &'static str {
 /// See the appendix "PostgreSQL Error Codes" of its manual.
 fn postgres_reason(code: &str) -> &'static str {
     match code {
-        "22021" => "text with a NUL character cannot be stored",
         "3D000" => "there is no database of that name; create it",
         "42501" => "the user may not do this; grant it the rights on its schema",
         "53100" => "the server's disk is full; make room",

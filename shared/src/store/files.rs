@@ -12,18 +12,17 @@ use super::{SqlStore, StoreError, StoreResult};
 use crate::digest::Sha256;
 use crate::domain::{FileRecord, Format, Place};
 
-/// The column `files` of a statement that has the document as `d`: a line for each file in the formats that `wanted` holds
-/// placeholders for (`None`: in all), or NULL where there is none.
-pub(super) fn files_column(wanted: Option<&str>) -> String {
+/// An expression of SQL for the files of the document `d` in the formats that `wanted` holds placeholders for (`None`: in all):
+/// a text of records with `;` between them, empty if there are none. Only letters, digits and spaces are in a record.
+pub(super) fn files_of_d(wanted: Option<&str>) -> String {
     let condition = match wanted {
         None => String::new(),
         Some("") => " AND FALSE".to_owned(),
         Some(placeholders) => format!(" AND f.format IN ({placeholders})"),
     };
     format!(
-        "(SELECT string_agg(f.format || ' ' || f.media_type || ' ' || f.size || ' ' || f.crc32 || ' ' || f.encoding || ' ' || \
-         f.pack || ' ' || f.pack_offset || ' ' || f.stored || ' ' || hex(f.sha256), '\n') \
-         FROM files f WHERE f.document = d.id{condition}) AS files"
+        "COALESCE((SELECT string_agg(concat_ws(' ', f.format, f.media_type, f.size, f.crc32, f.encoding, f.pack, \
+         f.pack_offset, f.stored, hex(f.sha256)), ';') FROM files f WHERE f.document = d.id{condition}), '')"
     )
 }
 
@@ -34,25 +33,25 @@ pub(super) struct Names {
     packs: HashMap<i64, String>,
 }
 
-/// The columns `files` of some documents, parsed; what their numbers stand for is looked up for all of them at once.
-pub(super) async fn parse_files(
-    db: &SqlStore,
-    names: &mut Names,
-    columns: &[Option<String>],
-) -> StoreResult<Vec<Vec<FileRecord>>> {
-    let lines = columns.iter().map(|column| column.iter().flat_map(|text| text.split('\n')).map(Line::parse).collect());
-    let parsed: Vec<Vec<Line<'_>>> =
-        lines.collect::<Option<_>>().ok_or_else(|| StoreError::Corrupt("a file's row cannot be read".to_owned()))?;
+/// The files of some documents, parsed; what their numbers stand for is looked up for all of them at once.
+pub(super) async fn parse_files(db: &SqlStore, names: &mut Names, texts: &[&str]) -> StoreResult<Vec<Vec<FileRecord>>> {
+    let records =
+        texts.iter().map(|text| text.split(';').filter(|record| !record.is_empty()).map(Record::parse).collect());
+    let parsed: Vec<Vec<Record<'_>>> = records.collect::<Option<_>>().ok_or_else(|| unreadable("a file"))?;
     let all = || parsed.iter().flatten();
-    learn(db, &mut names.media_types, "media_types", all().map(|line| line.media_type)).await?;
-    learn(db, &mut names.packs, "packs", all().map(|line| line.pack)).await?;
-    let record = |line: &Line<'_>| line.record(names);
-    let files = parsed.iter().map(|lines| {
-        let mut files: Vec<FileRecord> = lines.iter().map(record).collect::<StoreResult<_>>()?;
+    learn(db, &mut names.media_types, "media_types", all().map(|record| record.media_type)).await?;
+    learn(db, &mut names.packs, "packs", all().map(|record| record.pack)).await?;
+    let files = parsed.iter().map(|records| {
+        let mut files: Vec<FileRecord> =
+            records.iter().map(|record| record.named(names)).collect::<StoreResult<_>>()?;
         files.sort_by(|a, b| a.format.cmp(&b.format));
         Ok(files)
     });
     files.collect()
+}
+
+fn unreadable(what: &str) -> StoreError {
+    StoreError::Corrupt(format!("what it says of {what} cannot be read"))
 }
 
 /// Looks up what is not known yet of `numbers`.
@@ -75,8 +74,7 @@ async fn learn(
     Ok(())
 }
 
-/// One line of the column.
-struct Line<'a> {
+struct Record<'a> {
     format: Format,
     media_type: i64,
     size: u64,
@@ -88,9 +86,9 @@ struct Line<'a> {
     sha256: Sha256,
 }
 
-impl<'a> Line<'a> {
-    fn parse(line: &'a str) -> Option<Self> {
-        let mut fields = line.split(' ');
+impl<'a> Record<'a> {
+    fn parse(text: &'a str) -> Option<Self> {
+        let mut fields = text.split(' ');
         let mut next = || fields.next();
         Some(Self {
             format: next()?.parse().ok()?,
@@ -105,21 +103,17 @@ impl<'a> Line<'a> {
         })
     }
 
-    fn record(&self, names: &Names) -> StoreResult<FileRecord> {
-        let name = |names: &HashMap<i64, String>, number: i64| {
-            names
-                .get(&number)
-                .cloned()
-                .ok_or_else(|| StoreError::Corrupt("a file's pack or media type is not there".to_owned()))
-        };
+    fn named(&self, names: &Names) -> StoreResult<FileRecord> {
+        let media_type = names.media_types.get(&self.media_type).ok_or_else(|| unreadable("a file's media type"))?;
+        let object = names.packs.get(&self.pack).ok_or_else(|| unreadable("a file's pack"))?;
         Ok(FileRecord {
             format: self.format.clone(),
-            media_type: name(&names.media_types, self.media_type)?,
+            media_type: media_type.clone(),
             size: self.size,
             sha256: self.sha256,
             crc32: self.crc32,
-            encoding: self.encoding.parse().map_err(StoreError::Corrupt)?,
-            place: Place { object: name(&names.packs, self.pack)?, offset: self.offset, stored: self.stored },
+            encoding: self.encoding.parse().map_err(|_| unreadable("a file's encoding"))?,
+            place: Place { object: object.clone(), offset: self.offset, stored: self.stored },
         })
     }
 }

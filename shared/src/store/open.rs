@@ -52,23 +52,25 @@ async fn open_sqlite(mut url: Url) -> StoreResult<SqlStore> {
     let path = file.get_filename();
     make_parent(path).await?;
     url.query_pairs_mut().append_pair("mode", "rwc");
-    // The first connection is opened alone: it turns the file into WAL mode and migrates it.
-    let named = |error: StoreError| StoreError::Unavailable(format!("{}: {error}", path.display()));
-    let write = sqlite_pool(1).connect_with(options(&url)?).await.map_err(|error| named(error.into()))?;
-    let mut connection = write.acquire().await?;
-    migrate_sqlite(&mut connection).await.map_err(named)?;
-    drop(connection);
-    let read = sqlite_pool(SQLITE_READERS).connect_lazy_with(options(&url)?);
+    let options = options(&url)?;
+    migrate_sqlite(&options).await.map_err(|error| match error {
+        StoreError::Unavailable(reason) => StoreError::Unavailable(format!("{}: {reason}", path.display())),
+        other => other,
+    })?;
+    // Writers of this process queue for one connection, in order, instead of polling for the file's lock.
+    let write = sqlite_pool(1).connect_lazy_with(options.clone());
+    let read = sqlite_pool(SQLITE_READERS).connect_lazy_with(options);
     Ok(SqlStore { read, write, begin: "BEGIN IMMEDIATE" })
 }
 
 async fn open_postgres(url: Url) -> StoreResult<SqlStore> {
-    let pool = AnyPoolOptions::new()
-        .max_connections(POSTGRES_CONNECTIONS)
-        .acquire_timeout(ACQUIRE)
-        .connect_with(options(&url)?)
-        .await?;
-    migrate(&POSTGRES, &mut *pool.acquire().await?).await?;
+    let options = options(&url)?;
+    let connecting = tokio::time::timeout(ACQUIRE, AnyConnection::connect_with(&options));
+    let mut connection = connecting.await.map_err(|_| sqlx::Error::PoolTimedOut)??;
+    migrate(&POSTGRES, &mut connection).await?;
+    connection.close().await?;
+    let pool =
+        AnyPoolOptions::new().max_connections(POSTGRES_CONNECTIONS).acquire_timeout(ACQUIRE).connect_lazy_with(options);
     Ok(SqlStore { read: pool.clone(), write: pool, begin: "BEGIN" })
 }
 
@@ -84,7 +86,6 @@ async fn make_parent(file: &Path) -> StoreResult<()> {
 }
 
 fn sqlite_pool(connections: u32) -> AnyPoolOptions {
-    // Writers of this process queue for one connection, in order, instead of polling for the file's lock.
     AnyPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(BUSY * 2)
@@ -100,11 +101,15 @@ async fn prepare_sqlite(connection: &mut AnyConnection) -> Result<(), sqlx::Erro
     Ok(())
 }
 
-/// The migrator has no lock of its own for SQLite, so all of it runs inside one write transaction.
-async fn migrate_sqlite(connection: &mut AnyConnection) -> StoreResult<()> {
+/// The migrator has no lock of its own for SQLite, so all of it runs inside one write transaction. Not on a connection of a
+/// pool: that would try again for a minute when the file is no database.
+async fn migrate_sqlite(options: &AnyConnectOptions) -> StoreResult<()> {
+    let mut connection = AnyConnection::connect_with(options).await?;
+    prepare_sqlite(&mut connection).await?;
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     migrate(&SQLITE, &mut transaction).await?;
-    Ok(transaction.commit().await?)
+    transaction.commit().await?;
+    Ok(connection.close().await?)
 }
 
 async fn migrate(migrator: &Migrator, connection: &mut AnyConnection) -> StoreResult<()> {

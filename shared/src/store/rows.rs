@@ -13,7 +13,8 @@ use crate::digest::Sha256;
 
 pub(super) type Statement<'q> = Query<'q, Any, AnyArguments>;
 
-/// Most rows of one INSERT and most values of one IN list: SQLite takes 32,766 parameters, PostgreSQL 65,535.
+/// Most values of one IN list. Both databases take tens of thousands of parameters, but to SQLite `$1` is a name, and
+/// looking up the names of a statement takes time with the square of their number.
 pub(super) const BATCH: usize = 500;
 
 /// A statement whose text is known; it stays prepared.

@@ -27,13 +27,13 @@ impl Database {
     }
 }
 
-pub(crate) async fn on_sqlite<F: Future<Output = ()>>(case: impl FnOnce(Database) -> F) {
+pub(crate) async fn on_sqlite(case: impl AsyncFnOnce(Database)) {
     let folder = TempDir::new().unwrap();
     let url = format!("sqlite://{}", folder.path().join("new folder/adit.db").display());
     case(Database { store: SqlStore::open(&url).await.unwrap(), url, _folder: Some(folder) }).await;
 }
 
-pub(crate) async fn on_postgres<F: Future<Output = ()>>(case: impl FnOnce(Database) -> F) {
+pub(crate) async fn on_postgres(case: impl AsyncFnOnce(Database)) {
     let Ok(server) = env::var("ADIT_TEST_POSTGRES_URL") else {
         println!("skipped: set ADIT_TEST_POSTGRES_URL to run this on PostgreSQL");
         return;

@@ -71,7 +71,7 @@ pub(crate) async fn every_field_comes_back_as_it_was(db: Database) {
     let largest = FileRecord {
         format: format("0123456789abcdef"),
         media_type: "application/vnd.odd+xml; q=\"a b\"\n".to_owned(),
-        size: i64::MAX.unsigned_abs(),
+        size: 1 << 50,
         sha256: Sha256([0xff; 32]),
         crc32: u32::MAX,
         encoding: Encoding::Identity,
@@ -137,6 +137,9 @@ pub(crate) async fn names_belong_to_one_ref(db: Database) {
     assert!(db.store.stage_documents(&lease, std::slice::from_ref(&twice)).await.is_err());
     let clash = NewDocument { r#ref: "nEW".to_owned(), ..twice };
     assert!(db.store.stage_documents(&lease, &[clash]).await.is_err());
+    let nul = document(VersionId(staged[0].0 + 1), "nul\0", vec![]);
+    let error = db.store.stage_documents(&lease, &[nul]).await.unwrap_err().to_string();
+    assert!(error.contains("NUL"), "{error}");
     assert_eq!(db.store.commit_import(&lease, 1).await.unwrap().documents, 3);
 }
 
