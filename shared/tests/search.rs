@@ -1,5 +1,7 @@
 //! What the search engine promises, on small real documents in a real object store (a folder).
 
+#![expect(clippy::unwrap_used, reason = "what prepares a test may fail as loudly as the test itself")]
+
 #[path = "search/corpus.rs"]
 mod corpus;
 #[path = "search/language.rs"]

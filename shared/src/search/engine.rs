@@ -23,7 +23,7 @@ use crate::objects::{ObjectKey, ObjectStore};
 /// Versions of a collection that stay open: the newest, and those that miners still page through.
 const OPEN_VERSIONS: usize = 3;
 /// Memory in bytes that an import's postings may take before they are written to disk as a segment.
-const WRITER_MEMORY: usize = 64 * 1024 * 1024;
+const WRITER_MEMORY: usize = 50_000_000;
 
 /// The search engine: Tantivy indexes in an object store, cached on local disk.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ impl TantivySearch {
         Self { cache, writer_memory: WRITER_MEMORY, versions: Mutex::default() }
     }
 
-    /// Sets the memory in bytes that each build's postings may take (default 64 MiB, at least 15 MB): more makes
+    /// Sets the memory in bytes that each build's postings may take (default 50 MB, at least 15 MB): more makes
     /// imports of millions of documents faster.
     #[must_use]
     pub fn with_writer_memory(self, bytes: usize) -> Self {

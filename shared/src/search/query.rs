@@ -12,7 +12,11 @@ use super::schema::{self, FieldSpec, Kind};
 use super::{SearchError, SearchResult, dates, syntax, words};
 
 /// Each prefix runs over the dictionaries of all its fields, so a query may not have any number of them.
-const MAX_PREFIXES: usize = 64;
+const MAX_PREFIXES: usize = 32;
+/// Shortest prefix in words of a text; a single letter stands for a good part of the dictionary.
+const MIN_PREFIX: usize = 2;
+/// Each term of each field that it is looked up in takes some ten kilobytes and a share of the time while the query runs.
+const MAX_TERMS: usize = 4096;
 /// Greatest slop that Tantivy's phrases count correctly is 255; people mean a sentence at most.
 const MAX_SLOP: u32 = 50;
 
@@ -21,7 +25,7 @@ const MAX_SLOP: u32 = 50;
 /// # Errors
 /// [`SearchError::Syntax`], [`SearchError::UnknownField`] and [`SearchError::Unsupported`].
 pub(super) fn parse(index: &Index, text: &str) -> SearchResult<Box<dyn Query>> {
-    let mut resolver = Resolver { words: words::words(), exact: words::exact(), prefixes: 0 };
+    let mut resolver = Resolver { words: words::words(), exact: words::exact(), prefixes: 0, terms: 0 };
     let Some(ast) = resolver.resolve(syntax::parse(text)?)? else {
         return Err(unsupported("the query has no letter or digit to search for; * finds every document"));
     };
@@ -40,6 +44,7 @@ struct Resolver {
     words: TextAnalyzer,
     exact: TextAnalyzer,
     prefixes: usize,
+    terms: usize,
 }
 
 impl Resolver {
@@ -101,10 +106,25 @@ impl Resolver {
             return Err(unsupported(format!("in {}, ~ must follow a phrase in double quotes", literal.phrase)));
         }
         literal.phrase = words::normal(&literal.phrase).into_owned();
-        if is_text && terms(&mut self.words, &literal.phrase).is_empty() {
-            return Ok(None);
+        if is_text {
+            let terms = terms(&mut self.words, &literal.phrase).len();
+            if terms == 0 {
+                return Ok(None);
+            }
+            self.spend(if field.is_some() { terms } else { terms * schema::LAYOUT.defaults().len() })?;
         }
         Ok(Some(UserInputLeaf::from(literal).into()))
+    }
+
+    fn spend(&mut self, terms: usize) -> SearchResult<()> {
+        self.terms += terms;
+        if self.terms > MAX_TERMS {
+            let fields = schema::LAYOUT.defaults().len();
+            return Err(unsupported(format!(
+                "a query may look up {MAX_TERMS} words at most, and a word without a field is looked up in {fields} fields"
+            )));
+        }
+        Ok(())
     }
 
     /// `word*`, in one field or all default ones.
@@ -119,8 +139,9 @@ impl Resolver {
         };
         let terms = terms(analyzer, &words::normal(stem));
         let [term] = terms.as_slice() else { return Err(misplaced()) };
-        if term.is_empty() {
-            return Err(misplaced());
+        let shortest = if field.is_some_and(|field| field.kind == Kind::Exact) { 1 } else { MIN_PREFIX };
+        if term.chars().count() < shortest {
+            return Err(unsupported(format!("in {word}, * must stand behind {shortest} letters or digits at least")));
         }
         self.prefixes += 1;
         if self.prefixes > MAX_PREFIXES {

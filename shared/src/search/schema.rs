@@ -186,8 +186,9 @@ fn values<'a>(document: &'a IndexDocument<'_>, field: &str) -> Vec<Cow<'a, str>>
         "text" => document.text.into_iter().map(Cow::Borrowed).collect(),
         "format" => document.formats.iter().copied().map(Cow::Borrowed).collect(),
         YEAR => {
-            let issued = values(document, ISSUED).into_iter().filter(|value| dates::span(value).is_some());
-            issued.map(|value| Cow::Owned(value[..4].to_owned())).collect()
+            let spans = values(document, ISSUED);
+            let starts = spans.iter().filter_map(|value| dates::span(value)).map(|span| span.start);
+            starts.filter_map(dates::year).map(Cow::Owned).collect()
         }
         name => match document.metadata.get(name) {
             Some(Value::Array(items)) => items.iter().filter_map(scalar).collect(),

@@ -12,7 +12,7 @@ use unicode_normalization::{IsNormalized, UnicodeNormalization as _, is_nfc_quic
 pub(super) const WORDS: &str = "words";
 /// The whole value, lower-cased.
 pub(super) const EXACT: &str = "exact";
-/// The value as it is; a name that Tantivy knows too, for columns.
+/// The value as it is; Tantivy's own.
 pub(super) const RAW: &str = "raw";
 
 /// Longer words than this many bytes are no words of a language and are not indexed.
@@ -20,10 +20,10 @@ const LONGEST_WORD: usize = 256;
 
 /// The tokenizers of an index.
 pub(super) fn tokenizers() -> TokenizerManager {
-    let manager = TokenizerManager::new();
+    // Tantivy's own are among them: it asks for its default one even for numbers.
+    let manager = TokenizerManager::default();
     manager.register(WORDS, words());
     manager.register(EXACT, exact());
-    manager.register(RAW, TextAnalyzer::from(RawTokenizer::default()));
     manager
 }
 

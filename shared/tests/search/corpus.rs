@@ -13,19 +13,19 @@ use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
 /// The collection of all tests.
-pub const COLLECTION: CollectionId = CollectionId(7);
+pub(crate) const COLLECTION: CollectionId = CollectionId(7);
 
 /// A document in the hands of a test.
 #[derive(Debug, Clone)]
-pub struct Paper {
-    pub id: u32,
-    pub r#ref: &'static str,
-    pub metadata: Map<String, Value>,
-    pub formats: Vec<&'static str>,
-    pub text: Option<String>,
+pub(crate) struct Paper {
+    pub(crate) id: u32,
+    pub(crate) r#ref: &'static str,
+    pub(crate) metadata: Map<String, Value>,
+    pub(crate) formats: Vec<&'static str>,
+    pub(crate) text: Option<String>,
 }
 
-pub fn paper(id: u32, r#ref: &'static str, metadata: Value, formats: &[&'static str], text: &str) -> Paper {
+pub(crate) fn paper(id: u32, r#ref: &'static str, metadata: Value, formats: &[&'static str], text: &str) -> Paper {
     let Value::Object(metadata) = metadata else { panic!("metadata is an object") };
     let text = (!text.is_empty()).then(|| text.to_owned());
     Paper { id, r#ref, metadata, formats: formats.to_vec(), text }
@@ -34,7 +34,7 @@ pub fn paper(id: u32, r#ref: &'static str, metadata: Value, formats: &[&'static 
 const CC_BY: &str = "http://creativecommons.org/licenses/by/4.0/";
 
 /// Papers 1 to 8, not in the order of their refs or dates.
-pub fn papers() -> Vec<Paper> {
+pub(crate) fn papers() -> Vec<Paper> {
     let jose = |title: &str, creator: Value, issued: &str, doi: &str| {
         json!({"title": title, "creator": creator, "issued": issued, "publisher": "The Open Journal",
                "isPartOf": "Journal of Open Source Education", "type": "Article", "language": "en",
@@ -122,14 +122,14 @@ pub fn papers() -> Vec<Paper> {
 }
 
 /// A folder as object store, and an engine with a cache of its own.
-pub struct Bench {
-    pub folder: TempDir,
-    pub objects: Arc<dyn ObjectStore>,
-    pub search: TantivySearch,
+pub(crate) struct Bench {
+    pub(crate) folder: TempDir,
+    pub(crate) objects: Arc<dyn ObjectStore>,
+    pub(crate) search: TantivySearch,
 }
 
 impl Bench {
-    pub async fn empty() -> Self {
+    pub(crate) async fn empty() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("file://{}", folder.path().join("objects").display());
         let objects = objects::open(&url).await.unwrap();
@@ -138,34 +138,34 @@ impl Bench {
     }
 
     /// With the papers as corpus version 1.
-    pub async fn with_papers() -> Self {
+    pub(crate) async fn with_papers() -> Self {
         let bench = Self::empty().await;
         bench.import(0, 1, &papers(), &[]).await;
         bench
     }
 
     /// Imports papers; `replaced` pairs new ids with old ones.
-    pub async fn import(&self, base: i64, version: i64, papers: &[Paper], replaced: &[(u32, u32)]) {
+    pub(crate) async fn import(&self, base: i64, version: i64, papers: &[Paper], replaced: &[(u32, u32)]) {
         let mut build = self.search.build(COLLECTION, base).await.unwrap();
         add(&mut *build, papers, replaced).await;
         build.finish(version).await.unwrap();
     }
 
     /// Another engine over the same objects, with its cache in `folder`.
-    pub fn other(&self, folder: &str) -> TantivySearch {
+    pub(crate) fn other(&self, folder: &str) -> TantivySearch {
         TantivySearch::new(Arc::clone(&self.objects), self.cache(folder))
     }
 
-    pub fn cache(&self, folder: &str) -> std::path::PathBuf {
+    pub(crate) fn cache(&self, folder: &str) -> std::path::PathBuf {
         self.folder.path().join(folder)
     }
 
-    pub async fn ids(&self, query: &str) -> Vec<u32> {
+    pub(crate) async fn ids(&self, query: &str) -> Vec<u32> {
         ids(&self.search, 1, query).await.unwrap_or_else(|error| panic!("{query}: {error}"))
     }
 }
 
-pub async fn add(build: &mut dyn IndexBuild, papers: &[Paper], replaced: &[(u32, u32)]) {
+pub(crate) async fn add(build: &mut dyn IndexBuild, papers: &[Paper], replaced: &[(u32, u32)]) {
     for paper in papers {
         let replaces = replaced.iter().find(|(new, _)| *new == paper.id).map(|(_, old)| VersionId(*old));
         let document = IndexDocument {
@@ -181,7 +181,7 @@ pub async fn add(build: &mut dyn IndexBuild, papers: &[Paper], replaced: &[(u32,
 }
 
 /// All matching ids; a page of the same query must agree.
-pub async fn ids(search: &TantivySearch, version: i64, query: &str) -> SearchResult<Vec<u32>> {
+pub(crate) async fn ids(search: &TantivySearch, version: i64, query: &str) -> SearchResult<Vec<u32>> {
     let all: Vec<u32> = search.matching(COLLECTION, version, query).await?.iter().collect();
     let answer = page(search, version, query, Sort::Relevance, 0, 1000).await?;
     assert_eq!(answer.total, all.len() as u64, "{query}");
@@ -193,7 +193,7 @@ pub async fn ids(search: &TantivySearch, version: i64, query: &str) -> SearchRes
     Ok(all)
 }
 
-pub async fn page(
+pub(crate) async fn page(
     search: &TantivySearch,
     version: i64,
     query: &str,
@@ -205,7 +205,7 @@ pub async fn page(
 }
 
 /// Every file below a folder.
-pub fn files_below(folder: &Path) -> Vec<std::path::PathBuf> {
+pub(crate) fn files_below(folder: &Path) -> Vec<std::path::PathBuf> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten() {
         let path = entry.unwrap().path();

@@ -79,14 +79,10 @@ async fn every_construct_finds_what_it_says() {
         ("-text:*", vec![5, 7]),
         ("-issued:*", vec![7]),
         ("format:*", vec![1, 2, 3, 4, 5, 6, 8]),
-        ("extent:*", vec![]),
         // boosts change the order only
         ("python^3 OR lambda^0.5", vec![1, 2, 3, 8]),
         ("(python fluid)^2", vec![1, 2]),
     ] {
-        if query == "extent:*" {
-            continue;
-        }
         assert_eq!(bench.ids(query).await, expected, "{query}");
     }
 }
@@ -95,11 +91,12 @@ async fn every_construct_finds_what_it_says() {
 async fn dates_are_spans_and_included_bounds_are_included_whole() {
     let bench = Bench::with_papers().await;
     for (query, expected) in [
-        ("issued:2018", vec![1, 2, 3]),
+        ("issued:2018", vec![1, 2, 3, 6]),
         ("issued:2018-11", vec![1]),
         ("issued:2018-11-12", vec![1]),
         ("issued:2018-11-13", vec![]),
         ("year:1905", vec![4]),
+        ("year:[2019 TO 2020-06]", vec![5]),
         ("year:[2019 TO 2020]", vec![5, 8]),
         ("issued:[2018 TO 2020-06]", vec![1, 2, 3, 5, 6]),
         ("issued:[2018-07-04 TO 2018-10-24]", vec![2, 3]),
@@ -113,21 +110,14 @@ async fn dates_are_spans_and_included_bounds_are_included_whole() {
         ("issued:>2020-06", vec![8]),
         ("issued:<2018", vec![4]),
         ("issued:<=2018-07", vec![2, 4]),
-        ("-issued:2018", vec![4, 5, 6, 7, 8]),
+        ("-issued:2018", vec![4, 5, 7, 8]),
+        ("year:2018", vec![1, 2, 3, 6]),
         ("issued:[2020 TO 2018]", vec![]),
         // half past midnight in Paris is still the old year in UTC
         ("issued:\"2018-12-31T23:30:00Z\"", vec![6]),
         ("issued:[2018-12-31T23:30:00Z TO 2018-12-31T23:30:00Z]", vec![6]),
         ("issued:[0001 TO 9999]", vec![1, 2, 3, 4, 5, 6, 8]),
     ] {
-        let mut expected = expected;
-        // That paper's instant lies in 2018 wherever the year is meant as a span of UTC.
-        if ["issued:2018"].contains(&query) {
-            expected.push(6);
-        }
-        if query == "-issued:2018" {
-            expected.retain(|id| *id != 6);
-        }
         assert_eq!(bench.ids(query).await, expected, "{query}");
     }
 }
@@ -158,6 +148,7 @@ async fn mistakes_are_named() {
         "-*a*",
         "state-of*",
         "&*",
+        "a*",
         "python~1",
         "title:/py.*/",
         "\"a b\"~99",
@@ -168,7 +159,9 @@ async fn mistakes_are_named() {
         let error = fails(query).await;
         assert!(matches!(error, SearchError::Unsupported(_)), "{query}: {error:?}");
     }
-    assert!(matches!(fails(&"a* ".repeat(65)).await, SearchError::Unsupported(_)));
+    for bounded in ["ab* ".repeat(33), "a ".repeat(600), format!("\"{}\"", "a ".repeat(600))] {
+        assert!(matches!(fails(&bounded).await, SearchError::Unsupported(_)), "{bounded}");
+    }
     let facets = ["title".to_owned()];
     let unknown = SearchPage { query: "*", sort: Sort::Ref, offset: 0, limit: 1, facets: &facets };
     let error = bench.search.search(COLLECTION, 1, unknown).await.unwrap_err();
@@ -225,7 +218,7 @@ async fn facets_count_values_as_they_are_written() {
         of("subject"),
         [("Brownian motion".into(), 2), ("brownian motion".into(), 1), ("kinetic theory".into(), 1)]
     );
-    assert_eq!(of("year"), [("2018".into(), 3), ("2020".into(), 2), ("1905".into(), 1), ("2019".into(), 1)]);
+    assert_eq!(of("year"), [("2018".into(), 4), ("2020".into(), 2), ("1905".into(), 1)]);
     assert_eq!(of("creator")[0], ("Lorena Barba".into(), 2));
     assert!(of("creator").contains(&("7".into(), 1)));
     let some = SearchPage {
