@@ -82,6 +82,8 @@ impl Server {
         // Reads on, so that the program never blocks on a full pipe.
         std::thread::spawn(move || lines.for_each(drop));
         let key = last_line(&succeed(data, &["keys", "create", "test", "--role", "operator"]));
+        // The same one as the program's; a second call of a test finds it there.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().redirect(redirect::Policy::none()).build().unwrap();
         Self { data: data.to_owned(), url, key, child, http }
     }
