@@ -328,9 +328,8 @@ async fn a_server_in_trouble_is_asked_again() {
     world.answer(|answers| answers.trouble = 2);
     let worker = world.packager();
     world.ask(&world.request()).await;
-    let statuses = world.statuses("7").await;
-    assert!(matches!(statuses[0], (3_000_001, StatusMessage::Accepted { .. })), "{statuses:?}");
-    assert!(matches!(statuses.last(), Some((_, StatusMessage::Complete(_)))));
+    let (sequence, last) = world.statuses("7").await.pop().unwrap();
+    assert!(matches!(last, StatusMessage::Complete(_)) && sequence > 3_000_000, "{sequence}: {last}");
     worker.stop().await;
 }
 
