@@ -18,6 +18,8 @@ use crate::manifest;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest silence of a server within an answer.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest wait for a short answer.
+const SHORT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why the server's answer is of no use.
 #[derive(Debug, thiserror::Error)]
@@ -136,7 +138,11 @@ impl Api {
         url.set_path(&format!("{}/manifest", request.docset.path().trim_end_matches('/')));
         let formats: Vec<_> = request.formats.iter().map(|format| format.as_str()).collect();
         url.query_pairs_mut().append_pair("fmt", &formats.join(","));
-        let answer = self.get(url.clone(), manifest::MEDIA_TYPE, traceparent).await?;
+        let mut get = self.http.get(url.clone()).header(ACCEPT, manifest::MEDIA_TYPE);
+        if let Some(traceparent) = traceparent {
+            get = get.header("traceparent", traceparent);
+        }
+        let answer = get.send().await?;
         if !answer.status().is_success() {
             return Err(ApiError::Status { status: answer.status(), url: url.into() });
         }
@@ -146,20 +152,13 @@ impl Api {
     /// Whether the server still wants a package: not once it was dismissed or is unknown.
     pub(crate) async fn wants(&self, request: &PackageRequest, package: PackageId) -> Result<bool, ApiError> {
         let url = sibling(&request.docset, &format!("packages/{package}"))?;
-        let answer = self.get(url.clone(), "application/json", None).await?;
+        let get = self.http.get(url.clone()).header(ACCEPT, "application/json");
+        let answer = get.timeout(SHORT_TIMEOUT).send().await?;
         match answer.status() {
             StatusCode::NOT_FOUND | StatusCode::GONE => Ok(false),
             status if status.is_success() => Ok(answer.json::<Standing>().await?.status != Status::Dismissed),
             status => Err(ApiError::Status { status, url: url.into() }),
         }
-    }
-
-    async fn get(&self, url: Url, accept: &str, traceparent: Option<&str>) -> Result<reqwest::Response, ApiError> {
-        let mut get = self.http.get(url).header(ACCEPT, accept);
-        if let Some(traceparent) = traceparent {
-            get = get.header("traceparent", traceparent);
-        }
-        Ok(get.send().await?)
     }
 }
 

@@ -100,12 +100,13 @@ impl Build {
         let parts_reused = reused.len() as u32;
         self.progress
             .send_replace(Progress { parts: parts_reused, bytes: reused.values().map(|part| part.size).sum() });
-        let Some(parts) = self.build_missing(&site, reused, &halt).await? else { return Ok(None) };
+        let parts = self.build_missing(&site, reused, &halt).await?;
+        let (Some(parts), Some(sha256)) = (parts, self.state.sha256) else { return Ok(None) };
         if let Site::Open { upload, .. } = &site {
             site::complete(&*self.objects, upload, &parts, self.plan.size()).await?;
         }
-        let finished = self.finish(archive).await?;
-        Ok(Some(Built { finished, parts_reused }))
+        let done = self.finish(archive).await?;
+        Ok(Some(Built { finished: Finished { archive, sha256, done }, parts_reused }))
     }
 
     /// Notes which archive this is before there is anything of it, so that whatever happens, all of it can be found and removed.
@@ -119,14 +120,13 @@ impl Build {
     }
 
     /// Notes the result beside the archive, which makes the same request free of work from now on.
-    async fn finish(&mut self, archive: Archive) -> Result<Finished, BuildError> {
-        let sha256 = self.state.sha256.unwrap_or(Sha256([0; 32]));
+    async fn finish(&mut self, archive: Archive) -> Result<Done, BuildError> {
         let done = Done { documents: self.plan.included(), omitted: self.plan.omitted(), parts: self.plan.parts() };
         self.state.done = Some(done);
         self.state.save(&*self.objects, self.package).await?;
         // Two packagers that began at the same moment have an upload each, and one is left over.
         site::abandon(&*self.objects, self.package, &archive).await?;
-        Ok(Finished { archive, sha256, done })
+        Ok(done)
     }
 
     /// Builds the parts that the store lacks, and draws up again those that were never hashed. Returns all parts, if it was not halted.
@@ -143,7 +143,7 @@ impl Build {
             result = result.and(self.note(&mut parts, uploaded));
         }
         result?;
-        let all = parts.len() == self.plan.parts() as usize && self.state.sha256.is_some();
+        let all = parts.len() == self.plan.parts() as usize;
         Ok(all.then(|| parts.into_values().collect()))
     }
 

@@ -1,8 +1,8 @@
 //! The manifest: what a packager must know of a docset, as the server streams it (`GET {docset}/manifest?fmt=txt,meta`).
 //!
 //! NDJSON: a [`Header`], one [`Member`] a line in the order of ids, an [`End`] that tells a whole stream from one that was cut.
-//! The server writes these lines; [`Reader`] reads them and believes nothing: what it lets through can be laid out as an archive.
-//! No HTTP is here (see [`crate::api`]).
+//! The server writes these lines; the reader here believes nothing of them: what it lets through can be laid out as an archive.
+//! No HTTP is here (see `api`).
 
 use adit_shared::digest::Sha256;
 use adit_shared::domain::{Encoding, FileRecord, Format};

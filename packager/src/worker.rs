@@ -22,6 +22,7 @@ use url::Url;
 
 use crate::api::{Api, ApiError};
 use crate::plan::PART_SIZE;
+use crate::sha;
 use running::Running;
 
 /// How a packager works. Start from [`PackagerConfig::new`].
@@ -44,7 +45,7 @@ pub struct PackagerConfig {
     pub progress_every: Duration,
     /// Time between two questions whether a package is still wanted. 2 s.
     pub ask_every: Duration,
-    /// Length of an upload's parts in bytes: 5 MiB at least, and a multiple of 64. [`PART_SIZE`].
+    /// Length of an upload's parts in bytes, made a multiple of 64; S3 wants 5 MiB at least. A build holds five of them. [`PART_SIZE`].
     pub part_size: u64,
 }
 
@@ -111,6 +112,8 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), PackagerError> {
     let api = Api::new(&config.api_key, config.api.clone())?;
+    let part_size = config.part_size.max(1).next_multiple_of(sha::BLOCK);
+    let config = PackagerConfig { part_size, ..config };
     // One worker that cannot go on ends them all, and the others get to give their work back.
     let stop = stop.child_token();
     let workers = config.workers.max(1);

@@ -13,10 +13,10 @@ use crate::sha::Midstate;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct State {
-    /// How often a packager has begun it.
-    pub(crate) begun: u32,
-    /// How many of those say nothing against it: they ended well, or because the packager was stopped.
-    pub(crate) excused: u32,
+    /// Attempts since the last that ended well or could not help ending.
+    pub(crate) attempts: u32,
+    /// Number of the newest attempt: each has a greater one than all before it, even those of a memory that was deleted.
+    pub(crate) turn: u64,
     /// The archive that is being built, or was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) archive: Option<Archive>,
@@ -87,19 +87,16 @@ impl State {
         objects.put(&ObjectKey::Build { package }.to_string(), bytes.into()).await
     }
 
-    /// Counts one more attempt; returns how many there were since the last that ended well.
-    pub(crate) fn begin(&mut self) -> u32 {
-        if self.done.is_some() {
-            self.excused = self.begun;
-        }
-        self.begun += 1;
-        self.begun.saturating_sub(self.excused)
+    /// Counts one more attempt, at that time in milliseconds since the epoch.
+    pub(crate) fn begin(&mut self, now_ms: i64) {
+        self.attempts = if self.done.is_some() { 1 } else { self.attempts + 1 };
+        self.turn = (self.turn + 1).max(u64::try_from(now_ms / 1000).unwrap_or(0));
     }
 
     /// Forgets what was learned of any other archive than this one.
     pub(crate) fn turn_to(&mut self, archive: Archive) {
         if self.archive != Some(archive) {
-            *self = Self { begun: self.begun, excused: self.excused, archive: Some(archive), ..Self::default() };
+            *self = Self { attempts: self.attempts, turn: self.turn, archive: Some(archive), ..Self::default() };
         }
     }
 

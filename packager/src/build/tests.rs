@@ -100,6 +100,33 @@ async fn a_build_that_breaks_off_at_any_moment_is_finished_by_the_next() {
     }
 }
 
+/// The same on a server, with parts as large as S3 wants them, where `ADIT_TEST_S3_URL` names a bucket.
+#[tokio::test]
+async fn a_build_on_s3_that_breaks_off_is_finished_by_the_next() {
+    let Ok(url) = std::env::var("ADIT_TEST_S3_URL") else {
+        println!("skipped: ADIT_TEST_S3_URL names no bucket (s3://bucket/prefix?endpoint=http://host:port)");
+        return;
+    };
+    const S3_PART: u64 = 5 << 20;
+    let objects = adit_shared::objects::open(&url).await.unwrap();
+    let mut corpus = Corpus::default();
+    let noise: Vec<u8> = (0..7_000_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    for i in 0..4 {
+        let encoding = if i % 2 == 0 { Encoding::Gzip } else { Encoding::Identity };
+        corpus.add(&format!("doc {i}"), &[("txt", &noise[i * 1000..], encoding)]);
+    }
+    corpus.store(&*objects).await;
+    let expected = corpus.archive(&corpus.plan(Layout::Bag, S3_PART));
+    for moments in [4, 9, 15, 20, 26, 33, 1000] {
+        let fused: Arc<dyn ObjectStore> = Arc::new(Fused::new(objects.clone(), moments));
+        let broken = build(&fused, PACKAGE, &corpus, S3_PART).await;
+        assert!(broken.is_ok() == (moments == 1000), "{moments} moments: {broken:?}");
+        let built = build(&objects, PACKAGE, &corpus, S3_PART).await.unwrap();
+        assert_whole(&*objects, PACKAGE, &built, &expected).await;
+        remove(&*objects, PACKAGE).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_dropped_build_goes_on_too() {
     let (_folder, objects) = folder().await;

@@ -112,25 +112,18 @@ impl Job {
 
     /// One attempt: what an earlier one has finished is answered at once, else the archive is planned and built.
     async fn attempt(&mut self) -> Result<Built, End> {
-        let (stop, dismissed) = (self.packager.stop.clone(), self.claim.dismissed().clone());
         self.packager.api.check(&self.request)?;
         let state = self.begin().await?;
-        let (state, plan) = tokio::select! {
-            biased;
-            () = stop.cancelled() => return Err(End::Stopped),
-            () = dismissed.cancelled() => return Err(End::Dismissed),
-            prepared = self.prepare(state) => match prepared? {
-                Prepared::Finished(finished) => return Ok(Built { finished, parts_reused: finished.done.parts }),
-                Prepared::Planned(state, plan) => (state, plan),
-            },
-        };
+        if let Some(finished) = state.finished(&*self.packager.objects, self.package).await? {
+            return Ok(Built { finished, parts_reused: finished.done.parts });
+        }
+        let plan = self.plan().await?;
         let seconds = self.packager.speed.seconds(plan.size());
         self.statuses.mention(&StatusMessage::Accepted { seconds: Some(seconds) }).await;
         let began = self.packager.clock.now_ms();
         let built = self.build(state, plan).await?;
-        let size = built.finished.archive.size;
         if built.parts_reused == 0 {
-            self.packager.speed.learn(size, self.packager.clock.now_ms() - began);
+            self.packager.speed.learn(built.finished.archive.size, self.packager.clock.now_ms() - began);
         }
         // Had it been dismissed a moment ago, nobody else would know of this archive.
         if !self.is_wanted().await.unwrap_or(true) {
@@ -139,29 +132,15 @@ impl Job {
         Ok(built)
     }
 
-    /// Finds out what there is to do.
-    async fn prepare(&self, state: State) -> Result<Prepared, End> {
-        let packager = &self.packager;
-        if let Some(finished) = state.finished(&*packager.objects, self.package).await? {
-            return Ok(Prepared::Finished(finished));
-        }
-        if !self.is_wanted().await? {
-            return Err(End::Dismissed);
-        }
-        let PackageRequest { formats, layout, .. } = &self.request;
-        let manifest = packager.api.manifest(&self.request, self.traceparent.as_deref()).await?;
-        let plan = planning::plan(manifest, formats, *layout, packager.config.part_size).await?;
-        Ok(Prepared::Planned(state, Arc::new(plan)))
-    }
-
     /// Counts the attempt where a crash cannot make it forgotten.
     async fn begin(&mut self) -> Result<State, End> {
         // If the store cannot even be asked, the attempt counts for this delivery.
         self.attempt += 1;
         let (objects, limit) = (&*self.packager.objects, self.packager.config.attempts);
         let mut state = State::load(objects, self.package).await?;
-        self.attempt = self.attempt.max(state.begin());
-        self.statuses.begin(state.begun);
+        state.begin(self.packager.clock.now_ms());
+        self.attempt = self.attempt.max(state.attempts);
+        self.statuses.begin(state.turn);
         state.save(objects, self.package).await?;
         if self.attempt > limit {
             return Err(BuildError::GivenUp { attempts: limit }.into());
@@ -169,31 +148,58 @@ impl Job {
         Ok(state)
     }
 
-    /// Builds and reports; a build that is called off comes to rest before this returns, so that nothing appears in the store later.
-    async fn build(&mut self, state: State, plan: Arc<Plan>) -> Result<Built, End> {
-        let (stop, dismissed) = (self.packager.stop.clone(), self.claim.dismissed().clone());
-        let (progress, seen) = watch::channel(Progress::default());
+    /// Plans the archive, if it is wanted. Of a docset so large that this takes a while, it says meanwhile that it is at it.
+    async fn plan(&mut self) -> Result<Arc<Plan>, End> {
         let halt = CancellationToken::new();
+        let (packager, request, traceparent) = (self.packager.clone(), self.request.clone(), self.traceparent.clone());
+        let planning = async move {
+            if let Some(package) = request.package
+                && !packager.api.wants(&request, package).await?
+            {
+                return Ok(None);
+            }
+            let manifest = packager.api.manifest(&request, traceparent.as_deref()).await?;
+            let part_size = packager.config.part_size;
+            planning::plan(manifest, &request.formats, request.layout, part_size).await.map(Some)
+        };
+        let halted = halt.clone();
+        let planning = async move { halted.run_until_cancelled(planning).await.unwrap_or(Ok(None)) };
+        Ok(Arc::new(self.attend(planning, &halt, || StatusMessage::Accepted { seconds: None }).await?))
+    }
+
+    /// Builds and reports. A build that is called off comes to rest before this returns, so that nothing appears in the store later.
+    async fn build(&mut self, state: State, plan: Arc<Plan>) -> Result<Built, End> {
+        let halt = CancellationToken::new();
+        let (progress, seen) = watch::channel(Progress::default());
         let build = Build::new(self.packager.objects.clone(), self.package, plan.clone(), state, progress);
-        let mut running = AbortOnDropHandle::new(tokio::spawn(build.run(halt.clone()).in_current_span()));
+        let status = || report(&plan, *seen.borrow());
+        self.attend(build.run(halt.clone()), &halt, status).await
+    }
+
+    /// Waits for a task, which gives nothing once it was halted or nobody wants the package, and tells the status about once a second.
+    async fn attend<T: Send + 'static>(
+        &mut self,
+        task: impl Future<Output = Result<Option<T>, BuildError>> + Send + 'static,
+        halt: &CancellationToken,
+        status: impl Fn() -> StatusMessage,
+    ) -> Result<T, End> {
+        let (stop, dismissed) = (self.packager.stop.clone(), self.claim.dismissed().clone());
+        let mut task = AbortOnDropHandle::new(tokio::spawn(task.in_current_span()));
         let every = self.packager.config.progress_every;
         let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + every, every);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let end = loop {
             tokio::select! {
-                built = &mut running => return built??.ok_or(End::Stopped),
+                result = &mut task => return result??.ok_or(End::Dismissed),
                 () = stop.cancelled() => break End::Stopped,
                 () = dismissed.cancelled() => break End::Dismissed,
-                _ = ticks.tick() => {
-                    let progress = *seen.borrow();
-                    self.statuses.mention(&report(&plan, progress)).await;
-                }
+                _ = ticks.tick() => self.statuses.mention(&status()).await,
             }
         };
         halt.cancel();
-        match (running.await, end) {
+        match (task.await, end) {
             // It had just been finished.
-            (Ok(Ok(Some(built))), End::Stopped) => Ok(built),
+            (Ok(Ok(Some(result))), End::Stopped) => Ok(result),
             (_, end) => Err(end),
         }
     }
@@ -279,12 +285,12 @@ impl Job {
     /// Leaves the request to whoever takes it next, with what was built; that this attempt has no result is nobody's fault.
     async fn give_back(self) -> Handled {
         let objects = &*self.packager.objects;
-        let excused = async {
+        let uncounted = async {
             let mut state = State::load(objects, self.package).await?;
-            state.excused += 1;
+            state.attempts = state.attempts.saturating_sub(1);
             state.save(objects, self.package).await
         };
-        if let Err(error) = excused.await {
+        if let Err(error) = uncounted.await {
             tracing::warn!(%error, "the attempt counts although the packager was stopped");
         }
         tracing::info!("given back unfinished");
@@ -305,19 +311,43 @@ impl Job {
     }
 }
 
-/// What an attempt finds to do.
-enum Prepared {
-    /// Nothing.
-    Finished(Finished),
-    /// An archive.
-    Planned(State, Arc<Plan>),
-}
-
 fn report(plan: &Plan, progress: Progress) -> StatusMessage {
     let percent = u8::try_from(progress.bytes.saturating_mul(100) / plan.size().max(1)).unwrap_or(100).min(100);
     StatusMessage::Progress {
         percent,
         documents: Some((plan.members_done(progress.parts), plan.requested())),
         bytes: Some((progress.bytes, plan.size())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use adit_shared::domain::{Encoding, Layout};
+
+    use super::*;
+    use crate::testing::Corpus;
+
+    #[test]
+    fn progress_tells_documents_and_bytes() {
+        let mut corpus = Corpus::default();
+        for i in 0..10 {
+            corpus.add(&format!("d{i}"), &[("pdf", &[0; 1000], Encoding::Identity)]);
+        }
+        let plan = corpus.plan(Layout::Flat, 1024);
+        let said = |parts| {
+            let bytes = u64::from(parts) * 1024;
+            report(&plan, Progress { parts, bytes: bytes.min(plan.size()) }).to_string()
+        };
+        assert_eq!(said(0), "Progress: 0%\nDocuments: 0/10\nBytes: 0/10902");
+        assert_eq!(said(5), "Progress: 46%\nDocuments: 4/10\nBytes: 5120/10902");
+        assert_eq!(said(11), "Progress: 100%\nDocuments: 10/10\nBytes: 10902/10902");
+    }
+
+    #[test]
+    fn equal_requests_without_a_number_have_one_number() {
+        let number = |text: &str| unnamed(&text.parse().unwrap());
+        assert_eq!(number("http://h/api/docsets/5?fmt=txt"), number("http://h/api/docsets/5?fmts=txt"));
+        assert_ne!(number("http://h/api/docsets/5?fmt=txt"), number("http://h/api/docsets/6?fmt=txt"));
+        assert!(number("http://h/api/docsets/5").0 < 0);
     }
 }

@@ -27,8 +27,8 @@ impl Statuses {
     }
 
     /// Begins the statuses of an attempt.
-    pub(super) fn begin(&mut self, attempt: u32) {
-        self.sequence = u64::from(attempt) * SEQUENCES;
+    pub(super) fn begin(&mut self, turn: u64) {
+        self.sequence = turn.saturating_mul(SEQUENCES);
     }
 
     /// Says a status and waits until the broker has it.
