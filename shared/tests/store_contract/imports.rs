@@ -5,14 +5,15 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use adit_shared::digest::Sha256;
 use adit_shared::domain::{Document, Encoding, FileRecord, Place};
 use adit_shared::ids::{CollectionId, VersionId};
-use adit_shared::store::{CurrentDocument, NewCollection, NewDocument, Store as _, StoreError};
+use adit_shared::store::{CurrentDocument, Member, NewCollection, NewDocument, Store as _, StoreError};
+use futures::TryStreamExt as _;
 use futures::future::join_all;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::json;
 
 use super::harness::Database;
-use super::samples::{HOUR, document, file, format, import, new_collection, stage, totals};
+use super::samples::{HOUR, document, file, format, import, member, new_collection, stage, totals};
 
 fn refs(names: &[&str]) -> Vec<String> {
     names.iter().map(|&name| name.to_owned()).collect()
@@ -112,6 +113,9 @@ pub(crate) async fn every_field_comes_back_as_it_was(db: Database) {
         }
     });
     assert_eq!(stored, expected.collect::<Vec<_>>());
+    let bitmap = stored.iter().map(|document| document.id.0).collect();
+    let members: Vec<Member> = db.store.members(&bitmap, None, None).try_collect().await.unwrap();
+    assert_eq!(members, stored.into_iter().map(member).collect::<Vec<_>>());
     let found = db.store.resolve_refs(lease.collection, 1, &refs(&odd)).await.unwrap();
     assert_eq!(found.len(), odd.len());
 }
