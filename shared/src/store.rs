@@ -233,7 +233,8 @@ pub trait Store: fmt::Debug + Send + Sync {
         refs: &[String],
     ) -> StoreResult<HashMap<String, VersionId>>;
     /// Members in the order of ids, starting behind `after`, each with its files in `formats` (all for `None`).
-    /// Reads page by page; holds no transaction while the consumer is slow.
+    /// Reads page by page; holds no connection while the consumer is slow. A member that is not there ends the stream with
+    /// [`StoreError::Corrupt`]: none is left out in silence.
     fn members<'a>(
         &'a self,
         members: &'a RoaringBitmap,
@@ -267,12 +268,13 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Adds document versions, invisible until [`Store::commit_import`].
     async fn stage_documents(&self, lease: &ImportLease, documents: &[NewDocument]) -> StoreResult<()>;
     /// Makes everything staged visible as one new corpus version, marks what it replaces as superseded, updates the collection's
-    /// counts and gives up the lease, all in one transaction. Without staged documents the corpus version stays.
+    /// counts and gives up the lease, all in one transaction. Without staged documents the corpus version stays. After an answer that was
+    /// lost it may be asked for again: what is committed is not committed twice.
     ///
     /// # Errors
     /// [`StoreError::ImportOvertaken`] when the lease is no longer held.
     async fn commit_import(&self, lease: &ImportLease, now: i64) -> StoreResult<Collection>;
-    /// Removes what was staged and gives up the lease.
+    /// Removes what was staged and gives up the lease; nothing to do if the lease is no longer held.
     async fn abort_import(&self, lease: &ImportLease) -> StoreResult<()>;
 
     // ---- docsets ----

@@ -50,6 +50,11 @@ async fn open_sqlite(mut url: Url) -> StoreResult<SqlStore> {
     let file = SqliteConnectOptions::from_url(&url)
         .map_err(|_| StoreError::Unavailable("its sqlite: URL has an unknown parameter".to_owned()))?;
     let path = file.get_filename();
+    let in_memory = url.path() == ":memory:" || url.query_pairs().any(|(_, value)| value == "memory");
+    if in_memory || path.as_os_str().is_empty() {
+        // Each connection would have a database of its own.
+        return Err(StoreError::Unavailable("its URL must name a file, as sqlite:///path/adit.db does".to_owned()));
+    }
     make_parent(path).await?;
     url.query_pairs_mut().append_pair("mode", "rwc");
     let options = options(&url)?;
@@ -58,8 +63,8 @@ async fn open_sqlite(mut url: Url) -> StoreResult<SqlStore> {
         other => other,
     })?;
     // Writers of this process queue for one connection, in order, instead of polling for the file's lock.
-    let write = sqlite_pool(1).connect_lazy_with(options.clone());
-    let read = sqlite_pool(SQLITE_READERS).connect_lazy_with(options);
+    let write = sqlite_connections(1).connect_lazy_with(options.clone());
+    let read = sqlite_connections(SQLITE_READERS).connect_lazy_with(options);
     Ok(SqlStore { read, write, begin: "BEGIN IMMEDIATE" })
 }
 
@@ -69,8 +74,7 @@ async fn open_postgres(url: Url) -> StoreResult<SqlStore> {
     let mut connection = connecting.await.map_err(|_| sqlx::Error::PoolTimedOut)??;
     migrate(&POSTGRES, &mut connection).await?;
     connection.close().await?;
-    let pool =
-        AnyPoolOptions::new().max_connections(POSTGRES_CONNECTIONS).acquire_timeout(ACQUIRE).connect_lazy_with(options);
+    let pool = connections(POSTGRES_CONNECTIONS, ACQUIRE).connect_lazy_with(options);
     Ok(SqlStore { read: pool.clone(), write: pool, begin: "BEGIN" })
 }
 
@@ -85,11 +89,15 @@ async fn make_parent(file: &Path) -> StoreResult<()> {
         .map_err(|error| StoreError::Unavailable(format!("its folder {} cannot be made: {error}", folder.display())))
 }
 
-fn sqlite_pool(connections: u32) -> AnyPoolOptions {
-    AnyPoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(BUSY * 2)
-        .after_connect(|connection, _| prepare_sqlite(connection).boxed())
+/// Connections live as long as the pool. With a limit of age or idleness sqlx 0.9.0 starts a task that now and then reads its
+/// count of idle connections as 2^64 - 1 and never ends (<https://github.com/launchbadge/sqlx/issues/3645>). What is dead is
+/// noticed without: each connection is tried before it is handed out.
+fn connections(most: u32, patience: Duration) -> AnyPoolOptions {
+    AnyPoolOptions::new().max_connections(most).acquire_timeout(patience).idle_timeout(None).max_lifetime(None)
+}
+
+fn sqlite_connections(most: u32) -> AnyPoolOptions {
+    connections(most, BUSY * 2).after_connect(|connection, _| prepare_sqlite(connection).boxed())
 }
 
 /// In WAL mode readers and the writer do not block each other. `synchronous = FULL` syncs the log at every commit: with
@@ -125,5 +133,26 @@ fn schema_error(error: sqlx::migrate::MigrateError) -> StoreError {
             "its schema has version {version}, which is newer than this program; use a newer adit"
         )),
         other => StoreError::Unavailable(format!("its schema cannot be brought up to date: {other}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::Row as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn every_sqlite_connection_is_durable_patient_and_checks_references() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let store = SqlStore::open(&format!("sqlite://{}/adit.db", folder.path().display())).await.unwrap();
+        for pool in [&store.read, &store.write] {
+            for (setting, value) in [("synchronous", 2), ("foreign_keys", 1), ("busy_timeout", 30_000)] {
+                let row = pool.fetch_one(sqlx::AssertSqlSafe(format!("PRAGMA {setting}"))).await.unwrap();
+                assert_eq!(row.get::<i64, _>(0), value, "{setting}");
+            }
+            let row = pool.fetch_one("PRAGMA journal_mode").await.unwrap();
+            assert_eq!(row.get::<String, _>(0), "wal");
+        }
     }
 }

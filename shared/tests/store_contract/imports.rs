@@ -5,14 +5,15 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use adit_shared::digest::Sha256;
 use adit_shared::domain::{Document, Encoding, FileRecord, Place};
 use adit_shared::ids::{CollectionId, VersionId};
-use adit_shared::store::{CurrentDocument, NewCollection, NewDocument, Store as _, StoreError};
+use adit_shared::store::{CurrentDocument, Member, NewCollection, NewDocument, Store as _, StoreError};
+use futures::TryStreamExt as _;
 use futures::future::join_all;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::json;
 
 use super::harness::Database;
-use super::samples::{HOUR, document, file, format, import, new_collection, stage, totals};
+use super::samples::{HOUR, document, file, format, import, member, new_collection, stage, totals};
 
 fn refs(names: &[&str]) -> Vec<String> {
     names.iter().map(|&name| name.to_owned()).collect()
@@ -96,24 +97,30 @@ pub(crate) async fn every_field_comes_back_as_it_was(db: Database) {
 
     let ids: Vec<VersionId> = documents.iter().map(|d| d.id).chain([VersionId(999), documents[0].id]).collect();
     let stored = db.store.documents(&ids).await.unwrap();
-    let expected = documents.into_iter().map(|mut new| {
-        new.files.sort_by(|a, b| a.format.cmp(&b.format));
-        Document {
-            id: new.id,
-            collection: lease.collection,
-            r#ref: new.r#ref,
-            version: 1,
-            name: new.name,
-            metadata: new.metadata,
-            content_hash: new.content_hash,
-            added: 1,
-            superseded: None,
-            files: new.files,
-        }
-    });
-    assert_eq!(stored, expected.collect::<Vec<_>>());
+    let expected: Vec<Document> = documents.into_iter().map(|new| as_stored(new, lease.collection)).collect();
+    assert_eq!(stored, expected);
+    let bitmap = stored.iter().map(|document| document.id.0).collect();
+    let members: Vec<Member> = db.store.members(&bitmap, None, None).try_collect().await.unwrap();
+    assert_eq!(members, stored.into_iter().map(member).collect::<Vec<_>>());
     let found = db.store.resolve_refs(lease.collection, 1, &refs(&odd)).await.unwrap();
     assert_eq!(found.len(), odd.len());
+}
+
+/// What a document that the first import adds is read back as.
+fn as_stored(mut new: NewDocument, collection: CollectionId) -> Document {
+    new.files.sort_by(|a, b| a.format.cmp(&b.format));
+    Document {
+        id: new.id,
+        collection,
+        r#ref: new.r#ref,
+        version: 1,
+        name: new.name,
+        metadata: new.metadata,
+        content_hash: new.content_hash,
+        added: 1,
+        superseded: None,
+        files: new.files,
+    }
 }
 
 pub(crate) async fn names_belong_to_one_ref(db: Database) {

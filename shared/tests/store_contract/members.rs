@@ -8,7 +8,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use roaring::RoaringBitmap;
 
 use super::harness::Database;
-use super::samples::{HOUR, formats, import, new_collection, stage};
+use super::samples::{HOUR, formats, import, member, new_collection, stage};
 
 pub(crate) async fn members_come_in_order_with_the_wanted_files(db: Database) {
     let (_, old) = import(&db.store, "c", &["a", "b"], &["txt", "pdf", "meta"]).await;
@@ -20,10 +20,7 @@ pub(crate) async fn members_come_in_order_with_the_wanted_files(db: Database) {
 
     let documents = db.store.documents(&old).await.unwrap();
     assert_eq!(documents[0].superseded, Some(2), "a docset keeps what it froze");
-    let expected: Vec<Member> = documents
-        .into_iter()
-        .map(|d| Member { id: d.id, r#ref: d.r#ref, name: d.name, content_hash: d.content_hash, files: d.files })
-        .collect();
+    let expected: Vec<Member> = documents.into_iter().map(member).collect();
     assert_eq!(read(None, None).await, expected);
     assert_eq!(read(Some(old[0]), None).await, expected[1..]);
     assert_eq!(read(Some(VersionId(u32::MAX)), None).await, []);

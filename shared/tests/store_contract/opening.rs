@@ -56,7 +56,14 @@ async fn what_cannot_be_opened_is_named() {
     let error = SqlStore::open(&url).await.unwrap_err().to_string();
     assert!(error.contains("its folder") && error.contains("cannot be made"), "{error}");
 
-    for (url, reason) in [("mysql://host/db", "must begin with sqlite: or postgres:"), ("adit.db", "cannot be read")] {
+    for (url, reason) in [
+        ("mysql://host/db", "must begin with sqlite: or postgres:"),
+        ("adit.db", "cannot be read"),
+        ("sqlite:", "must name a file"),
+        ("sqlite::memory:", "must name a file"),
+        ("sqlite:///adit.db?mode=memory", "must name a file"),
+        ("sqlite:///adit.db?speed=9", "unknown parameter"),
+    ] {
         let error = SqlStore::open(url).await.unwrap_err().to_string();
         assert!(error.contains(reason), "{error}");
     }

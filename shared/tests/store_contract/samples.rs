@@ -1,11 +1,13 @@
 //! Sample rows.
 
 use adit_shared::digest::Sha256;
-use adit_shared::domain::{Collection, Encoding, FileRecord, Format, FormatTotal, Layout, Place, Role, content_hash};
+use adit_shared::domain::{
+    Collection, Document, Encoding, FileRecord, Format, FormatTotal, Layout, Place, Role, content_hash,
+};
 use adit_shared::ids::{CollectionId, DocsetId, KeyId, VersionId};
 use adit_shared::names;
 use adit_shared::store::{
-    FormatTotals, ImportLease, NewCollection, NewDocset, NewDocument, NewPackage, SqlStore, Store as _,
+    FormatTotals, ImportLease, Member, NewCollection, NewDocset, NewDocument, NewPackage, SqlStore, Store as _,
 };
 use roaring::RoaringBitmap;
 use serde_json::json;
@@ -138,4 +140,10 @@ pub(crate) fn new_package(owner: KeyId, docset: DocsetId, seed: &str) -> NewPack
         requested: 2,
         created: 10,
     }
+}
+
+/// A document as a member of a docset.
+pub(crate) fn member(document: Document) -> Member {
+    let Document { id, r#ref, name, content_hash, files, .. } = document;
+    Member { id, r#ref, name, content_hash, files }
 }
