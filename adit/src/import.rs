@@ -151,6 +151,8 @@ async fn commit(
     counts: &Counts,
 ) -> anyhow::Result<Collection> {
     if counts.added + counts.updated > 0 {
+        // An import that lost its lease must not publish an index under a version that another one is making.
+        services.store.renew_import(lease, SystemClock.now_ms(), LEASE_MS).await?;
         index.finish(lease.base_version + 1).await?;
     }
     let collection = services.store.commit_import(lease, SystemClock.now_ms()).await?;

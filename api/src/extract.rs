@@ -1,12 +1,19 @@
 //! Extractors whose rejections are problem details: JSON bodies, query strings and path parameters.
 
-use axum::extract::rejection::JsonRejection;
+use axum::body::{Body, BodyDataStream};
 use axum::extract::{FromRequest, FromRequestParts, Request};
-use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use futures::StreamExt as _;
 use serde::de::DeserializeOwned;
 
-use crate::problem::{Kind, Problem};
+use crate::problem::{ApiResult, Kind, Problem};
+
+/// Most bytes of a request's body.
+pub const BODY_LIMIT: usize = 8 * 1024 * 1024;
+/// Bytes of a body that is too large which are still read (and dropped): a client that is cut off while it sends sees a
+/// broken connection, not the answer.
+const DRAINED: usize = 64 * 1024 * 1024;
 
 /// A JSON body.
 #[derive(Debug)]
@@ -15,24 +22,45 @@ pub struct Json<T>(pub T);
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        match axum::Json::<T>::from_request(request, state).await {
-            Ok(axum::Json(value)) => Ok(Self(value)),
-            Err(rejection) => Err(refuse_json(&rejection)),
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Problem> {
+        if !is_json(request.headers()) {
+            let detail = "send the body as JSON, with Content-Type: application/json";
+            return Err(Problem::new(Kind::UnsupportedMediaType, detail));
         }
+        let body = read(request.into_body()).await?;
+        let value = axum::Json::<T>::from_bytes(&body);
+        value.map(|json| Self(json.0)).map_err(|rejection| Problem::new(Kind::MalformedJson, rejection.body_text()))
     }
 }
 
-fn refuse_json(rejection: &JsonRejection) -> Problem {
-    let text = rejection.body_text();
-    match (rejection, rejection.status()) {
-        (JsonRejection::MissingJsonContentType(_), _) => {
-            Problem::new(Kind::UnsupportedMediaType, "send the body as JSON, with Content-Type: application/json")
+fn is_json(headers: &HeaderMap) -> bool {
+    let essence = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()?.split(';').next());
+    essence.is_some_and(|essence| {
+        let essence = essence.trim().to_ascii_lowercase();
+        essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+    })
+}
+
+async fn read(body: Body) -> ApiResult<Vec<u8>> {
+    let mut stream = body.into_data_stream();
+    let mut bytes = Vec::new();
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk.map_err(|_| Problem::new(Kind::InvalidRequest, "the body did not arrive whole"))?;
+        if bytes.len() + chunk.len() > BODY_LIMIT {
+            drain(stream, bytes.len() + chunk.len()).await;
+            return Err(Problem::new(Kind::TooLarge, format!("a body may have {BODY_LIMIT} bytes at most")));
         }
-        (_, StatusCode::PAYLOAD_TOO_LARGE) => {
-            Problem::new(Kind::TooLarge, format!("a body may have {} bytes at most", crate::layers::BODY_LIMIT))
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}
+
+async fn drain(mut stream: BodyDataStream, mut seen: usize) {
+    while let Some(Ok(chunk)) = stream.next().await {
+        seen += chunk.len();
+        if seen > DRAINED {
+            return;
         }
-        _ => Problem::new(Kind::MalformedJson, text),
     }
 }
 

@@ -1,10 +1,11 @@
-//! What surrounds every handler: request ids, tracing, limits of body and time, compression, CORS, and no panic that cuts a connection.
+//! What surrounds every handler: request ids, tracing, a limit of time, compression, CORS, and no panic that cuts a connection.
+//! The limit of a body's length is with the only extractor that reads one: see [`crate::extract::Json`].
 
 use std::any::Any;
 use std::time::Instant;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
@@ -18,15 +19,11 @@ use crate::metrics::RequestLabels;
 use crate::problem::{Kind, Problem};
 use crate::state::App;
 
-/// Most bytes of a request's body.
-pub const BODY_LIMIT: usize = 8 * 1024 * 1024;
-
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Wraps the router; the first layer here is the innermost.
 pub fn wrap(router: Router, app: &App) -> Router {
     router
-        .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(CompressionLayer::new().compress_when(worth_compressing))
         .layer(middleware::from_fn_with_state(app.clone(), within_time))
         .layer(CatchPanicLayer::custom(|panic: Box<dyn Any + Send>| panicked(&*panic)))

@@ -30,14 +30,6 @@ pub enum ApiError {
     /// The key is no header value.
     #[error("the API key has characters that an HTTP header cannot have")]
     Key,
-    /// The URL of the request is not below the server that this packager works for.
-    #[error("the request's docset {docset} is not below {api}, the server that this packager works for")]
-    Stranger {
-        /// URL of the docset.
-        docset: String,
-        /// URL of the server's API.
-        api: String,
-    },
     /// The URL of the request has no `…/docsets/{id}` at its end.
     #[error("{0} is not the URL of a docset (…/docsets/{{id}})")]
     NoDocset(String),
@@ -60,7 +52,7 @@ impl ApiError {
     #[must_use]
     pub fn fate(&self) -> Fate {
         match self {
-            Self::Stranger { .. } | Self::NoDocset(_) => Fate::Reject,
+            Self::NoDocset(_) => Fate::Reject,
             Self::Client(_) | Self::Key | Self::Unreachable(_) => Fate::Retry,
             Self::Status { status, .. } => match *status {
                 StatusCode::UNAUTHORIZED
@@ -117,15 +109,14 @@ impl Api {
         Ok(Self { http, base })
     }
 
-    /// Checks that a request comes from the server that this packager works for; only that one is shown the key.
-    pub(crate) fn check(&self, request: &PackageRequest) -> Result<(), ApiError> {
-        let docset = &request.docset;
-        let Some(base) = &self.base else { return Ok(()) };
-        let folder = format!("{}/", base.path().trim_end_matches('/'));
-        if docset.origin() == base.origin() && docset.path().starts_with(&folder) {
-            return Ok(());
-        }
-        Err(ApiError::Stranger { docset: docset.to_string(), api: base.to_string() })
+    /// The docset of a request as this packager reaches it. Where the server is known, the request tells only which docset is meant:
+    /// the server may have moved while the request waited, and the key goes nowhere else.
+    pub(crate) fn docset(&self, request: &PackageRequest) -> Result<Url, ApiError> {
+        let Some(base) = &self.base else { return Ok(request.docset.clone()) };
+        let id = request.docset_id().ok_or_else(|| ApiError::NoDocset(request.docset.to_string()))?;
+        let mut docset = base.clone();
+        docset.set_path(&format!("{}/docsets/{id}", base.path().trim_end_matches('/')));
+        Ok(docset)
     }
 
     /// The docset's manifest in chunks.
@@ -194,16 +185,17 @@ mod tests {
     }
 
     #[test]
-    fn only_its_own_server_is_shown_the_key() {
-        let api = Api::new("key", Some("http://h:1/api".parse().unwrap())).unwrap();
-        assert!(api.check(&request("http://h:1/api/docsets/5")).is_ok());
-        for stranger in [
-            "http://h:2/api/docsets/5",
-            "https://h:1/api/docsets/5",
-            "http://h:1/apis/docsets/5",
-            "http://evil/api/docsets/5",
-        ] {
-            assert!(api.check(&request(stranger)).is_err(), "{stranger}");
+    fn a_known_server_is_asked_whatever_server_the_request_names() {
+        let api = Api::new("key", Some("http://h:1/x/api/".parse().unwrap())).unwrap();
+        for url in ["http://h:1/x/api/docsets/5", "http://h:2/api/docsets/5", "https://elsewhere/docsets/5?fmt=txt&a=b"]
+        {
+            assert_eq!(api.docset(&request(url)).unwrap().as_str(), "http://h:1/x/api/docsets/5", "{url}");
         }
+        assert!(api.docset(&request("http://h:1/x/api/docsets/five")).is_err());
+        let any = Api::new("key", None).unwrap();
+        assert_eq!(
+            any.docset(&request("http://h:2/api/docsets/5?fmt=txt")).unwrap().as_str(),
+            "http://h:2/api/docsets/5"
+        );
     }
 }

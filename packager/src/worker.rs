@@ -30,8 +30,8 @@ use running::Running;
 pub struct PackagerConfig {
     /// The key (role packager) that the server is shown.
     pub api_key: String,
-    /// URL of the server's API, such as `http://localhost:8080/api`: requests of any other server are refused, and only this one
-    /// is shown the key. `None`: every server whose requests come in.
+    /// URL of the server's API, such as `http://localhost:8080/api`: it is asked whatever server a request names, and only it is
+    /// shown the key. `None`: the server that each request names.
     pub api: Option<Url>,
     /// Packages that are built at once. 2.
     pub workers: usize,

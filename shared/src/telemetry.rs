@@ -8,7 +8,10 @@ use tracing_subscriber::EnvFilter;
 /// such as `info,adit_packager=debug`; an unreadable one falls back to `info`. Later calls have no effect.
 pub fn init(filter: &str, json: bool) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     // A subscriber that is already there (a test's, say) stays.
     let _ = if json { builder.json().try_init() } else { builder.try_init() };
 }

@@ -45,7 +45,7 @@ mod tests {
         let files = [("txt".to_owned(), "text/plain".to_owned(), 3, Sha256::of(b"abc"))];
         let text = render("r/1", metadata.as_object().unwrap(), Some("https://l"), &files);
         let value: Value = serde_json::from_slice(&text).unwrap();
-        insta::assert_json_snapshot!(value, @"");
+        insta::assert_json_snapshot!(value);
         let own = json!({"license": "https://own"});
         let value: Value =
             serde_json::from_slice(&render("r", own.as_object().unwrap(), Some("https://l"), &[])).unwrap();

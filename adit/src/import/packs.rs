@@ -51,7 +51,7 @@ impl Packs {
         let offset = pack.length;
         match payload {
             Payload::Memory(bytes) => pack.push(&*objects, &bytes).await?,
-            Payload::File(file, _) => {
+            Payload::File(file) => {
                 let mut file = tokio::fs::File::from_std(file);
                 let mut chunk = vec![0; 256 * 1024];
                 loop {

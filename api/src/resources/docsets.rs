@@ -69,6 +69,10 @@ fn check_name(name: Option<&str>) -> ApiResult<()> {
             Kind::InvalidRequest,
             format!("name must have 1 to {NAME_LENGTH} characters, not {count}"),
         )),
+        // PostgreSQL takes no NUL in a text.
+        Some(_) if name.is_some_and(|name| name.contains('\0')) => {
+            Err(Problem::new(Kind::InvalidRequest, "name must not hold a NUL character"))
+        }
         _ => Ok(()),
     }
 }
@@ -125,6 +129,10 @@ async fn measure(app: &App, members: &RoaringBitmap) -> ApiResult<(DocsetFingerp
               (status = 422, description = "It would be empty, or refs are unknown", body = ProblemBody, content_type = "application/problem+json")))]
 pub async fn create(State(app): State<App>, caller: Caller, Json(request): Json<DocsetRequest>) -> ApiResult<Response> {
     check_name(request.name.as_deref())?;
+    if let Some(position) = request.query.as_ref().and_then(|query| query.chars().position(|c| c == '\0')) {
+        let problem = Problem::new(Kind::InvalidQuery, "the query holds a NUL character; leave it out");
+        return Err(problem.with("position", position));
+    }
     let (collection, members) = select(&app, &request).await?;
     if members.is_empty() {
         return Err(Problem::new(Kind::EmptyDocset, "nothing matches; try the query with the search first"));

@@ -112,7 +112,7 @@ impl Job {
 
     /// One attempt: what an earlier one has finished is answered at once, else the archive is planned and built.
     async fn attempt(&mut self) -> Result<Built, End> {
-        self.packager.api.check(&self.request)?;
+        self.request.docset = self.packager.api.docset(&self.request)?;
         let state = self.begin().await?;
         if let Some(finished) = state.finished(&*self.packager.objects, self.package).await? {
             return Ok(Built { finished, parts_reused: finished.done.parts });
