@@ -53,10 +53,10 @@ fn awkward() -> Vec<String> {
 fn sources(refs: &[String]) -> Vec<Doc<'_>> {
     let files = |n: usize| {
         let mut files = vec![("txt", format!("text number {n} ").repeat(n * 40).into_bytes())];
-        if n % 2 == 0 {
+        if n.is_multiple_of(2) {
             files.push(("pdf", noise(n as u64, 30_000 + n)));
         }
-        if n % 3 == 0 {
+        if n.is_multiple_of(3) {
             files.push(("xml", format!("<doc n=\"{n}\"/>").into_bytes()));
         }
         files
