@@ -27,13 +27,12 @@ pub(crate) async fn run(config: Config, own_data: bool, once: bool) -> anyhow::R
     println!("   {}  (documentation: {}/docs/)", server.url, server.url);
     let (url, services) = (server.url.clone(), server.services().clone());
     let job = main_job(&config, &url, &services);
-    if once {
-        return server.run_until_done(job).await;
-    }
     let stay = async {
-        job.await?;
-        println!("The server stays up at {url} until Ctrl-C.");
-        stop_signal().await;
+        let key = job.await?;
+        if !once {
+            println!("The server stays up at {url} until Ctrl-C. Try it yourself: export ADIT_API_KEY={key}");
+            stop_signal().await;
+        }
         anyhow::Ok(())
     };
     server.run_until_done(stay).await
@@ -50,7 +49,8 @@ fn prepare(mut config: Config, own_data: bool) -> anyhow::Result<Config> {
     Ok(Config { listen: config.listen, ..defaults })
 }
 
-async fn main_job(config: &Config, url: &str, services: &Services) -> anyhow::Result<()> {
+/// Carries the job out and returns the miner's key that it made for itself.
+async fn main_job(config: &Config, url: &str, services: &Services) -> anyhow::Result<String> {
     step(2, "Import a corpus: READMEs and licences of the crates that Adit was built from");
     let folder = config.data.join("demo-corpus");
     let found = corpus::write(&folder)?;
@@ -63,7 +63,7 @@ async fn main_job(config: &Config, url: &str, services: &Services) -> anyhow::Re
     );
 
     step(3, "Search it and freeze the hits as a docset");
-    let (key, secret) = keys::create(&*services.store, "demo", Role::Miner, None).await?;
+    let (_, secret) = keys::create(&*services.store, "demo", Role::Miner, None).await?;
     let client = Client::with(url, Some(Secret::new(secret.clone())))?;
     let docset = miner::create_docset(&client, corpus::SLUG, Some(QUERY), None, Some("demo")).await?;
     println!(
@@ -91,8 +91,8 @@ async fn main_job(config: &Config, url: &str, services: &Services) -> anyhow::Re
     }
     println!("   SHA-256 {sha256} is right; all {} files of the bag are whole", findings.files);
     println!("   {}", target.display());
-    println!("Done. Try it yourself: export ADIT_API_KEY={secret}  (key {}, made for this demonstration)", key.id);
-    Ok(())
+    println!("Done.");
+    Ok(secret)
 }
 
 fn step(number: u32, what: &str) {

@@ -1,5 +1,7 @@
 //! `asyncapi.yaml` says what the code does: the same queues, and examples that the code reads and writes to the letter.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends in a panic")]
+
 use std::collections::BTreeMap;
 
 use adit_shared::messaging::{DeleteRequest, PackageRequest, Queue, StatusMessage};

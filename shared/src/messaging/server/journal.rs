@@ -217,7 +217,11 @@ impl Writer {
                 let folder = self.folder.display();
                 tracing::error!(journal = %folder, %error, "the broker's journal failed; restart once the disk is well");
                 let why = format!("the journal in {folder} failed: {error}");
-                *self.shared.lock() = Pending { failed: true, ..Pending::default() };
+                {
+                    let mut pending = self.shared.lock();
+                    // The numbers go on: one that was given out before would pass for a record that is safe on disk.
+                    *pending = Pending { failed: true, last: pending.last, ..Pending::default() };
+                }
                 self.report.send_modify(|progress| progress.failed = Some(why.into()));
                 return;
             }
