@@ -92,13 +92,20 @@ async fn every_file_comes_out_as_it_went_in_whatever_its_ref() {
             package["documents"],
             json!({"requested": refs.len(), "done": refs.len(), "included": refs.len(), "omitted": 0})
         );
-        check_archive(&dir.path().join(format!("{layout}.zip")), &bytes, &documents, layout == "bag");
+        let folder = (layout == "bag").then(|| format!("bag-{}", &package["fingerprint"].as_str().unwrap()[..12]));
+        let name = folder.clone().unwrap_or_else(|| format!("docset-{docset}-meta-pdf-txt-xml-flat")) + ".zip";
+        let download = server.get(package["download"].as_str().unwrap()).await;
+        assert_eq!(download.headers()["content-disposition"], format!("attachment; filename=\"{name}\""));
+        check_archive(&dir.path().join(format!("{layout}.zip")), &bytes, &documents, folder.as_deref());
     }
 }
 
-fn check_archive(path: &std::path::Path, bytes: &[u8], documents: &[Doc<'_>], bag: bool) {
+fn check_archive(path: &std::path::Path, bytes: &[u8], documents: &[Doc<'_>], bag: Option<&str>) {
     let entries = unzip(bytes);
-    let payload = |name: &String| if bag { name.strip_prefix("data/").map(str::to_owned) } else { Some(name.clone()) };
+    let base = bag.map(|folder| format!("{folder}/")).unwrap_or_default();
+    assert!(entries.keys().all(|name| name.starts_with(&base)), "a bag unpacks into one folder");
+    let payload = base + if bag.is_some() { "data/" } else { "" };
+    let payload = |name: &String| name.strip_prefix(&payload).map(str::to_owned);
     let files: BTreeMap<String, &Vec<u8>> =
         entries.iter().filter_map(|(name, content)| Some((payload(name)?, content))).collect();
     // The metadata of each document tells its ref, which leads from safe names back to the sources.
@@ -127,10 +134,12 @@ fn check_archive(path: &std::path::Path, bytes: &[u8], documents: &[Doc<'_>], ba
             &["-c", "import sys, zipfile; assert zipfile.ZipFile(sys.argv[1]).testzip() is None", file],
         );
     }
-    if bag && has("python3", &["-c", "import bagit"]) {
+    if let Some(base) = bag.filter(|_| has("python3", &["-c", "import bagit"])) {
         let folder = path.with_extension("unpacked");
         accepted_by("python3", &["-m", "zipfile", "-e", file, folder.to_str().unwrap()]);
-        accepted_by("python3", &["-m", "bagit", "--validate", folder.to_str().unwrap()]);
+        let unpacked: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(unpacked, [base]);
+        accepted_by("python3", &["-m", "bagit", "--validate", folder.join(base).to_str().unwrap()]);
     }
 }
 

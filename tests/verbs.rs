@@ -2,14 +2,14 @@
 
 use std::process::Output;
 
-use crate::support::{adit, last_line, small};
+use crate::support::{adit, last_line, small, unzip};
 
 #[tokio::test]
 async fn search_docset_package_and_verify() {
     let (dir, server) = small(&[]);
     let key = server.new_key("miner", &[]);
     let miner = |arguments: &[&str]| -> Output {
-        adit(&server.data).args(arguments).env("ADIT_API_KEY", &key).output().unwrap()
+        adit(&server.data).args(arguments).env("ADIT_API_KEY", &key).current_dir(dir.path()).output().unwrap()
     };
     let text = |output: &Output| {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -36,6 +36,12 @@ async fn search_docset_package_and_verify() {
     assert!(verified.contains("14 files are whole, and are those of the bag's manifest"), "{verified}");
 
     let whole = std::fs::read(&archive).unwrap();
+    let saved = text(&miner(&["package", &docset, "--formats", "txt,meta", "--layout", "bag"]));
+    let name = saved.split_whitespace().last().unwrap();
+    assert!(std::fs::read(dir.path().join(name)).unwrap() == whole);
+    let folder = name.replace(".zip", "/");
+    assert!(unzip(&whole).keys().all(|name| name.starts_with(&folder)), "a bag is saved under its folder's name");
+
     for position in [whole.len() / 3, whole.len() / 2] {
         let mut damaged = whole.clone();
         damaged[position] ^= 1;

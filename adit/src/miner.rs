@@ -115,7 +115,13 @@ pub(crate) async fn package(config: &Config, args: PackageArgs) -> anyhow::Resul
     Ok(())
 }
 
+/// The name that the server gives the download, too.
 fn default_name(package: &Value) -> String {
+    if package["layout"] == "bag"
+        && let Some(Ok(fingerprint)) = package["fingerprint"].as_str().map(str::parse)
+    {
+        return adit_packager::bag_folder(&fingerprint) + ".zip";
+    }
     let formats: Vec<&str> = package["formats"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     format!("docset-{}-{}-{}.zip", package["docset"], formats.join("-"), package["layout"].as_str().unwrap_or_default())
 }

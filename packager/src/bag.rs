@@ -5,7 +5,7 @@
 use adit_shared::digest::Sha256;
 use bytes::BufMut;
 
-/// Folder of the payload.
+/// Folder of the payload in the base directory.
 pub(crate) const PAYLOAD: &str = "data/";
 /// Name of the bag declaration.
 pub(crate) const DECLARATION: &str = "bagit.txt";
@@ -17,6 +17,13 @@ pub(crate) const MANIFEST: &str = "manifest-sha256.txt";
 pub(crate) const INFO: &str = "bag-info.txt";
 /// Name of the manifest of tag files (2.2.1).
 pub(crate) const TAG_MANIFEST: &str = "tagmanifest-sha256.txt";
+
+/// Name of a bag's base directory, under which every entry of its archive stands; the archive should have that name too
+/// (RFC 8493, 4). It has the same length for every `package` fingerprint.
+#[must_use]
+pub fn bag_folder(package: &Sha256) -> String {
+    format!("bag-{}", hex::encode(&package.0[..6]))
+}
 
 /// Length in bytes of a manifest's line for a path of `path` bytes.
 pub(crate) fn manifest_line_len(path: usize) -> u64 {

@@ -25,6 +25,7 @@ mod worker;
 mod zip;
 
 pub use api::ApiError;
+pub use bag::bag_folder;
 pub use error::{BuildError, Fate};
 pub use plan::{MAX_ARCHIVE, MAX_PARTS, PART_SIZE, PlanError, SizeEstimator};
 pub use worker::{PackagerConfig, PackagerError, run};

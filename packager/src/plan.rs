@@ -182,6 +182,7 @@ impl PlanBuilder {
         }
         let mut plan = Plan {
             fingerprint,
+            folder: sections::folder(self.layout, &fingerprint),
             included,
             omitted,
             size,
@@ -219,6 +220,8 @@ struct Mark {
 #[derive(Debug)]
 pub(crate) struct Plan {
     fingerprint: Sha256,
+    /// What every path in the archive begins with.
+    folder: String,
     included: u64,
     omitted: u64,
     size: u64,
@@ -288,7 +291,7 @@ impl Plan {
         self.objects.get(number as usize).map_or("", String::as_str)
     }
 
-    /// Ref and path of the file whose record is at `position`, to name it in a message.
+    /// Ref and path (below the plan's folder) of the file whose record is at `position`, to name it in a message.
     pub(crate) fn name(&self, position: u64) -> io::Result<(String, String)> {
         let record = self.spool.read(position).next()?;
         Ok(record.map(|(_, record)| (record.r#ref, record.path)).unwrap_or_default())
@@ -301,7 +304,7 @@ impl Plan {
         let mut reader = self.spool.read(0);
         while let Some((position, record)) = reader.next()? {
             for (section, offset) in self.sections.iter().zip(&mut offsets) {
-                let len = item_len(&section.content, &record);
+                let len = item_len(&section.content, self.folder.len(), &record);
                 let members = if section.content == Content::Files { record.member } else { self.requested() };
                 let mark = Mark { position, offset: *offset, members };
                 for part in offset.div_ceil(self.part_size)..(*offset + len).div_ceil(self.part_size) {
@@ -314,13 +317,14 @@ impl Plan {
     }
 }
 
-/// How many bytes a file has in a section.
-fn item_len(content: &Content, record: &Record) -> u64 {
+/// How many bytes a file has in a section of an archive with a folder of `folder` bytes.
+fn item_len(content: &Content, folder: usize, record: &Record) -> u64 {
+    let path = folder + record.path.len();
     match content {
         Content::Fixed(_) => 0,
-        Content::Files => zip::local_len(record.path.len(), record.size, record.packed) + record.packed,
+        Content::Files => zip::local_len(path, record.size, record.packed) + record.packed,
         Content::Listing => bag::manifest_line_len(record.path.len()),
-        Content::Directory => zip::central_len(record.path.len(), record.size, record.packed, record.offset),
+        Content::Directory => zip::central_len(path, record.size, record.packed, record.offset),
     }
 }
 

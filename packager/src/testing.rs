@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use adit_shared::digest::Sha256;
-use adit_shared::domain::{Encoding, FileRecord, Format, Layout, Place};
+use adit_shared::domain::{Encoding, FileRecord, Format, Layout, Place, package_fingerprint};
 use adit_shared::ids::{DocsetId, VersionId};
 use adit_shared::objects::{ObjectError, ObjectResult, ObjectStore, Part, Upload};
 use bytes::{Bytes, BytesMut};
@@ -82,6 +82,12 @@ impl Corpus {
         line(&self.header()).unwrap().into_iter().chain(members).chain(end).collect()
     }
 
+    /// The base directory of its bag, with a slash.
+    pub(crate) fn bag(&self) -> String {
+        let header = self.header();
+        crate::bag_folder(&package_fingerprint(&header.fingerprint, &header.formats, Layout::Bag)) + "/"
+    }
+
     pub(crate) fn plan(&self, layout: Layout, part_size: u64) -> Plan {
         let mut builder = PlanBuilder::new(layout).unwrap();
         for member in &self.members {
@@ -109,7 +115,7 @@ impl Corpus {
     pub(crate) fn assert_holds(&self, archive: &[u8], layout: Layout) {
         let mut zip = zip::ZipArchive::new(Cursor::new(archive)).unwrap();
         assert_eq!(zip.offset(), 0);
-        let folder = if layout == Layout::Bag { "data/" } else { "" };
+        let folder = if layout == Layout::Bag { self.bag() + "data/" } else { String::new() };
         let tags = if layout == Layout::Bag { 4 } else { 0 };
         assert_eq!(zip.len(), self.contents.len() + tags);
         for member in &self.members {

@@ -32,7 +32,9 @@ const VERSION_ZIP64: u16 = 45;
 /// What a ZIP archive says about one entry.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Entry<'a> {
-    /// Its path in the archive.
+    /// What stands before its name in its path: nothing, or folders with their last slash.
+    pub(crate) folder: &'a str,
+    /// The rest of its path.
     pub(crate) name: &'a str,
     /// `Identity` gives method 0 (stored), `Gzip` method 8 (deflate).
     pub(crate) encoding: Encoding,
@@ -74,7 +76,7 @@ impl Entry<'_> {
         // Where one size needs 64 bits, both go to the extra field: a local header has both or none (4.5.3).
         out.put_u32_le(clip32(if self.large() { ESCAPE32 } else { self.packed }));
         out.put_u32_le(clip32(if self.large() { ESCAPE32 } else { self.size }));
-        out.put_u16_le(clip16(self.name.len() as u64));
+        out.put_u16_le(clip16((self.folder.len() + self.name.len()) as u64));
     }
 }
 
@@ -90,9 +92,9 @@ fn clip16(value: u64) -> u16 {
     u16::try_from(value).unwrap_or(u16::MAX)
 }
 
-/// Length in bytes of a local header (4.3.7) for a name of `name` bytes.
-pub(crate) fn local_len(name: usize, size: u64, packed: u64) -> u64 {
-    30 + name as u64 + if large(size, packed) { 20 } else { 0 }
+/// Length in bytes of a local header (4.3.7) for a path of `path` bytes.
+pub(crate) fn local_len(path: usize, size: u64, packed: u64) -> u64 {
+    30 + path as u64 + if large(size, packed) { 20 } else { 0 }
 }
 
 /// Writes a local header (4.3.7). Sizes and CRC-32 stand in it, so no data descriptor follows the data.
@@ -101,6 +103,7 @@ pub(crate) fn write_local(out: &mut impl BufMut, entry: &Entry<'_>) {
     out.put_u16_le(entry.version_needed(entry.large()));
     entry.write_common(out);
     out.put_u16_le(if entry.large() { 20 } else { 0 });
+    out.put_slice(entry.folder.as_bytes());
     out.put_slice(entry.name.as_bytes());
     if entry.large() {
         out.put_u16_le(1);
@@ -115,10 +118,10 @@ fn central_extra(size: u64, packed: u64, offset: u64) -> u16 {
     (if large(size, packed) { 16 } else { 0 }) + (if offset >= ESCAPE32 { 8 } else { 0 })
 }
 
-/// Length in bytes of a central directory entry (4.3.12) for a name of `name` bytes and a local header at `offset`.
-pub(crate) fn central_len(name: usize, size: u64, packed: u64, offset: u64) -> u64 {
+/// Length in bytes of a central directory entry (4.3.12) for a path of `path` bytes and a local header at `offset`.
+pub(crate) fn central_len(path: usize, size: u64, packed: u64, offset: u64) -> u64 {
     let extra = u64::from(central_extra(size, packed, offset));
-    46 + name as u64 + if extra > 0 { 4 + extra } else { 0 }
+    46 + path as u64 + if extra > 0 { 4 + extra } else { 0 }
 }
 
 /// Writes a central directory entry (4.3.12) for a local header at `offset`.
@@ -134,6 +137,7 @@ pub(crate) fn write_central(out: &mut impl BufMut, entry: &Entry<'_>, offset: u6
     out.put_u16_le(0); // internal attributes
     out.put_u32_le(MODE << 16);
     out.put_u32_le(clip32(offset));
+    out.put_slice(entry.folder.as_bytes());
     out.put_slice(entry.name.as_bytes());
     if extra > 0 {
         out.put_u16_le(1);
@@ -184,7 +188,7 @@ mod tests {
     use super::*;
 
     fn entry(size: u64, packed: u64) -> Entry<'static> {
-        Entry { name: "a.txt", encoding: Encoding::Gzip, crc32: 0x1234_5678, size, packed }
+        Entry { folder: "", name: "a.txt", encoding: Encoding::Gzip, crc32: 0x1234_5678, size, packed }
     }
 
     fn local(entry: &Entry<'_>) -> Vec<u8> {
@@ -251,11 +255,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn lengths_are_those_of_the_bytes(name in "\\PC{1,60}", size: u64, packed: u64, offset in 0..u64::MAX / 2, gzip: bool) {
+        fn lengths_are_those_of_the_bytes(
+            (folder, name) in ("\\PC{0,20}", "\\PC{1,60}"), size: u64, packed: u64, offset in 0..u64::MAX / 2, gzip: bool,
+        ) {
             let encoding = if gzip { Encoding::Gzip } else { Encoding::Identity };
-            let entry = Entry { name: &name, encoding, crc32: 1, size, packed };
-            prop_assert_eq!(local(&entry).len() as u64, local_len(name.len(), size, packed));
-            prop_assert_eq!(central(&entry, offset).len() as u64, central_len(name.len(), size, packed, offset));
+            let path = folder.len() + name.len();
+            let entry = Entry { folder: &folder, name: &name, encoding, crc32: 1, size, packed };
+            prop_assert_eq!(local(&entry).len() as u64, local_len(path, size, packed));
+            prop_assert_eq!(central(&entry, offset).len() as u64, central_len(path, size, packed, offset));
         }
     }
 }

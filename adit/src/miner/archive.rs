@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use sha2::Digest as _;
 use zip::ZipArchive;
 
+const DECLARATION: &str = "bagit.txt";
 const MANIFEST: &str = "manifest-sha256.txt";
 const TAG_MANIFEST: &str = "tagmanifest-sha256.txt";
 
@@ -32,7 +33,10 @@ pub(crate) fn check(path: &Path) -> anyhow::Result<Findings> {
     let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut archive =
         ZipArchive::new(BufReader::new(file)).with_context(|| format!("{} is no whole ZIP archive", path.display()))?;
-    let mut findings = Findings { files: archive.len(), ..Findings::default() };
+    let base = base_directory(&archive);
+    let manifests_of = |base: &str| [MANIFEST, TAG_MANIFEST].map(|name| format!("{base}{name}"));
+    let kept = base.as_deref().map(manifests_of).unwrap_or_default();
+    let mut findings = Findings { files: archive.len(), bag: base.is_some(), faults: Vec::new() };
     let mut hashes = BTreeMap::new();
     let mut manifests = BTreeMap::new();
     for index in 0..archive.len() {
@@ -40,7 +44,7 @@ pub(crate) fn check(path: &Path) -> anyhow::Result<Findings> {
             Some(Ok(name)) => name.into_owned(),
             _ => format!("entry {index}"),
         };
-        match read_entry(&mut archive, index, matches!(name.as_str(), MANIFEST | TAG_MANIFEST)) {
+        match read_entry(&mut archive, index, kept.contains(&name)) {
             Ok((hash, text)) => {
                 if let Some(text) = text {
                     manifests.insert(name.clone(), text);
@@ -52,11 +56,17 @@ pub(crate) fn check(path: &Path) -> anyhow::Result<Findings> {
             Err(error) => findings.faults.push(format!("{name}: {error:#}")),
         }
     }
-    findings.bag = hashes.contains_key("bagit.txt");
-    if findings.bag {
-        check_manifests(&hashes, &manifests, &mut findings.faults);
+    if let Some(base) = base {
+        check_manifests(&base, &hashes, &manifests, &mut findings.faults);
     }
     Ok(findings)
+}
+
+/// Where a bag stands in its archive, with a slash: one directory deep, as RFC 8493 (4) has it, or at the root, as some tools write it.
+fn base_directory(archive: &ZipArchive<BufReader<File>>) -> Option<String> {
+    let declared = archive.file_names().flatten().filter_map(|name| name.strip_suffix(DECLARATION).map(str::to_owned));
+    let base = |folder: &String| folder.is_empty() || folder.find('/') == Some(folder.len() - 1);
+    declared.filter(base).min_by_key(String::len)
 }
 
 /// Reads an entry to its end, which checks its CRC-32.
@@ -81,9 +91,15 @@ fn read_entry(
     Ok((Sha256(hash.finalize().into()), text))
 }
 
-fn check_manifests(hashes: &BTreeMap<String, Sha256>, manifests: &BTreeMap<String, String>, faults: &mut Vec<String>) {
-    if !manifests.contains_key(MANIFEST) {
-        faults.push(format!("{MANIFEST}: is missing from the bag"));
+fn check_manifests(
+    base: &str,
+    hashes: &BTreeMap<String, Sha256>,
+    manifests: &BTreeMap<String, String>,
+    faults: &mut Vec<String>,
+) {
+    let payload_manifest = format!("{base}{MANIFEST}");
+    if !manifests.contains_key(&payload_manifest) {
+        faults.push(format!("{payload_manifest}: is missing from the bag"));
     }
     let mut listed = BTreeSet::new();
     for (manifest, text) in manifests {
@@ -92,17 +108,78 @@ fn check_manifests(hashes: &BTreeMap<String, Sha256>, manifests: &BTreeMap<Strin
                 faults.push(format!("{manifest}: line {} cannot be read", number + 1));
                 continue;
             };
-            let name = name.trim_start();
-            listed.insert(name);
-            match hashes.get(name) {
+            let name = format!("{base}{}", name.trim_start());
+            match hashes.get(&name) {
                 None => faults.push(format!("{name}: is named in {manifest}, but missing or damaged")),
                 Some(found) if found.to_string() != hash.to_ascii_lowercase() => {
                     faults.push(format!("{name}: its SHA-256 is not that of {manifest}"));
                 }
                 Some(_) => {}
             }
+            listed.insert(name);
         }
     }
-    let unlisted = hashes.keys().filter(|name| name.starts_with("data/") && !listed.contains(name.as_str()));
-    faults.extend(unlisted.map(|name| format!("{name}: is not in {MANIFEST}")));
+    let outside = hashes.keys().filter(|name| !name.starts_with(base));
+    faults.extend(outside.map(|name| format!("{name}: stands outside of the bag's base directory {base}")));
+    let payload = format!("{base}data/");
+    // Some tools give directories entries of their own.
+    let files = hashes.keys().filter(|name| name.starts_with(&payload) && !name.ends_with('/'));
+    let unlisted = files.filter(|name| !listed.contains(*name));
+    faults.extend(unlisted.map(|name| format!("{name}: is not in {payload_manifest}")));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    /// What is wrong with an archive of these entries, if it is a bag.
+    fn faults(entries: &[(&str, &str)]) -> Option<Vec<String>> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut zip = zip::ZipWriter::new(file.reopen().unwrap());
+        for (name, text) in entries {
+            zip.start_file(*name, zip::write::SimpleFileOptions::default()).unwrap();
+            zip.write_all(text.as_bytes()).unwrap();
+        }
+        zip.finish().unwrap();
+        let findings = check(file.path()).unwrap();
+        assert!(findings.bag || findings.faults.is_empty());
+        findings.bag.then_some(findings.faults)
+    }
+
+    /// A bag of one file in `base`, and what else is in its archive.
+    fn bag(base: &str, more: &[(&str, &str)]) -> Option<Vec<String>> {
+        let manifest = format!("{}  data/a.txt\n", Sha256::of(b"a"));
+        let files = [("bagit.txt", ""), ("data/", ""), ("data/a.txt", "a"), (MANIFEST, &manifest)];
+        let files = files.map(|(name, text)| (format!("{base}{name}"), text));
+        let files = files.iter().map(|(name, text)| (name.as_str(), *text));
+        faults(&files.chain(more.iter().copied()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_bag_stands_in_one_folder_or_at_the_root() {
+        assert_eq!(bag("bag-1/", &[]), Some(vec![]));
+        assert_eq!(bag("", &[]), Some(vec![]));
+        assert_eq!(bag("", &[("data/bagit.txt", "")]), Some(vec![format!("data/bagit.txt: is not in {MANIFEST}")]));
+        assert_eq!(bag("deep/bag-1/", &[]), None);
+        assert_eq!(faults(&[("a.txt", "a"), ("not-bagit.txt", "")]), None);
+    }
+
+    #[test]
+    fn what_is_outside_of_a_bag_or_unlisted_or_missing_is_a_fault() {
+        let found = bag("bag-1/", &[("bag-10/data/b.txt", ""), ("bag-1/data/b.txt", ""), ("c.txt", "")]);
+        let expected = [
+            "bag-10/data/b.txt: stands outside of the bag's base directory bag-1/",
+            "c.txt: stands outside of the bag's base directory bag-1/",
+            "bag-1/data/b.txt: is not in bag-1/manifest-sha256.txt",
+        ];
+        assert_eq!(found.unwrap(), expected);
+        let tags = format!("{}  bag-info.txt\n{}  bagit.txt\n", Sha256::of(b""), Sha256::of(b"other"));
+        let expected = [
+            "bag-1/bag-info.txt: is named in bag-1/tagmanifest-sha256.txt, but missing or damaged",
+            "bag-1/bagit.txt: its SHA-256 is not that of bag-1/tagmanifest-sha256.txt",
+        ];
+        assert_eq!(bag("bag-1/", &[("bag-1/tagmanifest-sha256.txt", &tags)]).unwrap(), expected);
+    }
 }

@@ -1,6 +1,6 @@
 //! `/packages`, and the ways to ask for one: `POST /docsets/{id}/packages` and `GET /docsets/{id}/dump`.
 
-use adit_packager::SizeEstimator;
+use adit_packager::{SizeEstimator, bag_folder};
 use adit_shared::domain::{Content, Docset, Format, Layout, Package, Role, Status, package_fingerprint};
 use adit_shared::ids::PackageId;
 use adit_shared::objects::ObjectKey;
@@ -335,10 +335,15 @@ pub async fn delete(State(app): State<App>, caller: Caller, Path(id): Path<i64>)
     Ok(axum::Json(PackageView::new(&app, &package)))
 }
 
-/// The name under which an archive is saved: says what is in it, and is the same for the same archive.
+/// The name under which an archive is saved: says what is in it (of a bag, its base directory), and is the same for the same archive.
 fn file_name(package: &Package) -> String {
-    let formats: Vec<&str> = package.formats.iter().map(Format::as_str).collect();
-    format!("docset-{}-{}-{}.zip", package.docset, formats.join("-"), package.layout)
+    match package.layout {
+        Layout::Flat => {
+            let formats: Vec<&str> = package.formats.iter().map(Format::as_str).collect();
+            format!("docset-{}-{}-flat.zip", package.docset, formats.join("-"))
+        }
+        Layout::Bag => bag_folder(&package.fingerprint) + ".zip",
+    }
 }
 
 /// Fetches the archive: a redirect to the object store, or the bytes with ranges.

@@ -93,8 +93,8 @@ impl Plan {
             item.clear();
             match section.content {
                 Content::Listing => bag::write_manifest_line(&mut item, &record.sha256, &record.path),
-                Content::Directory => zip::write_central(&mut item, &record.entry(), record.offset),
-                Content::Files | Content::Fixed(_) => zip::write_local(&mut item, &record.entry()),
+                Content::Directory => zip::write_central(&mut item, &record.entry(&self.folder), record.offset),
+                Content::Files | Content::Fixed(_) => zip::write_local(&mut item, &record.entry(&self.folder)),
             }
             window.put(offset, &item);
             offset += item.len() as u64;

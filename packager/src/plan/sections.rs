@@ -53,16 +53,30 @@ pub(super) struct Digests {
     pub(super) listing_sha256: Sha256,
 }
 
-/// Path of a file in the archive.
+/// Path of a file below the archive's [`folder`].
 pub(super) fn path(layout: Layout, name: &str, format: &Format) -> String {
-    format!("{}{name}.{}", folder(layout), format.extension())
-}
-
-fn folder(layout: Layout) -> &'static str {
-    match layout {
+    let payload = match layout {
         Layout::Flat => "",
         Layout::Bag => bag::PAYLOAD,
+    };
+    format!("{payload}{name}.{}", format.extension())
+}
+
+/// What every path in the archive of a package begins with; its length depends on the layout alone.
+pub(super) fn folder(layout: Layout, package: &Sha256) -> String {
+    match layout {
+        Layout::Flat => String::new(),
+        Layout::Bag => bag::bag_folder(package) + "/",
     }
+}
+
+/// What stands before the files.
+fn opening(layout: Layout, folder: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    if layout == Layout::Bag {
+        write_tag_file(&mut out, folder, bag::DECLARATION, bag::DECLARATION_TEXT.as_bytes());
+    }
+    out
 }
 
 /// Length in bytes of a file's data in the archive: a gzip member without what is before and behind its deflate stream.
@@ -85,7 +99,10 @@ pub(super) fn before(encoding: Encoding) -> u64 {
 #[derive(Debug, Clone)]
 pub(super) struct Sum {
     layout: Layout,
-    opening: Bytes,
+    /// Length of the archive's folder.
+    folder: usize,
+    /// Length of what stands before the files.
+    opening: u64,
     files: u64,
     octets: u64,
     data: u64,
@@ -95,22 +112,22 @@ pub(super) struct Sum {
 
 impl Sum {
     pub(super) fn new(layout: Layout) -> Self {
-        let mut opening = Vec::new();
-        if layout == Layout::Bag {
-            write_tag_file(&mut opening, bag::DECLARATION, bag::DECLARATION_TEXT.as_bytes());
-        }
-        Self { layout, opening: opening.into(), files: 0, octets: 0, data: 0, listing: 0, directory: 0 }
+        // Of any package, for the lengths alone: who estimates has no fingerprint.
+        let folder = folder(layout, &Sha256([0; 32]));
+        let opening = opening(layout, &folder).len() as u64;
+        Self { layout, folder: folder.len(), opening, files: 0, octets: 0, data: 0, listing: 0, directory: 0 }
     }
 
-    /// Adds a file with a path of `path` bytes; returns where its local header stands. Sums stop at `u64::MAX`.
-    pub(super) fn add(&mut self, path: usize, size: u64, packed: u64) -> u64 {
-        let offset = self.data.saturating_add(self.opening.len() as u64);
+    /// Adds a file with a [`path`] of `name` bytes; returns where its local header stands. Sums stop at `u64::MAX`.
+    pub(super) fn add(&mut self, name: usize, size: u64, packed: u64) -> u64 {
+        let offset = self.data.saturating_add(self.opening);
+        let path = self.folder + name;
         self.files += 1;
         self.octets = self.octets.saturating_add(size);
         self.data = self.data.saturating_add(zip::local_len(path, size, packed)).saturating_add(packed);
         self.directory = self.directory.saturating_add(zip::central_len(path, size, packed, offset));
         if self.layout == Layout::Bag {
-            self.listing = self.listing.saturating_add(bag::manifest_line_len(path));
+            self.listing = self.listing.saturating_add(bag::manifest_line_len(name));
         }
         offset
     }
@@ -118,19 +135,21 @@ impl Sum {
     /// The archive's sections, one behind the other.
     pub(super) fn sections(&self, digests: &Digests) -> Vec<Section> {
         let mut at = Sections::default();
-        at.fixed(self.opening.clone());
+        let folder = folder(self.layout, &digests.package);
+        at.fixed(opening(self.layout, &folder).into());
         at.push(Content::Files, self.data);
         let mut tags = Vec::new();
         if self.layout == Layout::Bag {
-            self.bag_files(&mut at, &mut tags, digests);
+            self.bag_files(&mut at, &mut tags, &folder, digests);
         }
-        self.directory(&mut at, &tags);
+        self.directory(&mut at, &folder, &tags);
         at.list
     }
 
     /// The tag files behind the payload; notes in `tags` what the central directory says of them.
-    fn bag_files(&self, at: &mut Sections, tags: &mut Vec<TagFile>, digests: &Digests) {
-        let listing = TagFile { name: bag::MANIFEST, crc32: digests.listing_crc32, size: self.listing, offset: at.end };
+    fn bag_files<'a>(&self, at: &mut Sections, tags: &mut Vec<TagFile<'a>>, folder: &'a str, digests: &Digests) {
+        let listing =
+            TagFile { folder, name: bag::MANIFEST, crc32: digests.listing_crc32, size: self.listing, offset: at.end };
         let mut header = Vec::new();
         zip::write_local(&mut header, &listing.entry());
         at.fixed(header.into());
@@ -140,18 +159,19 @@ impl Sum {
         let tag_manifest = bag::tag_manifest(&digests.listing_sha256, &info);
         tags.push(listing);
         for (name, text) in [(bag::INFO, info.as_bytes()), (bag::TAG_MANIFEST, &tag_manifest)] {
-            tags.push(TagFile::of(name, text, at.end));
+            tags.push(TagFile::of(folder, name, text, at.end));
             let mut file = Vec::new();
-            write_tag_file(&mut file, name, text);
+            write_tag_file(&mut file, folder, name, text);
             at.fixed(file.into());
         }
     }
 
     /// The central directory, in the order of the entries, and the end records.
-    fn directory(&self, at: &mut Sections, tags: &[TagFile]) {
+    fn directory(&self, at: &mut Sections, folder: &str, tags: &[TagFile<'_>]) {
         let start = at.end;
         if self.layout == Layout::Bag {
-            at.fixed(TagFile::of(bag::DECLARATION, bag::DECLARATION_TEXT.as_bytes(), 0).central().into());
+            let declaration = TagFile::of(folder, bag::DECLARATION, bag::DECLARATION_TEXT.as_bytes(), 0);
+            at.fixed(declaration.central().into());
         }
         at.push(Content::Directory, self.directory);
         let mut end: Vec<u8> = tags.iter().flat_map(TagFile::central).collect();
@@ -181,20 +201,22 @@ impl Sections {
 }
 
 /// A tag file of a bag, as its headers name it.
-struct TagFile {
+struct TagFile<'a> {
+    folder: &'a str,
     name: &'static str,
     crc32: u32,
     size: u64,
     offset: u64,
 }
 
-impl TagFile {
-    fn of(name: &'static str, text: &[u8], offset: u64) -> Self {
-        Self { name, crc32: crc32fast::hash(text), size: text.len() as u64, offset }
+impl<'a> TagFile<'a> {
+    fn of(folder: &'a str, name: &'static str, text: &[u8], offset: u64) -> Self {
+        Self { folder, name, crc32: crc32fast::hash(text), size: text.len() as u64, offset }
     }
 
     fn entry(&self) -> zip::Entry<'_> {
         zip::Entry {
+            folder: self.folder,
             name: self.name,
             encoding: Encoding::Identity,
             crc32: self.crc32,
@@ -210,7 +232,7 @@ impl TagFile {
     }
 }
 
-fn write_tag_file(out: &mut Vec<u8>, name: &'static str, text: &[u8]) {
-    zip::write_local(out, &TagFile::of(name, text, 0).entry());
+fn write_tag_file(out: &mut Vec<u8>, folder: &str, name: &'static str, text: &[u8]) {
+    zip::write_local(out, &TagFile::of(folder, name, text, 0).entry());
     out.extend_from_slice(text);
 }

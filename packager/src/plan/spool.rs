@@ -20,7 +20,7 @@ pub(crate) struct Record {
     pub(crate) member: u64,
     /// Its document's ref.
     pub(crate) r#ref: String,
-    /// Its path in the archive.
+    /// Its path below the plan's folder.
     pub(crate) path: String,
     /// How its data is encoded.
     pub(crate) encoding: Encoding,
@@ -41,9 +41,10 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// What the archive's headers say of it.
-    pub(crate) fn entry(&self) -> zip::Entry<'_> {
+    /// What the archive's headers say of it, below the plan's `folder`.
+    pub(crate) fn entry<'a>(&'a self, folder: &'a str) -> zip::Entry<'a> {
         zip::Entry {
+            folder,
             name: &self.path,
             encoding: self.encoding,
             crc32: self.crc32,

@@ -21,7 +21,7 @@ pub const PACKAGE_FORMAT_VERSION: u32 = 1;
 pub enum Layout {
     /// All files at the top: `{name}.{extension}`.
     Flat,
-    /// A BagIt 1.0 bag (RFC 8493): `data/{name}.{extension}` and `manifest-sha256.txt`.
+    /// A BagIt 1.0 bag (RFC 8493) in a base directory: `{base}/data/{name}.{extension}` and `{base}/manifest-sha256.txt`.
     Bag,
 }
 
