@@ -256,6 +256,8 @@ fn spawn_api(
             request_timeout: config.request_timeout,
         },
         metrics: adit_api::metrics::Metrics::default(),
+        stop: stop.clone(),
+        limits: adit_api::Limits::default(),
     });
     let router = adit_api::router(app);
     tokio::spawn(async move {

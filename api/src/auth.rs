@@ -2,7 +2,7 @@
 
 use adit_shared::domain::{ApiKey, Role, secret_hash};
 use adit_shared::ids::KeyId;
-use axum::extract::{FromRequestParts, OptionalFromRequestParts};
+use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use subtle::ConstantTimeEq as _;
@@ -48,36 +48,20 @@ fn presented(headers: &HeaderMap) -> Option<&str> {
     headers.get(KEY_HEADER).and_then(|value| value.to_str().ok()).or_else(bearer).map(str::trim)
 }
 
-async fn caller(parts: &Parts, app: &App) -> ApiResult<Option<Caller>> {
-    let names_key = parts.headers.contains_key(KEY_HEADER) || parts.headers.contains_key(header::AUTHORIZATION);
-    let refused = || Problem::new(Kind::Unauthorized, "this key is unknown or revoked; ask the operator for another");
-    let Some(secret) = presented(&parts.headers) else {
-        return if names_key { Err(refused()) } else { Ok(None) };
-    };
-    let hash = secret_hash(secret);
-    let key = app.store.key_by_hash(&hash).await?.ok_or_else(refused)?;
-    // The look-up compared hashes in the database's own time, which tells nothing of the secret; the last word has a
-    // comparison in constant time.
-    if bool::from(key.hash.0.ct_eq(&hash.0)) { Ok(Some(Caller(key))) } else { Err(refused()) }
-}
-
 impl FromRequestParts<App> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        caller(parts, app).await?.ok_or_else(|| {
-            Problem::new(
-                Kind::Unauthorized,
-                "send a key in X-Api-Key or Authorization: Bearer; `adit keys create` makes one",
-            )
-        })
-    }
-}
-
-impl OptionalFromRequestParts<App> for Caller {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Option<Self>, Problem> {
-        caller(parts, app).await
+        let secret = presented(&parts.headers).ok_or_else(|| {
+            let detail = "send a key in X-Api-Key or Authorization: Bearer; `adit keys create` makes one";
+            Problem::new(Kind::Unauthorized, detail)
+        })?;
+        let refused =
+            || Problem::new(Kind::Unauthorized, "this key is unknown or revoked; ask the operator for another");
+        let hash = secret_hash(secret);
+        let key = app.store.key_by_hash(&hash).await?.ok_or_else(refused)?;
+        // The look-up compared hashes in the database's own time, which tells nothing of the secret; the last word has a
+        // comparison in constant time.
+        if bool::from(key.hash.0.ct_eq(&hash.0)) { Ok(Self(key)) } else { Err(refused()) }
     }
 }

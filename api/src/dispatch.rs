@@ -47,13 +47,16 @@ pub async fn refresh(app: &App, package: Package) -> ApiResult<Package> {
         return erase_if_expired(app, package).await;
     }
     let package = take_statuses(app, package).await?;
-    if !package.status.is_terminal() && is_silent(app, &package) {
-        send_request(app, &package).await?;
+    if package.status.is_terminal() || !is_silent(app, &package) {
+        return Ok(package);
     }
-    Ok(package)
+    send_request(app, &package).await?;
+    // The sending is noted in the database: who goes on with an older row would send again.
+    app.store.package(package.id, None).await?.ok_or_else(|| Problem::not_found("package"))
 }
 
-async fn take_statuses(app: &App, package: Package) -> ApiResult<Package> {
+/// Takes in what the package's packager has said since somebody asked last.
+pub async fn take_statuses(app: &App, package: Package) -> ApiResult<Package> {
     let drained = app.broker.drain(&Queue::Package(package.id.to_string())).await?;
     app.metrics.drains.inc();
     let mut newest = None;
@@ -63,7 +66,7 @@ async fn take_statuses(app: &App, package: Package) -> ApiResult<Package> {
                 app.metrics.statuses.inc();
                 let last = newest.as_ref().map_or(package.sequence, |update: &StatusUpdate| update.sequence);
                 // A packager that gives no sequence is taken at the broker's word for the order.
-                let sequence = sequence.unwrap_or(last + 1);
+                let sequence = sequence.unwrap_or(last.saturating_add(1));
                 if sequence > last {
                     let update = newest.get_or_insert_with(StatusUpdate::default);
                     apply(update, sequence, status, app, &package);
@@ -95,6 +98,10 @@ fn read_status(message: &Incoming) -> Result<(Option<i64>, StatusMessage), Strin
 
 /// Lays a later status over what was gathered from earlier ones.
 fn apply(update: &mut StatusUpdate, sequence: i64, status: StatusMessage, app: &App, package: &Package) {
+    if !matches!(status, StatusMessage::Progress { .. }) {
+        // A new build, or a last word: nothing of what was said before holds any more.
+        *update = StatusUpdate::default();
+    }
     update.sequence = sequence;
     match status {
         StatusMessage::Accepted { seconds } => {
@@ -166,13 +173,23 @@ pub async fn erase(app: &App, package: &Package) -> ApiResult<()> {
     Ok(())
 }
 
-/// Erases some archives that have expired; what goes wrong waits for the next occasion.
+/// Erases some archives that have expired, and those that nobody ever asked for again; what goes wrong waits for the next occasion.
 pub async fn erase_expired(app: &App) {
-    let expired = app.store.expired_packages(app.clock.now_ms(), ERASED_AT_ONCE).await.unwrap_or_default();
-    for package in expired {
-        if let Err(problem) = erase(app, &package).await {
-            tracing::warn!(package = %package.id, ?problem, "an expired archive could not be erased yet");
-            return;
-        }
+    if let Err(problem) = try_erase_expired(app).await {
+        tracing::warn!(?problem, "expired archives could not be erased yet");
     }
+}
+
+async fn try_erase_expired(app: &App) -> ApiResult<()> {
+    let now = app.clock.now_ms();
+    for package in app.store.expired_packages(now, ERASED_AT_ONCE).await? {
+        erase(app, &package).await?;
+    }
+    let ttl = i64::try_from(app.settings.package_ttl.as_millis()).unwrap_or(i64::MAX);
+    for package in app.store.forgotten_packages(now.saturating_sub(ttl), ERASED_AT_ONCE).await? {
+        // It may have been built long ago, unread: its archive is as old as an expired one.
+        app.store.dismiss_package(package.id, None, now).await?;
+        send_delete(app, package.id).await?;
+    }
+    Ok(())
 }

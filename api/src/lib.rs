@@ -2,6 +2,7 @@
 //!
 //! Handlers translate between HTTP and the ports of `adit-shared`; no archive is written here (see `adit-packager`).
 
+pub mod accept;
 pub mod auth;
 pub mod dispatch;
 pub mod extract;
@@ -17,4 +18,4 @@ pub mod state;
 pub mod wire;
 
 pub use router::{openapi, openapi_yaml, router};
-pub use state::{App, Parts, Settings};
+pub use state::{App, Limits, Parts, Settings};

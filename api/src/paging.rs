@@ -33,22 +33,24 @@ impl Paging {
         }
     }
 
-    /// What the cursor says, if there is one.
-    pub fn position<T: DeserializeOwned>(&self) -> ApiResult<Option<T>> {
-        self.cursor.as_deref().map(read_cursor).transpose()
+    /// What the cursor says, if there is one; it must have been made for the same `list`.
+    pub fn position<T: DeserializeOwned>(&self, list: &str) -> ApiResult<Option<T>> {
+        self.cursor.as_deref().map(|cursor| read_cursor(list, cursor)).transpose()
     }
 }
 
-/// Makes an opaque cursor.
+/// Makes an opaque cursor of a list.
 #[must_use]
-pub fn write_cursor<T: Serialize>(position: &T) -> String {
+pub fn write_cursor<T: Serialize>(list: &str, position: &T) -> String {
     // Positions are plain structs of numbers and texts: they always serialise.
-    BASE64_URL_SAFE_NO_PAD.encode(serde_json::to_vec(position).unwrap_or_default())
+    BASE64_URL_SAFE_NO_PAD.encode(serde_json::to_vec(&(list, position)).unwrap_or_default())
 }
 
-/// Reads a cursor back.
-pub fn read_cursor<T: DeserializeOwned>(cursor: &str) -> ApiResult<T> {
-    BASE64_URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).ok_or_else(|| {
+/// Reads a cursor of the same list back.
+pub fn read_cursor<T: DeserializeOwned>(list: &str, cursor: &str) -> ApiResult<T> {
+    let bytes = BASE64_URL_SAFE_NO_PAD.decode(cursor).ok();
+    let read = bytes.and_then(|bytes| serde_json::from_slice::<(String, T)>(&bytes).ok());
+    read.filter(|(made_for, _)| made_for == list).map(|(_, position)| position).ok_or_else(|| {
         Problem::new(Kind::InvalidCursor, "use `next` of the page before as it is, or leave `cursor` out to start anew")
     })
 }

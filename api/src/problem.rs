@@ -19,8 +19,8 @@ macro_rules! kinds {
         pub enum Kind { $($(#[$doc])* $name,)* }
 
         impl Kind {
-            /// All of them, for the documentation.
-            pub const ALL: &[Self] = &[$(Self::$name),*];
+            #[cfg(test)]
+            const ALL: &[Self] = &[$(Self::$name),*];
 
             /// HTTP status, slug and title.
             #[must_use]

@@ -27,6 +27,18 @@ pub async fn charge(app: &App, key: &ApiKey, documents: u64) -> ApiResult<Header
     }
 }
 
+/// Refuses what the key's quota of today would not pay for, without charging it.
+pub async fn check(app: &App, key: &ApiKey, documents: u64) -> ApiResult<()> {
+    let Some(quota) = key.quota else { return Ok(()) };
+    let day = today(&*app.clock);
+    let usage = app.store.usage(key.id, 1).await?;
+    let used = usage.first().filter(|(used_on, _)| *used_on == day).map_or(0, |(_, used)| *used);
+    if used.saturating_add(documents) <= quota {
+        return Ok(());
+    }
+    Err(spent(quota, documents, (day + 1) * DAY_MS / 1000, app.clock.now_ms() / 1000))
+}
+
 fn headers(quota: u64, remaining: u64, reset: i64) -> HeaderMap {
     let pairs = [
         ("x-ratelimit-limit", HeaderValue::from(quota)),

@@ -3,6 +3,7 @@
 pub mod collections;
 pub mod docsets;
 pub mod documents;
+pub mod estimate;
 pub mod events;
 pub mod manifest;
 pub mod me;

@@ -12,7 +12,9 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::layers;
-use crate::resources::{collections, docsets, documents, events, manifest, me, members, packages, search, service};
+use crate::resources::{
+    collections, docsets, documents, estimate, events, manifest, me, members, packages, search, service,
+};
 use crate::state::App;
 
 #[derive(utoipa::OpenApi)]
@@ -44,7 +46,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(docsets::get, docsets::patch, docsets::delete))
         .routes(routes!(members::members))
         .routes(routes!(members::catalog))
-        .routes(routes!(packages::estimate))
+        .routes(routes!(estimate::estimate))
         .routes(routes!(packages::dump))
         .routes(routes!(packages::create))
         .routes(routes!(manifest::manifest))

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse as _, Response};
 use futures::TryStreamExt as _;
 use tokio_util::io::{ReaderStream, StreamReader};
 
+use crate::accept::quality;
 use crate::problem::{ApiResult, Kind, Problem};
 
 /// Bytes as they lie in the store, and how to show them.
@@ -160,13 +161,7 @@ pub async fn send_file(objects: &dyn ObjectStore, file: &FileRecord, headers: &H
 }
 
 fn takes_gzip(headers: &HeaderMap) -> bool {
-    let values = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|coding| {
-        let (name, parameters) = coding.split_once(';').unwrap_or((coding, ""));
-        let refused =
-            parameters.split(';').any(|p| p.trim().strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0_f32)));
-        matches!(name.trim(), "gzip" | "x-gzip" | "*") && !refused
-    })
+    headers.contains_key(header::ACCEPT_ENCODING) && quality(headers, header::ACCEPT_ENCODING, "gzip") > 0.0
 }
 
 #[cfg(test)]
@@ -209,7 +204,7 @@ mod tests {
             takes_gzip(&HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static(value))]))
         };
         assert!(takes("gzip") && takes("br, gzip;q=0.5") && takes("*"));
-        assert!(!takes("br") && !takes("gzip;q=0") && !takes("identity"));
+        assert!(!takes("br") && !takes("gzip;q=0") && !takes("gzip;q=0, *") && !takes("identity"));
         assert!(!takes_gzip(&HeaderMap::new()));
     }
 }

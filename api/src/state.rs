@@ -8,6 +8,8 @@ use adit_shared::messaging::Broker;
 use adit_shared::objects::ObjectStore;
 use adit_shared::search::Search;
 use adit_shared::store::Store;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::metrics::Metrics;
@@ -23,6 +25,22 @@ pub struct Settings {
     pub resend_after: Duration,
     /// How long the API works on one request.
     pub request_timeout: Duration,
+}
+
+/// How much of what takes long goes on at once in one process.
+#[derive(Debug)]
+pub struct Limits {
+    /// Passes over all members of a docset; more of them wait.
+    pub passes: Semaphore,
+    /// Open event streams; more of them are refused.
+    pub streams: Arc<Semaphore>,
+}
+
+impl Default for Limits {
+    /// Four passes keep the database free for everybody else; 200 streams are read once a second with ease.
+    fn default() -> Self {
+        Self { passes: Semaphore::new(4), streams: Arc::new(Semaphore::new(200)) }
+    }
 }
 
 /// The API's state; cheap to clone.
@@ -46,6 +64,10 @@ pub struct Parts {
     pub settings: Settings,
     /// Counters for `/metrics`.
     pub metrics: Metrics,
+    /// Told when the process stops: what would go on by itself ends.
+    pub stop: CancellationToken,
+    /// Bounds on work that takes long.
+    pub limits: Limits,
 }
 
 impl App {
@@ -53,6 +75,12 @@ impl App {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         Self(Arc::new(parts))
+    }
+
+    /// Waits for the right to pass over all members of a docset.
+    pub async fn pass(&self) -> Option<SemaphorePermit<'_>> {
+        // The semaphore is never closed; without a permit a pass would only be unbounded.
+        self.limits.passes.acquire().await.ok()
     }
 
     /// The path of an API resource as clients address it: with the path of the public URL before it.

@@ -148,4 +148,5 @@ CREATE TABLE packages (
 
 CREATE INDEX packages_by_docset ON packages (docset, id);
 CREATE INDEX packages_by_fingerprint ON packages (owner, fingerprint, id);
+CREATE INDEX packages_unfinished ON packages (id) WHERE status IN ('accepted', 'running');
 CREATE INDEX packages_by_expiry ON packages (expires) WHERE content = 'available';

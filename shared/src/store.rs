@@ -299,6 +299,8 @@ pub trait Store: fmt::Debug + Send + Sync {
     async fn package(&self, id: PackageId, owner: Option<KeyId>) -> StoreResult<Option<Package>>;
     /// The packages of a docset by falling id.
     async fn packages_of(&self, docset: DocsetId) -> StoreResult<Vec<Package>>;
+    /// The owner's packages of that fingerprint, of whatever docset, by falling id, at most `limit`.
+    async fn packages_like(&self, owner: KeyId, fingerprint: &Sha256, limit: u32) -> StoreResult<Vec<Package>>;
     /// Notes that the request was sent: sets `sent`, counts `sends`.
     async fn package_sent(&self, id: PackageId, now: i64) -> StoreResult<()>;
     /// Takes a status in, if its sequence is greater than the last one's and the package is not terminal; sets `heard` (and `started`,
@@ -310,6 +312,9 @@ pub trait Store: fmt::Debug + Send + Sync {
     async fn erase_package(&self, id: PackageId, owner: Option<KeyId>) -> StoreResult<Option<Package>>;
     /// Packages whose archive is available although it has expired, at most `limit`.
     async fn expired_packages(&self, now: i64, limit: u32) -> StoreResult<Vec<Package>>;
+
+    /// Packages that are not terminal and of which nothing was sent or heard since `before`, at most `limit`.
+    async fn forgotten_packages(&self, before: i64, limit: u32) -> StoreResult<Vec<Package>>;
 
     // ---- keys and quotas ----
 

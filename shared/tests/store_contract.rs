@@ -89,5 +89,7 @@ contract! {
         a_finished_package_stays_as_it_is,
         dismissing_and_erasing_are_for_the_owner,
         expired_packages_are_found,
+        packages_of_one_fingerprint_are_found_for_their_owner,
+        packages_that_nobody_speaks_of_are_found,
         a_package_needs_its_docset_and_owner;
 }

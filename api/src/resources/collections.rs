@@ -75,6 +75,8 @@ pub async fn schema(
         "type": "object",
         "properties": properties,
         "additionalProperties": true,
+        "x-search-fields": app.search.fields(),
+        "x-facet-fields": app.search.facet_fields(),
     });
     Ok(([("content-type", "application/schema+json")], schema.to_string()))
 }

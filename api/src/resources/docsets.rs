@@ -1,7 +1,9 @@
 //! `/docsets`: frozen selections, made of a query or of refs; one's own only.
 
+use std::collections::BTreeSet;
+
 use adit_shared::domain::{Collection, Docset, DocsetFingerprint, FormatTotal};
-use adit_shared::ids::DocsetId;
+use adit_shared::ids::{DocsetId, PackageId};
 use adit_shared::search::SearchError;
 use adit_shared::store::{FormatTotals, NewDocset};
 use axum::extract::State;
@@ -23,6 +25,8 @@ use crate::wire::DocsetView;
 
 /// Unknown refs that a problem lists.
 const REFS_SHOWN: usize = 20;
+/// What a cursor of this list is made for.
+const LIST: &str = "docsets";
 /// Longest name of a docset, in characters.
 const NAME_LENGTH: usize = 200;
 
@@ -46,7 +50,8 @@ pub struct DocsetRequest {
 #[serde(deny_unknown_fields)]
 pub struct DocsetPatch {
     /// The new name; null takes it away.
-    #[schema(max_length = 200)]
+    #[serde(deserialize_with = "Option::deserialize")]
+    #[schema(max_length = 200, required)]
     name: Option<String>,
 }
 
@@ -137,7 +142,10 @@ pub async fn create(State(app): State<App>, caller: Caller, Json(request): Json<
     if members.is_empty() {
         return Err(Problem::new(Kind::EmptyDocset, "nothing matches; try the query with the search first"));
     }
-    let (fingerprint, formats) = measure(&app, &members).await?;
+    let (fingerprint, formats) = {
+        let _pass = app.pass().await;
+        measure(&app, &members).await?
+    };
     let docset = NewDocset {
         owner: caller.0.id,
         collection: collection.id,
@@ -164,11 +172,11 @@ pub async fn list(
     Query(paging): Query<Paging>,
 ) -> ApiResult<(HeaderMap, axum::Json<DocsetList>)> {
     let limit = paging.limit()?;
-    let before = paging.position::<i64>()?.map(DocsetId);
+    let before = paging.position::<i64>(LIST)?.map(DocsetId);
     let mut docsets = app.store.docsets(caller.sees(), before, limit + 1).await?;
     let more = docsets.len() > limit as usize;
     docsets.truncate(limit as usize);
-    let next = docsets.last().filter(|_| more).map(|last| write_cursor(&last.id.0));
+    let next = docsets.last().filter(|_| more).map(|last| write_cursor(LIST, &last.id.0));
     let headers = link_next(&app, "/api/docsets", limit, next.as_deref());
     let docsets = docsets.into_iter().map(|docset| DocsetView::new(&app, docset)).collect();
     Ok((headers, axum::Json(DocsetList { docsets, next })))
@@ -208,9 +216,16 @@ pub async fn delete(State(app): State<App>, caller: Caller, Path(id): Path<i64>)
     let docset = find(&app, &caller, id).await?;
     // The objects first: once the rows are gone nobody would remember to delete them. A packager that still builds one of these
     // finds the package gone and gives up.
-    for package in app.store.packages_of(docset.id).await? {
+    let packages = app.store.packages_of(docset.id).await?;
+    for package in &packages {
         dispatch::send_delete(&app, package.id).await?;
     }
-    app.store.delete_docset(docset.id, caller.sees()).await?;
+    let known: BTreeSet<PackageId> = packages.iter().map(|package| package.id).collect();
+    for package in app.store.delete_docset(docset.id, caller.sees()).await?.unwrap_or_default() {
+        // Asked for in between.
+        if !known.contains(&package.id) {
+            dispatch::send_delete(&app, package.id).await?;
+        }
+    }
     Ok(StatusCode::NO_CONTENT)
 }

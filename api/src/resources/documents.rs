@@ -3,9 +3,10 @@
 use adit_shared::domain::{Document, FileRecord};
 use adit_shared::ids::VersionId;
 use axum::extract::State;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 
+use crate::accept;
 use crate::auth::Caller;
 use crate::extract::Path;
 use crate::problem::{ApiResult, Kind, Problem, ProblemBody};
@@ -37,10 +38,26 @@ fn choose<'a>(document: &'a Document, format: &str) -> ApiResult<&'a FileRecord>
     })
 }
 
-async fn serve(app: &App, caller: &Caller, file: &FileRecord, headers: &HeaderMap) -> ApiResult<Response> {
-    let charged = quota::charge(app, &caller.0, 1).await?;
+/// Sends a file, and charges it when its content begins to flow: not for a look at its head, nor for what the client has, nor for the further
+/// pieces of one file.
+async fn serve(
+    app: &App,
+    caller: &Caller,
+    method: &Method,
+    file: &FileRecord,
+    headers: &HeaderMap,
+) -> ApiResult<Response> {
     let mut response = send_file(&*app.objects, file, headers).await?;
-    response.headers_mut().extend(charged);
+    let range = response.headers().get(header::CONTENT_RANGE).and_then(|range| range.to_str().ok());
+    let begins = match response.status() {
+        StatusCode::OK => true,
+        StatusCode::PARTIAL_CONTENT => range.is_some_and(|range| range.starts_with("bytes 0-")),
+        _ => false,
+    };
+    if begins && method == Method::GET {
+        let charged = quota::charge(app, &caller.0, 1).await?;
+        response.headers_mut().extend(charged);
+    }
     Ok(response)
 }
 
@@ -55,16 +72,21 @@ pub async fn text(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<u32>,
+    method: Method,
     headers: HeaderMap,
 ) -> ApiResult<Response> {
     let document = find(&app, id).await?;
-    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("*/*");
-    let format = match accept {
-        accept if accept.contains("application/pdf") => "pdf",
-        accept if accept.contains("text/") || accept.contains("*/*") => "txt",
-        _ => return Err(Problem::new(Kind::NotAcceptable, "there are text/plain and application/pdf here")),
+    let quality = |media_type| accept::quality(&headers, header::ACCEPT, media_type);
+    let format = match (quality("text/plain"), quality("application/pdf")) {
+        (text, pdf) if text <= 0.0 && pdf <= 0.0 => {
+            return Err(Problem::new(Kind::NotAcceptable, "there are text/plain and application/pdf here"));
+        }
+        (text, pdf) if pdf > text => "pdf",
+        _ => "txt",
     };
-    serve(&app, &caller, choose(&document, format)?, &headers).await
+    let mut response = serve(&app, &caller, &method, choose(&document, format)?, &headers).await?;
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept, accept-encoding"));
+    Ok(response)
 }
 
 /// Gives a document's file in one format.
@@ -81,8 +103,9 @@ pub async fn file(
     State(app): State<App>,
     caller: Caller,
     Path((id, format)): Path<(u32, String)>,
+    method: Method,
     headers: HeaderMap,
 ) -> ApiResult<Response> {
     let document = find(&app, id).await?;
-    serve(&app, &caller, choose(&document, &format)?, &headers).await
+    serve(&app, &caller, &method, choose(&document, &format)?, &headers).await
 }

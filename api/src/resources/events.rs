@@ -6,13 +6,17 @@ use std::time::Duration;
 use adit_shared::domain::Package;
 use async_stream::stream;
 use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse as _, Response};
 use futures::Stream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::MissedTickBehavior;
 
 use crate::auth::Caller;
 use crate::dispatch;
 use crate::extract::Path;
-use crate::problem::{ApiResult, ProblemBody};
+use crate::problem::{ApiResult, Kind, Problem, ProblemBody};
 use crate::resources::packages::find;
 use crate::state::App;
 use crate::wire::PackageView;
@@ -24,6 +28,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// the package is terminal.
 #[utoipa::path(get, path = "/api/packages/{id}/events", tag = "packages", security(("key" = [])), params(("id" = i64, Path)),
     responses((status = 200, description = "Events named `status`", content_type = "text/event-stream", body = String),
+              (status = 204, description = "The last event was the one that `Last-Event-ID` names: do not come back"),
               (status = 401, body = ProblemBody, content_type = "application/problem+json"),
               (status = 404, body = ProblemBody, content_type = "application/problem+json"),
               (status = 503, body = ProblemBody, content_type = "application/problem+json")))]
@@ -31,18 +36,36 @@ pub async fn events(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<i64>,
-) -> ApiResult<Sse<impl Stream<Item = Result<Event, Infallible>>>> {
+    headers: HeaderMap,
+) -> ApiResult<Response> {
     let package = dispatch::refresh(&app, find(&app, &caller, id).await?).await?;
-    Ok(Sse::new(follow(app, package)).keep_alive(KeepAlive::default()))
+    let seen = headers.get("last-event-id").is_some_and(|id| id.as_bytes() == package.sequence.to_string().as_bytes());
+    if package.status.is_terminal() && seen {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    let Ok(place) = app.limits.streams.clone().try_acquire_owned() else {
+        let problem = Problem::new(Kind::Unavailable, "too many event streams are open; poll the package instead");
+        return Err(problem.header(header::RETRY_AFTER, HeaderValue::from(5)));
+    };
+    Ok(Sse::new(follow(app, package, place)).keep_alive(KeepAlive::default()).into_response())
 }
 
-fn follow(app: App, mut package: Package) -> impl Stream<Item = Result<Event, Infallible>> {
+fn follow(
+    app: App,
+    mut package: Package,
+    place: OwnedSemaphorePermit,
+) -> impl Stream<Item = Result<Event, Infallible>> {
     stream! {
+        let _place = place;
         let mut ticks = tokio::time::interval(INTERVAL);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut shown = None;
         loop {
-            ticks.tick().await;
+            tokio::select! {
+                _ = ticks.tick() => {}
+                // The process stops; the client reconnects to another.
+                () = app.stop.cancelled() => break,
+            }
             if shown.as_ref() != Some(&package) {
                 let event = Event::default().event("status").id(package.sequence.to_string());
                 match event.json_data(PackageView::new(&app, &package)) {
@@ -54,7 +77,7 @@ fn follow(app: App, mut package: Package) -> impl Stream<Item = Result<Event, In
             if package.status.is_terminal() {
                 break;
             }
-            match dispatch::refresh(&app, package.clone()).await {
+            match next(&app, &package).await {
                 Ok(newer) => package = newer,
                 // The client reconnects by itself (that is how event sources work) and then gets the problem with its status.
                 Err(problem) => {
@@ -64,4 +87,10 @@ fn follow(app: App, mut package: Package) -> impl Stream<Item = Result<Event, In
             }
         }
     }
+}
+
+/// The package as it is now. The row is read anew: a poll, or another process, may have taken the statuses in.
+async fn next(app: &App, package: &Package) -> ApiResult<Package> {
+    let row = app.store.package(package.id, None).await?.ok_or_else(|| Problem::not_found("package"))?;
+    dispatch::refresh(app, row).await
 }

@@ -84,13 +84,14 @@ fn view(app: &App, member: Member) -> MemberView {
 }
 
 /// The ids of a page: `limit` members behind the cursor, and the cursor of the next page.
-fn page(docset: &Docset, paging: &Paging) -> ApiResult<(u32, RoaringBitmap, Option<String>)> {
+fn page(docset: &Docset, list: &str, paging: &Paging) -> ApiResult<(u32, RoaringBitmap, Option<String>)> {
     let limit = paging.limit()?;
-    let after = paging.position::<u32>()?;
+    let list = format!("{list} of {}", docset.id);
+    let after = paging.position::<u32>(&list)?;
     let start = after.map_or(0, |id| id.saturating_add(1));
     let ids: RoaringBitmap = docset.members.range(start..).take(limit as usize).collect();
     let last = ids.max();
-    let next = last.filter(|last| docset.members.max() > Some(*last)).map(|last| write_cursor(&last));
+    let next = last.filter(|last| docset.members.max() > Some(*last)).map(|last| write_cursor(&list, &last));
     Ok((limit, ids, next))
 }
 
@@ -129,7 +130,7 @@ pub async fn members(
             }
         }));
     }
-    let (limit, ids, next) = page(&docset, &paging)?;
+    let (limit, ids, next) = page(&docset, "members", &paging)?;
     let found: Vec<Member> = app.store.members(&ids, None, Some(&[])).try_collect().await?;
     let members = found.into_iter().map(|member| view(&app, member)).collect();
     let headers = link_next(&app, &format!("/api/docsets/{id}/members"), limit, next.as_deref());
@@ -164,7 +165,7 @@ pub async fn catalog(
             }
         }));
     }
-    let (limit, ids, next) = page(&docset, &paging)?;
+    let (limit, ids, next) = page(&docset, "catalog", &paging)?;
     let ids: Vec<VersionId> = ids.iter().map(VersionId).collect();
     let documents = catalog_entries(&app, &ids).await?;
     let headers = link_next(&app, &format!("/api/docsets/{id}/catalog"), limit, next.as_deref());

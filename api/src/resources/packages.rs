@@ -1,6 +1,6 @@
 //! `/packages`, and the ways to ask for one: `POST /docsets/{id}/packages` and `GET /docsets/{id}/dump`.
 
-use adit_packager::{SizeEstimator, bag_folder};
+use adit_packager::bag_folder;
 use adit_shared::domain::{Content, Docset, Format, Layout, Package, Role, Status, package_fingerprint};
 use adit_shared::ids::PackageId;
 use adit_shared::objects::ObjectKey;
@@ -8,8 +8,7 @@ use adit_shared::store::NewPackage;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use futures::TryStreamExt as _;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::auth::Caller;
@@ -24,10 +23,10 @@ use crate::wire::{PackageView, poll_after};
 
 /// How long `dump` answers with a failure before it lets the package be tried anew, in milliseconds.
 const FAILURE_SHOWN_MS: i64 = 600_000;
+/// Earlier packages that are looked at to know whether this one is paid for.
+const ALIKE: u32 = 100;
 /// How long a presigned URL is good, in seconds: enough to start a download, not to pass it around.
 const PRESIGNED_SECONDS: u64 = 900;
-/// Bytes a second that an estimate reckons with, and seconds for starting.
-const ESTIMATED_RATE: u64 = 100 * 1024 * 1024;
 
 fn yes() -> bool {
     true
@@ -48,21 +47,6 @@ pub struct PackageRequestBody {
     reuse: bool,
 }
 
-/// Formats and layout in a query string.
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-pub struct FormatsQuery {
-    /// Formats, separated by commas (default: txt).
-    #[param(example = "txt,meta")]
-    fmts: Option<String>,
-    /// The same as `fmts`.
-    fmt: Option<String>,
-    /// Layout: flat or bag (default: flat).
-    #[param(value_type = Option<Layout>)]
-    layout: Option<String>,
-}
-
 /// Formats in a query string.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -75,25 +59,8 @@ pub struct DumpQuery {
     fmt: Option<String>,
 }
 
-/// What a package would hold and weigh.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Estimate {
-    /// Formats, sorted.
-    formats: Vec<Format>,
-    /// Layout of the archive.
-    layout: Layout,
-    /// Members of the docset.
-    documents: u64,
-    /// Members with at least one file in these formats.
-    included: u64,
-    /// Exact size of the archive.
-    bytes: u64,
-    /// Seconds that building it may take.
-    seconds: u64,
-}
-
 /// The formats of a comma-separated list, or a 400 that names those which exist in the docset.
-fn wanted_formats(docset: &Docset, names: &[String]) -> ApiResult<Vec<Format>> {
+pub(crate) fn wanted_formats(docset: &Docset, names: &[String]) -> ApiResult<Vec<Format>> {
     let known = || docset.formats.iter().map(|total| total.format.as_str());
     let mut formats = Vec::new();
     for name in names {
@@ -109,60 +76,86 @@ fn wanted_formats(docset: &Docset, names: &[String]) -> ApiResult<Vec<Format>> {
     Ok(formats)
 }
 
-fn split_list(fmts: Option<&str>, fmt: Option<&str>) -> Vec<String> {
+pub(crate) fn split_list(fmts: Option<&str>, fmt: Option<&str>) -> Vec<String> {
     let list = [fmts, fmt].into_iter().flatten().flat_map(|list| list.split(','));
     let names: Vec<String> = list.map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
     if names.is_empty() { vec!["txt".to_owned()] } else { names }
 }
 
-/// Finds or makes the package and sees to it that its request is on the way; true if it was made.
-async fn ask(
-    app: &App,
-    caller: &Caller,
-    docset: &Docset,
+/// What somebody wants.
+struct Wish {
+    docset: Docset,
     formats: Vec<Format>,
     layout: Layout,
+    /// Whether an identical package will do.
     reuse: bool,
-) -> ApiResult<(Package, bool, HeaderMap)> {
-    let fingerprint = package_fingerprint(&docset.fingerprint, &formats, layout);
-    let new = NewPackage {
-        owner: caller.0.id,
-        docset: docset.id,
-        formats,
-        layout,
-        fingerprint,
-        requested: docset.size,
-        created: app.clock.now_ms(),
-    };
-    let (package, created) = app.store.create_package(&new, reuse).await?;
-    if !created {
-        return Ok((dispatch::refresh(app, package).await?, false, HeaderMap::new()));
-    }
-    let limits = charge_first_build(app, caller, &package).await?;
-    dispatch::send_request(app, &package).await?;
-    dispatch::erase_expired(app).await;
-    Ok((package, true, limits))
+    /// Whether one that turns out to have failed is tried anew.
+    retry: bool,
 }
 
-/// A package costs its documents once for each key: asking again for what the key has paid for is free.
-async fn charge_first_build(app: &App, caller: &Caller, package: &Package) -> ApiResult<HeaderMap> {
-    let paid = |other: &Package| {
-        other.id != package.id
-            && other.owner == package.owner
-            && other.fingerprint == package.fingerprint
-            && other.status == Status::Successful
-    };
-    if app.store.packages_of(package.docset).await?.iter().any(paid) {
-        return Ok(HeaderMap::new());
+/// Finds or makes the package and sees to it that its request is on the way. It goes on to its end although the client goes away: a package that is
+/// made is also paid for and sent.
+async fn ask(app: &App, caller: &Caller, wish: Wish) -> ApiResult<(Package, HeaderMap)> {
+    let (app, caller) = (app.clone(), caller.clone());
+    let asked = tokio::spawn(async move { ask_to_the_end(&app, &caller, &wish).await });
+    asked.await.map_err(|error| {
+        tracing::error!(%error, "asking for a package broke down");
+        Problem::new(Kind::Internal, "the operator finds the cause in the log under this answer's x-request-id")
+    })?
+}
+
+async fn ask_to_the_end(app: &App, caller: &Caller, wish: &Wish) -> ApiResult<(Package, HeaderMap)> {
+    let fingerprint = package_fingerprint(&wish.docset.fingerprint, &wish.formats, wish.layout);
+    let alike = app.store.packages_like(caller.0.id, &fingerprint, ALIKE).await?;
+    // Whatever was sent was paid for. One that is under way is not built a second time at its side.
+    let paid = alike.iter().any(|package| package.sent.is_some());
+    let under_way = alike.iter().any(|package| !package.status.is_terminal());
+    if !paid {
+        quota::check(app, &caller.0, wish.docset.size).await?;
     }
-    match quota::charge(app, &caller.0, package.documents.requested).await {
-        Ok(headers) => Ok(headers),
+    let new = NewPackage {
+        owner: caller.0.id,
+        docset: wish.docset.id,
+        formats: wish.formats.clone(),
+        layout: wish.layout,
+        fingerprint,
+        requested: wish.docset.size,
+        created: app.clock.now_ms(),
+    };
+    let (package, created) = app.store.create_package(&new, wish.reuse || under_way).await?;
+    if created {
+        return start(app, caller, package, paid).await;
+    }
+    let package = dispatch::refresh(app, package).await?;
+    let of_use = match package.status {
+        Status::Successful => package.content == Content::Available,
+        Status::Failed => !wish.retry,
+        Status::Dismissed => false,
+        Status::Accepted | Status::Running => true,
+    };
+    if of_use {
+        return Ok((package, HeaderMap::new()));
+    }
+    // Only now it has turned out to be erased or to have come to nothing.
+    let (package, created) = app.store.create_package(&new, true).await?;
+    if created { start(app, caller, package, true).await } else { Ok((package, HeaderMap::new())) }
+}
+
+/// Charges a new package, unless it is paid for, and sends its request.
+async fn start(app: &App, caller: &Caller, package: Package, paid: bool) -> ApiResult<(Package, HeaderMap)> {
+    let limits =
+        if paid { Ok(HeaderMap::new()) } else { quota::charge(app, &caller.0, package.documents.requested).await };
+    let limits = match limits {
+        Ok(limits) => limits,
         Err(problem) => {
             // What is not paid for is not built; without this the next request would find the row and build it.
             app.store.dismiss_package(package.id, None, app.clock.now_ms()).await?;
-            Err(problem)
+            return Err(problem);
         }
-    }
+    };
+    dispatch::send_request(app, &package).await?;
+    dispatch::erase_expired(app).await;
+    Ok((package, limits))
 }
 
 fn answer(app: &App, package: &Package, limits: HeaderMap, finished: StatusCode) -> Response {
@@ -198,7 +191,8 @@ pub async fn create(
         return Err(Problem::new(Kind::InvalidRequest, "formats must name one format at least, or be left out"));
     }
     let layout = request.layout.as_deref().unwrap_or("flat").parse()?;
-    let (package, _, limits) = ask(&app, &caller, &docset, formats, layout, request.reuse).await?;
+    let wish = Wish { docset, formats, layout, reuse: request.reuse, retry: true };
+    let (package, limits) = ask(&app, &caller, wish).await?;
     Ok(answer(&app, &package, limits, StatusCode::OK))
 }
 
@@ -224,7 +218,8 @@ pub async fn dump(
     if let Some(failed) = failed_lately(&app, &caller, &docset, &formats).await? {
         return Err(failure(&app, &failed));
     }
-    let (package, _, limits) = ask(&app, &caller, &docset, formats, Layout::Flat, true).await?;
+    let wish = Wish { docset, formats, layout: Layout::Flat, reuse: true, retry: false };
+    let (package, limits) = ask(&app, &caller, wish).await?;
     match package.status {
         Status::Successful => {
             let location = app.path(&format!("/api/packages/{}/download", package.id));
@@ -238,8 +233,7 @@ pub async fn dump(
 /// Who asks again and again by `dump` must learn of a failure, not set off one build after the other.
 async fn failed_lately(app: &App, caller: &Caller, docset: &Docset, formats: &[Format]) -> ApiResult<Option<Package>> {
     let fingerprint = package_fingerprint(&docset.fingerprint, formats, Layout::Flat);
-    let packages = app.store.packages_of(docset.id).await?;
-    let newest = packages.into_iter().find(|p| p.owner == caller.0.id && p.fingerprint == fingerprint);
+    let newest = app.store.packages_like(caller.0.id, &fingerprint, 1).await?.pop();
     let since = app.clock.now_ms() - FAILURE_SHOWN_MS;
     Ok(newest.filter(|p| p.status == Status::Failed && p.finished.is_some_and(|finished| finished > since)))
 }
@@ -249,33 +243,6 @@ fn failure(app: &App, package: &Package) -> Problem {
     let again = app.path(&format!("/api/docsets/{}/packages", package.docset));
     Problem::new(Kind::PackageFailed, format!("{reason}; POST {again} tries again"))
         .with("package", app.url(&format!("/api/packages/{}", package.id)))
-}
-
-/// Tells what a package would hold and weigh: the archive's exact size, before anything is built.
-#[utoipa::path(get, path = "/api/docsets/{id}/estimate", tag = "packages", security(("key" = [])), params(("id" = i64, Path), FormatsQuery),
-    responses((status = 200, body = Estimate), (status = 400, body = ProblemBody, content_type = "application/problem+json"),
-              (status = 401, body = ProblemBody, content_type = "application/problem+json"),
-              (status = 404, body = ProblemBody, content_type = "application/problem+json")))]
-pub async fn estimate(
-    State(app): State<App>,
-    caller: Caller,
-    Path(id): Path<i64>,
-    Query(query): Query<FormatsQuery>,
-) -> ApiResult<axum::Json<Estimate>> {
-    let docset = docsets::find(&app, &caller, id).await?;
-    let formats = wanted_formats(&docset, &split_list(query.fmts.as_deref(), query.fmt.as_deref()))?;
-    let layout = query.layout.as_deref().unwrap_or("flat").parse()?;
-    let mut estimator = SizeEstimator::new(layout);
-    let mut included = 0;
-    let mut members = app.store.members(&docset.members, None, Some(&formats));
-    while let Some(member) = members.try_next().await? {
-        included += u64::from(!member.files.is_empty());
-        estimator.add(&member.name, &member.files);
-    }
-    drop(members);
-    let bytes = estimator.finish();
-    let seconds = 1 + bytes / ESTIMATED_RATE;
-    Ok(axum::Json(Estimate { formats, layout, documents: docset.size, included, bytes, seconds }))
 }
 
 /// A package that the caller may see, or a 404.
@@ -324,15 +291,26 @@ pub async fn get(
               (status = 503, body = ProblemBody, content_type = "application/problem+json")))]
 pub async fn delete(State(app): State<App>, caller: Caller, Path(id): Path<i64>) -> ApiResult<axum::Json<PackageView>> {
     let found = app.store.package(PackageId(id), caller.sees()).await?.ok_or_else(|| Problem::not_found("package"))?;
-    let mut package = dispatch::refresh(&app, found).await?;
-    if !package.status.is_terminal() {
-        let now = app.clock.now_ms();
-        package = app.store.dismiss_package(package.id, None, now).await?.unwrap_or(package);
-    }
+    let package = if found.status.is_terminal() { found } else { dismiss(&app, found).await? };
     // The packager hears of it: it stops what it builds and deletes what it wrote.
     dispatch::erase(&app, &package).await?;
     let package = app.store.package(package.id, None).await?.unwrap_or(package);
     Ok(axum::Json(PackageView::new(&app, &package)))
+}
+
+/// Dismisses a package that is not terminal, as far as is known: its last word may wait unread. A broker that is away does not keep it alive.
+async fn dismiss(app: &App, package: Package) -> ApiResult<Package> {
+    let id = package.id;
+    match dispatch::take_statuses(app, package).await {
+        Ok(package) if package.status.is_terminal() => return Ok(package),
+        Ok(_) => {}
+        Err(problem) => tracing::warn!(%id, ?problem, "dismissed without its last statuses"),
+    }
+    let dismissed = app.store.dismiss_package(id, None, app.clock.now_ms()).await?;
+    match dismissed {
+        Some(package) => Ok(package),
+        None => app.store.package(id, None).await?.ok_or_else(|| Problem::not_found("package")),
+    }
 }
 
 /// The name under which an archive is saved: says what is in it (of a bag, its base directory), and is the same for the same archive.
@@ -368,7 +346,8 @@ pub async fn download(
     match (package.status, package.content) {
         (Status::Failed, _) => return Err(failure(&app, &package)),
         (_, Content::Available) => {}
-        (Status::Dismissed, _) | (_, Content::Erased) => return Err(erased(&app, &package)),
+        (Status::Dismissed, _) => return Err(gone(&app, &package, "the package was dismissed")),
+        (_, Content::Erased) => return Err(erased(&app, &package)),
         (_, Content::None) => {
             let problem = Problem::new(
                 Kind::NotReady,
@@ -377,23 +356,24 @@ pub async fn download(
             return Err(problem.header(header::RETRY_AFTER, HeaderValue::from(poll_after(&package))));
         }
     }
-    if let Some(elsewhere) = elsewhere(&app, &package) {
-        return Ok((StatusCode::FOUND, [(header::LOCATION, elsewhere.to_owned())]).into_response());
-    }
     send_archive(&app, &package, &headers).await
 }
 
-/// A third party's packager may keep archives in a place of its own.
-fn elsewhere<'a>(app: &App, package: &'a Package) -> Option<&'a str> {
+/// Where a third party's packager keeps the archive. Our own packager names the download itself, under whatever URL the server had then.
+fn elsewhere(package: &Package) -> Option<&str> {
     let location = package.location.as_deref()?;
-    let own = app.url(&format!("/api/packages/{}", package.id));
-    (location.starts_with("http") && !location.starts_with(&own)).then_some(location)
+    let own = format!("/packages/{}/download", package.id);
+    (location.starts_with("http") && !location.ends_with(&own)).then_some(location)
 }
 
 fn erased(app: &App, package: &Package) -> Problem {
+    gone(app, package, "the archive was erased")
+}
+
+fn gone(app: &App, package: &Package, why: &str) -> Problem {
     let rebuild = app.url(&format!("/api/docsets/{}/packages", package.docset));
     let formats: Vec<&str> = package.formats.iter().map(Format::as_str).collect();
-    Problem::new(Kind::Erased, format!("the archive was erased; POST to {rebuild} builds the same bytes again")).with(
+    Problem::new(Kind::Erased, format!("{why}; POST to {rebuild} builds the same bytes")).with(
         "rebuild",
         serde_json::json!({"method": "POST", "url": rebuild, "body": {"formats": formats, "layout": package.layout}}),
     )
@@ -403,6 +383,9 @@ async fn send_archive(app: &App, package: &Package, headers: &HeaderMap) -> ApiR
     let key = ObjectKey::Archive { package: package.id, fingerprint: &package.fingerprint }.to_string();
     let name = file_name(package);
     let Some(length) = app.objects.size(&key).await? else {
+        if let Some(elsewhere) = elsewhere(package) {
+            return Ok((StatusCode::FOUND, [(header::LOCATION, elsewhere.to_owned())]).into_response());
+        }
         // The store has lost or expired it (a lifecycle rule, say): the database learns of it here.
         app.store.erase_package(package.id, None).await?;
         return Err(erased(app, package));

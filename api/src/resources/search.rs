@@ -1,10 +1,10 @@
 //! `POST /collections/{slug}/search`: pages of hits, counts and facets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use adit_shared::domain::Document;
+use adit_shared::domain::{Collection, Document};
 use adit_shared::ids::VersionId;
-use adit_shared::search::{FacetCount, SearchPage, Sort};
+use adit_shared::search::{FacetCount, SearchAnswer, SearchError, SearchPage, Sort};
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -20,6 +20,9 @@ use crate::wire::DocumentView;
 const MAX_LIMIT: u32 = 1000;
 /// How deep a search may be paged; beyond that a docset is the better way.
 const MAX_DEPTH: u64 = 100_000;
+
+/// What a cursor of a search is made for.
+const LIST: &str = "search";
 
 fn default_limit() -> u32 {
     20
@@ -83,11 +86,55 @@ fn position(request: &SearchRequest, current: i64) -> ApiResult<Position> {
     let Some(cursor) = &request.cursor else {
         return Ok(Position { version: current, offset: 0, query: request.query.clone(), sort: request.sort });
     };
-    let position: Position = read_cursor(cursor)?;
+    let position: Position = read_cursor(LIST, cursor)?;
     if position.query != request.query || position.sort != request.sort || position.version > current {
         return Err(Problem::new(Kind::InvalidCursor, "this cursor belongs to another query, order or collection"));
     }
     Ok(position)
+}
+
+/// The wanted facets, each once: counting costs memory for each of them.
+fn check_facets(app: &App, names: &[String]) -> ApiResult<Vec<String>> {
+    let known = app.search.facet_fields();
+    let wanted: BTreeSet<&String> = names.iter().collect();
+    match wanted.iter().find(|name| !known.contains(name)) {
+        Some(name) => {
+            let detail = format!("there is no facet {name:?}; there are: {}", known.join(", "));
+            Err(Problem::new(Kind::UnknownField, detail).with("field", name.as_str()).with("fields", known))
+        }
+        None => Ok(wanted.into_iter().cloned().collect()),
+    }
+}
+
+/// The answer, and where it goes on. A search that begins anew meets the corpus as it is: where an import has just replaced the version that
+/// was read, the next one is asked.
+async fn ask(
+    app: &App,
+    slug: &str,
+    request: &SearchRequest,
+    facets: &[String],
+) -> ApiResult<(Collection, Position, SearchAnswer)> {
+    let mut tries = 0;
+    loop {
+        let collection = find(app, slug).await?;
+        let at = position(request, collection.corpus_version)?;
+        if at.offset > MAX_DEPTH {
+            let detail = format!("a search can be paged to {MAX_DEPTH} hits; make a docset of it");
+            return Err(Problem::new(Kind::InvalidCursor, detail));
+        }
+        let page = SearchPage {
+            query: &request.query,
+            sort: request.sort,
+            offset: usize::try_from(at.offset).unwrap_or(usize::MAX),
+            limit: request.limit as usize,
+            facets,
+        };
+        tries += 1;
+        match app.search.search(collection.id, at.version, page).await {
+            Err(SearchError::VersionGone(_)) if request.cursor.is_none() && tries == 1 => {}
+            answer => return Ok((collection, at, answer?)),
+        }
+    }
 }
 
 /// Searches a collection.
@@ -102,28 +149,14 @@ pub async fn search(
     Path(slug): Path<String>,
     Json(request): Json<SearchRequest>,
 ) -> ApiResult<axum::Json<SearchResponse>> {
-    let collection = find(&app, &slug).await?;
     if request.limit > MAX_LIMIT {
         return Err(Problem::new(
             Kind::InvalidRequest,
             format!("limit must be 0 to {MAX_LIMIT}, not {}", request.limit),
         ));
     }
-    let at = position(&request, collection.corpus_version)?;
-    if at.offset > MAX_DEPTH {
-        return Err(Problem::new(
-            Kind::InvalidCursor,
-            format!("a search can be paged to {MAX_DEPTH} hits; make a docset of it"),
-        ));
-    }
-    let page = SearchPage {
-        query: &request.query,
-        sort: request.sort,
-        offset: usize::try_from(at.offset).unwrap_or(usize::MAX),
-        limit: request.limit as usize,
-        facets: &request.facets,
-    };
-    let answer = app.search.search(collection.id, at.version, page).await?;
+    let facets = check_facets(&app, &request.facets)?;
+    let (collection, at, answer) = ask(&app, &slug, &request, &facets).await?;
     let ids: Vec<VersionId> = answer.hits.iter().map(|hit| hit.id).collect();
     let mut found: BTreeMap<VersionId, Document> = match ids.as_slice() {
         [] => BTreeMap::new(),
@@ -131,14 +164,14 @@ pub async fn search(
     };
     let offset = at.offset + answer.hits.len() as u64;
     let corpus_version = at.version;
-    let more = request.limit > 0 && !answer.hits.is_empty() && offset < answer.total;
+    let more = request.limit > 0 && offset <= MAX_DEPTH && !answer.hits.is_empty() && offset < answer.total;
     let view = |score, document| HitView { score, document: DocumentView::new(&app, document, &collection) };
     let documents = answer.hits.iter().filter_map(|hit| Some(view(hit.score, found.remove(&hit.id)?))).collect();
     Ok(axum::Json(SearchResponse {
         hits: answer.total,
         documents,
         facets: answer.facets,
-        next: more.then(|| write_cursor(&Position { offset, ..at })),
+        next: more.then(|| write_cursor(LIST, &Position { offset, ..at })),
         corpus_version,
     }))
 }

@@ -6,6 +6,7 @@ use sqlx::{Any, Transaction};
 use super::rows::{Columns as _, Statement, int, query};
 use super::sql::returned;
 use super::{NewPackage, SqlStore, StatusUpdate, StoreError, StoreResult, errors};
+use crate::digest::Sha256;
 use crate::domain::{Documents, Format, Package, Status};
 use crate::ids::{DocsetId, KeyId, PackageId};
 
@@ -113,6 +114,19 @@ pub(super) async fn packages_of(db: &SqlStore, docset: DocsetId) -> StoreResult<
     let rows =
         query("SELECT * FROM packages WHERE docset = $1 ORDER BY id DESC").bind(docset.0).fetch_all(&db.read).await?;
     rows.iter().map(package_of).collect()
+}
+
+pub(super) async fn like(db: &SqlStore, owner: KeyId, fingerprint: &Sha256, limit: u32) -> StoreResult<Vec<Package>> {
+    let sql = "SELECT * FROM packages WHERE owner = $1 AND fingerprint = $2 ORDER BY id DESC LIMIT $3";
+    let statement = query(sql).bind(owner.0).bind(&fingerprint.0[..]).bind(i64::from(limit));
+    statement.fetch_all(&db.read).await?.iter().map(package_of).collect()
+}
+
+pub(super) async fn forgotten(db: &SqlStore, before: i64, limit: u32) -> StoreResult<Vec<Package>> {
+    let sql = "SELECT * FROM packages WHERE status IN ('accepted', 'running') \
+               AND COALESCE(heard, 0) < $1 AND COALESCE(sent, created) < $1 ORDER BY id LIMIT $2";
+    let statement = query(sql).bind(before).bind(i64::from(limit));
+    statement.fetch_all(&db.read).await?.iter().map(package_of).collect()
 }
 
 pub(super) async fn sent(db: &SqlStore, id: PackageId, now: i64) -> StoreResult<()> {

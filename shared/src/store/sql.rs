@@ -164,6 +164,10 @@ impl Store for SqlStore {
         packages::packages_of(self, docset).await
     }
 
+    async fn packages_like(&self, owner: KeyId, fingerprint: &Sha256, limit: u32) -> StoreResult<Vec<Package>> {
+        packages::like(self, owner, fingerprint, limit).await
+    }
+
     async fn package_sent(&self, id: PackageId, now: i64) -> StoreResult<()> {
         packages::sent(self, id, now).await
     }
@@ -182,6 +186,10 @@ impl Store for SqlStore {
 
     async fn expired_packages(&self, now: i64, limit: u32) -> StoreResult<Vec<Package>> {
         packages::expired(self, now, limit).await
+    }
+
+    async fn forgotten_packages(&self, before: i64, limit: u32) -> StoreResult<Vec<Package>> {
+        packages::forgotten(self, before, limit).await
     }
 
     async fn create_key(

@@ -202,6 +202,38 @@ pub(crate) async fn expired_packages_are_found(db: Database) {
     assert_eq!(expired(1000, 10).await, [ids[2], ids[0]]);
 }
 
+pub(crate) async fn packages_of_one_fingerprint_are_found_for_their_owner(db: Database) {
+    let (owner, docset, first) = made(&db.store).await;
+    let again = db.store.create_package(&new_package(owner, docset, "1"), false).await.unwrap().0;
+    let other = db.store.create_package(&new_package(owner, docset, "2"), true).await.unwrap().0;
+    let like = async |owner, package: &Package, limit| {
+        let packages = db.store.packages_like(owner, &package.fingerprint, limit).await.unwrap();
+        packages.iter().map(|package| package.id).collect::<Vec<_>>()
+    };
+    let mut same = like(owner, &again, 10).await;
+    assert_eq!(same.remove(0), again.id, "the newest first");
+    assert_eq!(same, if first.fingerprint == again.fingerprint { vec![first.id] } else { vec![] });
+    assert_eq!(like(owner, &other, 1).await, [other.id]);
+    assert_eq!(like(KeyId(99), &again, 10).await, []);
+}
+
+pub(crate) async fn packages_that_nobody_speaks_of_are_found(db: Database) {
+    let (owner, docset, first) = made(&db.store).await;
+    let second = db.store.create_package(&new_package(owner, docset, "2"), true).await.unwrap().0;
+    let forgotten = async |before| {
+        let packages = db.store.forgotten_packages(before, 10).await.unwrap();
+        packages.iter().map(|package| package.id).collect::<Vec<_>>()
+    };
+    let both = first.created.max(second.created) + 1;
+    assert_eq!(forgotten(both).await, [first.id, second.id]);
+    db.store.package_sent(first.id, both + 100).await.unwrap();
+    assert_eq!(forgotten(both + 100).await, [second.id]);
+    db.store.update_package(second.id, &status(1, Status::Running), both + 200).await.unwrap();
+    assert_eq!(forgotten(both + 200).await, [first.id]);
+    db.store.dismiss_package(first.id, None, both + 300).await.unwrap();
+    assert_eq!(forgotten(both + 400).await, [second.id]);
+}
+
 pub(crate) async fn a_package_needs_its_docset_and_owner(db: Database) {
     let (owner, docset, _) = made(&db.store).await;
     let lost = db.store.create_package(&new_package(owner, DocsetId(99), "9"), true).await;
