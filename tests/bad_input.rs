@@ -44,6 +44,11 @@ async fn queries_that_cannot_be_read() {
     assert_eq!(field["field"], "titel");
     assert!(field["fields"].as_array().unwrap().contains(&json!("title")));
     problem(server.post(search, &json!({"query": "*", "facets": ["colour"]})).await, 400, "unknown-field").await;
+    let many = vec!["creator"; 100_000];
+    let counted = expect(server.post(search, &json!({"query": "*", "facets": many})).await, 200).await;
+    assert_eq!(counted["facets"].as_object().unwrap().len(), 1, "a facet is counted once");
+    problem(server.post("/api/docsets", &json!({"collection": "c", "query": "a\0b"})).await, 400, "invalid-query")
+        .await;
     problem(
         server.post("/api/docsets", &json!({"collection": "c", "query": "title:\"gold"})).await,
         400,
@@ -61,6 +66,12 @@ async fn cursors_that_do_not_fit() {
     let cursor = page["next"].as_str().unwrap();
     problem(server.post(search, &json!({"query": "gold", "cursor": cursor})).await, 400, "invalid-cursor").await;
     problem(server.get("/api/docsets?cursor=AAAA").await, 400, "invalid-cursor").await;
+    let first = server.docset("c", "*").await;
+    server.docset("c", "*").await;
+    let docsets = server.json("/api/docsets?limit=1").await;
+    let cursor = docsets["next"].as_str().unwrap();
+    let path = format!("/api/docsets/{first}/members?cursor={cursor}");
+    problem(server.get(&path).await, 400, "invalid-cursor").await;
     problem(server.get("/api/docsets?limit=0").await, 400, "invalid-request").await;
     problem(server.get("/api/docsets?page=2").await, 400, "invalid-request").await;
 }
@@ -209,6 +220,7 @@ async fn what_belongs_to_another_miner_is_not_there() {
         expect(server.request_as(Some(&bob), Method::GET, "/api/docsets").send().await.unwrap(), 200).await["docsets"],
         json!([])
     );
+    problem(as_alice(Method::PATCH, &docset).json(&json!({})).send().await.unwrap(), 400, "malformed-json").await;
     let patched =
         expect(as_alice(Method::PATCH, &docset).json(&json!({"name": "mine"})).send().await.unwrap(), 200).await;
     assert_eq!(patched["name"], "mine");

@@ -93,3 +93,45 @@ async fn events_tell_every_change_until_the_end() {
     let last: Value = serde_json::from_str(last.trim_start_matches("data:")).unwrap();
     assert_eq!((&last["status"], &last["terminal"]), (&json!("successful"), &json!(true)));
 }
+
+#[tokio::test]
+async fn an_open_event_stream_sends_no_request_twice() {
+    let (_dir, server) = small(&[("ADIT_RESEND_AFTER", "3600s")]);
+    let package = ask(&server).await;
+    let events = format!("/api/packages/{package}/events");
+    let (stream, polled) = tokio::join!(server.get(&events), server.finished(package));
+    assert_eq!(polled["status"], "successful");
+    let text = stream.text().await.unwrap();
+    assert!(text.contains("\"status\":\"successful\""), "what another client's poll took in is told here too: {text}");
+    assert_eq!(row(&server, package).await.sends, 1);
+    let last = text.lines().rfind(|line| line.starts_with("id:")).unwrap().trim_start_matches("id:").trim().to_owned();
+    let again = server.request(Method::GET, &events).header("last-event-id", last).send().await.unwrap();
+    assert_eq!(again.status(), 204, "who has seen the end is told not to come back");
+}
+
+#[tokio::test]
+async fn an_expired_package_is_built_anew_for_who_asks_again() {
+    let (_dir, server) = small(&[("ADIT_PACKAGE_TTL", "1s")]);
+    let docset = server.docset("c", "*").await;
+    let first = server.package(docset, &json!({})).await;
+    eventually("it has expired", || async {
+        let package = server.json(&format!("/api/packages/{}", first["id"])).await;
+        (package["content"] == "erased").then_some(())
+    })
+    .await;
+    let second = server.package(docset, &json!({})).await;
+    assert_ne!(second["id"], first["id"]);
+    assert_eq!((&second["status"], &second["sha256"]), (&json!("successful"), &first["sha256"]));
+}
+
+#[tokio::test]
+async fn archives_are_served_after_the_server_has_moved() {
+    let (_dir, server) = small(&[]);
+    let docset = server.docset("c", "*").await;
+    let (package, bytes) = server.archive(docset, &json!({})).await;
+    let data = server.data.clone();
+    assert!(server.stop().success());
+    let server = Server::start(&data, &[]);
+    let answer = server.get(&format!("/api/packages/{}/download", package["id"])).await;
+    assert_eq!((answer.status().as_u16(), answer.bytes().await.unwrap().as_ref()), (200, bytes.as_slice()));
+}

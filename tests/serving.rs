@@ -82,6 +82,8 @@ async fn quotas_count_documents_once() {
     );
     let text = send(Method::GET, "/api/documents/1/text", json!(null)).await;
     assert_eq!((text.status().as_u16(), text.headers()["x-ratelimit-remaining"].to_str().unwrap()), (200, "0"));
+    let head = send(Method::HEAD, "/api/documents/1/text", json!(null)).await;
+    assert_eq!(head.status(), 200, "a look at the head costs nothing");
     let refused = send(Method::GET, "/api/documents/1/text", json!(null)).await;
     assert!(refused.headers().contains_key("retry-after") && refused.headers().contains_key("x-ratelimit-reset"));
     assert_eq!(expect(refused, 429).await["type"], "urn:adit:problem:quota-spent");
