@@ -153,6 +153,7 @@ impl Job {
         let halt = CancellationToken::new();
         let (packager, request, traceparent) = (self.packager.clone(), self.request.clone(), self.traceparent.clone());
         let planning = async move {
+            packager.api.check_key(&request).await?;
             if let Some(package) = request.package
                 && !packager.api.wants(&request, package).await?
             {
