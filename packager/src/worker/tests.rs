@@ -15,12 +15,13 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use futures::StreamExt as _;
 use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::build::State as Memory;
+use crate::build::{Build, State as Memory};
 use crate::testing::{Corpus, Fused, folder};
 
 const KEY: &str = "the packager's key";
@@ -316,6 +317,32 @@ async fn a_docset_that_the_server_does_not_know_fails_at_once() {
     assert!(reason.contains("404") && reason.contains("/docsets/6/manifest"), "{reason}");
     assert_eq!(world.buried().await, (request, reason));
     assert_eq!(world.keys().await, [""; 0]);
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_build_that_fails_leaves_the_archive_that_another_process_has_finished() {
+    let world = World::new().await;
+    let (objects, plan) = (world.objects.clone(), Arc::new(world.corpus.plan(Layout::Flat, 4096)));
+    let elsewhere = async move {
+        let build = Build::new(objects, PackageId(7), plan, Memory::default(), watch::Sender::default());
+        build.run(CancellationToken::new()).await.unwrap().expect("nobody halts it");
+    };
+    world.answer(|answers| answers.meanwhile = Some(elsewhere.boxed()));
+    let worker = world.packager();
+    // The server takes the docset for unknown when it is asked once more.
+    world.ask(&format!("{}/docsets/6?fmt=txt&package=7", world.api)).await;
+    let complete = world.complete().await;
+    let keys = world.keys().await;
+    let archive = world.objects.get(&keys[0], None).await.unwrap();
+    assert_eq!((complete.size, complete.sha256), (Some(archive.len() as u64), Some(Sha256::of(&archive))));
+    world.wait_for(&Queue::PackageRequests, 0).await;
+
+    // Nor does it fall to a request that nothing can be made of.
+    world.ask(&format!("{}/docsets/six?package=7", world.api)).await;
+    world.failed().await;
+    world.buried().await;
+    assert_eq!(world.keys().await, keys);
     worker.stop().await;
 }
 
