@@ -1,14 +1,15 @@
-//! What a packager asks of the server that wants a package, over HTTP: the docset's manifest, and whether the package is still wanted.
+//! What a packager asks of the server that wants a package, over HTTP: the docset's manifest, whether the package is still wanted,
+//! and whether its key is one for packagers.
 
 use std::time::Duration;
 
-use adit_shared::domain::Status;
+use adit_shared::domain::{Role, Status};
 use adit_shared::ids::PackageId;
 use adit_shared::messaging::PackageRequest;
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt as _};
 use reqwest::StatusCode;
-use reqwest::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 use url::Url;
 
@@ -30,6 +31,12 @@ pub enum ApiError {
     /// The key is no header value.
     #[error("the API key has characters that an HTTP header cannot have")]
     Key,
+    /// The key is a miner's: to it the packages of others do not exist, and no manifest is given.
+    #[error(
+        "the API key (ADIT_API_KEY) has the role miner at {0}, a packager's needs the role packager: \
+         make one with `adit keys create NAME --role packager`"
+    )]
+    MinersKey(Url),
     /// The URL of the request has no `…/docsets/{id}` at its end.
     #[error("{0} is not the URL of a docset (…/docsets/{{id}})")]
     NoDocset(String),
@@ -47,12 +54,16 @@ pub enum ApiError {
 }
 
 impl ApiError {
+    fn answered(status: StatusCode, url: &Url) -> Self {
+        Self::Status { status, url: url.to_string() }
+    }
+
     /// What becomes of the request: one that the server does not know is rejected, a server in trouble is asked again.
     /// A refused key too: an operator can set it right while requests wait.
     #[must_use]
     pub fn fate(&self) -> Fate {
         match self {
-            Self::NoDocset(_) => Fate::Reject,
+            Self::NoDocset(_) | Self::MinersKey(_) => Fate::Reject,
             Self::Client(_) | Self::Key | Self::Unreachable(_) => Fate::Retry,
             Self::Status { status, .. } => match *status {
                 StatusCode::UNAUTHORIZED
@@ -89,6 +100,18 @@ pub(crate) struct Api {
 #[derive(Deserialize)]
 struct Standing {
     status: Status,
+}
+
+/// The part of a key's record that matters here.
+#[derive(Deserialize)]
+struct Me {
+    role: Role,
+}
+
+/// The part of a problem (RFC 9457) that matters here.
+#[derive(Deserialize)]
+struct Problem {
+    r#type: String,
 }
 
 impl Api {
@@ -135,22 +158,86 @@ impl Api {
         }
         let answer = get.send().await?;
         if !answer.status().is_success() {
-            return Err(ApiError::Status { status: answer.status(), url: url.into() });
+            return Err(ApiError::answered(answer.status(), &url));
         }
         Ok(answer.bytes_stream().map_err(ApiError::from))
     }
 
-    /// Whether the server still wants a package: not once it was dismissed or is unknown.
-    pub(crate) async fn wants(&self, request: &PackageRequest, package: PackageId) -> Result<bool, ApiError> {
-        let url = sibling(&request.docset, &format!("packages/{package}"))?;
-        let get = self.http.get(url.clone()).header(ACCEPT, "application/json");
-        let answer = get.timeout(SHORT_TIMEOUT).send().await?;
-        match answer.status() {
-            StatusCode::NOT_FOUND | StatusCode::GONE => Ok(false),
-            status if status.is_success() => Ok(answer.json::<Standing>().await?.status != Status::Dismissed),
-            status => Err(ApiError::Status { status, url: url.into() }),
+    /// Refuses a miner's key at the server that is known. Where none is, or it cannot tell, the builds will see.
+    pub(crate) async fn check_known(&self) -> Result<(), ApiError> {
+        let Some(base) = &self.base else { return Ok(()) };
+        let mut url = base.clone();
+        url.set_path(&format!("{}/me", base.path().trim_end_matches('/')));
+        match self.check(url).await {
+            Err(error @ ApiError::MinersKey(_)) => Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "starting without knowing whether the key is good");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
         }
     }
+
+    /// Refuses a miner's key at the server that asks. One that knows nothing of keys (`/me`) has none to refuse.
+    ///
+    /// # Errors
+    /// [`ApiError::MinersKey`]; else those of a server that is away or in trouble, or does not know the key.
+    pub(crate) async fn check_key(&self, request: &PackageRequest) -> Result<(), ApiError> {
+        self.check(sibling(&request.docset, "me")?).await
+    }
+
+    async fn check(&self, url: Url) -> Result<(), ApiError> {
+        let answer = self.short(&url).await?;
+        match answer.status() {
+            status if status.is_success() => match serde_json::from_slice(&answer.bytes().await?) {
+                Ok(Me { role: Role::Miner }) => Err(ApiError::MinersKey(url)),
+                // What is no key's record here is not ours to judge.
+                _ => Ok(()),
+            },
+            status if ApiError::answered(status, &url).fate() == Fate::Retry => Err(ApiError::answered(status, &url)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Asks for a short answer in JSON.
+    async fn short(&self, url: &Url) -> Result<reqwest::Response, ApiError> {
+        let get = self.http.get(url.clone()).header(ACCEPT, "application/json");
+        Ok(get.timeout(SHORT_TIMEOUT).send().await?)
+    }
+
+    /// Whether the server still wants a package: not once it was dismissed or is unknown. Only the server itself can say that it is
+    /// unknown, by a problem of its own: a proxy before it, which says 404 while the server is being replaced, cannot tell.
+    pub(crate) async fn wants(&self, request: &PackageRequest, package: PackageId) -> Result<bool, ApiError> {
+        let url = sibling(&request.docset, &format!("packages/{package}"))?;
+        let answer = self.short(&url).await?;
+        match answer.status() {
+            status @ (StatusCode::NOT_FOUND | StatusCode::GONE) => {
+                if !says_gone(answer).await? {
+                    tracing::warn!(%status, %url, "that is not the server's answer; building on");
+                    return Ok(true);
+                }
+                // To a miner every package of somebody else is unknown.
+                self.check_key(request).await?;
+                Ok(false)
+            }
+            status if status.is_success() => Ok(answer.json::<Standing>().await?.status != Status::Dismissed),
+            status => Err(ApiError::answered(status, &url)),
+        }
+    }
+}
+
+/// Whether a 404 or 410 is a problem that tells of a thing that is not there.
+async fn says_gone(answer: reqwest::Response) -> Result<bool, ApiError> {
+    const PROBLEMS: &str = "urn:adit:problem:";
+    let media_type = answer.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media_type = media_type.split(';').next().unwrap_or_default().trim();
+    if !media_type.eq_ignore_ascii_case("application/problem+json") {
+        return Ok(false);
+    }
+    let status = answer.status();
+    let Ok(Problem { r#type }) = serde_json::from_slice(&answer.bytes().await?) else { return Ok(false) };
+    let kind = r#type.strip_prefix(PROBLEMS);
+    Ok(kind.is_some_and(|kind| status == StatusCode::GONE || kind == "not-found"))
 }
 
 /// URL of the archive of `package` on the server that asked for it.

@@ -26,7 +26,7 @@ use crate::read::{Filled, Reader, Spare};
 use crate::sha::Midstate;
 use crate::verify::{Damage, Verifier};
 use site::Site;
-pub(crate) use site::remove;
+pub(crate) use site::{remove, remove_unfinished};
 pub(crate) use state::{Archive, Done, Finished, State};
 
 /// Parts that are drawn up ahead of the one that is hashed.

@@ -88,7 +88,7 @@ impl fmt::Debug for PackagerConfig {
 /// Why a packager ended.
 #[derive(Debug, thiserror::Error)]
 pub enum PackagerError {
-    /// It cannot ask the server anything.
+    /// It cannot ask the server anything, or has a miner's key.
     #[error(transparent)]
     Api(#[from] ApiError),
     /// The broker cannot be reached at the start, or refuses for good.
@@ -103,7 +103,7 @@ pub enum PackagerError {
 /// for a later start to go on with, and returns.
 ///
 /// # Errors
-/// When the broker cannot be reached at the start, or refuses for good. A broker, server or store that goes away later is waited for.
+/// When the server that is known says that the key is a miner's; when the broker cannot be reached at the start, or refuses for good. A broker, server or store that goes away later is waited for.
 pub async fn run(
     config: PackagerConfig,
     broker: Broker,
@@ -112,6 +112,7 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), PackagerError> {
     let api = Api::new(&config.api_key, config.api.clone())?;
+    stop.run_until_cancelled(api.check_known()).await.unwrap_or(Ok(()))?;
     let part_size = config.part_size.max(1).next_multiple_of(sha::BLOCK);
     let config = PackagerConfig { part_size, ..config };
     // One worker that cannot go on ends them all, and the others get to give their work back.

@@ -84,6 +84,25 @@ pub(crate) async fn remove(objects: &dyn ObjectStore, package: PackageId) -> Obj
         abandon(objects, package, &archive).await?;
     }
     let listed = objects.list(&format!("packages/{package}/")).await?;
+    delete(objects, listed).await
+}
+
+/// Removes what a build that failed leaves, but nothing once the archive is whole: another process may have finished it meanwhile.
+pub(crate) async fn remove_unfinished(objects: &dyn ObjectStore, package: PackageId) -> ObjectResult<()> {
+    let archive = State::load(objects, package).await?.archive;
+    if let Some(archive) = archive {
+        abandon(objects, package, &archive).await?;
+    }
+    // What is finished after this is not in the list, and so stays too.
+    let listed = objects.list(&format!("packages/{package}/")).await?;
+    if archive.is_some_and(|archive| listed.contains(&(archive.key(package), archive.size))) {
+        return Ok(());
+    }
+    delete(objects, listed).await
+}
+
+/// Deletes a package's objects, the state that knows of the others last.
+async fn delete(objects: &dyn ObjectStore, listed: Vec<(String, u64)>) -> ObjectResult<()> {
     let (states, archives): (Vec<_>, Vec<_>) =
         listed.into_iter().map(|(key, _)| key).partition(|key| key.ends_with(".json"));
     objects.delete(&archives).await?;

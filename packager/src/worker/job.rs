@@ -15,7 +15,7 @@ use super::running::Claim;
 use super::statuses::Statuses;
 use super::{Handled, Packager, settle};
 use crate::api::{ApiError, download_url};
-use crate::build::{Build, Built, Finished, Progress, State, remove};
+use crate::build::{Build, Built, Finished, Progress, State, remove, remove_unfinished};
 use crate::error::{BuildError, Fate};
 use crate::plan::Plan;
 use crate::planning;
@@ -98,7 +98,10 @@ impl Job {
             };
             let tried = self.attempt;
             if error.fate() == Fate::Reject || tried >= self.packager.config.attempts {
-                return self.fail(delivery, &error).await;
+                return match self.finished_elsewhere().await {
+                    Some(built) => self.complete(delivery, built).await,
+                    None => self.fail(delivery, &error).await,
+                };
             }
             let wait = self.packager.config.wait_after(tried);
             tracing::warn!(attempt = tried, %error, ?wait, "trying again");
@@ -153,6 +156,7 @@ impl Job {
         let halt = CancellationToken::new();
         let (packager, request, traceparent) = (self.packager.clone(), self.request.clone(), self.traceparent.clone());
         let planning = async move {
+            packager.api.check_key(&request).await?;
             if let Some(package) = request.package
                 && !packager.api.wants(&request, package).await?
             {
@@ -230,6 +234,16 @@ impl Job {
         Some(AbortOnDropHandle::new(tokio::spawn(asking.in_current_span())))
     }
 
+    /// What another process has made of the same request meanwhile: then it is of no account that this one failed.
+    async fn finished_elsewhere(&self) -> Option<Built> {
+        // A request that names none of the server's docsets cannot be answered with an archive of one.
+        self.packager.api.docset(&self.request).ok()?;
+        let objects = &*self.packager.objects;
+        let state = State::load(objects, self.package).await.ok()?;
+        let finished = state.finished(objects, self.package).await.ok()??;
+        Some(Built { finished, parts_reused: finished.done.parts })
+    }
+
     async fn complete(mut self, delivery: Delivery, built: Built) -> Handled {
         let Finished { archive, sha256, done } = built.finished;
         let url = match self.url(&archive.key(self.package)).await {
@@ -264,7 +278,7 @@ impl Job {
             attempts => format!("{error} (after {attempts} attempts)"),
         };
         tracing::error!(reason, monotonic_counter.packages_failed = 1, "failed");
-        if let Err(error) = remove(&*self.packager.objects, self.package).await {
+        if let Err(error) = remove_unfinished(&*self.packager.objects, self.package).await {
             tracing::warn!(%error, "what there was of the archive is still there");
         }
         if !self.insist(&StatusMessage::Failed { reason: reason.clone() }).await {

@@ -15,17 +15,18 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::build::State as Memory;
+use crate::build::{Build, State as Memory};
 use crate::testing::{Corpus, Fused, folder};
 
 const KEY: &str = "the packager's key";
 
 /// What the server answers.
-#[derive(Clone)]
 struct Answers {
     manifest: Bytes,
     /// Answers that are refused before the manifest is given.
@@ -34,11 +35,19 @@ struct Answers {
     hangs: bool,
     /// What the server says of the package when it is asked for the first time, second time, and so on.
     standing: Vec<&'static str>,
+    /// The key's role; `None`: the server has no `/me`.
+    role: Option<&'static str>,
+    /// What happens between the question for the manifest and its answer, once.
+    meanwhile: Option<BoxFuture<'static, ()>>,
 }
 
 type Shared = Arc<Mutex<Answers>>;
 
 async fn manifest(State(answers): State<Shared>, Path(docset): Path<i64>, headers: HeaderMap) -> Response {
+    let meanwhile = answers.lock().unwrap().meanwhile.take();
+    if let Some(meanwhile) = meanwhile {
+        meanwhile.await;
+    }
     let mut answers = answers.lock().unwrap();
     if headers.get("x-api-key").map(|key| key.as_bytes()) != Some(KEY.as_bytes()) {
         return StatusCode::UNAUTHORIZED.into_response();
@@ -60,8 +69,25 @@ async fn standing(State(answers): State<Shared>, Path(_): Path<i64>) -> Response
     let mut answers = answers.lock().unwrap();
     let status = if answers.standing.len() > 1 { answers.standing.remove(0) } else { answers.standing[0] };
     match status {
-        "gone" => StatusCode::NOT_FOUND.into_response(),
+        "unknown" => problem(StatusCode::NOT_FOUND, "not-found"),
+        "gone" => problem(StatusCode::GONE, "archive-gone"),
+        "another's 404" => problem(StatusCode::NOT_FOUND, "no-such-route"),
+        "a proxy's 404" => (StatusCode::NOT_FOUND, "<h1>Not Found</h1>").into_response(),
+        "a proxy's 410" => (StatusCode::GONE, r#"{"type": "about:blank"}"#).into_response(),
         status => format!(r#"{{"id": 7, "status": "{status}", "terminal": false}}"#).into_response(),
+    }
+}
+
+fn problem(status: StatusCode, slug: &str) -> Response {
+    let body = format!(r#"{{"type": "urn:adit:problem:{slug}", "status": {}}}"#, status.as_u16());
+    (status, [("content-type", "application/problem+json")], body).into_response()
+}
+
+async fn me(State(answers): State<Shared>) -> Response {
+    match answers.lock().unwrap().role {
+        Some("away") => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        Some(role) => format!(r#"{{"id": 1, "name": "the key", "role": "{role}"}}"#).into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
     }
 }
 
@@ -102,12 +128,19 @@ fn corpus() -> Corpus {
 impl World {
     async fn new() -> Self {
         let corpus = corpus();
-        let answers =
-            Answers { manifest: corpus.manifest().into(), trouble: 0, hangs: false, standing: vec!["running"] };
+        let answers = Answers {
+            manifest: corpus.manifest().into(),
+            trouble: 0,
+            hangs: false,
+            standing: vec!["running"],
+            role: Some("packager"),
+            meanwhile: None,
+        };
         let answers = Arc::new(Mutex::new(answers));
         let router = Router::new()
             .route("/api/docsets/{id}/manifest", get(manifest))
             .route("/api/packages/{id}", get(standing))
+            .route("/api/me", get(me))
             .with_state(answers.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let api = format!("http://{}/api", listener.local_addr().unwrap()).parse().unwrap();
@@ -128,7 +161,11 @@ impl World {
     }
 
     fn packager_on(&self, objects: Arc<dyn ObjectStore>) -> Worker {
-        let mut config = PackagerConfig::new(KEY.to_owned(), Some(self.api.clone()));
+        self.packager_at(Some(self.api.clone()), objects)
+    }
+
+    fn packager_at(&self, api: Option<Url>, objects: Arc<dyn ObjectStore>) -> Worker {
+        let mut config = PackagerConfig::new(KEY.to_owned(), api);
         config.part_size = 4096;
         config.attempts = 3;
         (config.backoff, config.ask_every) = (Duration::from_millis(1), Duration::from_millis(1));
@@ -284,6 +321,32 @@ async fn a_docset_that_the_server_does_not_know_fails_at_once() {
 }
 
 #[tokio::test]
+async fn a_build_that_fails_leaves_the_archive_that_another_process_has_finished() {
+    let world = World::new().await;
+    let (objects, plan) = (world.objects.clone(), Arc::new(world.corpus.plan(Layout::Flat, 4096)));
+    let elsewhere = async move {
+        let build = Build::new(objects, PackageId(7), plan, Memory::default(), watch::Sender::default());
+        build.run(CancellationToken::new()).await.unwrap().expect("nobody halts it");
+    };
+    world.answer(|answers| answers.meanwhile = Some(elsewhere.boxed()));
+    let worker = world.packager();
+    // The server takes the docset for unknown when it is asked once more.
+    world.ask(&format!("{}/docsets/6?fmt=txt&package=7", world.api)).await;
+    let complete = world.complete().await;
+    let keys = world.keys().await;
+    let archive = world.objects.get(&keys[0], None).await.unwrap();
+    assert_eq!((complete.size, complete.sha256), (Some(archive.len() as u64), Some(Sha256::of(&archive))));
+    world.wait_for(&Queue::PackageRequests, 0).await;
+
+    // Nor does it fall to a request that nothing can be made of.
+    world.ask(&format!("{}/docsets/six?package=7", world.api)).await;
+    world.failed().await;
+    world.buried().await;
+    assert_eq!(world.keys().await, keys);
+    worker.stop().await;
+}
+
+#[tokio::test]
 async fn a_request_that_names_an_old_address_of_the_server_is_built_all_the_same() {
     let world = World::new().await;
     let worker = world.packager();
@@ -363,8 +426,13 @@ async fn attempts_that_ended_with_their_process_count() {
 
 #[tokio::test]
 async fn a_package_that_is_dismissed_or_gone_is_not_built() {
-    for standing in [vec!["dismissed"], vec!["gone"], vec!["running", "dismissed"], vec!["running", "running", "gone"]]
-    {
+    for standing in [
+        vec!["dismissed"],
+        vec!["unknown"],
+        vec!["gone"],
+        vec!["running", "dismissed"],
+        vec!["running", "running", "unknown"],
+    ] {
         let world = World::new().await;
         world.answer(|answers| answers.standing = standing);
         let worker = world.packager();
@@ -374,6 +442,63 @@ async fn a_package_that_is_dismissed_or_gone_is_not_built() {
         assert_eq!(world.keys().await, [""; 0]);
         worker.stop().await;
     }
+}
+
+#[tokio::test]
+async fn a_404_that_is_not_the_servers_own_dismisses_nothing() {
+    for standing in ["another's 404", "a proxy's 404", "a proxy's 410"] {
+        let world = World::new().await;
+        world.answer(|answers| answers.standing = vec![standing]);
+        let worker = world.packager();
+        world.ask(&world.request()).await;
+        world.complete().await;
+        worker.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_miners_key_is_refused_at_the_start() {
+    let world = World::new().await;
+    world.answer(|answers| answers.role = Some("miner"));
+    let reason = world.packager().run.await.unwrap().unwrap_err().to_string();
+    assert!(reason.contains("role miner") && reason.contains("--role packager"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_miners_key_that_is_found_out_later_fails_the_package_and_dismisses_nothing() {
+    let world = World::new().await;
+    world.answer(|answers| (answers.role, answers.standing) = (Some("miner"), vec!["unknown"]));
+    let worker = world.packager_at(None, world.objects.clone());
+    world.ask(&world.request()).await;
+    let reason = world.failed().await;
+    assert!(reason.contains("role miner") && reason.contains("--role packager"), "{reason}");
+    assert_eq!(world.buried().await.1, reason);
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_tell_roles_is_served() {
+    for role in [None, Some("builder"), Some("operator")] {
+        let world = World::new().await;
+        world.answer(|answers| answers.role = role);
+        let worker = world.packager();
+        world.ask(&world.request()).await;
+        world.complete().await;
+        worker.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_at_the_start_is_waited_for() {
+    let world = World::new().await;
+    world.answer(|answers| answers.role = Some("away"));
+    world.ask(&world.request()).await;
+    let worker = world.packager();
+    world.failed().await;
+    world.answer(|answers| answers.role = Some("packager"));
+    world.ask(&world.request()).await;
+    world.complete().await;
+    worker.stop().await;
 }
 
 #[tokio::test]
