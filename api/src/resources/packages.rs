@@ -6,7 +6,7 @@ use adit_shared::ids::PackageId;
 use adit_shared::objects::ObjectKey;
 use adit_shared::store::NewPackage;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
@@ -340,6 +340,7 @@ pub async fn download(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<i64>,
+    method: Method,
     headers: HeaderMap,
 ) -> ApiResult<Response> {
     let package = dispatch::refresh(&app, find(&app, &caller, id).await?).await?;
@@ -356,7 +357,7 @@ pub async fn download(
             return Err(problem.header(header::RETRY_AFTER, HeaderValue::from(poll_after(&package))));
         }
     }
-    send_archive(&app, &package, &headers).await
+    send_archive(&app, &package, &method, &headers).await
 }
 
 /// Where a third party's packager keeps the archive. Our own packager names the download itself, under whatever URL the server had then.
@@ -379,7 +380,7 @@ fn gone(app: &App, package: &Package, why: &str) -> Problem {
     )
 }
 
-async fn send_archive(app: &App, package: &Package, headers: &HeaderMap) -> ApiResult<Response> {
+async fn send_archive(app: &App, package: &Package, method: &Method, headers: &HeaderMap) -> ApiResult<Response> {
     let key = ObjectKey::Archive { package: package.id, fingerprint: &package.fingerprint }.to_string();
     let name = file_name(package);
     let Some(length) = app.objects.size(&key).await? else {
@@ -390,7 +391,12 @@ async fn send_archive(app: &App, package: &Package, headers: &HeaderMap) -> ApiR
         app.store.erase_package(package.id, None).await?;
         return Err(erased(app, package));
     };
-    if let Some(url) = app.objects.presign(&key, &name, PRESIGNED_SECONDS).await? {
+    // A URL that is signed for GET would refuse HEAD.
+    let presigned = match *method {
+        Method::HEAD => None,
+        _ => app.objects.presign(&key, &name, PRESIGNED_SECONDS).await?,
+    };
+    if let Some(url) = presigned {
         return Ok((StatusCode::FOUND, [(header::LOCATION, url), (header::CACHE_CONTROL, "no-store".to_owned())])
             .into_response());
     }
