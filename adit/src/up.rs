@@ -53,7 +53,7 @@ impl Server {
     /// Starts the embedded broker (unless another is named), the API and a packager.
     pub(crate) async fn start(config: Config) -> anyhow::Result<Self> {
         let services = Services::open(&config).await?;
-        let hold = Hold::take(&config.data)?;
+        let hold = Hold::take(&config.data).await?;
         let (listener, address) = listen(&config).await?;
         let url = public_url(&config, address)?;
         let (server, broker_url) = start_broker(&config).await?;
