@@ -2,7 +2,7 @@
 
 use std::process::Output;
 
-use crate::support::{adit, last_line, noise, small, unzip};
+use crate::support::{Server, adit, last_line, noise, small, succeed, unzip};
 
 #[tokio::test]
 async fn search_docset_package_and_verify() {
@@ -91,4 +91,22 @@ async fn mistakes_are_told_with_their_remedy() {
         adit(&server.data).arg("up").env("ADIT_WORKERS", "many").env("ADIT_STORE_URL", "ftp://x").output().unwrap();
     let text = String::from_utf8_lossy(&wrong.stderr).into_owned();
     assert!(text.contains("ADIT_WORKERS") && text.contains("ADIT_STORE_URL") && text.contains("2 mistake"), "{text}");
+}
+
+#[tokio::test]
+async fn the_key_of_the_packager_inside_ends_with_its_run() {
+    let (_dir, server) = small(&[]);
+    let data = server.data.clone();
+    let unrevoked = || {
+        let list = succeed(&data, &["keys", "list"]);
+        let own = list.lines().filter(|line| line.contains("packager inside adit up"));
+        // Where the column "revoked" is empty, the name follows on the other four.
+        own.filter(|line| line.split_whitespace().nth(4) == Some("packager")).count()
+    };
+    assert_eq!(unrevoked(), 1);
+    server.kill();
+    let server = Server::start(&data, &[]);
+    assert_eq!(unrevoked(), 1, "that of the killed run is revoked at the next start");
+    assert!(server.stop().success());
+    assert_eq!(unrevoked(), 0);
 }

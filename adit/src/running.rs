@@ -17,6 +17,8 @@ pub(crate) struct Running {
     pub(crate) api: String,
     /// URL of its embedded broker.
     pub(crate) broker: String,
+    /// Number of its packager's key.
+    pub(crate) packager_key: i64,
 }
 
 /// Wait between two tries to take the folder.
@@ -47,7 +49,7 @@ impl Hold {
                 }
             }
         }
-        let process = read(data).map(|running| format!(" (process {})", running.pid)).unwrap_or_default();
+        let process = last(data).map(|running| format!(" (process {})", running.pid)).unwrap_or_default();
         bail!("another `adit up`{process} runs on {}; stop it, or choose another folder with --data", data.display())
     }
 
@@ -72,7 +74,8 @@ fn note(data: &Path) -> PathBuf {
     data.join("running.json")
 }
 
-fn read(data: &Path) -> Option<Running> {
+/// The note that lies in the folder: of the `adit up` that holds it, or of one that was killed.
+pub(crate) fn last(data: &Path) -> Option<Running> {
     serde_json::from_slice(&std::fs::read(note(data)).ok()?).ok()
 }
 
@@ -81,7 +84,7 @@ pub(crate) fn find(data: &Path) -> Option<Running> {
     let lock = File::open(data.join("lock")).ok()?;
     // Shared, so that those who look do not take one another for the one who holds it.
     match lock.try_lock_shared() {
-        Err(TryLockError::WouldBlock) => read(data),
+        Err(TryLockError::WouldBlock) => last(data),
         // Nobody holds it: a note would be that of a process that was killed.
         _ => None,
     }
@@ -97,7 +100,8 @@ mod tests {
         assert!(find(folder.path()).is_none());
         let hold = Hold::take(folder.path()).await.unwrap();
         assert!(find(folder.path()).is_none(), "not announced yet");
-        hold.announce(&Running { pid: 17, api: "http://a".into(), broker: "stomp://b".into() }).unwrap();
+        hold.announce(&Running { pid: 17, api: "http://a".into(), broker: "stomp://b".into(), packager_key: 1 })
+            .unwrap();
         assert_eq!(find(folder.path()).unwrap().api, "http://a");
         let refused = Hold::take(folder.path()).await.unwrap_err().to_string();
         assert!(refused.starts_with("another `adit up` (process 17) runs on"), "{refused}");
@@ -112,7 +116,8 @@ mod tests {
         drop(Hold::take(folder.path()).await.unwrap());
         let look = File::open(folder.path().join("lock")).unwrap();
         look.lock_shared().unwrap();
-        std::fs::write(note(folder.path()), r#"{"pid":1,"api":"http://a","broker":"stomp://b"}"#).unwrap();
+        std::fs::write(note(folder.path()), r#"{"pid":1,"api":"http://a","broker":"stomp://b","packager_key":1}"#)
+            .unwrap();
         assert!(find(folder.path()).is_none());
         let (hold, ()) = tokio::join!(Hold::take(folder.path()), async {
             tokio::task::yield_now().await;
