@@ -2,7 +2,7 @@
 
 use std::process::Output;
 
-use crate::support::{adit, last_line, small, unzip};
+use crate::support::{Server, adit, last_line, noise, small, succeed, unzip};
 
 #[tokio::test]
 async fn search_docset_package_and_verify() {
@@ -42,6 +42,28 @@ async fn search_docset_package_and_verify() {
     let folder = name.replace(".zip", "/");
     assert!(unzip(&whole).keys().all(|name| name.starts_with(&folder)), "a bag is saved under its folder's name");
 
+    // A download that was cut off before, or was of another archive, ends in the right bytes all the same.
+    let beside = |ending: &str| dir.path().join(format!("out.zip{ending}"));
+    let own = format!("\"{sha256}\"");
+    let half = &whole[..whole.len() / 2];
+    for (part, tag) in [(half, own.as_str()), (&noise(1, 100), "\"other\""), (&noise(2, whole.len() + 1), own.as_str())]
+    {
+        std::fs::write(beside(".part"), part).unwrap();
+        std::fs::write(beside(".part.etag"), tag).unwrap();
+        text(&miner(&[
+            "package",
+            &docset,
+            "--formats",
+            "txt,meta",
+            "--layout",
+            "bag",
+            "-o",
+            archive.to_str().unwrap(),
+        ]));
+        assert!(std::fs::read(&archive).unwrap() == whole);
+        assert!(!beside(".part").exists() && !beside(".part.etag").exists());
+    }
+
     for position in [whole.len() / 3, whole.len() / 2] {
         let mut damaged = whole.clone();
         damaged[position] ^= 1;
@@ -63,9 +85,28 @@ async fn mistakes_are_told_with_their_remedy() {
     assert!(fails(&["search", "c", "titel:x"], &server.key).contains("no field \"titel\""));
     assert!(fails(&["--url", "http://127.0.0.1:9", "search", "c", "x"], &server.key).contains("is the server up?"));
     let second = adit(&server.data).args(["--listen", "127.0.0.1:0", "up"]).output().unwrap();
-    assert!(String::from_utf8_lossy(&second.stderr).contains("another `adit up` runs on"));
+    let text = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(text.contains("another `adit up` (process ") && text.contains(") runs on"), "{text}");
     let wrong =
         adit(&server.data).arg("up").env("ADIT_WORKERS", "many").env("ADIT_STORE_URL", "ftp://x").output().unwrap();
     let text = String::from_utf8_lossy(&wrong.stderr).into_owned();
     assert!(text.contains("ADIT_WORKERS") && text.contains("ADIT_STORE_URL") && text.contains("2 mistake"), "{text}");
+}
+
+#[tokio::test]
+async fn the_key_of_the_packager_inside_ends_with_its_run() {
+    let (_dir, server) = small(&[]);
+    let data = server.data.clone();
+    let unrevoked = || {
+        let list = succeed(&data, &["keys", "list"]);
+        let own = list.lines().filter(|line| line.contains("packager inside adit up"));
+        // Where the column "revoked" is empty, the name follows on the other four.
+        own.filter(|line| line.split_whitespace().nth(4) == Some("packager")).count()
+    };
+    assert_eq!(unrevoked(), 1);
+    server.kill();
+    let server = Server::start(&data, &[]);
+    assert_eq!(unrevoked(), 1, "that of the killed run is revoked at the next start");
+    assert!(server.stop().success());
+    assert_eq!(unrevoked(), 0);
 }

@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand};
 pub(crate) struct Cli {
     /// Folder of the embedded parts [env: ADIT_DATA] [default: adit-data]
     #[arg(long, global = true, value_name = "DIR")]
-    pub(crate) data: Option<PathBuf>,
+    data: Option<PathBuf>,
     /// Address and port of the API [env: ADIT_LISTEN] [default: 127.0.0.1:8080]
     #[arg(long, global = true, value_name = "ADDR")]
     listen: Option<String>,
@@ -171,7 +171,7 @@ pub(crate) struct PackageArgs {
 }
 
 impl Cli {
-    /// A setting by the name of its variable: the flag if it was given, else the environment.
+    /// A setting by the name of its variable: the flag if it was given, else the environment. A blank one is none.
     pub(crate) fn setting(&self, name: &str) -> Option<String> {
         let flag = match name {
             "ADIT_DATA" => self.data.as_ref().map(|path| path.to_string_lossy().into_owned()),
@@ -180,7 +180,7 @@ impl Cli {
             "ADIT_LOG" => self.log.clone(),
             _ => None,
         };
-        flag.or_else(|| std::env::var(name).ok())
+        flag.or_else(|| std::env::var(name).ok()).filter(|value| !value.trim().is_empty())
     }
 
     /// What to log: servers tell what they do, other verbs only what is wrong.

@@ -2,7 +2,6 @@
 
 mod corpus;
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use adit_shared::config::{Config, Secret};
@@ -15,16 +14,25 @@ use crate::services::Services;
 use crate::up::{Server, stop_signal};
 use crate::{import, keys};
 
-/// Folder of the demonstration, in the current one, unless `--data` names another.
-const FOLDER: &str = "adit-demo";
 const QUERY: &str = "async OR compression OR \"error handling\"";
 
-/// Runs the demonstration; `own_data` tells that the data folder was named by the user.
-pub(crate) async fn run(config: Config, own_data: bool, once: bool) -> anyhow::Result<()> {
-    let config = prepare(config, own_data)?;
+/// Settings of the demonstration where the user has made none: a data folder of its own in the current one, and any free port.
+pub(crate) fn default(name: &str) -> Option<String> {
+    match name {
+        "ADIT_DATA" => Some("adit-demo".to_owned()),
+        "ADIT_LISTEN" => Some("127.0.0.1:0".to_owned()),
+        _ => None,
+    }
+}
+
+/// Runs the demonstration.
+pub(crate) async fn run(config: Config, once: bool) -> anyhow::Result<()> {
     step(1, "Start everything in one process: API, packager, message broker, database, search, store");
     let server = Server::start(config.clone()).await?;
     println!("   {}  (documentation: {}/docs/)", server.url, server.url);
+    if let Some(key) = &server.first_key {
+        println!("   an operator's key, shown only now: {key}");
+    }
     let (url, services) = (server.url.clone(), server.services().clone());
     let job = main_job(&config, &url, &services);
     let stay = async {
@@ -36,17 +44,6 @@ pub(crate) async fn run(config: Config, own_data: bool, once: bool) -> anyhow::R
         anyhow::Ok(())
     };
     server.run_until_done(stay).await
-}
-
-/// A data folder of its own and any free port, where the user has named none.
-fn prepare(mut config: Config, own_data: bool) -> anyhow::Result<Config> {
-    if own_data {
-        return Ok(config);
-    }
-    let data = std::env::current_dir()?.join(FOLDER);
-    let defaults = Config::load(|name| (name == "ADIT_DATA").then(|| data.to_string_lossy().into_owned()))?;
-    config.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    Ok(Config { listen: config.listen, ..defaults })
 }
 
 /// Carries the job out and returns the miner's key that it made for itself.

@@ -10,7 +10,7 @@ use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use rand::TryRng as _;
 
 use crate::cli::KeysVerb;
-use crate::services::open_store;
+use crate::services::{make_folder, open_store};
 
 /// 256 random bits of the operating system, as text.
 pub(crate) fn random_secret() -> anyhow::Result<String> {
@@ -33,7 +33,7 @@ pub(crate) async fn create(
 
 /// Carries out `adit keys …`.
 pub(crate) async fn run(config: &Config, verb: KeysVerb) -> anyhow::Result<()> {
-    std::fs::create_dir_all(&config.data).with_context(|| format!("cannot make {}", config.data.display()))?;
+    make_folder(&config.data)?;
     let store = open_store(config).await?;
     match verb {
         KeysVerb::Create { name, role, quota } => {

@@ -37,7 +37,8 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    let config = Config::load(|name| cli.setting(name))?;
+    let demo = matches!(cli.verb, Verb::Demo { .. });
+    let config = Config::load(|name| cli.setting(name).or_else(|| demo::default(name).filter(|_| demo)))?;
     match cli.verb {
         Verb::Up => up::up(config).await?,
         Verb::Api => up::api(config).await?,
@@ -46,7 +47,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Keys(verb) => keys::run(&config, verb).await?,
         Verb::Queues { json } => queues::run(&config, json).await?,
         Verb::Openapi { check } => return openapi(check.as_deref()),
-        Verb::Demo { once } => demo::run(config, cli.data.is_some(), once).await?,
+        Verb::Demo { once } => demo::run(config, once).await?,
         Verb::Search(args) => miner::search(&config, args).await?,
         Verb::Docset(args) => miner::docset(&config, args).await?,
         Verb::Package(args) => miner::package(&config, args).await?,

@@ -6,7 +6,7 @@ mod download;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use adit_shared::config::Config;
 use adit_shared::digest::Sha256;
@@ -16,8 +16,14 @@ use serde_json::{Value, json};
 
 pub(crate) use self::archive::check;
 pub(crate) use self::client::Client;
+use self::client::Refusal;
 pub(crate) use self::download::{download, hash_file};
 use crate::cli::{DocsetArgs, DocsetVerb, PackageArgs, SearchArgs};
+
+/// How long a watch goes on while the server only fails.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Wait after a failure, where the server names no other.
+const BETWEEN_TRIES: Duration = Duration::from_secs(2);
 
 /// `adit search`: prints hits.
 pub(crate) async fn search(config: &Config, args: SearchArgs) -> anyhow::Result<()> {
@@ -126,7 +132,8 @@ fn default_name(package: &Value) -> String {
     format!("docset-{}-{}-{}.zip", package["docset"], formats.join("-"), package["layout"].as_str().unwrap_or_default())
 }
 
-/// Polls a package, at the pace that the server asks for, until its archive is there.
+/// Polls a package, at the pace that the server asks for, until its archive is there. Trouble of the server or the network is waited out
+/// for [`PATIENCE`].
 pub(crate) async fn watch(client: &Client, mut package: Value) -> anyhow::Result<Value> {
     let path = format!("/api/packages/{}", package["id"]);
     let style = ProgressStyle::with_template("building {bar:40} {pos:>3}%  {msg}");
@@ -135,7 +142,7 @@ pub(crate) async fn watch(client: &Client, mut package: Value) -> anyhow::Result
         bar.set_position(package["percent"].as_u64().unwrap_or(0));
         bar.set_message(package["eta_seconds"].as_u64().map(|s| format!("{s} s left")).unwrap_or_default());
         tokio::time::sleep(Duration::from_secs(package["poll_after"].as_u64().unwrap_or(1))).await;
-        package = client.get(&path).await?;
+        package = poll(client, &path).await?;
     }
     bar.finish_and_clear();
     match package["status"].as_str() {
@@ -147,12 +154,33 @@ pub(crate) async fn watch(client: &Client, mut package: Value) -> anyhow::Result
     }
 }
 
+/// GETs a package, again and again where the server may come round.
+async fn poll(client: &Client, path: &str) -> anyhow::Result<Value> {
+    let began = Instant::now();
+    loop {
+        let error = match client.get(path).await {
+            Ok(package) => return Ok(package),
+            Err(error) => error,
+        };
+        let refusal = error.downcast_ref::<Refusal>();
+        let wait = refusal.and_then(|refusal| refusal.retry_after).unwrap_or(BETWEEN_TRIES);
+        if refusal.is_some_and(|refusal| !refusal.may_pass()) || began.elapsed() + wait > PATIENCE {
+            return Err(error.context(format!("{path} cannot be watched any more; the build goes on without it")));
+        }
+        tokio::time::sleep(wait).await;
+    }
+}
+
 /// Downloads a finished package to `target`, goes on where an earlier download stopped, and verifies the SHA-256.
 pub(crate) async fn fetch(client: &Client, package: &Value, target: &Path) -> anyhow::Result<Sha256> {
-    let url = package["download"].as_str().context("the archive was erased; ask for the package again")?;
+    if !package["download"].is_string() {
+        bail!("the archive was erased; ask for the package again");
+    }
+    // Not the URL of the answer: the server may be known under another one here, and the key is for this one.
+    let path = format!("/api/packages/{}/download", package["id"]);
     let size = package["size"].as_u64();
     let expected = package["sha256"].as_str().map(str::parse).transpose()?;
-    download(client, url, target, size, expected).await
+    download(client, &path, target, size, expected).await
 }
 
 /// `adit verify`: checks an archive. The exit status is 1 when something is wrong with it.

@@ -2,8 +2,8 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,12 @@ pub(crate) struct Running {
     pub(crate) api: String,
     /// URL of its embedded broker.
     pub(crate) broker: String,
+    /// Number of its packager's key.
+    pub(crate) packager_key: i64,
 }
+
+/// Wait between two tries to take the folder.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// The data folder, held by this process.
 #[derive(Debug)]
@@ -29,17 +34,23 @@ pub(crate) struct Hold {
 
 impl Hold {
     /// Takes the data folder.
-    pub(crate) fn take(data: &Path) -> anyhow::Result<Self> {
+    pub(crate) async fn take(data: &Path) -> anyhow::Result<Self> {
         let path = data.join("lock");
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
         let lock = lock.with_context(|| format!("cannot open {}", path.display()))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { note: note(data), _lock: lock }),
-            Err(TryLockError::WouldBlock) => {
-                bail!("another `adit up` runs on {}; stop it, or choose another folder with --data", data.display())
+        for pause in [Some(PAUSE), Some(PAUSE), Some(PAUSE), Some(PAUSE), None] {
+            match (lock.try_lock(), pause) {
+                (Ok(()), _) => return Ok(Self { note: note(data), _lock: lock }),
+                // It may be a look at the folder, which ends at once.
+                (Err(TryLockError::WouldBlock), Some(pause)) => tokio::time::sleep(pause).await,
+                (Err(TryLockError::WouldBlock), None) => break,
+                (Err(TryLockError::Error(error)), _) => {
+                    return Err(error).with_context(|| format!("cannot lock {}", path.display()));
+                }
             }
-            Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
         }
+        let process = last(data).map(|running| format!(" (process {})", running.pid)).unwrap_or_default();
+        bail!("another `adit up`{process} runs on {}; stop it, or choose another folder with --data", data.display())
     }
 
     /// Writes the note.
@@ -63,11 +74,17 @@ fn note(data: &Path) -> PathBuf {
     data.join("running.json")
 }
 
+/// The note that lies in the folder: of the `adit up` that holds it, or of one that was killed.
+pub(crate) fn last(data: &Path) -> Option<Running> {
+    serde_json::from_slice(&std::fs::read(note(data)).ok()?).ok()
+}
+
 /// What runs on the data folder, if anything does.
 pub(crate) fn find(data: &Path) -> Option<Running> {
-    let lock = OpenOptions::new().write(true).mode(0o600).open(data.join("lock")).ok()?;
-    match lock.try_lock() {
-        Err(TryLockError::WouldBlock) => serde_json::from_slice(&std::fs::read(note(data)).ok()?).ok(),
+    let lock = File::open(data.join("lock")).ok()?;
+    // Shared, so that those who look do not take one another for the one who holds it.
+    match lock.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => last(data),
         // Nobody holds it: a note would be that of a process that was killed.
         _ => None,
     }
@@ -77,17 +94,35 @@ pub(crate) fn find(data: &Path) -> Option<Running> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn one_process_holds_a_folder_and_others_find_it() {
+    #[tokio::test]
+    async fn one_process_holds_a_folder_and_others_find_it() {
         let folder = tempfile::tempdir().unwrap();
         assert!(find(folder.path()).is_none());
-        let hold = Hold::take(folder.path()).unwrap();
+        let hold = Hold::take(folder.path()).await.unwrap();
         assert!(find(folder.path()).is_none(), "not announced yet");
-        hold.announce(&Running { pid: 1, api: "http://a".into(), broker: "stomp://b".into() }).unwrap();
+        hold.announce(&Running { pid: 17, api: "http://a".into(), broker: "stomp://b".into(), packager_key: 1 })
+            .unwrap();
         assert_eq!(find(folder.path()).unwrap().api, "http://a");
-        assert!(Hold::take(folder.path()).is_err());
+        let refused = Hold::take(folder.path()).await.unwrap_err().to_string();
+        assert!(refused.starts_with("another `adit up` (process 17) runs on"), "{refused}");
         drop(hold);
         assert!(find(folder.path()).is_none());
-        assert!(Hold::take(folder.path()).is_ok());
+        assert!(Hold::take(folder.path()).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn those_who_look_disturb_neither_each_other_nor_the_one_who_comes() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(Hold::take(folder.path()).await.unwrap());
+        let look = File::open(folder.path().join("lock")).unwrap();
+        look.lock_shared().unwrap();
+        std::fs::write(note(folder.path()), r#"{"pid":1,"api":"http://a","broker":"stomp://b","packager_key":1}"#)
+            .unwrap();
+        assert!(find(folder.path()).is_none());
+        let (hold, ()) = tokio::join!(Hold::take(folder.path()), async {
+            tokio::task::yield_now().await;
+            drop(look);
+        });
+        assert!(hold.is_ok());
     }
 }

@@ -1,5 +1,8 @@
 //! Opens what the configuration names: database, object store, search.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use adit_shared::clock::{Clock, SystemClock};
@@ -21,13 +24,17 @@ pub(crate) struct Services {
 impl Services {
     /// Opens all parts; the data folder is made where it is missing.
     pub(crate) async fn open(config: &Config) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(&config.data).with_context(|| {
-            format!("cannot make the data folder {}; choose another with --data", config.data.display())
-        })?;
+        make_folder(&config.data)?;
         let objects = open_objects(config).await?;
         let search = TantivySearch::new(objects.clone(), config.data.join("cache"));
         Ok(Self { store: open_store(config).await?, objects, search: Arc::new(search), clock: Arc::new(SystemClock) })
     }
+}
+
+/// Makes the data folder where it is missing, for its owner only: what lies in it is nobody else's.
+pub(crate) fn make_folder(data: &Path) -> anyhow::Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(data);
+    made.with_context(|| format!("cannot make the data folder {}; choose another with --data", data.display()))
 }
 
 /// Opens the database alone, as the verbs do that need no more.

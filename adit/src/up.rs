@@ -1,25 +1,28 @@
 //! The servers: `adit up` (everything in one process), `adit api` and `adit packager`.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use adit_api::{App, Parts, Settings};
 use adit_packager::PackagerConfig;
 use adit_shared::config::{Config, Secret};
-use adit_shared::domain::Role;
+use adit_shared::domain::{ApiKey, Role};
+use adit_shared::ids::KeyId;
 use adit_shared::messaging::{Broker, BrokerConfig, BrokerServer, ServerConfig};
 use anyhow::{Context as _, bail};
+use futures::future::join_all;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::keys;
-use crate::running::{Hold, Running};
+use crate::running::{self, Hold, Running};
 use crate::services::{Services, open_objects};
 
-/// Name of the key that the packager inside `adit up` uses; made anew at each start.
+/// How the name of the key begins that the packager inside `adit up` uses; made anew at each start, revoked at its end.
 const OWN_PACKAGER: &str = "packager inside adit up";
 /// How long running requests may take to end after a stop was asked for.
 const GRACE: Duration = Duration::from_secs(10);
@@ -32,6 +35,7 @@ pub(crate) struct Server {
     /// The key that was made because there was none.
     pub(crate) first_key: Option<String>,
     services: Services,
+    packager_key: KeyId,
     stop: CancellationToken,
     api: JoinHandle<anyhow::Result<()>>,
     packager: JoinHandle<anyhow::Result<()>>,
@@ -53,18 +57,33 @@ impl Server {
     /// Starts the embedded broker (unless another is named), the API and a packager.
     pub(crate) async fn start(config: Config) -> anyhow::Result<Self> {
         let services = Services::open(&config).await?;
-        let hold = Hold::take(&config.data)?;
+        let hold = Hold::take(&config.data).await?;
         let (listener, address) = listen(&config).await?;
         let url = public_url(&config, address)?;
         let (server, broker_url) = start_broker(&config).await?;
-        hold.announce(&Running { pid: std::process::id(), api: trimmed(&url), broker: broker_url.clone() })?;
+        let keys = prepare_keys(&services, &config.data).await?;
+        hold.announce(&Running {
+            pid: std::process::id(),
+            api: trimmed(&url),
+            broker: broker_url.clone(),
+            packager_key: keys.packager.id.0,
+        })?;
         let broker = Broker::new(broker_config(&config, &broker_url)?);
         let stop = CancellationToken::new();
-        let (first_key, packager_key) = prepare_keys(&services).await?;
-        let settings = packager_config(&config, &packager_key, Some(&url));
+        let settings = packager_config(&config, &keys.secret, Some(&url));
         let packager = spawn_packager(&services, broker.clone(), settings, stop.clone());
         let api = spawn_api(&config, &services, broker, url.clone(), listener, stop.clone());
-        Ok(Self { url: trimmed(&url), first_key, services, stop, api, packager, broker: server, _hold: hold })
+        Ok(Self {
+            url: trimmed(&url),
+            first_key: keys.first,
+            services,
+            packager_key: keys.packager.id,
+            stop,
+            api,
+            packager,
+            broker: server,
+            _hold: hold,
+        })
     }
 
     /// The parts that the server works on.
@@ -89,16 +108,30 @@ impl Server {
             ended = &mut self.packager => Err(ended_early("the packager", ended)),
         };
         self.stop.cancel();
-        for part in [self.api, self.packager] {
-            if !part.is_finished() && tokio::time::timeout(GRACE, part).await.is_err() {
-                tracing::warn!("a part did not end in {} seconds; it is left", GRACE.as_secs());
+        let parts = [("the API", self.api), ("the packager", self.packager)];
+        let running = parts.into_iter().filter(|(_, part)| !part.is_finished());
+        for ended in join_all(running.map(|(name, part)| end(name, part))).await {
+            if let Err(error) = ended {
+                tracing::warn!("{error:#}");
             }
+        }
+        if let Err(error) = self.services.store.revoke_key(self.packager_key, self.services.clock.now_ms()).await {
+            tracing::warn!(%error, "key {} of the packager inside is not revoked", self.packager_key);
         }
         if let Some(broker) = self.broker {
             broker.shutdown().await;
         }
         outcome
     }
+}
+
+/// Waits for the end of a part, as long as [`GRACE`]; tells whether it came.
+async fn end(name: &str, part: JoinHandle<anyhow::Result<()>>) -> anyhow::Result<bool> {
+    if let Ok(ended) = tokio::time::timeout(GRACE, part).await {
+        return ended?.map(|()| true).with_context(|| format!("{name} ended"));
+    }
+    tracing::warn!("{name} did not end in {} seconds; what still ran there is cut off", GRACE.as_secs());
+    Ok(false)
 }
 
 fn ended_early(part: &str, ended: Result<anyhow::Result<()>, tokio::task::JoinError>) -> anyhow::Error {
@@ -119,7 +152,8 @@ pub(crate) async fn api(config: Config) -> anyhow::Result<()> {
     println!("Adit API on {}/api", trimmed(&url));
     let stop = CancellationToken::new();
     let api = spawn_api(&config, &services, broker, url, listener, stop.clone());
-    run_one(api, stop).await
+    // Who downloads or listens for as long as that goes on elsewhere: that is no failure.
+    run_one("the API", api, stop).await.map(drop)
 }
 
 /// Runs a packager on outside parts.
@@ -137,17 +171,23 @@ pub(crate) async fn packager(config: Config) -> anyhow::Result<()> {
     let settings = packager_config(&config, &key, config.public_url.as_ref());
     let clock = Arc::new(adit_shared::clock::SystemClock);
     let run = adit_packager::run(settings, broker, objects, clock, stop.clone());
-    run_one(tokio::spawn(async move { Ok(run.await?) }), stop).await
+    if !run_one("the packager", tokio::spawn(async move { Ok(run.await?) }), stop).await? {
+        bail!("the packager did not end in time; what it built goes back to the queue");
+    }
+    Ok(())
 }
 
-async fn run_one(mut part: JoinHandle<anyhow::Result<()>>, stop: CancellationToken) -> anyhow::Result<()> {
+/// Runs a part until it is told to stop; tells whether it ended in time then.
+async fn run_one(
+    name: &str,
+    mut part: JoinHandle<anyhow::Result<()>>,
+    stop: CancellationToken,
+) -> anyhow::Result<bool> {
     tokio::select! {
-        ended = &mut part => return ended?,
+        ended = &mut part => return ended?.map(|()| true),
         () = stop_signal() => stop.cancel(),
     }
-    tokio::time::timeout(GRACE, part)
-        .await
-        .context("it did not end in time; what it built goes back to the queue")??
+    end(name, part).await
 }
 
 fn outside_broker(config: &Config) -> anyhow::Result<Secret> {
@@ -202,20 +242,35 @@ async fn start_broker(config: &Config) -> anyhow::Result<(Option<BrokerServer>, 
     Ok((Some(server), url))
 }
 
-/// Makes the first key of a new data folder, and the packager's of this run.
-async fn prepare_keys(services: &Services) -> anyhow::Result<(Option<String>, Secret)> {
+/// Keys of a run.
+struct Keys {
+    /// Secret of the first key, where it had to be made.
+    first: Option<String>,
+    /// The key of the packager inside.
+    packager: ApiKey,
+    /// Its secret.
+    secret: Secret,
+}
+
+/// Makes the first key of a new database, and the packager's of this run. The packager's key of a run that was killed is revoked; those of
+/// servers that run on other data folders, but on the same database, are left alone.
+async fn prepare_keys(services: &Services, data: &Path) -> anyhow::Result<Keys> {
     let store = &*services.store;
+    let name = format!("{OWN_PACKAGER} on {}", data.display());
     let existing = store.keys().await?;
-    for old in existing.iter().filter(|key| key.name == OWN_PACKAGER && key.revoked.is_none()) {
-        store.revoke_key(old.id, services.clock.now_ms()).await?;
+    if let Some(killed) = running::last(data) {
+        // The name is compared, too: the folder may have been used with another database then.
+        for old in existing.iter().filter(|key| key.id.0 == killed.packager_key && key.name == name) {
+            store.revoke_key(old.id, services.clock.now_ms()).await?;
+        }
     }
-    let first_key = if existing.iter().all(|key| key.name == OWN_PACKAGER) {
+    let first = if existing.iter().all(|key| key.name.starts_with(OWN_PACKAGER)) {
         Some(keys::create(store, "first key", Role::Operator, None).await?.1)
     } else {
         None
     };
-    let (_, secret) = keys::create(store, OWN_PACKAGER, Role::Packager, None).await?;
-    Ok((first_key, Secret::new(secret)))
+    let (packager, secret) = keys::create(store, &name, Role::Packager, None).await?;
+    Ok(Keys { first, packager, secret: Secret::new(secret) })
 }
 
 /// A packager that shows its key to no other server than `api`, where that is known.
@@ -268,17 +323,24 @@ fn spawn_api(
     })
 }
 
-/// Waits for Ctrl-C or SIGTERM.
+/// Exit status of a program that Ctrl-C has ended, as shells count it: 128 and the signal's number.
+const INTERRUPTED: i32 = 130;
+
+/// Waits for Ctrl-C or SIGTERM. Another Ctrl-C after that ends the process at once.
 pub(crate) async fn stop_signal() {
     use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => {
+    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(mut terminate), Ok(mut interrupt)) => {
             tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
+                _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
             }
+            tokio::spawn(async move {
+                interrupt.recv().await;
+                std::process::exit(INTERRUPTED);
+            });
         }
-        Err(error) => {
+        (Err(error), _) | (_, Err(error)) => {
             tracing::error!(%error, "signals cannot be heard; only SIGKILL will end this process");
             std::future::pending::<()>().await;
         }

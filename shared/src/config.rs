@@ -34,7 +34,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Every variable that [`Config::load`] reads, with what it means; `docs/OPERATIONS.md` and `adit --help` agree with it.
+/// Every variable that is read, with what it means; `docs/OPERATIONS.md` and `adit --help` agree with it.
 pub const VARIABLES: &[(&str, &str)] = &[
     ("ADIT_DATA", "folder of the embedded parts; the other URLs default into it (default: adit-data)"),
     ("ADIT_LISTEN", "address and port of the API (default: 127.0.0.1:8080)"),
@@ -49,6 +49,8 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("ADIT_QUEUE_EXPIRY", "how long an unread status queue is kept (default: 24h)"),
     ("ADIT_RESEND_AFTER", "silence after which a poll sends a package's request again (default: 60s)"),
     ("ADIT_REQUEST_TIMEOUT", "how long the API works on one request (default: 60s)"),
+    ("ADIT_LOG", "what to log, such as info,sqlx=warn (default: info for servers, warn for other verbs)"),
+    ("ADIT_LOG_FORMAT", "text or json (default: text)"),
 ];
 
 /// The whole configuration.
@@ -107,6 +109,8 @@ impl Config {
         let mut read = Reader { get, mistakes: Vec::new() };
         let data = PathBuf::from(read.text("ADIT_DATA").unwrap_or_else(|| "adit-data".to_owned()));
         let data = std::path::absolute(&data).unwrap_or(data);
+        // Logging is set up before anything is loaded; here it is only checked.
+        read.one_of("ADIT_LOG_FORMAT", &["text", "json"]);
         let config = Self {
             listen: read.address("ADIT_LISTEN", SocketAddr::from(([127, 0, 0, 1], 8080))),
             public_url: read.url("ADIT_PUBLIC_URL", &["http", "https"]),
@@ -167,6 +171,12 @@ struct Reader<F> {
 impl<F: Fn(&str) -> Option<String>> Reader<F> {
     fn text(&self, name: &str) -> Option<String> {
         (self.get)(name).filter(|value| !value.trim().is_empty())
+    }
+
+    fn one_of(&mut self, name: &str, values: &[&str]) {
+        if let Some(text) = self.text(name).filter(|text| !values.contains(&text.as_str())) {
+            self.mistakes.push(format!("{name}={text} is not one of: {}", values.join(", ")));
+        }
     }
 
     fn address(&mut self, name: &str, default: SocketAddr) -> SocketAddr {
@@ -250,12 +260,14 @@ mod tests {
             ("ADIT_PACKAGE_TTL", "soon"),
             ("ADIT_DATABASE_URL", "mysql://user:hunter2@host/db"),
             ("ADIT_BROKER_URL", "amqp://user:hunter2@host"),
+            ("ADIT_LOG_FORMAT", "xml"),
         ])
         .unwrap_err();
-        assert_eq!(errors.0.len(), 5, "{errors}");
+        assert_eq!(errors.0.len(), 6, "{errors}");
         assert!(!errors.to_string().contains("hunter2"));
-        for name in ["ADIT_LISTEN", "ADIT_WORKERS", "ADIT_PACKAGE_TTL", "ADIT_DATABASE_URL", "ADIT_BROKER_URL"] {
-            assert!(errors.to_string().contains(name), "{name} in {errors}");
+        let names = ["LISTEN", "WORKERS", "PACKAGE_TTL", "DATABASE_URL", "BROKER_URL", "LOG_FORMAT"];
+        for name in names.map(|name| format!("ADIT_{name}")) {
+            assert!(errors.to_string().contains(&name), "{name} in {errors}");
         }
     }
 

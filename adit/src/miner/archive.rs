@@ -6,13 +6,15 @@ use std::io::{BufReader, Read as _};
 use std::path::Path;
 
 use adit_shared::digest::Sha256;
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use sha2::Digest as _;
 use zip::ZipArchive;
 
 const DECLARATION: &str = "bagit.txt";
 const MANIFEST: &str = "manifest-sha256.txt";
 const TAG_MANIFEST: &str = "tagmanifest-sha256.txt";
+/// Bytes of a manifest that are kept for each entry of the archive: a hash and a long path. A short entry can unpack to any length.
+const MANIFEST_LINE: usize = 2048;
 
 /// What a check has found.
 #[derive(Debug, Default)]
@@ -44,7 +46,8 @@ pub(crate) fn check(path: &Path) -> anyhow::Result<Findings> {
             Some(Ok(name)) => name.into_owned(),
             _ => format!("entry {index}"),
         };
-        match read_entry(&mut archive, index, kept.contains(&name)) {
+        let keep = kept.contains(&name).then(|| findings.files.saturating_mul(MANIFEST_LINE));
+        match read_entry(&mut archive, index, keep) {
             Ok((hash, text)) => {
                 if let Some(text) = text {
                     manifests.insert(name.clone(), text);
@@ -69,11 +72,11 @@ fn base_directory(archive: &ZipArchive<BufReader<File>>) -> Option<String> {
     declared.filter(base).min_by_key(String::len)
 }
 
-/// Reads an entry to its end, which checks its CRC-32.
+/// Reads an entry to its end, which checks its CRC-32; keeps its text where at most `keep` bytes of it are wanted.
 fn read_entry(
     archive: &mut ZipArchive<BufReader<File>>,
     index: usize,
-    keep: bool,
+    keep: Option<usize>,
 ) -> anyhow::Result<(Sha256, Option<String>)> {
     let mut entry = archive.by_index(index)?;
     let (mut hash, mut chunk, mut text) = (sha2::Sha256::new(), vec![0; 64 * 1024], Vec::new());
@@ -83,11 +86,14 @@ fn read_entry(
             break;
         }
         hash.update(&chunk[..read]);
-        if keep {
+        if let Some(most) = keep {
+            if text.len() + read > most {
+                bail!("is longer than {most} bytes, the most that a manifest of so many entries may have");
+            }
             text.extend_from_slice(&chunk[..read]);
         }
     }
-    let text = if keep { Some(String::from_utf8(text).context("is not UTF-8")?) } else { None };
+    let text = keep.map(|_| String::from_utf8(text).context("is not UTF-8")).transpose()?;
     Ok((Sha256(hash.finalize().into()), text))
 }
 
@@ -99,7 +105,7 @@ fn check_manifests(
 ) {
     let payload_manifest = format!("{base}{MANIFEST}");
     if !manifests.contains_key(&payload_manifest) {
-        faults.push(format!("{payload_manifest}: is missing from the bag"));
+        faults.push(format!("{payload_manifest}: is missing from the bag or cannot be read"));
     }
     let mut listed = BTreeSet::new();
     for (manifest, text) in manifests {
@@ -108,7 +114,7 @@ fn check_manifests(
                 faults.push(format!("{manifest}: line {} cannot be read", number + 1));
                 continue;
             };
-            let name = format!("{base}{}", name.trim_start());
+            let name = format!("{base}{}", decoded(name.trim_start()));
             match hashes.get(&name) {
                 None => faults.push(format!("{name}: is named in {manifest}, but missing or damaged")),
                 Some(found) if found.to_string() != hash.to_ascii_lowercase() => {
@@ -126,6 +132,13 @@ fn check_manifests(
     let files = hashes.keys().filter(|name| name.starts_with(&payload) && !name.ends_with('/'));
     let unlisted = files.filter(|name| !listed.contains(*name));
     faults.extend(unlisted.map(|name| format!("{name}: is not in {payload_manifest}")));
+}
+
+/// A path of a manifest with its line ends and percent signs as they are (RFC 8493, section 2.1.3).
+fn decoded(path: &str) -> String {
+    // The percent sign comes last: what it would complete to another sequence is no sequence.
+    let codes = [("%0A", "\n"), ("%0a", "\n"), ("%0D", "\r"), ("%0d", "\r"), ("%25", "%")];
+    codes.iter().fold(path.to_owned(), |path, (code, character)| path.replace(code, character))
 }
 
 #[cfg(test)]
@@ -181,5 +194,19 @@ mod tests {
             "bag-1/bagit.txt: its SHA-256 is not that of bag-1/tagmanifest-sha256.txt",
         ];
         assert_eq!(bag("bag-1/", &[("bag-1/tagmanifest-sha256.txt", &tags)]).unwrap(), expected);
+    }
+
+    #[test]
+    fn paths_of_a_manifest_are_decoded() {
+        assert_eq!(decoded("data/50%25 a%0Ab%0d%0Ac"), "data/50% a\nb\r\nc");
+        assert_eq!(decoded("%250A %41 %"), "%0A %41 %");
+    }
+
+    #[test]
+    fn a_manifest_that_unpacks_without_end_is_a_fault() {
+        let endless = " ".repeat(1 << 20);
+        let found = bag("", &[(TAG_MANIFEST, &endless)]).unwrap();
+        assert_eq!(found.len(), 1);
+        assert!(found[0].starts_with("tagmanifest-sha256.txt: is longer than 10240 bytes"), "{found:?}");
     }
 }

@@ -1,11 +1,68 @@
 //! A small client of the API: JSON in, JSON out, problems as errors.
 
+use std::fmt;
+use std::time::Duration;
+
 use adit_shared::config::{Config, Secret};
 use anyhow::{Context as _, bail};
-use reqwest::{RequestBuilder, Response, StatusCode};
+use reqwest::header::{IF_RANGE, LOCATION, RANGE, RETRY_AFTER};
+use reqwest::{RequestBuilder, Response, StatusCode, redirect};
 use serde_json::Value;
 
 use crate::running;
+
+/// How long a connection may take to come about.
+const CONNECT: Duration = Duration::from_secs(10);
+/// How long the server may be silent.
+const SILENCE: Duration = Duration::from_secs(60);
+/// Redirects that a download follows.
+const HOPS: usize = 5;
+
+/// An answer that is no success.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    /// Its status.
+    pub(crate) status: StatusCode,
+    /// How long the server asks to wait.
+    pub(crate) retry_after: Option<Duration>,
+    message: String,
+}
+
+impl Refusal {
+    /// Whether the same request may succeed later: the server's own trouble, a timeout, or too many requests.
+    pub(crate) fn may_pass(&self) -> bool {
+        self.status.is_server_error()
+            || matches!(self.status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
+    }
+
+    /// Reads an answer that is no success: problem details (RFC 9457), where it holds them.
+    async fn read(response: Response) -> Self {
+        let status = response.status();
+        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        // The other form, a date, is sent by no server of this API.
+        let retry_after = header(RETRY_AFTER).and_then(|text| text.parse().ok()).map(Duration::from_secs);
+        if let Some(location) = header(LOCATION).filter(|_| status.is_redirection()) {
+            let message = format!("the server is at {location} now ({}); name it with --url", status.as_u16());
+            return Self { status, retry_after, message };
+        }
+        let problem: Value = response.json().await.unwrap_or_default();
+        let title = problem["title"].as_str().unwrap_or("the server refused");
+        let detail = problem["detail"].as_str().unwrap_or_default();
+        let message = match status {
+            StatusCode::UNAUTHORIZED => format!("{title}: {detail}; put the key into ADIT_API_KEY"),
+            _ => format!("{title} ({}): {detail}", status.as_u16()),
+        };
+        Self { status, retry_after, message }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Refusal {}
 
 /// Talks to one server with one key.
 #[derive(Debug, Clone)]
@@ -29,9 +86,12 @@ impl Client {
 
     /// A client of the server at `base`.
     pub(crate) fn with(base: &str, key: Option<Secret>) -> anyhow::Result<Self> {
-        // Redirects to an object store must not carry the key: reqwest drops only the standard headers on a change of host, so
-        // the key goes into one of those.
-        let http = reqwest::Client::builder().user_agent(concat!("adit/", env!("CARGO_PKG_VERSION"))).build()?;
+        let http = reqwest::Client::builder()
+            .user_agent(concat!("adit/", env!("CARGO_PKG_VERSION")))
+            .redirect(redirect::Policy::none())
+            .connect_timeout(CONNECT)
+            .read_timeout(SILENCE)
+            .build()?;
         Ok(Self { http, base: base.trim_end_matches('/').to_owned(), key })
     }
 
@@ -45,40 +105,55 @@ impl Client {
         json(self.send(self.http.post(self.url(path)).json(body)).await?).await
     }
 
-    /// GETs bytes from `offset` on.
-    pub(crate) async fn get_from(&self, url: &str, offset: u64) -> anyhow::Result<Response> {
-        let mut request = self.http.get(self.url(url));
-        if offset > 0 {
-            request = request.header(reqwest::header::RANGE, format!("bytes={offset}-"));
+    /// GETs bytes, from an offset on if the content still has that entity tag. Redirects are followed by hand, so that the key is
+    /// shown to no other server than the API.
+    pub(crate) async fn get_from(&self, path: &str, rest: Option<(u64, &str)>) -> anyhow::Result<Response> {
+        let ranged = |request: RequestBuilder| match rest {
+            Some((offset, tag)) => request.header(RANGE, format!("bytes={offset}-")).header(IF_RANGE, tag),
+            None => request,
+        };
+        let mut response = self.answer(ranged(self.http.get(self.url(path)))).await?;
+        let mut hops = 0;
+        loop {
+            let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+            let Some(location) = location.filter(|_| response.status().is_redirection()) else {
+                return success(response).await;
+            };
+            hops += 1;
+            if hops > HOPS {
+                bail!("the download was redirected more than {HOPS} times");
+            }
+            let next = response.url().join(location).context("the server redirects to no URL")?;
+            let host = next.host_str().unwrap_or_default().to_owned();
+            // The URL is as good as a key for a while: it is not shown.
+            let answer = ranged(self.http.get(next)).send().await.map_err(reqwest::Error::without_url);
+            response = answer.with_context(|| format!("cannot reach the object store {host}"))?;
         }
-        self.send(request).await
     }
 
     fn url(&self, path: &str) -> String {
-        if path.starts_with('/') { format!("{}{path}", self.base) } else { path.to_owned() }
+        format!("{}{path}", self.base)
     }
 
     async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
+        success(self.answer(request).await?).await
+    }
+
+    async fn answer(&self, request: RequestBuilder) -> anyhow::Result<Response> {
         let request = match &self.key {
             Some(key) => request.bearer_auth(key.reveal()),
             None => request,
         };
-        let response = request
-            .send()
-            .await
-            .with_context(|| format!("cannot reach {}; is the server up? (--url names another)", self.base))?;
-        if response.status().is_success() {
-            return Ok(response);
-        }
-        let status = response.status();
-        let problem: Value = response.json().await.unwrap_or_default();
-        let title = problem["title"].as_str().unwrap_or("the server refused");
-        let detail = problem["detail"].as_str().unwrap_or_default();
-        if status == StatusCode::UNAUTHORIZED {
-            bail!("{title}: {detail}; put the key into ADIT_API_KEY");
-        }
-        bail!("{title} ({}): {detail}", status.as_u16())
+        let answer = request.send().await;
+        answer.with_context(|| format!("cannot reach {}; is the server up? (--url names another)", self.base))
     }
+}
+
+async fn success(response: Response) -> anyhow::Result<Response> {
+    if response.status().is_success() {
+        return Ok(response);
+    }
+    Err(Refusal::read(response).await.into())
 }
 
 async fn json(response: Response) -> anyhow::Result<Value> {
