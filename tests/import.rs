@@ -115,11 +115,11 @@ impl HalfDone {
     }
 
     /// Sends it a signal and waits for its end.
-    fn end(self, signal: &str) -> (Output, PathBuf) {
+    fn end(self, signal: &str) -> Output {
         assert!(Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap().success());
         let output = self.child.wait_with_output().unwrap();
         fs::remove_file(self.folder.join("documents.jsonl")).unwrap();
-        (output, self.folder)
+        output
     }
 }
 
@@ -149,7 +149,7 @@ async fn an_interrupted_import_takes_back_what_it_has_written() {
     succeed(&data, &["import", folder.to_str().unwrap()]);
     let (stored, packs) = (objects_by_kind(&data), pack_keys(&data).await);
 
-    let (output, _) = HalfDone::start(&data, folder).await.end("-INT");
+    let output = HalfDone::start(&data, folder).await.end("-INT");
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("nothing was changed"), "{}", stderr(&output));
     assert_eq!((objects_by_kind(&data), pack_keys(&data).await), (stored, packs));
@@ -167,7 +167,7 @@ async fn what_a_killed_import_left_is_removed_by_the_next() {
     for data in [&data, &undisturbed] {
         succeed(data, &["import", folder.to_str().unwrap()]);
     }
-    let (output, _) = HalfDone::start(&data, folder).await.end("-KILL");
+    let output = HalfDone::start(&data, folder).await.end("-KILL");
     assert_eq!(output.status.code(), None);
     let packs = |data: &Path| count_files(&data.join("objects/packs"));
     assert!(packs(&data) > packs(&undisturbed), "it has closed a pack");
