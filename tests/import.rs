@@ -1,22 +1,23 @@
 //! Imports that meet bad folders, other imports and sudden ends.
 
-use std::fs;
-use std::path::Path;
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
 
+use adit_shared::store::{SqlStore, Store as _};
 use serde_json::json;
 
-use crate::support::{Server, adit, expect, run, succeed, text, write_collection};
+use crate::support::{Server, adit, eventually, expect, run, succeed, text, write_collection};
 
-fn stderr(output: &std::process::Output) -> String {
+fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-fn objects(data: &Path) -> usize {
-    fn count(folder: &Path) -> usize {
-        let entries = fs::read_dir(folder).map(|entries| entries.flatten().collect::<Vec<_>>()).unwrap_or_default();
-        entries.iter().map(|entry| if entry.path().is_dir() { count(&entry.path()) } else { 1 }).sum()
-    }
-    count(&data.join("objects"))
+fn count_files(folder: &Path) -> usize {
+    let entries = fs::read_dir(folder).map(|entries| entries.flatten().collect::<Vec<_>>()).unwrap_or_default();
+    entries.iter().map(|entry| if entry.path().is_dir() { count_files(&entry.path()) } else { 1 }).sum()
 }
 
 #[tokio::test]
@@ -77,42 +78,109 @@ fn an_unchanged_folder_changes_nothing() {
     let folder = write_collection(dir.path(), "c", &[text("a", "A", "alpha"), text("b", "B", "beta")]);
     let first = succeed(&data, &["import", folder.to_str().unwrap()]);
     assert!(first.contains("2 added") && first.contains("corpus version 1"), "{first}");
-    let stored = objects(&data);
+    let stored = objects_by_kind(&data);
     let second = succeed(&data, &["import", folder.to_str().unwrap()]);
     assert!(second.contains("0 added, 0 updated, 2 unchanged") && second.contains("corpus version 1"), "{second}");
-    assert_eq!(objects(&data), stored);
+    assert_eq!(objects_by_kind(&data), stored);
 }
 
-#[test]
-fn an_import_that_is_stopped_leaves_nothing_behind() {
+/// An import of the collection `c` that has closed a pack and staged rows, and waits for more lines.
+struct HalfDone {
+    child: Child,
+    folder: PathBuf,
+    _lines: File,
+}
+
+impl HalfDone {
+    /// Begins it in `folder`, on a data folder with one committed version.
+    async fn start(data: &Path, folder: PathBuf) -> Self {
+        let before = pack_keys(data).await.len();
+        // As long as a pack, and so in one that is closed at once. Only its length takes room on the disk.
+        File::create(folder.join("files/long.pdf")).unwrap().set_len(64 * 1024 * 1024).unwrap();
+        let pipe = folder.join("documents.jsonl");
+        fs::remove_file(&pipe).unwrap();
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let mut command = adit(data);
+        let child = command.arg("import").arg(&folder).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = File::options().write(true).open(&pipe).unwrap();
+        let long = json!({"ref": "long", "files": [{"format": "pdf", "path": "files/long.pdf"}]});
+        writeln!(lines, "{long}").unwrap();
+        for number in 0..400 {
+            let files = json!([{"format": "txt", "path": "files/0.txt"}]);
+            writeln!(lines, "{}", json!({"ref": format!("b{number}"), "files": files})).unwrap();
+        }
+        // Staged rows name the packs that they lie in.
+        eventually("rows are staged", async || (pack_keys(data).await.len() > before).then_some(())).await;
+        Self { child, folder, _lines: lines }
+    }
+
+    /// Sends it a signal and waits for its end.
+    fn end(self, signal: &str) -> Output {
+        assert!(Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap().success());
+        let output = self.child.wait_with_output().unwrap();
+        fs::remove_file(self.folder.join("documents.jsonl")).unwrap();
+        output
+    }
+}
+
+/// The packs that the database knows.
+async fn pack_keys(data: &Path) -> HashSet<String> {
+    let store = SqlStore::open(&format!("sqlite://{}", data.join("adit.sqlite").display())).await.unwrap();
+    let collection = store.collection("c").await.unwrap().unwrap();
+    let keys = store.pack_keys(collection.id).await.unwrap();
+    store.close().await;
+    keys
+}
+
+/// The objects by kind, with how many there are; unfinished uploads count as a kind.
+fn objects_by_kind(data: &Path) -> Vec<(String, usize)> {
+    let kinds = fs::read_dir(data.join("objects")).unwrap().flatten().map(|entry| entry.path());
+    let mut kinds: Vec<_> =
+        kinds.map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), count_files(&path))).collect();
+    kinds.sort();
+    kinds
+}
+
+#[tokio::test]
+async fn an_interrupted_import_takes_back_what_it_has_written() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let folder = write_collection(dir.path(), "c", &[text("a", "A", "alpha")]);
     succeed(&data, &["import", folder.to_str().unwrap()]);
-    let stored = objects(&data);
-    // A document that never ends: reading it is interrupted by the signal.
-    let pipe = folder.join("documents.jsonl");
-    fs::remove_file(&pipe).unwrap();
-    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    let mut child =
-        adit(&data).args(["import", folder.to_str().unwrap()]).stderr(std::process::Stdio::piped()).spawn().unwrap();
-    let mut writer = fs::OpenOptions::new().write(true).open(&pipe).unwrap();
-    let line = json!({"ref": "b", "files": [{"format": "txt", "path": "files/0.txt"}]}).to_string() + "\n";
-    for number in 0..600 {
-        std::io::Write::write_all(&mut writer, line.replace("\"b\"", &format!("\"b{number}\"")).as_bytes()).unwrap();
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
-    drop(writer);
+    let (stored, packs) = (objects_by_kind(&data), pack_keys(&data).await);
 
-    fs::remove_file(&pipe).unwrap();
-    let again = write_collection(dir.path(), "c", &[text("a", "A", "alpha"), text("z", "Z", "zeta")]);
-    let report = crate::import::wait_for_lease(&data, &again);
-    assert!(report.contains("1 added, 0 updated, 1 unchanged; 2 documents in corpus version 2"), "{report}");
-    assert!(objects(&data) > stored);
+    let output = HalfDone::start(&data, folder).await.end("-INT");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("nothing was changed"), "{}", stderr(&output));
+    assert_eq!((objects_by_kind(&data), pack_keys(&data).await), (stored, packs));
+    // Its lease is given up too.
+    let again = write_collection(dir.path(), "c", &[text("a", "A", "alpha")]);
+    let report = succeed(&data, &["import", again.to_str().unwrap()]);
+    assert!(report.contains("1 unchanged; 1 documents in corpus version 1"), "{report}");
 }
 
-/// Imports with `--wait`: the lease of an import that was killed runs out by itself.
-fn wait_for_lease(data: &Path, folder: &Path) -> String {
-    succeed(data, &["import", "--wait", folder.to_str().unwrap()])
+#[tokio::test]
+async fn what_a_killed_import_left_is_removed_by_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, undisturbed) = (dir.path().join("data"), dir.path().join("undisturbed"));
+    let folder = write_collection(dir.path(), "c", &[text("a", "A", "alpha")]);
+    for data in [&data, &undisturbed] {
+        succeed(data, &["import", folder.to_str().unwrap()]);
+    }
+    let output = HalfDone::start(&data, folder).await.end("-KILL");
+    assert_eq!(output.status.code(), None);
+    let packs = |data: &Path| count_files(&data.join("objects/packs"));
+    assert!(packs(&data) > packs(&undisturbed), "it has closed a pack");
+
+    let again = write_collection(dir.path(), "c", &[text("a", "A", "alpha"), text("z", "Z", "zeta")]);
+    for data in [&data, &undisturbed] {
+        // The lease of an import that was killed runs out by itself.
+        let report = succeed(data, &["import", "--wait", again.to_str().unwrap()]);
+        assert!(report.contains("1 added, 0 updated, 1 unchanged; 2 documents in corpus version 2"), "{report}");
+    }
+    for kind in ["packs", "indexes"] {
+        let count = |data: &Path| count_files(&data.join("objects").join(kind));
+        assert_eq!(count(&data), count(&undisturbed), "{kind}");
+    }
+    assert_eq!(pack_keys(&data).await.len(), packs(&data));
 }

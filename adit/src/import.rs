@@ -1,7 +1,8 @@
 //! `adit import FOLDER`: takes a collection folder in.
 //!
 //! The order is what makes it safe: bytes into packs, documents into a new index, rows staged unseen; then packs closed and the index stored;
-//! and only then, in one transaction, the new corpus version. Whatever goes wrong before that is taken back.
+//! and only then, in one transaction, the new corpus version. Whatever goes wrong before that is taken back; what a killed import could not
+//! take back, the next one removes.
 
 mod documents;
 mod folder;
@@ -16,8 +17,8 @@ use std::time::Duration;
 use adit_shared::clock::{Clock as _, SystemClock};
 use adit_shared::config::Config;
 use adit_shared::domain::Collection;
-use adit_shared::search::IndexBuild;
 use adit_shared::store::{ImportLease, NewCollection, StoreError};
+use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::task::JoinHandle;
 
@@ -29,6 +30,8 @@ use crate::up::stop_signal;
 
 /// How long an import that has died keeps others out, in milliseconds.
 const LEASE_MS: i64 = 30_000;
+/// The longest pause between tries to commit, while the database is away; each is twice the one before.
+const COMMIT_PAUSE: Duration = Duration::from_secs(8);
 /// Bad lines that are printed; the rest is counted.
 const SHOWN: u64 = 100;
 /// Corpus versions whose index is kept: the newest, and the one before it for those who are paging through an answer.
@@ -67,19 +70,22 @@ pub(crate) async fn run(config: &Config, folder: &Path, wait: bool) -> anyhow::R
 pub(crate) async fn import(services: &Services, path: &Path, wait: bool) -> anyhow::Result<Outcome> {
     let (collection, folder) = Folder::open(path)?;
     let lease = take_lease(services, &collection, wait).await?;
-    let renewal = keep_lease(services, &lease);
+    let mut renewal = keep_lease(services, &lease);
     let mut packs = Packs::new(services.objects.clone(), lease.clone());
-    let outcome = tokio::select! {
-        outcome = import_all(services, &collection, folder, &lease, &mut packs) => outcome,
+    let written = tokio::select! {
+        written = write_all(services, &collection, folder, &lease, &mut packs) => written,
+        lost = &mut renewal => Err(lost.map_or_else(anyhow::Error::from, anyhow::Error::from)),
         () = stop_signal() => Err(anyhow::anyhow!("stopped before the end; nothing was changed")),
     };
+    // From here on no signal interrupts: neither half a commit nor half a clearing up.
+    let outcome = match written {
+        Ok(counts) => commit(services, &lease).await.map(|collection| Outcome { collection, counts }),
+        Err(error) => Err(error),
+    };
     renewal.abort();
-    if outcome.is_err() {
-        // Both are tried whatever the other does; the error that led here is the one to report.
-        let (bytes, rows) = (packs.abandon().await, services.store.abort_import(&lease).await);
-        if let Some(error) = bytes.err().or(rows.err().map(Into::into)) {
-            tracing::warn!(%error, "what this import had written could not be removed");
-        }
+    match &outcome {
+        Ok(Outcome { collection, .. }) => forget_old(services, collection).await,
+        Err(_) => take_back(services, &lease, packs).await,
     }
     outcome
 }
@@ -104,63 +110,94 @@ async fn take_lease(services: &Services, collection: &NewCollection, wait: bool)
     }
 }
 
-fn keep_lease(services: &Services, lease: &ImportLease) -> JoinHandle<()> {
+/// Renews the lease until it is lost.
+fn keep_lease(services: &Services, lease: &ImportLease) -> JoinHandle<StoreError> {
     let (store, lease) = (services.store.clone(), lease.clone());
     tokio::spawn(async move {
         let mut ticks = tokio::time::interval(Duration::from_millis(LEASE_MS.unsigned_abs() / 3));
         loop {
             ticks.tick().await;
-            // A lease that is lost is noticed by the commit, which then changes nothing.
-            if let Err(error) = store.renew_import(&lease, SystemClock.now_ms(), LEASE_MS).await {
-                tracing::warn!(%error, "the import's lease could not be renewed");
+            match store.renew_import(&lease, SystemClock.now_ms(), LEASE_MS).await {
+                Err(error @ StoreError::ImportOvertaken) => return error,
+                Err(error) => tracing::warn!(%error, "the import's lease could not be renewed"),
+                Ok(()) => {}
             }
         }
     })
 }
 
-async fn import_all(
+/// Writes everything that the new corpus version needs; nothing of it is visible yet.
+async fn write_all(
     services: &Services,
     collection: &NewCollection,
-    mut folder: Folder,
+    folder: Folder,
     lease: &ImportLease,
     packs: &mut Packs,
-) -> anyhow::Result<Outcome> {
+) -> anyhow::Result<Counts> {
+    packs::remove_leftovers(&*services.objects, &*services.store, lease).await?;
     let mut index = services.search.build(lease.collection, lease.base_version).await?;
     let bar = progress_bar(folder.length());
-    let counts = {
-        let mut importer = Importer::new(services, collection, lease, packs, &mut *index);
-        while let Some(batch) = importer.read_batch(&mut folder, &bar, report_bad)? {
-            importer.take(batch).await?;
-        }
-        importer.finish()
-    };
+    let mut importer = Importer::new(services, collection, lease, packs, &mut *index);
+    let mut batches = folder.batches()?;
+    while let Some(batch) = batches.recv().await.context("reading documents.jsonl broke down")?? {
+        bar.inc(batch.bytes as u64);
+        importer.take(batch).await?;
+        let counts = importer.counts();
+        bar.set_message(format!("{} documents", counts.added + counts.updated + counts.unchanged));
+    }
+    let counts = importer.counts();
     packs.finish().await?;
-    let collection = commit(services, lease, index, &counts).await?;
+    if counts.added + counts.updated > 0 {
+        // The manifest's key is that of the corpus version, and an overtaken import must not write the one that another is making. This
+        // and the end of the renewal keep it from that, but for a process that is held up for most of a lease just before that write.
+        services.store.renew_import(lease, SystemClock.now_ms(), LEASE_MS).await?;
+        index.finish(lease.base_version + 1).await?;
+    }
     bar.finish_and_clear();
     if counts.bad > SHOWN {
         eprintln!("… and {} more", counts.bad - SHOWN);
     }
-    Ok(Outcome { collection, counts })
+    Ok(counts)
 }
 
-/// Stores the new index and makes the new corpus version visible; where nothing has changed there is none.
-async fn commit(
-    services: &Services,
-    lease: &ImportLease,
-    index: Box<dyn IndexBuild>,
-    counts: &Counts,
-) -> anyhow::Result<Collection> {
-    if counts.added + counts.updated > 0 {
-        // An import that lost its lease must not publish an index under a version that another one is making.
-        services.store.renew_import(lease, SystemClock.now_ms(), LEASE_MS).await?;
-        index.finish(lease.base_version + 1).await?;
+/// Makes the new corpus version visible; where nothing has changed there is none.
+async fn commit(services: &Services, lease: &ImportLease) -> anyhow::Result<Collection> {
+    let mut pause = Duration::from_secs(1);
+    loop {
+        match services.store.commit_import(lease, SystemClock.now_ms()).await {
+            Err(error @ StoreError::Unavailable(_)) if pause <= COMMIT_PAUSE => {
+                tracing::warn!(%error, "the import could not be committed; trying again");
+                tokio::time::sleep(pause).await;
+                pause *= 2;
+            }
+            Err(error @ StoreError::Unavailable(_)) => {
+                let advice =
+                    "it is not known whether the import was committed; run it again, which changes nothing if it was";
+                return Err(anyhow::Error::new(error).context(advice));
+            }
+            committed => return Ok(committed?),
+        }
     }
-    let collection = services.store.commit_import(lease, SystemClock.now_ms()).await?;
+}
+
+async fn forget_old(services: &Services, collection: &Collection) {
     let oldest = collection.corpus_version + 1 - KEPT_INDEXES;
     if let Err(error) = services.search.forget_before(collection.id, oldest).await {
         tracing::warn!(%error, "old indexes could not be removed; the next import tries again");
     }
-    Ok(collection)
+}
+
+/// Takes back what a failed import has written. The rows go first, if it is not committed: the packs that the database knows after that are
+/// committed, even where the answer to the commit was lost.
+async fn take_back(services: &Services, lease: &ImportLease, packs: Packs) {
+    let known = match services.store.abort_import(lease).await {
+        Ok(()) => services.store.pack_keys(lease.collection).await,
+        Err(error) => Err(error),
+    };
+    let removed = packs.abandon(known.as_ref().ok()).await;
+    if let Some(error) = known.err().map(anyhow::Error::from).or(removed.err()) {
+        tracing::warn!(%error, "not all that this import had written could be removed; the next import removes the rest");
+    }
 }
 
 fn report_bad(count: u64, bad: &folder::BadLine) {

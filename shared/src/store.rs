@@ -3,7 +3,7 @@
 //! [`Store`] is implemented once, for SQLite and PostgreSQL; one contract suite runs on both.
 //! No bytes of documents live here: see [`crate::objects`].
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
 use async_trait::async_trait;
@@ -223,7 +223,8 @@ pub trait Store: fmt::Debug + Send + Sync {
     async fn collection(&self, slug: &str) -> StoreResult<Option<Collection>>;
     /// A collection by id.
     async fn collection_by_id(&self, id: CollectionId) -> StoreResult<Option<Collection>>;
-    /// Documents by version id, of any corpus version, with all their files, in the order of ids; unknown ids are left out.
+    /// Documents by version id, of any corpus version, with all their files, in the order of ids; unknown ids are left out, and so are
+    /// those whose import is not committed.
     async fn documents(&self, ids: &[VersionId]) -> StoreResult<Vec<Document>>;
     /// The version ids of documents by ref, as they stand in `corpus_version`; unknown refs are left out.
     async fn resolve_refs(
@@ -276,6 +277,10 @@ pub trait Store: fmt::Debug + Send + Sync {
     async fn commit_import(&self, lease: &ImportLease, now: i64) -> StoreResult<Collection>;
     /// Removes what was staged and gives up the lease; nothing to do if the lease is no longer held.
     async fn abort_import(&self, lease: &ImportLease) -> StoreResult<()>;
+
+    /// The keys of all packs that hold files of the collection's documents, staged ones too. What else an import finds in the object
+    /// store while it holds the lease, a dead one has left there.
+    async fn pack_keys(&self, collection: CollectionId) -> StoreResult<HashSet<String>>;
 
     // ---- docsets ----
 

@@ -12,16 +12,13 @@ use adit_shared::search::{IndexBuild, IndexDocument};
 use adit_shared::store::{CurrentDocument, ImportLease, NewCollection, NewDocument};
 use anyhow::Context as _;
 use futures::{StreamExt as _, stream};
-use indicatif::ProgressBar;
 
-use super::folder::{BadLine, Folder, SourceDocument, SourceFile};
+use super::folder::{BATCH_LINES, BadLine, Batch, SourceDocument, SourceFile};
 use super::meta;
 use super::packs::Packs;
 use super::prepare::{Digests, Prepared, measure, prepare};
 use crate::services::Services;
 
-/// Lines that are looked up, and rows that are staged, at once.
-const BATCH: usize = 256;
 /// Text beyond this length is kept and delivered, but not searched.
 const INDEXED_TEXT: u64 = 64 * 1024 * 1024;
 
@@ -77,39 +74,17 @@ impl<'a> Importer<'a> {
         Self { services, license, lease, packs, index, counts: Counts::default(), given: HashMap::new(), ids: 0..0 }
     }
 
-    /// Reads the next documents; `None` at the end of the folder.
-    pub(crate) fn read_batch(
-        &mut self,
-        folder: &mut Folder,
-        bar: &ProgressBar,
-        report: fn(u64, &BadLine),
-    ) -> anyhow::Result<Option<Vec<SourceDocument>>> {
-        let mut batch = Vec::with_capacity(BATCH);
-        while batch.len() < BATCH {
-            match folder.next()? {
-                None if batch.is_empty() => return Ok(None),
-                None => break,
-                Some((length, line)) => {
-                    bar.inc(length as u64);
-                    match line {
-                        Ok(document) => batch.push(document),
-                        Err(bad) => self.refuse(&bad, report),
-                    }
-                }
-            }
-        }
-        let counts = self.counts;
-        bar.set_message(format!("{} documents", counts.added + counts.updated + counts.unchanged));
-        Ok(Some(batch))
-    }
-
-    fn refuse(&mut self, bad: &BadLine, report: fn(u64, &BadLine)) {
+    fn refuse(&mut self, bad: &BadLine) {
         self.counts.bad += 1;
-        report(self.counts.bad, bad);
+        super::report_bad(self.counts.bad, bad);
     }
 
     /// Imports a batch. Files are read and compressed on all cores; packs, index and rows follow in the order of lines.
-    pub(crate) async fn take(&mut self, batch: Vec<SourceDocument>) -> anyhow::Result<()> {
+    pub(crate) async fn take(&mut self, batch: Batch) -> anyhow::Result<()> {
+        let Batch { documents: batch, bad, .. } = batch;
+        for bad in &bad {
+            self.refuse(bad);
+        }
         let refs: Vec<String> = batch.iter().map(|document| document.r#ref.clone()).collect();
         let mut current = self.services.store.current_documents(self.lease, &refs).await?;
         let names = self.names(&batch, &current).await?;
@@ -127,7 +102,7 @@ impl<'a> Importer<'a> {
         while let Some(result) = examined.next().await {
             match result.context("preparing a document broke down")? {
                 Examined::Unchanged => self.counts.unchanged += 1,
-                Examined::Bad(bad) => self.refuse(&bad, super::report_bad),
+                Examined::Bad(bad) => self.refuse(&bad),
                 Examined::Changed(changed) => rows.push(self.write(*changed).await?),
             }
         }
@@ -135,8 +110,8 @@ impl<'a> Importer<'a> {
         Ok(())
     }
 
-    /// What was done.
-    pub(crate) fn finish(self) -> Counts {
+    /// What has been done so far.
+    pub(crate) fn counts(&self) -> Counts {
         self.counts
     }
 
@@ -167,8 +142,8 @@ impl<'a> Importer<'a> {
 
     async fn next_id(&mut self) -> anyhow::Result<VersionId> {
         if self.ids.is_empty() {
-            let VersionId(first) = self.services.store.reserve_versions(BATCH as u32).await?;
-            self.ids = first..first + BATCH as u32;
+            let VersionId(first) = self.services.store.reserve_versions(BATCH_LINES as u32).await?;
+            self.ids = first..first + BATCH_LINES as u32;
         }
         self.ids.next().map(VersionId).context("no id was reserved")
     }

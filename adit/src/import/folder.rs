@@ -13,11 +13,17 @@ use adit_shared::store::NewCollection;
 use anyhow::{Context as _, bail};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use tokio::sync::mpsc;
 
 /// Longest ref in bytes.
 const MAX_REF: usize = 1000;
 /// Longest line of `documents.jsonl` in bytes.
 const MAX_LINE: usize = 16 * 1024 * 1024;
+
+/// Most lines of a batch.
+pub(crate) const BATCH_LINES: usize = 256;
+/// A batch ends with the line that brings it to this length in bytes.
+const BATCH_BYTES: usize = 8 * 1024 * 1024;
 
 /// A document as the folder describes it, checked.
 #[derive(Debug, Clone)]
@@ -74,6 +80,17 @@ struct FileLine {
     media_type: Option<String>,
 }
 
+/// What is read and imported at once.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    /// At most [`BATCH_LINES`].
+    pub(crate) documents: Vec<SourceDocument>,
+    /// Lines that were left out.
+    pub(crate) bad: Vec<BadLine>,
+    /// Length of all these lines.
+    pub(crate) bytes: usize,
+}
+
 /// An opened collection folder; iterates over its documents.
 #[derive(Debug)]
 pub(crate) struct Folder {
@@ -118,8 +135,38 @@ impl Folder {
         self.reader.get_ref().metadata().map_or(0, |metadata| metadata.len())
     }
 
+    /// Reads the folder on a thread of its own, one batch ahead; `None` is its end. A read may block for as long as it likes: whoever
+    /// waits for the batch can do something else, and the thread does not keep the process from ending.
+    pub(crate) fn batches(mut self) -> anyhow::Result<mpsc::Receiver<anyhow::Result<Option<Batch>>>> {
+        let (sender, receiver) = mpsc::channel(1);
+        let read = move || {
+            loop {
+                let batch = self.next_batch();
+                let last = !matches!(batch, Ok(Some(_)));
+                if sender.blocking_send(batch).is_err() || last {
+                    break;
+                }
+            }
+        };
+        std::thread::Builder::new().name("folder".to_owned()).spawn(read).context("no thread to read the folder")?;
+        Ok(receiver)
+    }
+
+    fn next_batch(&mut self) -> anyhow::Result<Option<Batch>> {
+        let mut batch = Batch::default();
+        while batch.documents.len() + batch.bad.len() < BATCH_LINES && batch.bytes < BATCH_BYTES {
+            let Some((length, line)) = self.next()? else { break };
+            batch.bytes += length;
+            match line {
+                Ok(document) => batch.documents.push(document),
+                Err(bad) => batch.bad.push(bad),
+            }
+        }
+        Ok((batch.bytes > 0).then_some(batch))
+    }
+
     /// The next line that is not empty, with its length in bytes; `None` at the end.
-    pub(crate) fn next(&mut self) -> anyhow::Result<Option<(usize, Result<SourceDocument, BadLine>)>> {
+    fn next(&mut self) -> anyhow::Result<Option<(usize, Result<SourceDocument, BadLine>)>> {
         let mut bytes = Vec::new();
         loop {
             bytes.clear();
@@ -273,6 +320,22 @@ mod tests {
             let found = reasons(&format!("{{\"ref\": \"good\"}}\n{line}\n"));
             assert!(found.len() == 1 && found[0].0 == 2 && found[0].1.contains(reason), "{line}: {found:?}");
         }
+    }
+
+    #[test]
+    fn a_batch_is_bounded_in_lines_and_in_bytes() {
+        let sizes = |lines: &str| {
+            let (_dir, mut folder) = folder(lines);
+            let next = || folder.next_batch().unwrap().map(|batch| batch.documents.len() + batch.bad.len());
+            std::iter::from_fn(next).collect::<Vec<_>>()
+        };
+        let short: String = (0..300).map(|i| format!("{{\"ref\": \"{i}\"}}\n")).collect();
+        assert_eq!(sizes(&short), [BATCH_LINES, 300 - BATCH_LINES]);
+        let padding = "x".repeat(BATCH_BYTES / 2);
+        let long: String =
+            (0..5).map(|i| format!("{{\"ref\": \"{i}\", \"metadata\": {{\"title\": \"{padding}\"}}}}\n")).collect();
+        assert_eq!(sizes(&long), [2, 2, 1]);
+        assert!(sizes("").is_empty());
     }
 
     #[test]

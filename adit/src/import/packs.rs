@@ -1,14 +1,16 @@
 //! Packs: stored files of one format, one behind the other in objects of about 64 MiB.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use adit_shared::clock::{Clock as _, SystemClock};
 use adit_shared::domain::{Format, Place};
 use adit_shared::objects::{ObjectKey, ObjectStore, Part, Upload};
-use adit_shared::store::ImportLease;
+use adit_shared::store::{ImportLease, Store};
 use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncReadExt as _;
 
+use super::LEASE_MS;
 use super::prepare::Payload;
 
 /// A pack is closed once it is this long; a longer file has a pack of its own.
@@ -78,12 +80,18 @@ impl Packs {
         Ok(())
     }
 
-    /// Removes everything that this import has put into the store.
-    pub(crate) async fn abandon(mut self) -> anyhow::Result<()> {
-        for pack in std::mem::take(&mut self.open).into_values() {
-            self.objects.abort_upload(&pack.upload).await?;
+    /// Gives up the open packs and removes the closed ones that are not among `known`, the packs that the database knows; all of those
+    /// stay if that cannot be told. An error in one place does not keep it from going on in the others; the first is returned.
+    pub(crate) async fn abandon(self, known: Option<&HashSet<String>>) -> anyhow::Result<()> {
+        let mut keys = self.finished;
+        let mut outcome = Ok(());
+        for pack in self.open.into_values() {
+            outcome = outcome.and(self.objects.abort_upload(&pack.upload).await);
+            // The answer to its closing may have been lost; then the object is there.
+            keys.push(pack.upload.key);
         }
-        Ok(self.objects.delete(&self.finished).await?)
+        keys.retain(|key| known.is_some_and(|known| !known.contains(key)));
+        Ok(outcome.and(self.objects.delete(&keys).await)?)
     }
 
     async fn begin(&mut self, format: &Format) -> anyhow::Result<Pack> {
@@ -96,15 +104,36 @@ impl Packs {
     }
 
     async fn close(&mut self, format: &Format) -> anyhow::Result<()> {
-        let Some(mut pack) = self.open.remove(format) else { return Ok(()) };
+        // It stays in the list until it is closed: whoever is interrupted here must still find it to give it up.
+        let Some(pack) = self.open.get_mut(format) else { return Ok(()) };
         // An upload has one part at least, be it empty.
         if !pack.buffer.is_empty() || pack.parts.is_empty() {
             pack.flush(&*self.objects).await?;
         }
         self.objects.complete_upload(&pack.upload, &pack.parts).await?;
-        self.finished.push(pack.upload.key);
+        self.finished.extend(self.open.remove(format).map(|pack| pack.upload.key));
         Ok(())
     }
+}
+
+/// Removes the packs of imports that died before they could. `lease` must have come from the store just now.
+pub(crate) async fn remove_leftovers(
+    objects: &dyn ObjectStore,
+    store: &dyn Store,
+    lease: &ImportLease,
+) -> anyhow::Result<()> {
+    let ImportLease { collection, import, .. } = lease;
+    let any = ObjectKey::Pack { collection: *collection, import, format: "any", number: 0 }.to_string();
+    let folder = any.rfind('/').map_or("", |slash| &any[..=slash]);
+    let listed = objects.list(folder).await?;
+    // If the lease still holds, no other import began before the list was made: what is in it and not in the database has no owner.
+    store.renew_import(lease, SystemClock.now_ms(), LEASE_MS).await?;
+    let known = store.pack_keys(*collection).await?;
+    let left: Vec<String> = listed.into_iter().map(|(key, _)| key).filter(|key| !known.contains(key)).collect();
+    if !left.is_empty() {
+        tracing::info!(packs = left.len(), "removing packs that interrupted imports left behind");
+    }
+    Ok(objects.delete(&left).await?)
 }
 
 impl Pack {

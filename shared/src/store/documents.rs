@@ -56,7 +56,8 @@ pub(super) async fn documents(db: &SqlStore, ids: &[VersionId]) -> StoreResult<V
     let mut documents = Vec::with_capacity(ids.len());
     for chunk in ids.chunks(BATCH) {
         let sql = format!(
-            "SELECT d.*, {} AS files FROM documents d WHERE d.id IN ({}) ORDER BY d.id",
+            "SELECT d.*, {} AS files FROM documents d JOIN collections c ON c.id = d.collection \
+             WHERE d.id IN ({}) AND d.added <= c.corpus_version ORDER BY d.id",
             files_of_d(None),
             join(chunk)
         );

@@ -3,7 +3,7 @@
 //! Every step that writes first writes to the collection's row while checking the lease. That locks the row until the transaction
 //! ends, so no other import can take the collection in the middle of a step, and (on SQLite) no read comes before the write lock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use sqlx::any::AnyRow;
 use sqlx::{Any, Row as _, Transaction};
@@ -212,4 +212,9 @@ pub(super) async fn abort(db: &SqlStore, lease: &ImportLease) -> StoreResult<()>
         .await?;
     transaction.commit().await?;
     Ok(())
+}
+
+pub(super) async fn pack_keys(db: &SqlStore, collection: CollectionId) -> StoreResult<HashSet<String>> {
+    let rows = query("SELECT name FROM packs WHERE collection = $1").bind(collection.0).fetch_all(&db.read).await?;
+    rows.iter().map(|row| row.value("name")).collect()
 }

@@ -3,7 +3,7 @@
 //! Both speak the same statements, through sqlx's `Any` driver: `$1` placeholders, 64-bit integers, text and bytes. This file is the list;
 //! what each method does lives in the file of its group beside it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
@@ -130,6 +130,10 @@ impl Store for SqlStore {
 
     async fn abort_import(&self, lease: &ImportLease) -> StoreResult<()> {
         import::abort(self, lease).await
+    }
+
+    async fn pack_keys(&self, collection: CollectionId) -> StoreResult<HashSet<String>> {
+        import::pack_keys(self, collection).await
     }
 
     async fn create_docset(&self, docset: &NewDocset) -> StoreResult<Docset> {

@@ -26,9 +26,11 @@ pub(crate) async fn nothing_is_visible_before_the_commit(db: Database) {
     let ids = stage(&db.store, &lease, &refs(&["a", "b"]), &["txt", "pdf"]).await;
     assert_eq!(db.store.collection_by_id(empty.id).await.unwrap(), Some(empty.clone()));
     assert!(db.store.resolve_refs(empty.id, 0, &refs(&["a"])).await.unwrap().is_empty());
+    assert!(db.store.documents(&ids).await.unwrap().is_empty());
 
     let full = db.store.commit_import(&lease, 9).await.unwrap();
     assert_eq!((full.corpus_version, full.documents, full.updated), (1, 2, 9));
+    assert_eq!(db.store.documents(&ids).await.unwrap().len(), 2);
     assert_eq!(full.formats, totals(&[("pdf", 2, 2000), ("txt", 2, 2000)]));
     assert_eq!(db.store.collection("c").await.unwrap(), Some(full));
     let found = db.store.resolve_refs(empty.id, 1, &refs(&["b", "a", "z", "a", "nul\0"])).await.unwrap();
