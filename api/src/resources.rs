@@ -3,6 +3,7 @@
 pub mod collections;
 pub mod docsets;
 pub mod documents;
+pub mod dump;
 pub mod estimate;
 pub mod events;
 pub mod manifest;

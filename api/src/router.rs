@@ -13,7 +13,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use crate::layers;
 use crate::resources::{
-    collections, docsets, documents, estimate, events, manifest, me, members, packages, search, service,
+    collections, docsets, documents, dump, estimate, events, manifest, me, members, packages, search, service,
 };
 use crate::state::App;
 
@@ -47,7 +47,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(members::members))
         .routes(routes!(members::catalog))
         .routes(routes!(estimate::estimate))
-        .routes(routes!(packages::dump))
+        .routes(routes!(dump::dump))
         .routes(routes!(packages::create))
         .routes(routes!(manifest::manifest))
         .routes(routes!(packages::get, packages::delete))

@@ -1,4 +1,4 @@
-//! `/packages`, and the ways to ask for one: `POST /docsets/{id}/packages` and `GET /docsets/{id}/dump`.
+//! `/packages`, and `POST /docsets/{id}/packages`, which asks for one.
 
 use adit_packager::bag_folder;
 use adit_shared::domain::{Content, Docset, Format, Layout, Package, Role, Status, package_fingerprint};
@@ -9,11 +9,11 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use crate::auth::Caller;
 use crate::dispatch;
-use crate::extract::{Json, Path, Query};
+use crate::extract::{Json, Path};
 use crate::problem::{ApiResult, Kind, Problem, ProblemBody};
 use crate::quota;
 use crate::resources::docsets;
@@ -21,8 +21,6 @@ use crate::serve::{self, Stored};
 use crate::state::App;
 use crate::wire::{PackageView, poll_after};
 
-/// How long `dump` answers with a failure before it lets the package be tried anew, in milliseconds.
-const FAILURE_SHOWN_MS: i64 = 600_000;
 /// Earlier packages that are looked at to know whether this one is paid for.
 const ALIKE: u32 = 100;
 /// How long a presigned URL is good, in seconds: enough to start a download, not to pass it around.
@@ -45,18 +43,6 @@ pub struct PackageRequestBody {
     #[serde(default = "yes")]
     #[schema(default = true)]
     reuse: bool,
-}
-
-/// Formats in a query string.
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-pub struct DumpQuery {
-    /// Formats, separated by commas (default: txt).
-    #[param(example = "txt,meta")]
-    fmts: Option<String>,
-    /// The same as `fmts`.
-    fmt: Option<String>,
 }
 
 /// The formats of a comma-separated list, or a 400 that names those which exist in the docset.
@@ -83,19 +69,19 @@ pub(crate) fn split_list(fmts: Option<&str>, fmt: Option<&str>) -> Vec<String> {
 }
 
 /// What somebody wants.
-struct Wish {
-    docset: Docset,
-    formats: Vec<Format>,
-    layout: Layout,
+pub(crate) struct Wish {
+    pub(crate) docset: Docset,
+    pub(crate) formats: Vec<Format>,
+    pub(crate) layout: Layout,
     /// Whether an identical package will do.
-    reuse: bool,
+    pub(crate) reuse: bool,
     /// Whether one that turns out to have failed is tried anew.
-    retry: bool,
+    pub(crate) retry: bool,
 }
 
 /// Finds or makes the package and sees to it that its request is on the way. It goes on to its end although the client goes away: a package that is
 /// made is also paid for and sent.
-async fn ask(app: &App, caller: &Caller, wish: Wish) -> ApiResult<(Package, HeaderMap)> {
+pub(crate) async fn ask(app: &App, caller: &Caller, wish: Wish) -> ApiResult<(Package, HeaderMap)> {
     let (app, caller) = (app.clone(), caller.clone());
     let asked = tokio::spawn(async move { ask_to_the_end(&app, &caller, &wish).await });
     asked.await.map_err(|error| {
@@ -158,7 +144,7 @@ async fn start(app: &App, caller: &Caller, package: Package, paid: bool) -> ApiR
     Ok((package, limits))
 }
 
-fn answer(app: &App, package: &Package, limits: HeaderMap, finished: StatusCode) -> Response {
+pub(crate) fn answer(app: &App, package: &Package, limits: HeaderMap, finished: StatusCode) -> Response {
     let location = app.path(&format!("/api/packages/{}", package.id));
     let status = if package.status.is_terminal() { finished } else { StatusCode::ACCEPTED };
     let mut response =
@@ -196,49 +182,7 @@ pub async fn create(
     Ok(answer(&app, &package, limits, StatusCode::OK))
 }
 
-/// Gives the docset's package of layout flat: builds it where needed, then leads to the archive. The same request is
-/// sent until it answers 303.
-#[utoipa::path(get, path = "/api/docsets/{id}/dump", tag = "packages", security(("key" = [])), params(("id" = i64, Path), DumpQuery),
-    responses((status = 202, description = "It is being built; ask again", body = PackageView, headers(("location" = String), ("retry-after" = u64))),
-              (status = 303, description = "The archive is ready", headers(("location" = String))),
-              (status = 400, body = ProblemBody, content_type = "application/problem+json"),
-              (status = 401, body = ProblemBody, content_type = "application/problem+json"),
-              (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-              (status = 409, description = "It could not be built", body = ProblemBody, content_type = "application/problem+json"),
-              (status = 429, body = ProblemBody, content_type = "application/problem+json"),
-              (status = 503, body = ProblemBody, content_type = "application/problem+json")))]
-pub async fn dump(
-    State(app): State<App>,
-    caller: Caller,
-    Path(id): Path<i64>,
-    Query(query): Query<DumpQuery>,
-) -> ApiResult<Response> {
-    let docset = docsets::find(&app, &caller, id).await?;
-    let formats = wanted_formats(&docset, &split_list(query.fmts.as_deref(), query.fmt.as_deref()))?;
-    if let Some(failed) = failed_lately(&app, &caller, &docset, &formats).await? {
-        return Err(failure(&app, &failed));
-    }
-    let wish = Wish { docset, formats, layout: Layout::Flat, reuse: true, retry: false };
-    let (package, limits) = ask(&app, &caller, wish).await?;
-    match package.status {
-        Status::Successful => {
-            let location = app.path(&format!("/api/packages/{}/download", package.id));
-            Ok((StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response())
-        }
-        Status::Failed => Err(failure(&app, &package)),
-        _ => Ok(answer(&app, &package, limits, StatusCode::ACCEPTED)),
-    }
-}
-
-/// Who asks again and again by `dump` must learn of a failure, not set off one build after the other.
-async fn failed_lately(app: &App, caller: &Caller, docset: &Docset, formats: &[Format]) -> ApiResult<Option<Package>> {
-    let fingerprint = package_fingerprint(&docset.fingerprint, formats, Layout::Flat);
-    let newest = app.store.packages_like(caller.0.id, &fingerprint, 1).await?.pop();
-    let since = app.clock.now_ms() - FAILURE_SHOWN_MS;
-    Ok(newest.filter(|p| p.status == Status::Failed && p.finished.is_some_and(|finished| finished > since)))
-}
-
-fn failure(app: &App, package: &Package) -> Problem {
+pub(crate) fn failure(app: &App, package: &Package) -> Problem {
     let reason = package.problem.as_deref().unwrap_or("no reason was given");
     let again = app.path(&format!("/api/docsets/{}/packages", package.docset));
     Problem::new(Kind::PackageFailed, format!("{reason}; POST {again} tries again"))

@@ -1,0 +1,73 @@
+//! `GET /docsets/{id}/dump`: the package of layout flat, for clients that only know how to ask again.
+
+use adit_shared::domain::{Docset, Format, Layout, Package, Status, package_fingerprint};
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use crate::auth::Caller;
+use crate::extract::{Path, Query};
+use crate::problem::{ApiResult, ProblemBody};
+use crate::resources::docsets;
+use crate::resources::packages::{Wish, answer, ask, failure, split_list, wanted_formats};
+use crate::state::App;
+use crate::wire::PackageView;
+
+/// How long `dump` answers with a failure before it lets the package be tried anew, in milliseconds.
+const FAILURE_SHOWN_MS: i64 = 600_000;
+
+/// Formats in a query string.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct DumpQuery {
+    /// Formats, separated by commas (default: txt).
+    #[param(example = "txt,meta")]
+    fmts: Option<String>,
+    /// The same as `fmts`.
+    fmt: Option<String>,
+}
+
+/// Gives the docset's package of layout flat: builds it where needed, then leads to the archive. The same request is
+/// sent until it answers 303.
+#[utoipa::path(get, path = "/api/docsets/{id}/dump", tag = "packages", security(("key" = [])), params(("id" = i64, Path), DumpQuery),
+    responses((status = 202, description = "It is being built; ask again", body = PackageView, headers(("location" = String), ("retry-after" = u64))),
+              (status = 303, description = "The archive is ready", headers(("location" = String))),
+              (status = 400, body = ProblemBody, content_type = "application/problem+json"),
+              (status = 401, body = ProblemBody, content_type = "application/problem+json"),
+              (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+              (status = 409, description = "It could not be built", body = ProblemBody, content_type = "application/problem+json"),
+              (status = 429, body = ProblemBody, content_type = "application/problem+json"),
+              (status = 503, body = ProblemBody, content_type = "application/problem+json")))]
+pub async fn dump(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<i64>,
+    Query(query): Query<DumpQuery>,
+) -> ApiResult<Response> {
+    let docset = docsets::find(&app, &caller, id).await?;
+    let formats = wanted_formats(&docset, &split_list(query.fmts.as_deref(), query.fmt.as_deref()))?;
+    if let Some(failed) = failed_lately(&app, &caller, &docset, &formats).await? {
+        return Err(failure(&app, &failed));
+    }
+    let wish = Wish { docset, formats, layout: Layout::Flat, reuse: true, retry: false };
+    let (package, limits) = ask(&app, &caller, wish).await?;
+    match package.status {
+        Status::Successful => {
+            let location = app.path(&format!("/api/packages/{}/download", package.id));
+            Ok((StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response())
+        }
+        Status::Failed => Err(failure(&app, &package)),
+        _ => Ok(answer(&app, &package, limits, StatusCode::ACCEPTED)),
+    }
+}
+
+/// Who asks again and again by `dump` must learn of a failure, not set off one build after the other.
+async fn failed_lately(app: &App, caller: &Caller, docset: &Docset, formats: &[Format]) -> ApiResult<Option<Package>> {
+    let fingerprint = package_fingerprint(&docset.fingerprint, formats, Layout::Flat);
+    let newest = app.store.packages_like(caller.0.id, &fingerprint, 1).await?.pop();
+    let since = app.clock.now_ms() - FAILURE_SHOWN_MS;
+    Ok(newest.filter(|p| p.status == Status::Failed && p.finished.is_some_and(|finished| finished > since)))
+}
