@@ -30,8 +30,9 @@ use self::files::Folder;
 use super::checks::check_key;
 use super::{ObjectError, ObjectResult, ObjectStore, Part, Upload};
 
-/// Bytes that a stream reads, and holds, at a time: large enough that the hop to a blocking thread does not count.
-const CHUNK: u64 = 512 * 1024;
+/// Bytes that a stream reads, and holds, at a time: large enough that the hop to a blocking thread does not count, and below the 128 KiB
+/// from which on glibc's allocator learns to keep what was freed, once for each thread (docs/decisions/0006-allocator.md).
+const CHUNK: u64 = 64 * 1024;
 
 /// The store of one folder.
 #[derive(Debug, Clone)]

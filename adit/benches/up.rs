@@ -1,0 +1,156 @@
+//! How much memory the whole program takes: a real `adit up` that builds a small package and a large one, and sends them to a miner.
+//!
+//! `cargo bench -p adit --bench up` makes corpora of papers (a text and an incompressible "PDF" each), imports each into a data folder of
+//! its own with `adit import`, starts `adit up` there, and over HTTP makes a docset, packages and downloads it. It needs 7 GiB in the temporary
+//! folder (`TMPDIR` names another). Peak memory is what Linux calls `VmHWM`: all of the process, with program code and mapped files.
+#![expect(clippy::print_stdout, reason = "printing figures is its purpose")]
+
+#[path = "../../tests/support.rs"]
+#[expect(dead_code, reason = "the journeys use the rest of it")]
+mod support;
+
+use std::error::Error;
+use std::fs::{self, File};
+use std::io::{BufWriter, Write as _};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use support::{Server, noise, succeed};
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+const MIB: f64 = 1048576.0;
+/// Stored bytes of a corpus, about.
+const SIZES: [(&str, u64); 2] = [("200 MiB", 200 << 20), ("2 GiB", 2 << 30)];
+/// Bytes of a paper's text, of which about two fifths are stored, and of its PDF.
+const TEXT: usize = 50_000;
+const PDF: usize = 150_000;
+
+#[tokio::main]
+async fn main() -> Outcome<()> {
+    println!(
+        "{:>8} {:>9} {:>14} {:>7} {:>13} {:>13} {:>25}",
+        "", "", "import", "archive", "build", "download", "peak MiB"
+    );
+    println!(
+        "{:>8} {:>9} {:>6} {:>7} {:>7} {:>5} {:>7} {:>5} {:>7} {:>7} {:>8} {:>8}",
+        "corpus", "documents", "s", "MiB/s", "MiB", "s", "MiB/s", "s", "MiB/s", "started", "built", "sent"
+    );
+    let mut peaks = Vec::new();
+    for (name, bytes) in SIZES {
+        peaks.push(measure(name, bytes).await?);
+    }
+    println!("peak memory of {} to that of {}: {:.2}", SIZES[1].0, SIZES[0].0, peaks[1] / peaks[0]);
+    Ok(())
+}
+
+/// Prints a line of the table; gives the peak at its end.
+async fn measure(name: &str, bytes: u64) -> Outcome<f64> {
+    let folder = tempfile::tempdir()?;
+    let (source, data) = (folder.path().join("papers"), folder.path().join("data"));
+    let (documents, content) = write(&source, bytes)?;
+    let began = Instant::now();
+    succeed(&data, &["import", &source.to_string_lossy()]);
+    let import = began.elapsed().as_secs_f64();
+    fs::remove_dir_all(&source)?;
+
+    let server = Server::start(&data, &[]);
+    let started = peak(&data)?;
+    let docset = server.docset("papers", "*").await;
+    let began = Instant::now();
+    let package = build(&server, docset).await?;
+    let (build, built) = (began.elapsed().as_secs_f64(), peak(&data)?);
+    let size = package["size"].as_u64().ok_or("the package has no size")? as f64 / MIB;
+    let began = Instant::now();
+    let sent = download(&server, &package).await? as f64 / MIB;
+    let (download, peak) = (began.elapsed().as_secs_f64(), peak(&data)?);
+    assert_eq!(sent, size, "all of the archive was sent");
+    println!(
+        "{name:>8} {documents:>9} {import:>6.1} {:>7.0} {size:>7.0} {build:>5.1} {:>7.0} {download:>5.1} {:>7.0} {started:>7.1} {built:>8.1} {peak:>8.1}",
+        content as f64 / MIB / import,
+        size / build,
+        size / download,
+    );
+    Ok(peak)
+}
+
+/// Asks for a package with everything in it, and waits until it is there.
+async fn build(server: &Server, docset: i64) -> Outcome<Value> {
+    let body = json!({"formats": ["txt", "pdf", "meta"], "layout": "flat"});
+    let mut package: Value = server.post(&format!("/api/docsets/{docset}/packages"), &body).await.json().await?;
+    while package["terminal"] != true {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        package = server.json(&format!("/api/packages/{}", package["id"])).await;
+    }
+    if package["status"] == "successful" { Ok(package) } else { Err(package.to_string().into()) }
+}
+
+/// Takes the archive home and throws it away; gives its bytes.
+async fn download(server: &Server, package: &Value) -> Outcome<u64> {
+    let url = package["download"].as_str().ok_or("there is no download")?;
+    let mut response = server.request(Method::GET, url).send().await?.error_for_status()?;
+    let mut bytes = 0;
+    while let Some(chunk) = response.chunk().await? {
+        bytes += chunk.len() as u64;
+    }
+    Ok(bytes)
+}
+
+/// Peak resident memory in MiB of the `adit up` that runs on that data folder.
+fn peak(data: &Path) -> Outcome<f64> {
+    let running: Value = serde_json::from_slice(&fs::read(data.join("running.json"))?)?;
+    let status = fs::read_to_string(format!("/proc/{}/status", running["pid"]))?;
+    let line =
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("peak memory is told on Linux only")?;
+    Ok(line.trim().trim_end_matches("kB").trim().parse::<f64>()? / 1024.0)
+}
+
+/// Writes a collection folder that takes about `bytes` when it is stored; gives its documents, and the bytes of their files.
+fn write(folder: &Path, bytes: u64) -> Outcome<(u64, u64)> {
+    fs::create_dir_all(folder)?;
+    fs::write(folder.join("collection.json"), json!({"slug": "papers", "name": "Papers"}).to_string())?;
+    let mut lines = BufWriter::new(File::create(folder.join("documents.jsonl"))?);
+    let words: Vec<String> = (0..1 << 16).map(word).collect();
+    let documents = bytes / (PDF + TEXT * 2 / 5) as u64;
+    for id in 0..documents {
+        let [txt, pdf] = ["txt", "pdf"].map(|format| format!("{id}.{format}"));
+        fs::write(folder.join(&txt), prose(id, &words))?;
+        fs::write(folder.join(&pdf), noise(id, PDF))?;
+        let files = json!([{"format": "txt", "path": txt}, {"format": "pdf", "path": pdf}]);
+        let metadata = json!({"title": format!("Paper {id}"), "issued": "2020-05-01"});
+        writeln!(lines, "{}", json!({"ref": format!("paper.{id:06}"), "metadata": metadata, "files": files}))?;
+    }
+    lines.flush()?;
+    Ok((documents, documents * (TEXT + PDF) as u64))
+}
+
+/// The word of that rank: the more frequent, the shorter.
+fn word(mut rank: usize) -> String {
+    let mut word = String::new();
+    loop {
+        word.push(char::from(b"bcdfghklmnprstvz"[rank % 16]));
+        word.push(char::from(b"aeio"[rank / 16 % 4]));
+        rank /= 64;
+        if rank == 0 {
+            return word;
+        }
+    }
+}
+
+/// A text in which few words are frequent and most are rare, as in any language.
+fn prose(seed: u64, words: &[String]) -> String {
+    let mut text = String::with_capacity(TEXT);
+    for dice in noise(seed ^ 0x7e97, TEXT * 4).chunks_exact(8) {
+        let [a, b, c, d] = [0, 2, 4, 6].map(|at| usize::from(u16::from_le_bytes([dice[at], dice[at + 1]])));
+        let rank = (((a * b) >> 16) * ((c * d) >> 16)) >> 16;
+        text.push_str(&words[rank]);
+        text.push(' ');
+        if text.len() >= TEXT {
+            break;
+        }
+    }
+    text.truncate(TEXT);
+    text
+}
