@@ -42,6 +42,7 @@ pub(crate) struct Build {
     plan: Arc<Plan>,
     state: State,
     progress: watch::Sender<Progress>,
+    spare: Spare,
 }
 
 /// How far a build is.
@@ -79,15 +80,16 @@ struct Ledger {
 }
 
 impl Build {
-    /// A build by `plan` that goes on from `state`, in which the caller has counted its attempt.
+    /// A build by `plan` that goes on from `state`, in which the caller has counted its attempt, in buffers out of `spare`.
     pub(crate) fn new(
         objects: Arc<dyn ObjectStore>,
         package: PackageId,
         plan: Arc<Plan>,
         state: State,
         progress: watch::Sender<Progress>,
+        spare: Spare,
     ) -> Self {
-        Self { objects, package, plan, state, progress }
+        Self { objects, package, plan, state, progress, spare }
     }
 
     /// Builds what is missing. What was uploaded when the build fails, or is dropped, stays for the next one. Once `halt` is
@@ -155,7 +157,7 @@ impl Build {
         uploads: &mut JoinSet<Result<Part, BuildError>>,
         halt: &CancellationToken,
     ) -> Result<(), BuildError> {
-        let spare = Spare::default();
+        let spare = self.spare.clone();
         let reader = Reader::new(self.objects.clone(), self.plan.clone(), spare.clone());
         let midstate = self.state.hashed.clone().unwrap_or_default();
         let tasks = self.tasks(parts, midstate.length());

@@ -34,14 +34,16 @@ pub(crate) struct Reader {
     spare: Spare,
 }
 
-/// Buffers that were parts and can be parts again. Without them, an allocator that keeps what was freed on each thread holds
-/// several times the memory that is in use.
+/// Buffers that were parts and can be parts again, in this build or a later one. They are kept as long as the packager runs: once
+/// it has freed blocks of this length, glibc's allocator keeps some of them for each thread (docs/decisions/0006-allocator.md).
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Spare(Arc<Mutex<Vec<BytesMut>>>);
 
 impl Spare {
-    fn take(&self) -> BytesMut {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    /// A buffer with room for `len` bytes.
+    fn take(&self, len: usize) -> BytesMut {
+        let spare = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        spare.filter(|buffer| buffer.capacity() >= len).unwrap_or_else(|| BytesMut::with_capacity(len))
     }
 
     /// Takes a part back, if nobody else holds it.
@@ -71,7 +73,8 @@ impl Reader {
 
     /// Draws part `number` up and fills the files' data in.
     pub(crate) async fn part(&self, number: u32) -> Result<Filled, BuildError> {
-        let (plan, buffer) = (self.plan.clone(), self.spare.take());
+        // Whole parts, however short this one: then every buffer serves every part.
+        let (plan, buffer) = (self.plan.clone(), self.spare.take(self.plan.part_size() as usize));
         let draft = tokio::task::spawn_blocking(move || plan.draft(number, buffer)).await??;
         let Draft { mut bytes, pieces } = draft;
         let mut sorted = pieces.clone();

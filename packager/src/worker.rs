@@ -22,6 +22,7 @@ use url::Url;
 
 use crate::api::{Api, ApiError};
 use crate::plan::PART_SIZE;
+use crate::read::Spare;
 use crate::sha;
 use running::Running;
 
@@ -127,6 +128,7 @@ pub async fn run(
         clock,
         running,
         speed: Speed::default(),
+        spare: Spare::default(),
         stop: stop.clone(),
     });
     let mut tasks = JoinSet::new();
@@ -153,6 +155,7 @@ struct Packager {
     clock: Arc<dyn Clock>,
     running: Running,
     speed: Speed,
+    spare: Spare,
     stop: CancellationToken,
 }
 

@@ -41,7 +41,7 @@ async fn build(
 ) -> Result<Built, BuildError> {
     let state = State::load(&**objects, package).await?;
     let plan = Arc::new(corpus.plan(Layout::Bag, part_size));
-    let build = Build::new(objects.clone(), package, plan, state, watch::Sender::default());
+    let build = Build::new(objects.clone(), package, plan, state, watch::Sender::default(), Spare::default());
     build.run(CancellationToken::new()).await.map(|built| built.expect("nobody halts it"))
 }
 
@@ -155,7 +155,7 @@ async fn a_halted_build_comes_to_rest_and_goes_on_later() {
     let plan = Arc::new(corpus.plan(Layout::Bag, 256));
     let (progress, mut seen) = watch::channel(Progress::default());
     let halt = CancellationToken::new();
-    let build = Build::new(objects.clone(), PACKAGE, plan.clone(), State::default(), progress);
+    let build = Build::new(objects.clone(), PACKAGE, plan.clone(), State::default(), progress, Spare::default());
     let halting = async {
         seen.wait_for(|progress| progress.parts >= 5).await.unwrap();
         halt.cancel();

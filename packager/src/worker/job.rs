@@ -175,7 +175,8 @@ impl Job {
     async fn build(&mut self, state: State, plan: Arc<Plan>) -> Result<Built, End> {
         let halt = CancellationToken::new();
         let (progress, seen) = watch::channel(Progress::default());
-        let build = Build::new(self.packager.objects.clone(), self.package, plan.clone(), state, progress);
+        let (objects, spare) = (self.packager.objects.clone(), self.packager.spare.clone());
+        let build = Build::new(objects, self.package, plan.clone(), state, progress, spare);
         let status = || report(&plan, *seen.borrow());
         self.attend(build.run(halt.clone()), &halt, status).await
     }
