@@ -6,7 +6,11 @@
 #![expect(clippy::print_stdout, reason = "printing figures is its purpose")]
 
 #[path = "../../tests/support.rs"]
-#[expect(dead_code, reason = "the journeys use the rest of it")]
+#[expect(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "the journeys use the rest of it, and a journey that cannot go on ends in a panic"
+)]
 mod support;
 
 use std::error::Error;

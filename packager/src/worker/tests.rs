@@ -325,7 +325,8 @@ async fn a_build_that_fails_leaves_the_archive_that_another_process_has_finished
     let world = World::new().await;
     let (objects, plan) = (world.objects.clone(), Arc::new(world.corpus.plan(Layout::Flat, 4096)));
     let elsewhere = async move {
-        let build = Build::new(objects, PackageId(7), plan, Memory::default(), watch::Sender::default());
+        let build =
+            Build::new(objects, PackageId(7), plan, Memory::default(), watch::Sender::default(), Spare::default());
         build.run(CancellationToken::new()).await.unwrap().expect("nobody halts it");
     };
     world.answer(|answers| answers.meanwhile = Some(elsewhere.boxed()));
