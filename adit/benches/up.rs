@@ -5,6 +5,7 @@
 //! folder (`TMPDIR` names another). Peak memory is what Linux calls `VmHWM`: all of the process, with program code and mapped files.
 #![expect(clippy::print_stdout, reason = "printing figures is its purpose")]
 
+#[cfg(test)] // which a bench is; clippy then lets it unwrap
 #[path = "../../tests/support.rs"]
 #[expect(dead_code, reason = "the journeys use the rest of it")]
 mod support;
