@@ -7,11 +7,7 @@
 
 #[cfg(test)] // which a bench is; clippy then lets it unwrap
 #[path = "../../tests/support.rs"]
-#[expect(
-    dead_code,
-    clippy::unwrap_used,
-    reason = "the journeys use the rest of it, and a journey that cannot go on ends in a panic"
-)]
+#[expect(dead_code, reason = "the journeys use the rest of it")]
 mod support;
 
 use std::error::Error;
