@@ -63,8 +63,9 @@ async fn open_sqlite(mut url: Url) -> StoreResult<SqlStore> {
         other => other,
     })?;
     // Writers of this process queue for one connection, in order, instead of polling for the file's lock.
-    let write = sqlite_connections(1).connect_lazy_with(options.clone());
-    let read = sqlite_connections(SQLITE_READERS).connect_lazy_with(options);
+    let write = connections(1, BUSY * 2).after_connect(|connection, _| prepare_sqlite(connection).boxed());
+    let read = connections(SQLITE_READERS, BUSY * 2).after_connect(|connection, _| prepare_reader(connection).boxed());
+    let (write, read) = (write.connect_lazy_with(options.clone()), read.connect_lazy_with(options));
     Ok(SqlStore { read, write, begin: "BEGIN IMMEDIATE" })
 }
 
@@ -96,16 +97,20 @@ fn connections(most: u32, patience: Duration) -> AnyPoolOptions {
     AnyPoolOptions::new().max_connections(most).acquire_timeout(patience).idle_timeout(None).max_lifetime(None)
 }
 
-fn sqlite_connections(most: u32) -> AnyPoolOptions {
-    connections(most, BUSY * 2).after_connect(|connection, _| prepare_sqlite(connection).boxed())
-}
-
 /// In WAL mode readers and the writer do not block each other. `synchronous = FULL` syncs the log at every commit: with
 /// `NORMAL` a power cut could take back what was acknowledged (a message, a docset's URL), which no later step repairs.
 async fn prepare_sqlite(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
     let busy = BUSY.as_millis();
     connection.execute(sqlx::AssertSqlSafe(format!("PRAGMA busy_timeout = {busy}"))).await?;
     connection.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON").await?;
+    Ok(())
+}
+
+/// A small cache is enough for readers, who pass over tables once; the usual 2 MiB for each of them is memory that fills up with the
+/// database and gains nothing, as the operating system caches the file for all.
+async fn prepare_reader(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+    prepare_sqlite(connection).await?;
+    connection.execute("PRAGMA cache_size = -512").await?;
     Ok(())
 }
 
