@@ -1,4 +1,5 @@
-//! The main job from documents to a verified archive, in every layout, with refs of every kind.
+//! The main job from documents to a verified archive, in every layout, with refs of every kind: one journey, the same on every broker,
+//! database and object store.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -6,7 +7,10 @@ use std::process::Command;
 use adit_shared::digest::Sha256;
 use serde_json::{Value, json};
 
-use crate::support::{Doc, Server, expect, noise, succeed, text, unzip, write_collection};
+use crate::support::{
+    BrokerKind, Client, DatabaseKind, Deployment, Doc, StoreKind, eventually, expect, noise, text, unzip,
+    write_collection,
+};
 
 /// Whether a tool that miners use is on this machine; the program itself needs none of them.
 fn has(tool: &str, arguments: &[&str]) -> bool {
@@ -71,16 +75,51 @@ fn expected(documents: &[Doc<'_>]) -> BTreeMap<(String, String), Vec<u8>> {
     documents.iter().flat_map(|d| d.files.iter().map(|f| file(d.r#ref, f))).collect()
 }
 
-#[tokio::test]
-async fn every_file_comes_out_as_it_went_in_whatever_its_ref() {
-    let dir = tempfile::tempdir().unwrap();
+/// The journey, on each combination of parts.
+macro_rules! journeys {
+    ($($name:ident: $broker:ident, $database:ident, $store:ident;)+) => {
+        $(
+            #[tokio::test]
+            async fn $name() {
+                let parts = Deployment::new(BrokerKind::$broker, DatabaseKind::$database, StoreKind::$store);
+                if let Some(deployment) = parts.await {
+                    the_main_job(&deployment).await;
+                }
+            }
+        )+
+    };
+}
+
+journeys! {
+    embedded_sqlite_folder: Embedded, Sqlite, Folder;
+    embedded_sqlite_s3: Embedded, Sqlite, S3;
+    embedded_postgres_folder: Embedded, Postgres, Folder;
+    embedded_postgres_s3: Embedded, Postgres, S3;
+    rabbitmq_sqlite_folder: RabbitMq, Sqlite, Folder;
+    rabbitmq_sqlite_s3: RabbitMq, Sqlite, S3;
+    rabbitmq_postgres_folder: RabbitMq, Postgres, Folder;
+    rabbitmq_postgres_s3: RabbitMq, Postgres, S3;
+    activemq_sqlite_folder: ActiveMq, Sqlite, Folder;
+    activemq_sqlite_s3: ActiveMq, Sqlite, S3;
+    activemq_postgres_folder: ActiveMq, Postgres, Folder;
+    activemq_postgres_s3: ActiveMq, Postgres, S3;
+}
+
+async fn the_main_job(deployment: &Deployment) {
     let refs = awkward();
     let documents = sources(&refs);
-    let folder = write_collection(dir.path(), "odd", &documents);
-    let data = dir.path().join("data");
-    succeed(&data, &["import", folder.to_str().unwrap()]);
-    let server = Server::start(&data, &[]);
+    deployment.import(&write_collection(deployment.folder(), "odd", &documents));
+    let server = deployment.start(&[]);
+    every_file_comes_out_as_it_went_in(deployment, &server, &documents).await;
+    equal_packages_have_equal_bytes(deployment, &server).await;
+    dump_answers_202_until_the_archive_is_ready(&server).await;
+    a_docset_keeps_what_it_froze_when_the_corpus_moves_on(deployment, &server).await;
+    server.stop();
+}
+
+async fn every_file_comes_out_as_it_went_in(deployment: &Deployment, server: &Client, documents: &[Doc<'_>]) {
     let docset = server.docset("odd", "*").await;
+    let count = documents.len();
     for layout in ["flat", "bag"] {
         let body = json!({"formats": ["txt", "pdf", "xml", "meta"], "layout": layout});
         let estimate =
@@ -88,15 +127,13 @@ async fn every_file_comes_out_as_it_went_in_whatever_its_ref() {
         let (package, bytes) = server.archive(docset, &body).await;
         assert_eq!(package["sha256"], Sha256::of(&bytes).to_string());
         assert_eq!((&package["size"], &estimate["bytes"]), (&json!(bytes.len()), &json!(bytes.len())));
-        assert_eq!(
-            package["documents"],
-            json!({"requested": refs.len(), "done": refs.len(), "included": refs.len(), "omitted": 0})
-        );
+        let told = json!({"requested": count, "done": count, "included": count, "omitted": 0});
+        assert_eq!(package["documents"], told);
         let folder = (layout == "bag").then(|| format!("bag-{}", &package["fingerprint"].as_str().unwrap()[..12]));
         let name = folder.clone().unwrap_or_else(|| format!("docset-{docset}-meta-pdf-txt-xml-flat")) + ".zip";
-        let download = server.get(package["download"].as_str().unwrap()).await;
+        let download = server.download(package["download"].as_str().unwrap()).await;
         assert_eq!(download.headers()["content-disposition"], format!("attachment; filename=\"{name}\""));
-        check_archive(&dir.path().join(format!("{layout}.zip")), &bytes, &documents, folder.as_deref());
+        check_archive(&deployment.folder().join(format!("{layout}.zip")), &bytes, documents, folder.as_deref());
     }
 }
 
@@ -143,10 +180,8 @@ fn check_archive(path: &std::path::Path, bytes: &[u8], documents: &[Doc<'_>], ba
     }
 }
 
-#[tokio::test]
-async fn dump_answers_202_until_the_archive_is_ready_then_303() {
-    let (_dir, server) = crate::support::small(&[]);
-    let docset = server.docset("c", "mining").await;
+async fn dump_answers_202_until_the_archive_is_ready(server: &Client) {
+    let docset = server.docset("odd", "number").await;
     for parameter in ["fmts=txt,meta", "fmt=meta"] {
         let path = format!("/api/docsets/{docset}/dump?{parameter}");
         let first = server.get(&path).await;
@@ -155,7 +190,7 @@ async fn dump_answers_202_until_the_archive_is_ready_then_303() {
         let location = first.headers()["location"].to_str().unwrap().to_owned();
         let package = server.json(&location).await;
         assert_eq!(package["layout"], "flat");
-        let download = crate::support::eventually("303", || async {
+        let download = eventually("303", || async {
             let answer = server.get(&path).await;
             match answer.status().as_u16() {
                 202 => None,
@@ -164,22 +199,20 @@ async fn dump_answers_202_until_the_archive_is_ready_then_303() {
             }
         })
         .await;
-        let archive = server.get(&download).await;
-        assert_eq!(archive.status(), 200);
+        let archive = server.download(&download).await;
         assert_eq!(archive.headers()["content-type"], "application/zip");
         assert!(!unzip(&archive.bytes().await.unwrap()).is_empty());
     }
     let unknown = expect(server.get(&format!("/api/docsets/{docset}/dump?fmts=docx")).await, 400).await;
     assert_eq!(unknown["type"], "urn:adit:problem:unknown-format");
-    assert_eq!(unknown["formats"], json!(["meta", "txt"]));
+    assert_eq!(unknown["formats"], json!(["meta", "pdf", "txt", "xml"]));
     let default = server.get(&format!("/api/docsets/{docset}/dump")).await;
     assert_eq!(default.status(), 202);
 }
 
-#[tokio::test]
-async fn equal_packages_have_equal_bytes_and_an_identical_one_is_not_built_again() {
-    let (_dir, server) = crate::support::small(&[]);
-    let docset = server.docset("c", "*").await;
+async fn equal_packages_have_equal_bytes(deployment: &Deployment, server: &Client) {
+    let docset = server.docset("odd", "*").await;
+    let objects = deployment.objects().await;
     let ask = |reuse: bool| json!({"formats": ["meta", "txt"], "layout": "bag", "reuse": reuse});
     let (first, bytes) = server.archive(docset, &ask(true)).await;
     let again = expect(server.post(&format!("/api/docsets/{docset}/packages"), &ask(true)).await, 200).await;
@@ -195,10 +228,9 @@ async fn equal_packages_have_equal_bytes_and_an_identical_one_is_not_built_again
         assert_eq!((&deleted["content"], &deleted["download"]), (&json!("erased"), &Value::Null));
         let gone = expect(server.get(&format!("{url}/download")).await, 410).await;
         assert_eq!(gone["rebuild"]["body"]["layout"], "bag");
-        let folder = server.data.join(format!("objects/packages/{}", package["id"]));
-        crate::support::eventually("the packager has deleted the archive", || async {
-            let empty = std::fs::read_dir(&folder).map_or(true, |entries| entries.count() == 0);
-            empty.then_some(())
+        let prefix = format!("packages/{}/", package["id"]);
+        eventually("the packager has deleted the archive", || async {
+            objects.list(&prefix).await.unwrap().is_empty().then_some(())
         })
         .await;
     }
@@ -206,30 +238,26 @@ async fn equal_packages_have_equal_bytes_and_an_identical_one_is_not_built_again
     assert!(third["id"] != first["id"] && third["id"] != second["id"]);
     assert!(bytes == third_bytes, "deleted and built again");
 
-    let other = server.docset("c", "*").await;
+    let other = server.docset("odd", "*").await;
     let (fourth, fourth_bytes) = server.archive(other, &ask(true)).await;
     assert_eq!(fourth["fingerprint"], first["fingerprint"]);
     assert!(bytes == fourth_bytes, "another docset of the same documents");
 }
 
-#[tokio::test]
-async fn a_docset_keeps_what_it_froze_when_the_corpus_moves_on() {
-    let dir = tempfile::tempdir().unwrap();
-    let data = dir.path().join("data");
-    let folder = write_collection(dir.path(), "c", &[text("a", "A", "first words"), text("b", "B", "other words")]);
-    succeed(&data, &["import", folder.to_str().unwrap()]);
-    let server = Server::start(&data, &[]);
+async fn a_docset_keeps_what_it_froze_when_the_corpus_moves_on(deployment: &Deployment, server: &Client) {
+    let dir = deployment.folder();
+    let folder = write_collection(dir, "c", &[text("a", "A", "first words"), text("b", "B", "other words")]);
+    deployment.import(&folder);
     let old = server.docset("c", "words").await;
     write_collection(
-        dir.path(),
+        dir,
         "c",
         &[text("a", "A", "second words"), text("b", "B", "other words"), text("n", "N", "new words")],
     );
-    let report = succeed(&data, &["import", folder.to_str().unwrap()]);
+    let report = deployment.import(&folder);
     assert!(report.contains("1 added, 1 updated, 1 unchanged"), "{report}");
 
-    let hits =
-        async |query: &str| expect(server.post("/api/collections/c/search", &json!({"query": query})).await, 200).await;
+    let hits = async |query: &str| server.search("c", &json!({"query": query})).await;
     assert_eq!(hits("words").await["hits"], 3);
     assert_eq!(hits("first").await["hits"], 0);
     let second = hits("second").await;

@@ -1,73 +1,111 @@
 //! Statuses are read only when a client asks, and nothing is lost when nobody does.
 
+use adit_shared::domain::Package;
 use adit_shared::ids::PackageId;
 use adit_shared::store::{SqlStore, Store as _};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Server, eventually, expect, small};
+use crate::support::{
+    BrokerKind, Client, DatabaseKind, Deployment, Server, StoreKind, eventually, small, small_collection,
+};
 
-async fn ask(server: &Server) -> i64 {
+async fn ask(server: &Client) -> i64 {
     let docset = server.docset("c", "*").await;
-    let package = expect(server.post(&format!("/api/docsets/{docset}/packages"), &json!({})).await, 202).await;
-    package["id"].as_i64().unwrap()
+    server.ask(docset, &json!({})).await
 }
 
 /// Waits, without asking the server, until the packager has said its last word.
-async fn built(server: &Server, package: i64) {
-    let result = server.data.join(format!("objects/packages/{package}/build.json"));
+async fn built(deployment: &Deployment, package: i64) {
+    let objects = deployment.objects().await;
+    let result = format!("packages/{package}/build.json");
     eventually("the build is done", || async {
-        let build: Value = serde_json::from_slice(&std::fs::read(&result).ok()?).ok()?;
+        let build: Value = serde_json::from_slice(&objects.get(&result, None).await.ok()?).unwrap();
         build["done"].is_object().then_some(())
     })
     .await;
-}
-
-async fn row(server: &Server, package: i64) -> adit_shared::domain::Package {
-    let url = format!("sqlite://{}", server.data.join("adit.sqlite").display());
-    SqlStore::open(&url).await.unwrap().package(PackageId(package), None).await.unwrap().unwrap()
-}
-
-#[tokio::test]
-async fn statuses_wait_in_the_queue_until_a_client_asks() {
-    let (_dir, server) = small(&[]);
-    let package = ask(&server).await;
-    let name = format!("package/{package}");
-    built(&server, package).await;
-    // "Accepted" and "Complete" at least; nobody has asked, so both still wait and the database knows nothing of them.
-    let waiting = eventually("the last status is in the queue", || async {
-        server.queue("docsets/package").filter(|queue| queue["ready"] == 0 && queue["unacknowledged"] == 0)?;
-        server.queue(&name).filter(|queue| queue["ready"].as_u64() >= Some(2))
+    eventually("its request is acknowledged", || async {
+        (deployment.waiting("docsets/package").await == 0).then_some(())
     })
     .await;
-    assert_eq!((&waiting["consumers"], &waiting["unacknowledged"]), (&json!(0), &json!(0)));
-    let before = row(&server, package).await;
+}
+
+async fn row(store: &SqlStore, package: i64) -> Package {
+    store.package(PackageId(package), None).await.unwrap().unwrap()
+}
+
+/// Statuses wait in the queue until a client asks; then one poll takes them all.
+async fn statuses_wait_until_a_client_asks(deployment: &Deployment) {
+    deployment.import(&small_collection(deployment.folder()));
+    let server = deployment.start(&[]);
+    let package = ask(&server).await;
+    let name = format!("package/{package}");
+    built(deployment, package).await;
+    // "Accepted" and "Complete" at least; nobody has asked, so both still wait and the database knows nothing of them.
+    assert!(deployment.waiting(&name).await >= 2);
+    let store = deployment.store().await;
+    let before = row(&store, package).await;
     assert_eq!((before.status.as_str(), before.heard), ("accepted", None));
 
     let answer = server.json(&format!("/api/packages/{package}")).await;
     assert_eq!((&answer["status"], &answer["percent"]), (&json!("successful"), &json!(100)));
-    let after = row(&server, package).await;
+    let after = row(&store, package).await;
     assert_eq!(after.status.as_str(), "successful");
     assert!(after.sequence > before.sequence && after.sha256.is_some());
-    let queue = server.queue(&name);
-    assert!(queue.is_none_or(|queue| queue["ready"] == 0 && queue["unacknowledged"] == 0), "one poll takes all");
+    assert_eq!(deployment.waiting(&name).await, 0, "one poll takes all");
+    server.stop();
 }
 
-#[tokio::test]
-async fn an_unread_queue_expires_and_the_truth_still_comes_out() {
-    let (_dir, server) = small(&[("ADIT_QUEUE_EXPIRY", "1s"), ("ADIT_RESEND_AFTER", "1s")]);
+/// What nobody reads goes away, and the truth comes out all the same when somebody asks at last.
+async fn an_unread_queue_expires_and_the_truth_still_comes_out(deployment: &Deployment) {
+    deployment.import(&small_collection(deployment.folder()));
+    let server = deployment.start(&[("ADIT_QUEUE_EXPIRY", "2s"), ("ADIT_RESEND_AFTER", "1s")]);
     let package = ask(&server).await;
     let name = format!("package/{package}");
-    built(&server, package).await;
-    eventually("the queue is gone", || async { server.queue(&name).is_none().then_some(()) }).await;
-    assert_eq!(row(&server, package).await.status.as_str(), "accepted", "nobody has read anything");
+    built(deployment, package).await;
+    eventually("the statuses are gone", || async { (deployment.waiting(&name).await == 0).then_some(()) }).await;
+    let store = deployment.store().await;
+    assert_eq!(row(&store, package).await.status.as_str(), "accepted", "nobody has read anything");
 
     let finished = server.finished(package).await;
     assert_eq!(finished["status"], "successful");
-    let row = row(&server, package).await;
+    let row = row(&store, package).await;
     assert!(row.sends >= 2, "the server has asked again");
-    let archive = server.get(&format!("/api/packages/{package}/download")).await.bytes().await.unwrap();
+    let archive = server.download(&format!("/api/packages/{package}/download")).await.bytes().await.unwrap();
     assert_eq!(row.size, Some(archive.len() as u64));
+    server.stop();
+}
+
+/// Each on each broker.
+macro_rules! on_each_broker {
+    ($($module:ident: $broker:ident;)+) => {
+        $(
+            mod $module {
+                use super::{BrokerKind, DatabaseKind, Deployment, StoreKind};
+
+                #[tokio::test]
+                async fn statuses_wait_until_a_client_asks() {
+                    let parts = Deployment::new(BrokerKind::$broker, DatabaseKind::Sqlite, StoreKind::Folder);
+                    if let Some(deployment) = parts.await {
+                        super::statuses_wait_until_a_client_asks(&deployment).await;
+                    }
+                }
+
+                #[tokio::test]
+                async fn an_unread_queue_expires_and_the_truth_still_comes_out() {
+                    if let Some(deployment) = Deployment::forgetful(BrokerKind::$broker).await {
+                        super::an_unread_queue_expires_and_the_truth_still_comes_out(&deployment).await;
+                    }
+                }
+            }
+        )+
+    };
+}
+
+on_each_broker! {
+    embedded: Embedded;
+    rabbitmq: RabbitMq;
+    activemq: ActiveMq;
 }
 
 #[tokio::test]
@@ -103,7 +141,8 @@ async fn an_open_event_stream_sends_no_request_twice() {
     assert_eq!(polled["status"], "successful");
     let text = stream.text().await.unwrap();
     assert!(text.contains("\"status\":\"successful\""), "what another client's poll took in is told here too: {text}");
-    assert_eq!(row(&server, package).await.sends, 1);
+    let url = format!("sqlite://{}", server.data.join("adit.sqlite").display());
+    assert_eq!(row(&SqlStore::open(&url).await.unwrap(), package).await.sends, 1);
     let last = text.lines().rfind(|line| line.starts_with("id:")).unwrap().trim_start_matches("id:").trim().to_owned();
     let again = server.request(Method::GET, &events).header("last-event-id", last).send().await.unwrap();
     assert_eq!(again.status(), 204, "who has seen the end is told not to come back");

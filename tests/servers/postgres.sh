@@ -20,17 +20,19 @@ postgres_start() {
   local home=$run_dir/postgres user=postgres
   postgres_port=$first_port
   postgres_as=()
-  mkdir "$home"
-  echo adit >"$home/password"
   if [ "$(id -u)" -eq 0 ]; then # PostgreSQL refuses to run as root
     id "$user" >/dev/null 2>&1 || user=nobody
-    chown -R "$user" "$home"
     postgres_as=(setpriv "--reuid=$user" "--regid=$(id -g "$user")" --clear-groups)
   fi
-  postgres_prepare "$home" >>"$run_dir/postgres.log" 2>&1 || {
-    failed_server=postgres
-    fail "PostgreSQL could not make a cluster"
-  }
+  if [ ! -e "$home" ]; then # else it is started again
+    mkdir "$home"
+    echo adit >"$home/password"
+    if [ ${#postgres_as[@]} -gt 0 ]; then chown -R "$user" "$home"; fi
+    postgres_prepare "$home" >>"$run_dir/postgres.log" 2>&1 || {
+      failed_server=postgres
+      fail "PostgreSQL could not make a cluster"
+    }
+  fi
   # Nothing outlives the run, so nothing waits for the disk.
   launch postgres ${postgres_as[@]+"${postgres_as[@]}"} "$postgres_bin/postgres" -D "$home/data" -p "$postgres_port" \
     -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c max_connections=300 \
