@@ -1,69 +1,85 @@
-//! What survives a power cut.
-
-use std::fs::DirEntry;
-use std::path::{Path, PathBuf};
+//! What survives a power cut in the middle of a build: everything that is stored already.
 
 use adit_shared::digest::Sha256;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::support::{Doc, Server, eventually, expect, noise, succeed, write_collection};
+use crate::support::{
+    ANY_ADDRESS, BrokerKind, Client, DatabaseKind, Deployment, StoreKind, eventually, import_noise, stored_parts,
+};
 
-/// Enough parts of 8 MiB that a build is seen at work: 480 MiB.
+/// Documents of 2 MiB: enough parts of 8 MiB that a build is seen at work.
 const DOCUMENTS: usize = 240;
-const LENGTH: usize = 2 * 1024 * 1024;
+/// What the upload of their package takes: 480 MiB and what surrounds them.
+const PARTS: usize = 61;
 
-/// Parts that the unfinished upload in the store holds.
-fn parts_of(data: &Path) -> usize {
-    let entries = |folder: PathBuf| std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let is_part = |entry: &DirEntry| entry.path().extension().is_some_and(|extension| extension == "part");
-    entries(data.join("objects/.uploads"))
-        .map(|upload| entries(upload.path()).filter(is_part).count())
-        .max()
-        .unwrap_or(0)
+fn everything(reuse: bool) -> Value {
+    json!({"formats": ["pdf", "meta"], "layout": "bag", "reuse": reuse})
+}
+
+/// Waits until the build of a package is in the middle of its upload; gives the parts that are stored.
+async fn in_the_middle(deployment: &Deployment, package: &Value) -> usize {
+    let objects = deployment.objects().await;
+    eventually("some parts are stored", || async {
+        let stored = stored_parts(&*objects, package).await;
+        (stored >= 5).then_some(stored)
+    })
+    .await
+}
+
+/// The archive is whole, the same as that of a build that nobody disturbed, and no part was sent twice that was stored when the build was cut off.
+async fn goes_on_where_it_stopped(client: &Client, package: &Value, stored: usize, log: &str) {
+    let resumed = client.finished(package["id"].as_i64().unwrap()).await;
+    assert_eq!(resumed["status"], "successful", "{resumed}");
+    let told = |log: &str, name: &str| -> usize {
+        let value = log.rsplit_once(&format!("{name}=")).expect("the packager tells how many parts").1;
+        value.split_whitespace().next().unwrap().parse().unwrap()
+    };
+    let log = std::fs::read_to_string(log).unwrap();
+    let (reused, sent) = (told(&log, "parts_reused"), told(&log, "parts_sent"));
+    assert!(reused >= stored, "{stored} parts were stored, and only {reused} of them used again");
+    assert_eq!(reused + sent, PARTS, "the others were sent, and no more than those");
+
+    let docset = package["docset"].as_str().unwrap().rsplit_once('/').unwrap().1.parse().unwrap();
+    let undisturbed = client.package(docset, &everything(false)).await;
+    assert_ne!(undisturbed["id"], resumed["id"]);
+    assert_eq!(undisturbed["sha256"], resumed["sha256"]);
+    let bytes = client.download(resumed["download"].as_str().unwrap()).await.bytes().await.unwrap();
+    assert_eq!(resumed["sha256"], Sha256::of(&bytes).to_string());
 }
 
 #[tokio::test]
-async fn a_build_that_was_killed_goes_on_where_it_stopped() {
-    let dir = tempfile::tempdir().unwrap();
-    let refs: Vec<String> = (0..DOCUMENTS).map(|n| format!("doc.{n:04}")).collect();
-    let documents: Vec<Doc<'_>> = refs
-        .iter()
-        .enumerate()
-        .map(|(n, r)| Doc {
-            r#ref: r,
-            metadata: json!({"title": "noise"}),
-            files: vec![("pdf", noise(n as u64, LENGTH))],
-        })
-        .collect();
-    let folder = write_collection(dir.path(), "big", &documents);
-    drop(documents);
-    let data = dir.path().join("data");
-    succeed(&data, &["import", folder.to_str().unwrap()]);
-    std::fs::remove_dir_all(folder).unwrap();
+async fn a_server_that_was_killed_goes_on_with_its_build() {
+    let parts = Deployment::new(BrokerKind::Embedded, DatabaseKind::Sqlite, StoreKind::Folder);
+    let deployment = parts.await.expect("nothing needs to be installed for it");
+    import_noise(&deployment, DOCUMENTS);
+    let running = deployment.start(&[("ADIT_RESEND_AFTER", "1s")]);
+    let package = running.ask(running.docset("big", "*").await, &everything(true)).await;
+    let package = running.json(&format!("/api/packages/{package}")).await;
+    in_the_middle(&deployment, &package).await;
+    running.kill();
+    let stored = in_the_middle(&deployment, &package).await;
 
-    let server = Server::start(&data, &[("ADIT_RESEND_AFTER", "1s")]);
-    let docset = server.docset("big", "*").await;
-    let body = json!({"formats": ["pdf", "meta"], "layout": "bag"});
-    let package = expect(server.post(&format!("/api/docsets/{docset}/packages"), &body).await, 202).await;
-    let id = package["id"].as_i64().unwrap();
-    eventually("some parts are stored", || async { (parts_of(&data) >= 5).then_some(()) }).await;
-    server.kill();
-    let stored = parts_of(&data);
-    assert!(stored >= 5, "the build was interrupted in the middle");
+    let running = deployment.start(&[("ADIT_RESEND_AFTER", "1s")]);
+    let log = deployment.data.join("log.txt");
+    goes_on_where_it_stopped(&running, &package, stored, log.to_str().unwrap()).await;
+    running.stop();
+}
 
-    let server = Server::start(&data, &[("ADIT_RESEND_AFTER", "1s")]);
-    let resumed = server.finished(id).await;
-    assert_eq!(resumed["status"], "successful", "{resumed}");
-    let log = std::fs::read_to_string(data.join("log.txt")).unwrap();
-    let reused = log.rsplit_once("parts_reused=").expect("the packager tells how many parts it kept").1;
-    let reused: usize = reused.split_whitespace().next().unwrap().parse().unwrap();
-    assert!(reused >= stored, "{stored} parts were stored, and only {reused} of them used again");
+#[tokio::test]
+async fn another_packager_goes_on_with_the_build_of_one_that_was_killed() {
+    let parts = Deployment::new(BrokerKind::RabbitMq, DatabaseKind::Postgres, StoreKind::S3);
+    let Some(deployment) = parts.await else { return };
+    import_noise(&deployment, DOCUMENTS);
+    // Were the request sent again, it would not be the broker that gives it to another packager.
+    let api = deployment.api("api", ANY_ADDRESS, &[("ADIT_RESEND_AFTER", "1h")]);
+    let killed = deployment.packager("killed", &[]);
+    let package = api.ask(api.docset("big", "*").await, &everything(true)).await;
+    let package = api.json(&format!("/api/packages/{package}")).await;
+    in_the_middle(&deployment, &package).await;
+    killed.kill();
+    let stored = in_the_middle(&deployment, &package).await;
 
-    let undisturbed =
-        server.package(docset, &json!({"formats": ["pdf", "meta"], "layout": "bag", "reuse": false})).await;
-    assert_ne!(undisturbed["id"], resumed["id"]);
-    assert_eq!(undisturbed["sha256"], resumed["sha256"]);
-    let bytes = server.get(resumed["download"].as_str().unwrap()).await.bytes().await.unwrap();
-    assert_eq!(resumed["sha256"], Sha256::of(&bytes).to_string());
-    assert!(server.stop().success());
+    let other = deployment.packager("other", &[]);
+    goes_on_where_it_stopped(&api, &package, stored, deployment.log("other").to_str().unwrap()).await;
+    assert!(other.stop().success() && api.process.stop().success());
 }

@@ -4,9 +4,11 @@
 
 mod bad_input;
 mod crash;
+mod fleet;
 mod import;
 mod journey;
 mod lazy;
+mod outages;
 mod serving;
 mod support;
 mod verbs;

@@ -21,10 +21,10 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 pub(crate) use client::{Client, expect};
-pub(crate) use deployment::{Api, Deployment};
+pub(crate) use deployment::{ANY_ADDRESS, Deployment, Private};
 pub(crate) use parts::{BrokerKind, DatabaseKind, PrivateServer, StoreKind};
 pub(crate) use program::{Process, adit, last_line, run, succeed, succeeded};
-pub(crate) use samples::{Doc, noise, text, unzip, write_collection};
+pub(crate) use samples::{Doc, import_noise, noise, stored_parts, text, unzip, write_collection};
 
 /// How long a condition may take to come true before a test fails.
 const PATIENCE: Duration = Duration::from_secs(120);

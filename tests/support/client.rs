@@ -83,6 +83,19 @@ impl Client {
         .await
     }
 
+    /// Polls a package until it is terminal, over answers that say 503.
+    pub(crate) async fn finished_through_outages(&self, package: i64) -> Value {
+        eventually("the package is terminal", || async {
+            let answer = self.get(&format!("/api/packages/{package}")).await;
+            if answer.status() == 503 {
+                return None;
+            }
+            let package = expect(answer, 200).await;
+            (package["terminal"] == true).then_some(package)
+        })
+        .await
+    }
+
     /// Asks for a package, waits for it, and returns its archive's bytes.
     pub(crate) async fn archive(&self, docset: i64, body: &Value) -> (Value, Vec<u8>) {
         let package = self.package(docset, body).await;

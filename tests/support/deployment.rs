@@ -27,7 +27,7 @@ pub(crate) struct Deployment {
 /// Servers of a test's own, where it has any.
 #[derive(Default)]
 pub(crate) struct Private<'a> {
-    pub(crate) broker: Option<&'a PrivateServer>,
+    pub(crate) broker: Option<(&'a PrivateServer, BrokerKind)>,
     pub(crate) database: Option<&'a PrivateServer>,
     pub(crate) store: Option<&'a PrivateServer>,
 }
@@ -48,7 +48,7 @@ impl Deployment {
     /// RabbitMQ, PostgreSQL and S3, some of them on servers of the test's own.
     pub(crate) async fn with(private: Private<'_>) -> Option<Self> {
         let broker = match private.broker {
-            Some(server) => Broker::on(server, BrokerKind::RabbitMq).await,
+            Some((server, kind)) => Broker::on(server, kind).await,
             None => Broker::new(BrokerKind::RabbitMq, false).await?,
         };
         Self::of(broker, DatabaseKind::Postgres, StoreKind::S3, private).await
@@ -192,6 +192,16 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    /// The client, to be handed on.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Kills all processes as a power cut would.
+    pub(crate) fn kill(self) {
+        self.processes.into_iter().for_each(Process::kill);
+    }
+
     /// Asks all processes to stop, and waits until each has, as it should.
     pub(crate) fn stop(self) {
         self.processes.iter().for_each(Process::terminate);

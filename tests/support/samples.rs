@@ -3,7 +3,12 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use adit_shared::digest::Sha256;
+use adit_shared::ids::PackageId;
+use adit_shared::objects::{ObjectKey, ObjectStore};
 use serde_json::{Value, json};
+
+use super::Deployment;
 
 /// A document to be written into a collection folder.
 pub(crate) struct Doc<'a> {
@@ -51,6 +56,33 @@ pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
     }
     bytes.truncate(length);
     bytes
+}
+
+/// Length in bytes of an upload's parts, as packagers make them.
+const PART_SIZE: u64 = 8 << 20;
+/// Length in bytes of a document of [`import_noise`].
+const NOISE: usize = 2 << 20;
+
+/// Imports a collection `big` of so many documents of 2 MiB that do not compress, so that a build is seen at work.
+pub(crate) fn import_noise(deployment: &Deployment, documents: usize) {
+    let refs: Vec<String> = (0..documents).map(|n| format!("doc.{n:04}")).collect();
+    let document =
+        |(n, r)| Doc { r#ref: r, metadata: json!({"title": "noise"}), files: vec![("pdf", noise(n as u64, NOISE))] };
+    let documents: Vec<Doc<'_>> = refs.iter().map(String::as_str).enumerate().map(document).collect();
+    let folder = write_collection(deployment.folder(), "big", &documents);
+    drop(documents);
+    deployment.import(&folder);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// Parts that the unfinished upload of a package's archive holds, none if there is no upload (any more).
+pub(crate) async fn stored_parts(objects: &dyn ObjectStore, package: &Value) -> usize {
+    let id = PackageId(package["id"].as_i64().unwrap());
+    let fingerprint: Sha256 = package["fingerprint"].as_str().unwrap().parse().unwrap();
+    let key = ObjectKey::Archive { package: id, fingerprint: &fingerprint }.to_string();
+    let Some(upload) = objects.find_upload(&key, PART_SIZE).await.unwrap() else { return 0 };
+    // It may have been completed since.
+    objects.parts(&upload).await.map_or(0, |parts| parts.len())
 }
 
 /// The entries of a ZIP archive by name.
