@@ -8,5 +8,6 @@ mod import;
 mod journey;
 mod lazy;
 mod serving;
+mod several;
 mod support;
 mod verbs;
