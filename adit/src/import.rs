@@ -111,10 +111,12 @@ async fn take_lease(services: &Services, collection: &NewCollection, wait: bool)
                 }
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
-            Err(error @ StoreError::ImportRunning { .. }) => {
-                return Err(
-                    anyhow::Error::new(error).context("nothing was changed; try again later, or wait with --wait")
+            Err(error @ StoreError::ImportRunning { until_ms }) => {
+                let seconds = (until_ms - SystemClock.now_ms()).max(0) / 1000 + 1;
+                let advice = format!(
+                    "nothing was changed; try again later, or wait with --wait (should the other be dead, {seconds} s are enough)"
                 );
+                return Err(anyhow::Error::new(error).context(advice));
             }
             lease => return Ok(lease?),
         }

@@ -9,6 +9,7 @@ use adit_shared::ids::{ImportId, IndexId};
 use adit_shared::objects::{Call, ObjectKey, Recorder};
 use adit_shared::search::{Search, SearchError, Sort, TantivySearch};
 use serde_json::json;
+use tokio::sync::watch;
 
 use crate::corpus::{Bench, COLLECTION, Paper, add, files_below, ids, ids_in, index, made_by, page, paper};
 
@@ -269,6 +270,43 @@ async fn a_cache_in_which_only_imports_work_does_not_grow() {
     let stored = stored_files(&bench).await.len();
     assert_eq!(cached_files(&bench, "cache").len(), stored);
     assert!(most <= 2 * stored, "{most} files were cached at once, {stored} are stored");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn processes_share_a_cache_while_versions_come_and_go() {
+    let bench = Bench::empty().await;
+    let newest = watch::Sender::new(0);
+    let readers: Vec<_> = (0..3)
+        .map(|_| {
+            let (engine, mut versions) = (bench.other("shared"), newest.subscribe());
+            tokio::spawn(async move {
+                let mut answers = 0;
+                while versions.changed().await.is_ok() {
+                    let version = *versions.borrow_and_update();
+                    match ids(&engine, version, "word").await {
+                        // Two more have come since.
+                        Err(SearchError::VersionGone(_)) => {}
+                        found => {
+                            assert_eq!(found.unwrap(), [version]);
+                            answers += 1;
+                        }
+                    }
+                }
+                answers
+            })
+        })
+        .collect();
+    for version in 1..=30_u32 {
+        bench.import(version, &[paper(version, "x", json!({}), &[], "word")], &[(version, version - 1)]).await;
+        newest.send_replace(version);
+        let kept: Vec<IndexId> = (version.max(2) - 1..=version).map(index).collect();
+        bench.search.retain(COLLECTION, &kept).await.unwrap();
+    }
+    drop(newest);
+    for reader in readers {
+        assert!(reader.await.unwrap() > 0);
+    }
+    assert!(files_below(&bench.cache("shared/7")).iter().all(|path| !path.to_string_lossy().contains("scratch-")));
 }
 
 #[tokio::test]
