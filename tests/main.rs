@@ -10,5 +10,6 @@ mod journey;
 mod lazy;
 mod outages;
 mod serving;
+mod several;
 mod support;
 mod verbs;

@@ -34,7 +34,7 @@ pub(crate) enum Verb {
     Api,
     /// Run a packager on an outside broker and store
     Packager,
-    /// Import a collection folder
+    /// Import a collection folder. The exit status is 2 when some lines were left out, 75 when another import into the collection runs
     Import {
         /// Folder with collection.json, documents.jsonl and files
         folder: PathBuf,

@@ -2,7 +2,8 @@
 //!
 //! The order is what makes it safe: bytes into packs, documents into a new index, rows staged unseen; then packs closed and the index stored;
 //! and only then, in one transaction, the new corpus version. Whatever goes wrong before that is taken back; what a killed import could not
-//! take back, the next one removes.
+//! take back, the next one removes. Names of packs and of the index hold the import's id: of two imports at work at once, because one was
+//! held up for longer than its lease, neither can touch what the other writes, and the database lets one of them commit.
 
 mod documents;
 mod folder;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use adit_shared::clock::{Clock as _, SystemClock};
 use adit_shared::config::Config;
 use adit_shared::domain::Collection;
+use adit_shared::search::KEPT_INDEXES;
 use adit_shared::store::{ImportLease, NewCollection, StoreError};
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -34,8 +36,8 @@ const LEASE_MS: i64 = 30_000;
 const COMMIT_PAUSE: Duration = Duration::from_secs(8);
 /// Bad lines that are printed; the rest is counted.
 const SHOWN: u64 = 100;
-/// Corpus versions whose index is kept: the newest, and the one before it for those who are paging through an answer.
-const KEPT_INDEXES: i64 = 2;
+/// Exit status when another import holds the collection: `EX_TEMPFAIL` of sysexits.h, "try again later".
+const TRY_LATER: u8 = 75;
 
 /// What an import has done.
 #[derive(Debug)]
@@ -46,10 +48,16 @@ pub(crate) struct Outcome {
     pub(crate) counts: Counts,
 }
 
-/// Carries out `adit import`. The exit status is 0 when all went in, 2 when some lines did not.
+/// Carries out `adit import`. The exit status is 0 when all went in, 2 when some lines did not, 75 when another import is running.
 pub(crate) async fn run(config: &Config, folder: &Path, wait: bool) -> anyhow::Result<ExitCode> {
     let services = Services::open(config).await?;
-    let Outcome { collection, counts } = import(&services, folder, wait).await?;
+    let Outcome { collection, counts } = match import(&services, folder, wait).await {
+        Err(error) if matches!(error.downcast_ref(), Some(StoreError::ImportRunning { .. })) => {
+            eprintln!("adit: {error:#}");
+            return Ok(ExitCode::from(TRY_LATER));
+        }
+        imported => imported?,
+    };
     println!(
         "{}: {} added, {} updated, {} unchanged; {} documents in corpus version {}",
         collection.slug,
@@ -71,7 +79,7 @@ pub(crate) async fn import(services: &Services, path: &Path, wait: bool) -> anyh
     let (collection, folder) = Folder::open(path)?;
     let lease = take_lease(services, &collection, wait).await?;
     let mut renewal = keep_lease(services, &lease);
-    let mut packs = Packs::new(services.objects.clone(), lease.clone());
+    let mut packs = Packs::new(services.objects.clone(), lease);
     let written = tokio::select! {
         written = write_all(services, &collection, folder, &lease, &mut packs) => written,
         lost = &mut renewal => Err(lost.map_or_else(anyhow::Error::from, anyhow::Error::from)),
@@ -80,11 +88,14 @@ pub(crate) async fn import(services: &Services, path: &Path, wait: bool) -> anyh
     // From here on no signal interrupts: neither half a commit nor half a clearing up.
     let outcome = match written {
         Ok(counts) => commit(services, &lease).await.map(|collection| Outcome { collection, counts }),
-        Err(error) => Err(error),
+        Err(error) => {
+            discard_index(services, &lease).await;
+            Err(error)
+        }
     };
     renewal.abort();
     match &outcome {
-        Ok(Outcome { collection, .. }) => forget_old(services, collection).await,
+        Ok(Outcome { collection, .. }) => drop_old_indexes(services, collection).await,
         Err(_) => take_back(services, &lease, packs).await,
     }
     outcome
@@ -100,10 +111,12 @@ async fn take_lease(services: &Services, collection: &NewCollection, wait: bool)
                 }
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
-            Err(error @ StoreError::ImportRunning { .. }) => {
-                return Err(
-                    anyhow::Error::new(error).context("nothing was changed; try again later, or wait with --wait")
+            Err(error @ StoreError::ImportRunning { until_ms }) => {
+                let seconds = (until_ms - SystemClock.now_ms()).max(0) / 1000 + 1;
+                let advice = format!(
+                    "nothing was changed; try again later, or wait with --wait (should the other be dead, {seconds} s are enough)"
                 );
+                return Err(anyhow::Error::new(error).context(advice));
             }
             lease => return Ok(lease?),
         }
@@ -112,7 +125,7 @@ async fn take_lease(services: &Services, collection: &NewCollection, wait: bool)
 
 /// Renews the lease until it is lost.
 fn keep_lease(services: &Services, lease: &ImportLease) -> JoinHandle<StoreError> {
-    let (store, lease) = (services.store.clone(), lease.clone());
+    let (store, lease) = (services.store.clone(), *lease);
     tokio::spawn(async move {
         let mut ticks = tokio::time::interval(Duration::from_millis(LEASE_MS.unsigned_abs() / 3));
         loop {
@@ -135,7 +148,7 @@ async fn write_all(
     packs: &mut Packs,
 ) -> anyhow::Result<Counts> {
     packs::remove_leftovers(&*services.objects, &*services.store, lease).await?;
-    let mut index = services.search.build(lease.collection, lease.base_version).await?;
+    let mut index = services.search.build(lease.base, lease.import).await?;
     let bar = progress_bar(folder.length());
     let mut importer = Importer::new(services, collection, lease, packs, &mut *index);
     let mut batches = folder.batches()?;
@@ -148,10 +161,7 @@ async fn write_all(
     let counts = importer.counts();
     packs.finish().await?;
     if counts.added + counts.updated > 0 {
-        // The manifest's key is that of the corpus version, and an overtaken import must not write the one that another is making. This
-        // and the end of the renewal keep it from that, but for a process that is held up for most of a lease just before that write.
-        services.store.renew_import(lease, SystemClock.now_ms(), LEASE_MS).await?;
-        index.finish(lease.base_version + 1).await?;
+        index.finish().await?;
     }
     bar.finish_and_clear();
     if counts.bad > SHOWN {
@@ -180,10 +190,21 @@ async fn commit(services: &Services, lease: &ImportLease) -> anyhow::Result<Coll
     }
 }
 
-async fn forget_old(services: &Services, collection: &Collection) {
-    let oldest = collection.corpus_version + 1 - KEPT_INDEXES;
-    if let Err(error) = services.search.forget_before(collection.id, oldest).await {
-        tracing::warn!(%error, "old indexes could not be removed; the next import tries again");
+/// Drops the indexes that are superseded for good, and those of imports that died or were overtaken.
+async fn drop_old_indexes(services: &Services, collection: &Collection) {
+    let dropped = async {
+        let kept = services.store.indexes(collection.id, KEPT_INDEXES).await?;
+        anyhow::Ok(services.search.retain(collection.id, &kept).await?)
+    };
+    if let Err(error) = dropped.await {
+        tracing::warn!("old indexes could not be removed; the next import tries again: {error:#}");
+    }
+}
+
+/// Only before the commit was tried: after that, a lost answer leaves open whether the index is in use.
+async fn discard_index(services: &Services, lease: &ImportLease) {
+    if let Err(error) = services.search.discard(lease.made()).await {
+        tracing::warn!(%error, "the index of this import could not be removed; a later import removes it");
     }
 }
 
@@ -191,7 +212,7 @@ async fn forget_old(services: &Services, collection: &Collection) {
 /// committed, even where the answer to the commit was lost.
 async fn take_back(services: &Services, lease: &ImportLease, packs: Packs) {
     let known = match services.store.abort_import(lease).await {
-        Ok(()) => services.store.pack_keys(lease.collection).await,
+        Ok(()) => services.store.pack_keys(lease.collection()).await,
         Err(error) => Err(error),
     };
     let removed = packs.abandon(known.as_ref().ok()).await;

@@ -36,6 +36,44 @@ id! {
     /// One version of one document. Ids rise in the order of import, are never reused, and fit a Roaring bitmap (32 bits).
     VersionId(u32)
 }
+/// An import. It is random and not counted, because it names objects, which may outlive the database. Written as 16 hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ImportId(pub u64);
+
+impl fmt::Display for ImportId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl FromStr for ImportId {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        u64::from_str_radix(text, 16).map(Self)
+    }
+}
+
+/// The search index of one corpus version. The import is part of it: several may have tried to make a version, and the database says
+/// which of them did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct IndexId {
+    /// The collection.
+    pub collection: CollectionId,
+    /// The corpus version; 0 is the empty collection, which has no index.
+    pub corpus_version: i64,
+    /// The import that made the version; `None` for those made before imports were recorded.
+    pub import: Option<ImportId>,
+}
+
+impl IndexId {
+    /// The index that an import makes on top of this one.
+    #[must_use]
+    pub fn next(self, import: ImportId) -> Self {
+        Self { corpus_version: self.corpus_version + 1, import: Some(import), ..self }
+    }
+}
+
 id! {
     /// A docset.
     DocsetId(i64)

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 
 use crate::digest::Sha256;
-use crate::ids::{CollectionId, PackageId};
+use crate::ids::{CollectionId, ImportId, IndexId, PackageId};
 
 pub use self::disposition::content_disposition;
 pub use self::open::{OpenError, open};
@@ -29,8 +29,8 @@ pub enum ObjectKey<'a> {
     Pack {
         /// Its collection.
         collection: CollectionId,
-        /// Names the import that wrote it; unique for each import.
-        import: &'a str,
+        /// The import that wrote it.
+        import: ImportId,
         /// The files' format.
         format: &'a str,
         /// Counts this import's packs of that format.
@@ -44,12 +44,7 @@ pub enum ObjectKey<'a> {
         name: &'a str,
     },
     /// The list of files that make up the index of one corpus version.
-    IndexManifest {
-        /// Its collection.
-        collection: CollectionId,
-        /// The corpus version.
-        corpus_version: i64,
-    },
+    IndexManifest(IndexId),
     /// A package's archive.
     Archive {
         /// The package.
@@ -71,7 +66,10 @@ impl fmt::Display for ObjectKey<'_> {
                 write!(f, "packs/{collection}/{import}-{format}-{number:05}")
             }
             Self::IndexFile { collection, name } => write!(f, "indexes/{collection}/files/{name}"),
-            Self::IndexManifest { collection, corpus_version } => {
+            Self::IndexManifest(IndexId { collection, corpus_version, import: Some(import) }) => {
+                write!(f, "indexes/{collection}/v{corpus_version:010}-{import}.json")
+            }
+            Self::IndexManifest(IndexId { collection, corpus_version, import: None }) => {
                 write!(f, "indexes/{collection}/v{corpus_version:010}.json")
             }
             Self::Archive { package, fingerprint } => {
@@ -83,7 +81,7 @@ impl fmt::Display for ObjectKey<'_> {
 }
 
 /// Why the object store did not do what was asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum ObjectError {
     /// No such object, or no such upload.
     #[error("no object {0:?} in the store")]
@@ -187,10 +185,13 @@ mod tests {
     #[test]
     fn keys_are_stable() {
         let fingerprint = Sha256::of(b"abc");
+        let (collection, import) = (CollectionId(1), ImportId(0xa1b2));
+        let index = IndexId { collection, corpus_version: 7, import: Some(import) };
         let keys = [
-            ObjectKey::Pack { collection: CollectionId(1), import: "a1b2", format: "txt", number: 3 }.to_string(),
-            ObjectKey::IndexFile { collection: CollectionId(1), name: "x.term" }.to_string(),
-            ObjectKey::IndexManifest { collection: CollectionId(1), corpus_version: 7 }.to_string(),
+            ObjectKey::Pack { collection, import, format: "txt", number: 3 }.to_string(),
+            ObjectKey::IndexFile { collection, name: "x.term" }.to_string(),
+            ObjectKey::IndexManifest(index).to_string(),
+            ObjectKey::IndexManifest(IndexId { import: None, ..index }).to_string(),
             ObjectKey::Archive { package: PackageId(5), fingerprint: &fingerprint }.to_string(),
             ObjectKey::Build { package: PackageId(5) }.to_string(),
         ];

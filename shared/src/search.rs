@@ -22,13 +22,16 @@ use async_trait::async_trait;
 use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{CollectionId, VersionId};
+use crate::ids::{CollectionId, ImportId, IndexId, VersionId};
 use crate::objects::ObjectError;
 
 pub use engine::TantivySearch;
 
+/// Corpus versions of a collection whose index is kept: the newest, and the one before it for those who are paging through an answer.
+pub const KEPT_INDEXES: u32 = 2;
+
 /// Why a search did not give an answer.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum SearchError {
     /// The query cannot be parsed.
     #[error("the query cannot be read at character {position}: {message}")]
@@ -143,32 +146,30 @@ pub struct IndexDocument<'a> {
     pub text: Option<&'a str>,
 }
 
-/// An index being made: everything added is seen only in the corpus version that [`IndexBuild::finish`] names.
+/// An index being made. Nobody sees it before [`IndexBuild::finish`], and nobody asks for it before the import is committed.
 #[async_trait]
 pub trait IndexBuild: Send {
     /// Adds a document and takes out the version that it replaces.
     async fn add(&mut self, document: IndexDocument<'_>) -> SearchResult<()>;
-    /// Stores the new files and the manifest of `corpus_version`. Nothing is deleted that an older version needs.
-    async fn finish(self: Box<Self>, corpus_version: i64) -> SearchResult<()>;
+    /// Stores the new files and the manifest. What it leaves behind when it fails, or is dropped in the middle, is for
+    /// [`Search::discard`].
+    async fn finish(self: Box<Self>) -> SearchResult<()>;
 }
 
 /// Searches collections.
 #[async_trait]
 pub trait Search: fmt::Debug + Send + Sync {
     /// One page of the answer to a query.
-    async fn search(
-        &self,
-        collection: CollectionId,
-        corpus_version: i64,
-        page: SearchPage<'_>,
-    ) -> SearchResult<SearchAnswer>;
+    async fn search(&self, index: IndexId, page: SearchPage<'_>) -> SearchResult<SearchAnswer>;
     /// All hits of a query.
-    async fn matching(&self, collection: CollectionId, corpus_version: i64, query: &str)
-    -> SearchResult<RoaringBitmap>;
-    /// Begins a new index on top of that of `base_version` (0: of nothing).
-    async fn build(&self, collection: CollectionId, base_version: i64) -> SearchResult<Box<dyn IndexBuild>>;
-    /// Deletes the indexes of corpus versions below `oldest` and the files that only they need.
-    async fn forget_before(&self, collection: CollectionId, oldest: i64) -> SearchResult<()>;
+    async fn matching(&self, index: IndexId, query: &str) -> SearchResult<RoaringBitmap>;
+    /// Begins the index that `import` makes on top of `base`. One import makes one index.
+    async fn build(&self, base: IndexId, import: ImportId) -> SearchResult<Box<dyn IndexBuild>>;
+    /// Deletes what was stored of an index whose import will never be committed.
+    async fn discard(&self, index: IndexId) -> SearchResult<()>;
+    /// Deletes all indexes of a collection up to the newest of `kept` but those of `kept`, and the files that only they need: superseded
+    /// ones, and those of imports that died or were overtaken. `kept` must be committed. What is newer may be an import's that is under way.
+    async fn retain(&self, collection: CollectionId, kept: &[IndexId]) -> SearchResult<()>;
     /// The fields that a query may name.
     fn fields(&self) -> Vec<String>;
     /// The fields that can be facets.

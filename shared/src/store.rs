@@ -14,7 +14,7 @@ use crate::digest::Sha256;
 use crate::domain::{
     ApiKey, Collection, Docset, Document, Documents, FileRecord, Format, FormatTotal, Layout, Package, Role, Status,
 };
-use crate::ids::{CollectionId, DocsetId, KeyId, PackageId, VersionId};
+use crate::ids::{CollectionId, DocsetId, ImportId, IndexId, KeyId, PackageId, VersionId};
 
 mod docsets;
 mod documents;
@@ -38,7 +38,7 @@ pub enum StoreError {
     #[error("there is no such {0}")]
     NotFound(&'static str),
     /// Another import holds the collection.
-    #[error("another import into this collection is running (its lease ends at {until_ms} ms since the epoch)")]
+    #[error("another import into this collection is running")]
     ImportRunning {
         /// When its lease ends unless it is renewed; milliseconds since the epoch.
         until_ms: i64,
@@ -74,14 +74,26 @@ pub struct NewCollection {
 }
 
 /// The right to import into a collection, held by one import at a time until it commits, aborts or lets the lease run out.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ImportLease {
+    /// The import.
+    pub import: ImportId,
+    /// The collection, and the corpus version that the import starts from; it will make the next.
+    pub base: IndexId,
+}
+
+impl ImportLease {
     /// The collection.
-    pub collection: CollectionId,
-    /// Names the import; unique.
-    pub import: String,
-    /// The corpus version that it starts from; it will make this + 1.
-    pub base_version: i64,
+    #[must_use]
+    pub fn collection(&self) -> CollectionId {
+        self.base.collection
+    }
+
+    /// What the import makes, if it is committed and has changed anything.
+    #[must_use]
+    pub fn made(&self) -> IndexId {
+        self.base.next(self.import)
+    }
 }
 
 /// A document version that an import adds.
@@ -223,6 +235,8 @@ pub trait Store: fmt::Debug + Send + Sync {
     async fn collection(&self, slug: &str) -> StoreResult<Option<Collection>>;
     /// A collection by id.
     async fn collection_by_id(&self, id: CollectionId) -> StoreResult<Option<Collection>>;
+    /// The indexes of the collection's newest `limit` corpus versions that are recorded, newest first.
+    async fn indexes(&self, collection: CollectionId, limit: u32) -> StoreResult<Vec<IndexId>>;
     /// Documents by version id, of any corpus version, with all their files, in the order of ids; unknown ids are left out, and so are
     /// those whose import is not committed.
     async fn documents(&self, ids: &[VersionId]) -> StoreResult<Vec<Document>>;
@@ -268,8 +282,8 @@ pub trait Store: fmt::Debug + Send + Sync {
     async fn name_owners(&self, lease: &ImportLease, folded: &[String]) -> StoreResult<HashMap<String, String>>;
     /// Adds document versions, invisible until [`Store::commit_import`].
     async fn stage_documents(&self, lease: &ImportLease, documents: &[NewDocument]) -> StoreResult<()>;
-    /// Makes everything staged visible as one new corpus version, marks what it replaces as superseded, updates the collection's
-    /// counts and gives up the lease, all in one transaction. Without staged documents the corpus version stays. After an answer that was
+    /// Makes everything staged visible as one new corpus version, records that this import made it, marks what it replaces as
+    /// superseded, updates the collection's counts and gives up the lease, all in one transaction. Without staged documents the corpus version stays. After an answer that was
     /// lost it may be asked for again: what is committed is not committed twice.
     ///
     /// # Errors

@@ -45,6 +45,7 @@ contract! {
     opening:
         many_can_open_a_new_database_at_once,
         what_is_stored_outlives_the_process,
+        versions_from_before_imports_were_recorded_stay,
         errors_tell_neither_statements_nor_values;
     keys:
         a_key_is_found_by_its_hash_until_it_is_revoked,
@@ -56,6 +57,8 @@ contract! {
         what_a_dead_import_left_is_removed,
         an_aborted_import_leaves_nothing,
         a_commit_may_be_asked_for_again,
+        a_corpus_version_names_the_import_that_made_it,
+        who_begins_while_another_commits_stands_on_what_that_one_made,
         only_one_of_many_gets_the_lease;
     imports:
         nothing_is_visible_before_the_commit,

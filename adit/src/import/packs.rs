@@ -97,8 +97,8 @@ impl Packs {
     async fn begin(&mut self, format: &Format) -> anyhow::Result<Pack> {
         let number = self.numbers.entry(format.clone()).or_default();
         *number += 1;
-        let ImportLease { collection, import, .. } = &self.lease;
-        let key = ObjectKey::Pack { collection: *collection, import, format: format.as_str(), number: *number };
+        let (collection, import) = (self.lease.collection(), self.lease.import);
+        let key = ObjectKey::Pack { collection, import, format: format.as_str(), number: *number };
         let upload = self.objects.create_upload(&key.to_string(), PART_SIZE as u64).await?;
         Ok(Pack { upload, parts: Vec::new(), buffer: BytesMut::new(), length: 0 })
     }
@@ -122,13 +122,13 @@ pub(crate) async fn remove_leftovers(
     store: &dyn Store,
     lease: &ImportLease,
 ) -> anyhow::Result<()> {
-    let ImportLease { collection, import, .. } = lease;
-    let any = ObjectKey::Pack { collection: *collection, import, format: "any", number: 0 }.to_string();
+    let (collection, import) = (lease.collection(), lease.import);
+    let any = ObjectKey::Pack { collection, import, format: "any", number: 0 }.to_string();
     let folder = any.rfind('/').map_or("", |slash| &any[..=slash]);
     let listed = objects.list(folder).await?;
     // If the lease still holds, no other import began before the list was made: what is in it and not in the database has no owner.
     store.renew_import(lease, SystemClock.now_ms(), LEASE_MS).await?;
-    let known = store.pack_keys(*collection).await?;
+    let known = store.pack_keys(collection).await?;
     let left: Vec<String> = listed.into_iter().map(|(key, _)| key).filter(|key| !known.contains(key)).collect();
     if !left.is_empty() {
         tracing::info!(packs = left.len(), "removing packs that interrupted imports left behind");

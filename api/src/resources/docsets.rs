@@ -88,7 +88,7 @@ async fn select(app: &App, request: &DocsetRequest) -> ApiResult<(Collection, Ro
     for _ in 0..2 {
         let collection = collections::find(app, &request.collection).await?;
         let members = match (&request.query, &request.refs) {
-            (Some(query), None) => app.search.matching(collection.id, collection.corpus_version, query).await,
+            (Some(query), None) => app.search.matching(collection.index(), query).await,
             (None, Some(refs)) => Ok(resolve(app, &collection, refs).await?),
             _ => return Err(Problem::new(Kind::InvalidRequest, "give exactly one of query and refs")),
         };

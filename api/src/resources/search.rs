@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use adit_shared::domain::{Collection, Document};
-use adit_shared::ids::VersionId;
-use adit_shared::search::{FacetCount, SearchAnswer, SearchError, SearchPage, Sort};
+use adit_shared::ids::{IndexId, VersionId};
+use adit_shared::search::{FacetCount, KEPT_INDEXES, SearchAnswer, SearchError, SearchPage, Sort};
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -20,6 +20,9 @@ use crate::wire::DocumentView;
 const MAX_LIMIT: u32 = 1000;
 /// How deep a search may be paged; beyond that a docset is the better way.
 const MAX_DEPTH: u64 = 100_000;
+
+/// How often a search begins anew because an import has dropped the version that it had found.
+const TRIES: usize = 3;
 
 /// What a cursor of a search is made for.
 const LIST: &str = "search";
@@ -106,16 +109,25 @@ fn check_facets(app: &App, names: &[String]) -> ApiResult<Vec<String>> {
     }
 }
 
-/// The answer, and where it goes on. A search that begins anew meets the corpus as it is: where an import has just replaced the version that
-/// was read, the next one is asked.
+/// The index of the version that a search or its cursor names.
+async fn index_of(app: &App, collection: &Collection, version: i64) -> ApiResult<IndexId> {
+    if version == collection.corpus_version {
+        return Ok(collection.index());
+    }
+    let kept = app.store.indexes(collection.id, KEPT_INDEXES).await?;
+    let index = kept.into_iter().find(|index| index.corpus_version == version);
+    index.ok_or_else(|| SearchError::VersionGone(version).into())
+}
+
+/// The answer, and where it goes on. A search that begins anew meets the corpus as it is: where imports have dropped the version that
+/// was read before its index was here, the newest one is asked.
 async fn ask(
     app: &App,
     slug: &str,
     request: &SearchRequest,
     facets: &[String],
 ) -> ApiResult<(Collection, Position, SearchAnswer)> {
-    let mut tries = 0;
-    loop {
+    for _ in 0..TRIES {
         let collection = find(app, slug).await?;
         let at = position(request, collection.corpus_version)?;
         if at.offset > MAX_DEPTH {
@@ -129,12 +141,14 @@ async fn ask(
             limit: request.limit as usize,
             facets,
         };
-        tries += 1;
-        match app.search.search(collection.id, at.version, page).await {
-            Err(SearchError::VersionGone(_)) if request.cursor.is_none() && tries == 1 => {}
+        let index = index_of(app, &collection, at.version).await?;
+        match app.search.search(index, page).await {
+            Err(SearchError::VersionGone(_)) if request.cursor.is_none() => {}
             answer => return Ok((collection, at, answer?)),
         }
     }
+    tracing::error!(collection = slug, "the index of the newest corpus version is not in the object store");
+    Err(Problem::unavailable("search index"))
 }
 
 /// Searches a collection.

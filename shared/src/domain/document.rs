@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::FormatTotal;
 use crate::digest::Sha256;
-use crate::ids::{CollectionId, VersionId};
+use crate::ids::{CollectionId, ImportId, IndexId, VersionId};
 
 /// The format of the metadata that is rendered and stored at import (JSON-LD, in archives `{name}.json`).
 pub const META: &str = "meta";
@@ -29,12 +29,22 @@ pub struct Collection {
     pub license: Option<String>,
     /// The newest complete state; 0 before the first import.
     pub corpus_version: i64,
+    /// The import that made that state; `None` for those made before imports were recorded.
+    pub import: Option<ImportId>,
     /// Documents that are current in that state.
     pub documents: u64,
     /// Files and bytes by format, of current documents, sorted by format.
     pub formats: Vec<FormatTotal>,
     /// Milliseconds since the epoch.
     pub updated: i64,
+}
+
+impl Collection {
+    /// The search index of its newest complete state.
+    #[must_use]
+    pub fn index(&self) -> IndexId {
+        IndexId { collection: self.id, corpus_version: self.corpus_version, import: self.import }
+    }
 }
 
 /// A file's format: one to sixteen of `a`–`z` and `0`–`9`; it becomes the file name's extension.

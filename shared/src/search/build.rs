@@ -1,7 +1,7 @@
 //! Making the index of a new corpus version on top of an older one.
 //!
 //! The index is written in a private folder; only what is new in it travels to the object store, and the manifest last. A build that is
-//! dropped leaves nothing on disk; objects of one that died in the middle are removed by [`super::Search::forget_before`].
+//! dropped leaves nothing on disk; what it had stored is removed by [`super::Search::discard`], or later by [`super::Search::retain`].
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,7 +23,7 @@ use super::manifest::{self, Manifest, StoredFile};
 use super::schema::LAYOUT;
 use super::scratch::Scratch;
 use super::{IndexBuild, IndexDocument, SearchError, SearchResult, blocking, schema, words};
-use crate::ids::CollectionId;
+use crate::ids::{ImportId, IndexId};
 use crate::objects::{ObjectKey, ObjectStore, Part, Upload};
 
 /// Text waiting to be indexed, in units of [`UNIT`] bytes: Tantivy bounds its queue by number of documents only, and
@@ -38,9 +38,9 @@ const PART: u64 = 8 * 1024 * 1024;
 /// An index being made.
 pub(super) struct Build {
     cache: Arc<Cache>,
-    collection: CollectionId,
-    base_version: i64,
-    /// What the base version has in the object store already.
+    base: IndexId,
+    import: ImportId,
+    /// What the base has in the object store already.
     base_files: BTreeMap<String, StoredFile>,
     /// Before `scratch`, so that no thread writes there any more when it is removed.
     writer: IndexWriter<Metered>,
@@ -50,19 +50,17 @@ pub(super) struct Build {
 }
 
 impl Build {
-    /// Begins on top of a manifest, or of nothing.
-    pub(super) async fn begin(
-        cache: Arc<Cache>,
-        collection: CollectionId,
-        base_version: i64,
-        base: Option<Manifest>,
-        memory: usize,
-    ) -> SearchResult<Self> {
-        let scratch = match &base {
-            Some(manifest) => cache.checkout(collection, manifest).await?,
-            None => cache.scratch(collection).await?,
+    /// Begins on top of `base`, or of nothing where that is version 0.
+    pub(super) async fn begin(cache: Arc<Cache>, base: IndexId, import: ImportId, memory: usize) -> SearchResult<Self> {
+        let manifest = match base.corpus_version {
+            0 => None,
+            _ => Some(Manifest::read(&*cache.objects, base).await?),
         };
-        let fresh = base.is_none();
+        let scratch = match &manifest {
+            Some(manifest) => cache.checkout(base.collection, manifest).await?,
+            None => cache.scratch(base.collection).await?,
+        };
+        let fresh = manifest.is_none();
         let (writer, index, scratch) = blocking(move || {
             let folder = index_folder(&scratch);
             let builder = Index::builder().schema(LAYOUT.schema.clone());
@@ -76,9 +74,9 @@ impl Build {
             Ok((writer, index, scratch))
         })
         .await?;
-        let base_files = base.map(|manifest| manifest.files).unwrap_or_default();
+        let base_files = manifest.map(|manifest| manifest.files).unwrap_or_default();
         let room = Arc::new(Semaphore::new(WAITING));
-        Ok(Self { cache, collection, base_version, base_files, writer, index, scratch, room })
+        Ok(Self { cache, base, import, base_files, writer, index, scratch, room })
     }
 }
 
@@ -96,79 +94,51 @@ impl IndexBuild for Build {
         Ok(())
     }
 
-    async fn finish(self: Box<Self>, corpus_version: i64) -> SearchResult<()> {
-        let Self { cache, collection, base_version, base_files, mut writer, index, scratch, .. } = *self;
+    async fn finish(self: Box<Self>) -> SearchResult<()> {
+        let Self { cache, base, import, base_files, mut writer, index, scratch, .. } = *self;
         let meta = blocking(move || {
             writer.commit()?;
             writer.wait_merging_threads()?;
             Ok(index.load_metas()?)
         })
         .await?;
-        let folder = index_folder(&scratch);
-        let mut new = NewFiles { cache: &cache, collection, base_version, objects: Vec::new() };
-        let stored = async {
-            let manifest = new.store(&folder, &meta, base_files).await?;
-            manifest.write(&*cache.objects, collection, corpus_version).await
-        }
-        .await;
-        if stored.is_err() {
-            new.discard().await;
-        }
-        stored
+        let manifest = store_new(&cache, base, import, &index_folder(&scratch), &meta, base_files).await?;
+        manifest.write(&*cache.objects, base.next(import)).await
     }
 }
 
-/// The files of a build that its base does not have.
-struct NewFiles<'a> {
-    cache: &'a Cache,
-    collection: CollectionId,
-    base_version: i64,
-    /// Names of their objects.
-    objects: Vec<String>,
-}
-
-impl NewFiles<'_> {
-    /// Stores what is new and gives the manifest of the whole.
-    async fn store(
-        &mut self,
-        folder: &Path,
-        meta: &IndexMeta,
-        mut known: BTreeMap<String, StoredFile>,
-    ) -> SearchResult<Manifest> {
-        let build = format!("{:016x}", rand::random::<u64>());
-        let mut files = BTreeMap::new();
-        for name in meta.list_segment_files() {
-            let path = folder.join(&name);
-            let name = name.to_string_lossy().into_owned();
-            // The list names every kind of file that a segment can have.
-            if !path.exists() {
-                continue;
+/// Stores the files that the base does not have, and gives the manifest of the whole.
+async fn store_new(
+    cache: &Cache,
+    base: IndexId,
+    import: ImportId,
+    folder: &Path,
+    meta: &IndexMeta,
+    mut known: BTreeMap<String, StoredFile>,
+) -> SearchResult<Manifest> {
+    let collection = base.collection;
+    let mut files = BTreeMap::new();
+    for name in meta.list_segment_files() {
+        let path = folder.join(&name);
+        let name = name.to_string_lossy().into_owned();
+        // The list names every kind of file that a segment can have.
+        if !path.exists() {
+            continue;
+        }
+        let file = match known.remove(&name) {
+            Some(file) => file,
+            None => {
+                let object = manifest::object_name(base.corpus_version, import, &name);
+                let key = ObjectKey::IndexFile { collection, name: &object }.to_string();
+                let (size, crc32) = upload(&*cache.objects, &key, &path).await?;
+                cache.adopt(collection, &object, &path);
+                StoredFile { object, size, crc32 }
             }
-            let file = match known.remove(&name) {
-                Some(file) => file,
-                None => {
-                    let object = manifest::object_name(self.base_version, &build, &name);
-                    self.objects.push(object.clone());
-                    let key = ObjectKey::IndexFile { collection: self.collection, name: &object }.to_string();
-                    let (size, crc32) = upload(&*self.cache.objects, &key, &path).await?;
-                    self.cache.adopt(self.collection, &object, &path);
-                    StoredFile { object, size, crc32 }
-                }
-            };
-            files.insert(name, file);
-        }
-        let meta = serde_json::to_value(meta).map_err(|error| SearchError::Index(error.to_string()))?;
-        Ok(Manifest::new(meta, files))
+        };
+        files.insert(name, file);
     }
-
-    /// Nobody can have seen these objects: their names are this build's own.
-    async fn discard(self) {
-        let key = |object: &String| ObjectKey::IndexFile { collection: self.collection, name: object }.to_string();
-        let keys: Vec<String> = self.objects.iter().map(key).collect();
-        if let Err(error) = self.cache.objects.delete(&keys).await {
-            tracing::warn!(%error, "index files of a failed import stay in the object store until versions are forgotten");
-        }
-    }
+    let meta = serde_json::to_value(meta).map_err(|error| SearchError::Index(error.to_string()))?;
+    Ok(Manifest::new(meta, files))
 }
 
 /// Stores a file; gives its length and CRC-32.

@@ -21,9 +21,6 @@ use crate::objects::{ObjectKey, ObjectStore};
 
 /// Files fetched at once.
 const FETCHES: usize = 4;
-/// How often a file is linked and, if it does not serve, fetched again before the disk is blamed. More than once, because
-/// another process may drop it from a shared cache in between.
-const ATTEMPTS: usize = 3;
 
 /// The local files of all indexes.
 #[derive(Debug)]
@@ -83,28 +80,25 @@ impl Cache {
         target: PathBuf,
     ) -> SearchResult<()> {
         let cached = self.cached(collection, &file.object);
-        for _ in 0..ATTEMPTS {
-            // First the link, then the check of the link: so nobody can replace the file in between.
-            let (from, to, wanted, known) = (cached.clone(), target.clone(), file.clone(), self.is_checked(file));
-            let serves = blocking(move || link(&from, &to, &wanted, known).map_err(|error| disk(&to, &error))).await?;
-            if serves {
-                self.lock().insert(file.object.clone());
-                return Ok(());
-            }
+        let (from, to, wanted, known) = (cached.clone(), target.clone(), file.clone(), self.is_checked(file));
+        // First the link, then the check of the link: so nobody can replace the file in between.
+        let serves = blocking(move || link(&from, &to, &wanted, known).map_err(|error| disk(&to, &error))).await?;
+        if !serves {
             self.lock().remove(&file.object);
-            self.fetch(collection, file, scratch, &cached).await?;
+            let part = self.fetch(collection, file, scratch).await?;
+            // In this order: another process may drop the file from a shared cache as soon as it is there.
+            blocking(move || {
+                link_or_copy(&part, &target).map_err(|error| disk(&target, &error))?;
+                fs::rename(&part, &cached).map_err(|error| disk(&cached, &error))
+            })
+            .await?;
         }
-        Err(SearchError::Index(format!("{} does not keep what is written to it; check the disk", cached.display())))
+        self.lock().insert(file.object.clone());
+        Ok(())
     }
 
-    /// Streams an object into the cache; the file appears whole or not at all.
-    async fn fetch(
-        &self,
-        collection: CollectionId,
-        file: &StoredFile,
-        scratch: &Scratch,
-        cached: &Path,
-    ) -> SearchResult<()> {
+    /// Streams an object into a file of the private folder, whole and checked.
+    async fn fetch(&self, collection: CollectionId, file: &StoredFile, scratch: &Scratch) -> SearchResult<PathBuf> {
         let key = ObjectKey::IndexFile { collection, name: &file.object }.to_string();
         let part = scratch.path().join(&file.object);
         let mut chunks = self.objects.read(&key, None).await?;
@@ -119,7 +113,7 @@ impl Cache {
         if (size, crc32.finalize()) != (file.size, file.crc32) {
             return Err(SearchError::Index(format!("object {key} is damaged; import the collection anew")));
         }
-        tokio::fs::rename(&part, cached).await.map_err(|error| disk(cached, &error))
+        Ok(part)
     }
 
     /// Takes a file that was made here into the cache; without it, it would be fetched when it is needed.
@@ -175,17 +169,24 @@ pub(super) fn disk(path: &Path, error: &io::Error) -> SearchError {
 
 /// Links the cached file to its place; false if it is missing or not what the manifest says.
 fn link(cached: &Path, target: &Path, file: &StoredFile, checked: bool) -> io::Result<bool> {
-    match fs::hard_link(cached, target) {
+    match link_or_copy(cached, target) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        // Some file systems have no hard links.
-        Err(_) => drop(fs::copy(cached, target)?),
-        Ok(()) => {}
+        linked => linked?,
     }
     let serves = fs::metadata(target)?.len() == file.size && (checked || crc32(target)? == file.crc32);
     if !serves {
         fs::remove_file(target)?;
     }
     Ok(serves)
+}
+
+fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::hard_link(from, to) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(error),
+        // Some file systems have no hard links.
+        Err(_) => fs::copy(from, to).map(drop),
+        Ok(()) => Ok(()),
+    }
 }
 
 fn crc32(path: &Path) -> io::Result<u32> {

@@ -1,23 +1,23 @@
 //! [`Search`] on Tantivy: which versions are open in this process, and the way of a query through the other modules.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use async_trait::async_trait;
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, Shared};
 use roaring::RoaringBitmap;
 use tantivy::{Index, ReloadPolicy, Searcher};
-use tokio::sync::OnceCell;
 
 use super::build::Build;
 use super::cache::{Cache, index_folder};
 use super::collect::{self, Page};
 use super::manifest::{self, Manifest};
 use super::schema::LAYOUT;
-use super::scratch::Scratch;
+use super::scratch::{self, Scratch};
 use super::{IndexBuild, Search, SearchAnswer, SearchError, SearchPage, SearchResult, blocking, query, schema, words};
-use crate::ids::CollectionId;
+use crate::ids::{CollectionId, ImportId, IndexId};
 use crate::objects::{ObjectKey, ObjectStore};
 
 /// Versions of a collection that stay open: the newest, and those that miners still page through.
@@ -25,38 +25,43 @@ const OPEN_VERSIONS: usize = 3;
 /// Memory in bytes that an import's postings may take before they are written to disk as a segment.
 const WRITER_MEMORY: usize = 50_000_000;
 
-/// The search engine: Tantivy indexes in an object store, cached on local disk.
-#[derive(Debug)]
+/// The search engine: Tantivy indexes in an object store, cached on local disk. Cheap to clone.
+#[derive(Debug, Clone)]
 pub struct TantivySearch {
     cache: Arc<Cache>,
     writer_memory: usize,
-    /// By collection, the last used first. A cell makes all who want a version wait for one opening of it.
-    versions: Mutex<HashMap<CollectionId, Vec<(i64, VersionCell)>>>,
+    /// By collection, the last used first.
+    slots: Arc<Mutex<HashMap<CollectionId, Vec<Slot>>>>,
 }
 
-type VersionCell = Arc<OnceCell<Arc<Version>>>;
+/// An index that is open, or being opened. All who want it wait for one opening.
+#[derive(Debug)]
+struct Slot {
+    index: IndexId,
+    opening: Opening,
+    /// Known once it has been read.
+    manifest: Arc<OnceLock<Arc<Manifest>>>,
+}
+
+type Opening = Shared<BoxFuture<'static, SearchResult<Arc<Version>>>>;
 
 /// One open version of an index.
 struct Version {
     searcher: Searcher,
-    manifest: Option<Arc<Manifest>>,
     /// After the searcher, which maps its files.
     _scratch: Option<Scratch>,
 }
 
-impl fmt::Debug for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Version").field("documents", &self.searcher.num_docs()).finish_non_exhaustive()
-    }
-}
-
 impl TantivySearch {
     /// Searches the indexes in `objects`; `cache` is a folder for copies of their files, which several processes may share and which
-    /// may be deleted while none runs.
+    /// may be deleted while none runs. Removes what killed processes left half done in it; blocks on the disk for that.
     #[must_use]
     pub fn new(objects: Arc<dyn ObjectStore>, cache: PathBuf) -> Self {
+        if let Err(error) = scratch::sweep_all(&cache) {
+            tracing::warn!(path = %cache.display(), %error, "what killed processes left in the search cache stays there");
+        }
         let cache = Arc::new(Cache::new(objects, cache));
-        Self { cache, writer_memory: WRITER_MEMORY, versions: Mutex::default() }
+        Self { cache, writer_memory: WRITER_MEMORY, slots: Arc::default() }
     }
 
     /// Sets the memory in bytes that each build's postings may take (default 50 MB, at least 15 MB): more makes
@@ -66,48 +71,62 @@ impl TantivySearch {
         Self { writer_memory: bytes, ..self }
     }
 
-    async fn version(&self, collection: CollectionId, corpus_version: i64) -> SearchResult<Arc<Version>> {
-        let cell = self.cell(collection, corpus_version);
-        if let Some(version) = cell.get() {
-            return Ok(Arc::clone(version));
-        }
-        let version = cell.get_or_try_init(|| self.open(collection, corpus_version)).await.map(Arc::clone);
-        if version.is_err() {
-            self.close(collection, |other, cell| other == corpus_version && !cell.initialized());
-        } else if let Err(error) = self.evict(collection).await {
-            tracing::warn!(%error, "files of old search indexes stay in the cache");
-        }
-        version
-    }
-
-    /// The version's cell, moved to the front.
-    fn cell(&self, collection: CollectionId, corpus_version: i64) -> VersionCell {
-        let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
-        let cells = versions.entry(collection).or_default();
-        let known = cells.iter().position(|(version, _)| *version == corpus_version);
-        let cell = known.map(|at| cells.remove(at).1).unwrap_or_default();
-        cells.insert(0, (corpus_version, Arc::clone(&cell)));
-        cells.truncate(OPEN_VERSIONS);
-        cell
-    }
-
-    fn close(&self, collection: CollectionId, gone: impl Fn(i64, &VersionCell) -> bool) {
-        let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(cells) = versions.get_mut(&collection) {
-            cells.retain(|(version, cell)| !gone(*version, cell));
-        }
-    }
-
-    async fn open(&self, collection: CollectionId, corpus_version: i64) -> SearchResult<Arc<Version>> {
-        if corpus_version == 0 {
+    async fn version(&self, index: IndexId) -> SearchResult<Arc<Version>> {
+        if index.corpus_version == 0 {
             // Queries on an empty collection are read and checked like all others.
-            return Ok(Arc::new(Version { searcher: empty()?, manifest: None, _scratch: None }));
+            return Ok(Arc::new(Version { searcher: empty()?, _scratch: None }));
         }
-        let manifest = Manifest::read(&*self.cache.objects, collection, corpus_version).await?;
-        let scratch = match self.cache.checkout(collection, &manifest).await {
-            // Its files are deleted after its manifest: that says whether the version was forgotten in the meantime.
+        self.opening(index).await
+    }
+
+    /// The index's opening, moved to the front.
+    fn opening(&self, index: IndexId) -> Opening {
+        let mut slots = self.slots();
+        let slots = slots.entry(index.collection).or_default();
+        let known = slots.iter().position(|slot| slot.index == index).map(|at| slots.remove(at));
+        let slot = known.unwrap_or_else(|| self.begin(index));
+        let opening = slot.opening.clone();
+        slots.insert(0, slot);
+        slots.truncate(OPEN_VERSIONS);
+        opening
+    }
+
+    /// Opens an index in a task of its own: whoever asked may give up before a large index is fetched, and the next one who asks finds
+    /// more of it. A failed opening is forgotten; those who wait for it share the error, and who comes later tries anew.
+    fn begin(&self, index: IndexId) -> Slot {
+        let manifest = Arc::default();
+        let (search, known) = (self.clone(), Arc::clone(&manifest));
+        let task = tokio::spawn(async move {
+            let version = search.open(index, &known).await;
+            if version.is_err() {
+                search.close(index.collection, |slot| Arc::ptr_eq(&slot.manifest, &known));
+            } else if let Err(error) = search.evict(index.collection, Vec::new()).await {
+                tracing::warn!(%error, "files of old search indexes stay in the cache");
+            }
+            version
+        });
+        let opening = task.map(|ended| ended.unwrap_or_else(|error| Err(SearchError::Index(error.to_string()))));
+        Slot { index, opening: opening.boxed().shared(), manifest }
+    }
+
+    fn close(&self, collection: CollectionId, gone: impl Fn(&Slot) -> bool) {
+        if let Some(slots) = self.slots().get_mut(&collection) {
+            slots.retain(|slot| !gone(slot));
+        }
+    }
+
+    fn slots(&self) -> MutexGuard<'_, HashMap<CollectionId, Vec<Slot>>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn open(&self, index: IndexId, known: &OnceLock<Arc<Manifest>>) -> SearchResult<Arc<Version>> {
+        let objects = &*self.cache.objects;
+        let manifest = Manifest::read(objects, index).await?;
+        let manifest = known.get_or_init(|| Arc::new(manifest));
+        let scratch = match self.cache.checkout(index.collection, manifest).await {
+            // Its files are deleted after its manifest: that says whether the version was dropped in the meantime.
             Err(SearchError::Objects(error)) => {
-                Manifest::read(&*self.cache.objects, collection, corpus_version).await?;
+                Manifest::read(objects, index).await?;
                 return Err(error.into());
             }
             other => other?,
@@ -115,39 +134,32 @@ impl TantivySearch {
         blocking(move || {
             let mut index = Index::open_in_dir(index_folder(&scratch))?;
             index.set_tokenizers(words::tokenizers());
-            Ok(Arc::new(Version {
-                searcher: searcher(&index)?,
-                manifest: Some(Arc::new(manifest)),
-                _scratch: Some(scratch),
-            }))
+            Ok(Arc::new(Version { searcher: searcher(&index)?, _scratch: Some(scratch) }))
         })
         .await
     }
 
-    /// Drops the cached files that no open version needs.
-    async fn evict(&self, collection: CollectionId) -> SearchResult<()> {
-        let (kept, newest) = {
-            let versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(cells) = versions.get(&collection) else { return Ok(()) };
-            // While a version is being opened, what it needs is not known.
-            if cells.iter().any(|(_, cell)| !cell.initialized()) {
-                return Ok(());
+    /// Drops the cached files that neither an open index nor one of `kept` needs.
+    async fn evict(&self, collection: CollectionId, mut kept: Vec<(IndexId, Arc<Manifest>)>) -> SearchResult<()> {
+        for slot in self.slots().get(&collection).into_iter().flatten() {
+            match slot.manifest.get() {
+                Some(manifest) => kept.push((slot.index, Arc::clone(manifest))),
+                // It is being opened, and what it needs is not known yet.
+                None => return Ok(()),
             }
-            let kept = cells.iter().filter_map(|(_, cell)| cell.get()?.manifest.clone()).collect::<Vec<_>>();
-            (kept, cells.iter().map(|(version, _)| *version).max().unwrap_or_default())
-        };
-        if kept.is_empty() { Ok(()) } else { self.cache.evict(collection, kept, newest).await }
+        }
+        let newest = kept.iter().map(|(index, _)| index.corpus_version).max().unwrap_or_default();
+        self.cache.evict(collection, kept.into_iter().map(|(_, manifest)| manifest).collect(), newest).await
     }
 
     /// Runs `work` with the version's searcher and the query, off the threads that serve connections.
     async fn run<T: Send + 'static>(
         &self,
-        collection: CollectionId,
-        corpus_version: i64,
+        index: IndexId,
         text: &str,
         work: impl FnOnce(&Searcher, &dyn tantivy::query::Query) -> SearchResult<T> + Send + 'static,
     ) -> SearchResult<T> {
-        let version = self.version(collection, corpus_version).await?;
+        let version = self.version(index).await?;
         let text = text.to_owned();
         blocking(move || {
             let query = query::parse(version.searcher.index(), &text)?;
@@ -168,60 +180,58 @@ fn searcher(index: &Index) -> SearchResult<Searcher> {
 
 #[async_trait]
 impl Search for TantivySearch {
-    async fn search(
-        &self,
-        collection: CollectionId,
-        corpus_version: i64,
-        page: SearchPage<'_>,
-    ) -> SearchResult<SearchAnswer> {
+    async fn search(&self, index: IndexId, page: SearchPage<'_>) -> SearchResult<SearchAnswer> {
         let known = schema::facet_names();
         if let Some(field) = page.facets.iter().find(|field| !known.contains(field)) {
             return Err(SearchError::UnknownField { field: field.clone(), known });
         }
         let SearchPage { query, sort, offset, limit, facets } = page;
         let page = Page { sort, offset, limit, facets: facets.to_vec() };
-        self.run(collection, corpus_version, query, move |searcher, query| collect::page(searcher, query, &page)).await
+        self.run(index, query, move |searcher, query| collect::page(searcher, query, &page)).await
     }
 
-    async fn matching(
-        &self,
-        collection: CollectionId,
-        corpus_version: i64,
-        query: &str,
-    ) -> SearchResult<RoaringBitmap> {
-        self.run(collection, corpus_version, query, collect::ids).await
+    async fn matching(&self, index: IndexId, query: &str) -> SearchResult<RoaringBitmap> {
+        self.run(index, query, collect::ids).await
     }
 
-    async fn build(&self, collection: CollectionId, base_version: i64) -> SearchResult<Box<dyn IndexBuild>> {
-        let base = match base_version {
-            0 => None,
-            version => Some(Manifest::read(&*self.cache.objects, collection, version).await?),
-        };
-        let cache = Arc::clone(&self.cache);
-        Ok(Box::new(Build::begin(cache, collection, base_version, base, self.writer_memory).await?))
+    async fn build(&self, base: IndexId, import: ImportId) -> SearchResult<Box<dyn IndexBuild>> {
+        Ok(Box::new(Build::begin(Arc::clone(&self.cache), base, import, self.writer_memory).await?))
     }
 
-    async fn forget_before(&self, collection: CollectionId, oldest: i64) -> SearchResult<()> {
+    async fn discard(&self, index: IndexId) -> SearchResult<()> {
+        let IndexId { collection, corpus_version, import: Some(import) } = index else { return Ok(()) };
         let objects = &*self.cache.objects;
-        let (old, kept): (Vec<i64>, Vec<i64>) =
-            manifest::versions(objects, collection).await?.into_iter().partition(|version| *version < oldest);
-        let mut needed = HashSet::new();
-        for version in kept {
-            let manifest = Manifest::read(objects, collection, version).await?;
-            needed.extend(manifest.files.into_values().map(|file| file.object));
+        objects.delete(&[ObjectKey::IndexManifest(index).to_string()]).await?;
+        let own = manifest::object_name(corpus_version - 1, import, "");
+        let names = manifest::object_names(objects, collection).await?;
+        let own = names.iter().filter(|name| name.starts_with(&own));
+        Ok(objects.delete(&manifest::file_keys(collection, own)).await?)
+    }
+
+    async fn retain(&self, collection: CollectionId, kept: &[IndexId]) -> SearchResult<()> {
+        let Some(newest) = kept.iter().map(|index| index.corpus_version).max() else { return Ok(()) };
+        let objects = &*self.cache.objects;
+        let mut manifests = Vec::new();
+        for index in kept {
+            match Manifest::read(objects, *index).await {
+                // Another import may have dropped an older one by now.
+                Err(SearchError::VersionGone(version)) if version < newest => {}
+                manifest => manifests.push((*index, Arc::new(manifest?))),
+            }
         }
-        let manifest_key = |version| ObjectKey::IndexManifest { collection, corpus_version: version }.to_string();
-        let keys: Vec<String> = old.into_iter().map(manifest_key).collect();
-        objects.delete(&keys).await?;
-        // Files of an import that is under way stand on the current version, so they are not below `oldest`.
+        let keys: HashSet<String> = kept.iter().map(|index| ObjectKey::IndexManifest(*index).to_string()).collect();
+        let stored = manifest::stored(objects, collection).await?.into_iter();
+        let gone = stored.filter(|(key, version)| *version <= newest && !keys.contains(key)).map(|(key, _)| key);
+        objects.delete(&gone.collect::<Vec<_>>()).await?;
+        let needed: HashSet<&String> =
+            manifests.iter().flat_map(|(_, manifest)| manifest.files.values()).map(|file| &file.object).collect();
+        // Files of an import that is under way stand on the newest version, or on one that has come since.
         let unneeded =
-            |name: &String| !needed.contains(name) && manifest::base_version(name).is_some_and(|base| base < oldest);
-        let names = manifest::object_names(objects, collection).await?.into_iter().filter(unneeded);
-        let keys: Vec<String> =
-            names.map(|name| ObjectKey::IndexFile { collection, name: &name }.to_string()).collect();
-        objects.delete(&keys).await?;
-        self.close(collection, |version, _| version < oldest);
-        self.evict(collection).await
+            |name: &&String| !needed.contains(name) && manifest::base_version(name).is_some_and(|base| base < newest);
+        let names = manifest::object_names(objects, collection).await?;
+        objects.delete(&manifest::file_keys(collection, names.iter().filter(unneeded))).await?;
+        self.close(collection, |slot| slot.index.corpus_version <= newest && !kept.contains(&slot.index));
+        self.evict(collection, manifests).await
     }
 
     fn fields(&self) -> Vec<String> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{SearchError, SearchResult};
-use crate::ids::CollectionId;
+use crate::ids::{CollectionId, ImportId, IndexId};
 use crate::objects::{ObjectError, ObjectKey, ObjectStore};
 
 /// Raise it when the fields or the analysis of text change: an index of another layout answers wrongly.
@@ -37,18 +37,14 @@ impl Manifest {
         Self { layout: LAYOUT_VERSION, meta, files }
     }
 
-    /// Reads the manifest of a corpus version.
+    /// Reads the manifest of an index.
     ///
     /// # Errors
     /// [`SearchError::VersionGone`] where there is none.
-    pub(super) async fn read(
-        objects: &dyn ObjectStore,
-        collection: CollectionId,
-        corpus_version: i64,
-    ) -> SearchResult<Self> {
-        let key = ObjectKey::IndexManifest { collection, corpus_version }.to_string();
+    pub(super) async fn read(objects: &dyn ObjectStore, index: IndexId) -> SearchResult<Self> {
+        let key = ObjectKey::IndexManifest(index).to_string();
         let bytes = match objects.get(&key, None).await {
-            Err(ObjectError::NotFound(_)) => return Err(SearchError::VersionGone(corpus_version)),
+            Err(ObjectError::NotFound(_)) => return Err(SearchError::VersionGone(index.corpus_version)),
             other => other?,
         };
         let manifest: Self = serde_json::from_slice(&bytes).map_err(|error| {
@@ -61,27 +57,25 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Stores it: from then on the corpus version can be searched.
-    pub(super) async fn write(
-        &self,
-        objects: &dyn ObjectStore,
-        collection: CollectionId,
-        corpus_version: i64,
-    ) -> SearchResult<()> {
-        let key = ObjectKey::IndexManifest { collection, corpus_version }.to_string();
+    /// Stores it: from then on the index can be searched.
+    pub(super) async fn write(&self, objects: &dyn ObjectStore, index: IndexId) -> SearchResult<()> {
+        let key = ObjectKey::IndexManifest(index).to_string();
         let bytes = serde_json::to_vec(self).map_err(|error| SearchError::Index(error.to_string()))?;
         Ok(objects.put(&key, bytes.into()).await?)
     }
 }
 
-/// The corpus versions of a collection that have a manifest.
-pub(super) async fn versions(objects: &dyn ObjectStore, collection: CollectionId) -> SearchResult<Vec<i64>> {
+/// The keys of all manifests of a collection, with their corpus versions.
+pub(super) async fn stored(objects: &dyn ObjectStore, collection: CollectionId) -> SearchResult<Vec<(String, i64)>> {
     // Keys of manifests and of files share a parent; files lie one level deeper.
-    let first = ObjectKey::IndexManifest { collection, corpus_version: 0 }.to_string();
-    let folder = folder_of(&first);
+    let any = ObjectKey::IndexManifest(IndexId { collection, corpus_version: 0, import: None }).to_string();
+    let folder = folder_of(&any);
+    let version = |key: &str| {
+        let name = key.strip_prefix(folder)?.strip_prefix('v')?.strip_suffix(".json")?;
+        name.split('-').next()?.parse().ok()
+    };
     let keys = objects.list(folder).await?;
-    let version = |key: &str| key.strip_prefix(folder)?.strip_prefix('v')?.strip_suffix(".json")?.parse().ok();
-    Ok(keys.iter().filter_map(|(key, _)| version(key)).collect())
+    Ok(keys.into_iter().filter_map(|(key, _)| version(&key).map(|version| (key, version))).collect())
 }
 
 /// The names of all file objects of a collection's indexes.
@@ -92,17 +86,22 @@ pub(super) async fn object_names(objects: &dyn ObjectStore, collection: Collecti
     Ok(keys.into_iter().filter_map(|(key, _)| key.strip_prefix(folder).map(str::to_owned)).collect())
 }
 
+/// The keys of a collection's file objects with these names.
+pub(super) fn file_keys<'a>(collection: CollectionId, names: impl IntoIterator<Item = &'a String>) -> Vec<String> {
+    names.into_iter().map(|name| ObjectKey::IndexFile { collection, name }.to_string()).collect()
+}
+
 fn folder_of(key: &str) -> &str {
     key.rfind('/').map_or("", |slash| &key[..=slash])
 }
 
-/// The object of a file that a build on top of `base_version` makes. `build` tells builds apart: Tantivy's names for lists of deleted documents
-/// are unique only within one, and two builds can start from one version when an import dies or is overtaken.
-pub(super) fn object_name(base_version: i64, build: &str, file: &str) -> String {
-    format!("{base_version:010}-{build}-{file}")
+/// The object of a file that an import makes on top of `base_version`. The import is part of it: Tantivy's names for lists of
+/// deleted documents are unique only within one build, and two can start from one version when an import dies or is overtaken.
+pub(super) fn object_name(base_version: i64, import: ImportId, file: &str) -> String {
+    format!("{base_version:010}-{import}-{file}")
 }
 
-/// The version that the build of an object stood on.
+/// The version that the import of an object stood on.
 pub(super) fn base_version(object: &str) -> Option<i64> {
     object.split('-').next()?.parse().ok()
 }

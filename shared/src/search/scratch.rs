@@ -1,7 +1,7 @@
 //! Private folders in a cache that several processes may share.
 //!
 //! A folder belongs to the process that holds its lock. The system lets go of locks when a process dies in whatever way, so what dead
-//! processes left behind can be told from what living ones use, and is removed when the next folder is made.
+//! processes left behind can be told from what living ones use, and is removed when a process starts and when the next folder is made.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -22,9 +22,7 @@ impl Scratch {
     /// process does the same.
     pub(super) fn create(parent: &Path) -> io::Result<Self> {
         fs::create_dir_all(parent)?;
-        let door = File::create(parent.join(LOCK))?;
-        door.lock()?;
-        sweep(parent)?;
+        let _door = sweep(parent)?;
         let path = parent.join(format!("{PREFIX}{:016x}", rand::random::<u64>()));
         fs::create_dir(&path)?;
         let lock = File::create(path.join(LOCK))?;
@@ -45,8 +43,26 @@ impl Drop for Scratch {
     }
 }
 
-/// Whoever holds the door's lock sees no folder half made by a living process.
-fn sweep(parent: &Path) -> io::Result<()> {
+/// Removes the folders of dead processes in all folders below `root` that hold some. Blocks like [`Scratch::create`].
+pub(super) fn sweep_all(root: &Path) -> io::Result<()> {
+    let parents = match fs::read_dir(root) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        parents => parents?,
+    };
+    for parent in parents {
+        let parent = parent?.path();
+        // The door's lock is as old as the first private folder.
+        if parent.join(LOCK).exists() {
+            sweep(&parent)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes the folders of dead processes in `parent`. While the door that it gives is held, no living process has a folder half made.
+fn sweep(parent: &Path) -> io::Result<File> {
+    let door = File::create(parent.join(LOCK))?;
+    door.lock()?;
     for entry in fs::read_dir(parent)? {
         let path = entry?.path();
         if !path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(PREFIX)) {
@@ -61,7 +77,7 @@ fn sweep(parent: &Path) -> io::Result<()> {
             let _ = fs::remove_dir_all(&path);
         }
     }
-    Ok(())
+    Ok(door)
 }
 
 #[cfg(test)]
@@ -88,5 +104,19 @@ mod tests {
         let (alive_path, other_path) = (alive.path().to_owned(), other.path().to_owned());
         drop((alive, other));
         assert!(!alive_path.exists() && !other_path.exists());
+    }
+
+    #[test]
+    fn a_new_process_finds_no_folders_of_the_dead() {
+        let root = tempfile::tempdir().unwrap();
+        sweep_all(&root.path().join("not made yet")).unwrap();
+        let alive = Scratch::create(&root.path().join("1")).unwrap();
+        let killed = root.path().join("1/scratch-killed");
+        fs::create_dir(&killed).unwrap();
+        let other = root.path().join("other/scratch-like");
+        fs::create_dir_all(&other).unwrap();
+        sweep_all(root.path()).unwrap();
+        assert!(alive.path().exists() && !killed.exists());
+        assert!(other.exists(), "a folder that is no cache");
     }
 }

@@ -2,15 +2,28 @@
 
 use std::collections::HashMap;
 
-use sqlx::Row as _;
 use sqlx::any::AnyRow;
+use sqlx::{Any, Executor, Row as _};
 
 use super::files::{Names, files_of_d, parse_files};
 use super::rows::{BATCH, Columns as _, join, made, placeholders, query};
 use super::{CurrentDocument, SqlStore, StoreResult};
 use crate::domain::{Collection, Document};
-use crate::ids::{CollectionId, VersionId};
+use crate::ids::{CollectionId, IndexId, VersionId};
 
+/// Selects collections, each with the import that made its corpus version.
+macro_rules! select_collections {
+    ($rest:literal) => {
+        concat!(
+            "SELECT c.*, (SELECT v.import FROM corpus_versions v \
+             WHERE v.collection = c.id AND v.version = c.corpus_version) AS made_by FROM collections c ",
+            $rest
+        )
+    };
+}
+pub(super) use select_collections;
+
+/// The collection in a row of [`select_collections`].
 pub(super) fn collection_of(row: &AnyRow) -> StoreResult<Collection> {
     Ok(Collection {
         id: CollectionId(row.value("id")?),
@@ -19,6 +32,7 @@ pub(super) fn collection_of(row: &AnyRow) -> StoreResult<Collection> {
         description: row.value("description")?,
         license: row.value("license")?,
         corpus_version: row.value("corpus_version")?,
+        import: row.optional_parsed("made_by")?,
         documents: row.number("documents")?,
         formats: row.json("formats")?,
         updated: row.value("updated")?,
@@ -26,7 +40,7 @@ pub(super) fn collection_of(row: &AnyRow) -> StoreResult<Collection> {
 }
 
 pub(super) async fn collections(db: &SqlStore) -> StoreResult<Vec<Collection>> {
-    let rows = query("SELECT * FROM collections ORDER BY slug").fetch_all(&db.read).await?;
+    let rows = query(select_collections!("ORDER BY c.slug")).fetch_all(&db.read).await?;
     rows.iter().map(collection_of).collect()
 }
 
@@ -34,13 +48,27 @@ pub(super) async fn collection(db: &SqlStore, slug: &str) -> StoreResult<Option<
     if has_nul(slug) {
         return Ok(None);
     }
-    let row = query("SELECT * FROM collections WHERE slug = $1").bind(slug).fetch_optional(&db.read).await?;
+    let row = query(select_collections!("WHERE c.slug = $1")).bind(slug).fetch_optional(&db.read).await?;
     row.as_ref().map(collection_of).transpose()
 }
 
-pub(super) async fn collection_by_id(db: &SqlStore, id: CollectionId) -> StoreResult<Option<Collection>> {
-    let row = query("SELECT * FROM collections WHERE id = $1").bind(id.0).fetch_optional(&db.read).await?;
+pub(super) async fn collection_by_id<'e>(
+    executor: impl Executor<'e, Database = Any>,
+    id: CollectionId,
+) -> StoreResult<Option<Collection>> {
+    let row = query(select_collections!("WHERE c.id = $1")).bind(id.0).fetch_optional(executor).await?;
     row.as_ref().map(collection_of).transpose()
+}
+
+pub(super) async fn indexes(db: &SqlStore, collection: CollectionId, limit: u32) -> StoreResult<Vec<IndexId>> {
+    let newest =
+        query("SELECT version, import FROM corpus_versions WHERE collection = $1 ORDER BY version DESC LIMIT $2");
+    let rows = newest.bind(collection.0).bind(i64::from(limit)).fetch_all(&db.read).await?;
+    let index = |row: &AnyRow| {
+        let (corpus_version, import) = (row.value("version")?, row.optional_parsed("import")?);
+        Ok(IndexId { collection, corpus_version, import })
+    };
+    rows.iter().map(index).collect()
 }
 
 /// PostgreSQL stores no NUL character and refuses even to compare with one: no row has such a text.

@@ -5,15 +5,14 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use sqlx::any::AnyRow;
 use sqlx::{Any, Row as _, Transaction};
 
-use super::documents::collection_of;
+use super::documents::{collection_by_id, collection_of, select_collections};
 use super::rows::{Columns as _, int, query, to_json};
 use super::sql::returned;
 use super::{ImportLease, NewCollection, SqlStore, StoreError, StoreResult};
 use crate::domain::{Collection, Format, FormatTotal};
-use crate::ids::{CollectionId, VersionId};
+use crate::ids::{CollectionId, ImportId, VersionId};
 
 const TAKE_LEASE: &str = "\
     INSERT INTO collections (slug, name, description, license, updated, import, import_until) \
@@ -24,7 +23,7 @@ const TAKE_LEASE: &str = "\
         updated = CASE WHEN collections.name = excluded.name AND collections.description = excluded.description \
             AND collections.license IS NOT DISTINCT FROM excluded.license THEN collections.updated ELSE excluded.updated END \
     WHERE collections.import IS NULL OR collections.import_until <= $5 \
-    RETURNING id, corpus_version";
+    RETURNING id";
 
 pub(super) async fn begin(
     db: &SqlStore,
@@ -32,8 +31,7 @@ pub(super) async fn begin(
     now: i64,
     lease_ms: i64,
 ) -> StoreResult<ImportLease> {
-    // It names packs in the object store, which may outlive the database: hence random, and not counted.
-    let import = format!("{:016x}", rand::random::<u64>());
+    let import = ImportId(rand::random());
     let mut transaction = db.begin().await?;
     let take = query(TAKE_LEASE)
         .bind(&collection.slug)
@@ -41,15 +39,17 @@ pub(super) async fn begin(
         .bind(&collection.description)
         .bind(&collection.license)
         .bind(now)
-        .bind(&import)
+        .bind(import.to_string())
         .bind(now + lease_ms);
     let Some(row) = returned(take, &mut *transaction).await? else {
         let holder = query("SELECT import_until FROM collections WHERE slug = $1").bind(&collection.slug);
         let until: Option<i64> = holder.fetch_one(&mut *transaction).await?.try_get(0)?;
         return Err(StoreError::ImportRunning { until_ms: until.unwrap_or(now) });
     };
-    let lease =
-        ImportLease { collection: CollectionId(row.value("id")?), import, base_version: row.value("corpus_version")? };
+    // A statement of its own: on PostgreSQL the one above may have waited for another import's commit, and would see the collection's row
+    // as that one left it, but not the row that says who made its corpus version.
+    let collection = collection_by_id(&mut *transaction, CollectionId(row.value("id")?)).await?;
+    let lease = ImportLease { import, base: collection.ok_or(StoreError::NotFound("collection"))?.index() };
     remove_staged(&lease, &mut transaction).await?;
     transaction.commit().await?;
     Ok(lease)
@@ -61,35 +61,26 @@ async fn remove_staged(lease: &ImportLease, transaction: &mut Transaction<'_, An
         "DELETE FROM documents WHERE collection = $1 AND added > $2",
         "DELETE FROM packs WHERE collection = $1 AND added > $2",
     ] {
-        query(sql).bind(lease.collection.0).bind(lease.base_version).execute(&mut **transaction).await?;
+        query(sql).bind(lease.collection().0).bind(lease.base.corpus_version).execute(&mut **transaction).await?;
     }
     Ok(())
 }
 
-/// Locks the collection for an import that holds its lease; `None` if the lease is lost.
-async fn lock(lease: &ImportLease, transaction: &mut Transaction<'_, Any>) -> StoreResult<Option<AnyRow>> {
-    let lock = query("UPDATE collections SET import = import WHERE id = $1 AND import = $2 RETURNING *")
-        .bind(lease.collection.0)
-        .bind(&lease.import);
-    returned(lock, &mut **transaction).await
-}
-
-/// Begins a transaction in which the lease cannot be lost.
-pub(super) async fn begin_under(
-    db: &SqlStore,
-    lease: &ImportLease,
-) -> StoreResult<(Transaction<'static, Any>, AnyRow)> {
+/// Begins a transaction in which the lease cannot be lost: the collection is locked.
+pub(super) async fn begin_under(db: &SqlStore, lease: &ImportLease) -> StoreResult<Transaction<'static, Any>> {
     let mut transaction = db.begin().await?;
-    match lock(lease, &mut transaction).await? {
-        Some(row) => Ok((transaction, row)),
-        None => Err(StoreError::ImportOvertaken),
-    }
+    let locked = query("UPDATE collections SET import = import WHERE id = $1 AND import = $2")
+        .bind(lease.collection().0)
+        .bind(lease.import.to_string())
+        .execute(&mut *transaction)
+        .await?;
+    if locked.rows_affected() == 0 { Err(StoreError::ImportOvertaken) } else { Ok(transaction) }
 }
 
 pub(super) async fn renew(db: &SqlStore, lease: &ImportLease, until: i64) -> StoreResult<()> {
     let renewed = query("UPDATE collections SET import_until = $3 WHERE id = $1 AND import = $2")
-        .bind(lease.collection.0)
-        .bind(&lease.import)
+        .bind(lease.collection().0)
+        .bind(lease.import.to_string())
         .bind(until)
         .execute(&db.write)
         .await?;
@@ -108,50 +99,67 @@ pub(super) async fn reserve_versions(db: &SqlStore, count: u32) -> StoreResult<V
 }
 
 pub(super) async fn commit(db: &SqlStore, lease: &ImportLease, now: i64) -> StoreResult<Collection> {
-    let (mut transaction, row) = match begin_under(db, lease).await {
+    let mut transaction = match begin_under(db, lease).await {
         Err(StoreError::ImportOvertaken) => return committed_before(db, lease).await,
         begun => begun?,
     };
-    let mut collection = collection_of(&row)?;
+    let before = collection_by_id(&mut *transaction, lease.collection()).await?;
+    let mut collection = before.ok_or(StoreError::NotFound("collection"))?;
     let new_documents = count_staged(lease, &mut transaction).await?;
     if let Some(added) = new_documents {
+        record(lease, now, &mut transaction).await?;
         supersede(lease, &mut transaction).await?;
         collection.formats = new_totals(lease, &collection.formats, &mut transaction).await?;
         collection.documents = collection.documents.saturating_add_signed(added);
-        collection.corpus_version = lease.base_version + 1;
+        collection.corpus_version = lease.made().corpus_version;
+        collection.import = Some(lease.import);
         collection.updated = now;
     }
     query(
         "UPDATE collections SET corpus_version = $2, documents = $3, formats = $4, updated = $5, \
          import = NULL, import_until = NULL, last_import = $6 WHERE id = $1",
     )
-    .bind(lease.collection.0)
+    .bind(collection.id.0)
     .bind(collection.corpus_version)
     .bind(int(collection.documents))
     .bind(to_json(&collection.formats)?)
     .bind(collection.updated)
-    .bind(&lease.import)
+    .bind(lease.import.to_string())
     .execute(&mut *transaction)
     .await?;
     transaction.commit().await?;
     Ok(collection)
 }
 
-/// A commit whose answer was lost with the connection may be asked for again.
+/// A commit whose answer was lost with the connection may be asked for again, even when another import has followed since.
 async fn committed_before(db: &SqlStore, lease: &ImportLease) -> StoreResult<Collection> {
-    let row = query("SELECT * FROM collections WHERE id = $1 AND last_import = $2")
-        .bind(lease.collection.0)
-        .bind(&lease.import)
-        .fetch_optional(&db.read)
-        .await?;
+    let row = query(select_collections!(
+        "WHERE c.id = $1 AND (c.last_import = $2 \
+         OR EXISTS (SELECT 1 FROM corpus_versions WHERE collection = $1 AND import = $2))"
+    ))
+    .bind(lease.collection().0)
+    .bind(lease.import.to_string())
+    .fetch_optional(&db.read)
+    .await?;
     collection_of(&row.ok_or(StoreError::ImportOvertaken)?)
+}
+
+async fn record(lease: &ImportLease, now: i64, transaction: &mut Transaction<'_, Any>) -> StoreResult<()> {
+    query("INSERT INTO corpus_versions (collection, version, import, made) VALUES ($1, $2, $3, $4)")
+        .bind(lease.collection().0)
+        .bind(lease.made().corpus_version)
+        .bind(lease.import.to_string())
+        .bind(now)
+        .execute(&mut **transaction)
+        .await?;
+    Ok(())
 }
 
 /// By how many the current documents grow, or `None` if nothing is staged.
 async fn count_staged(lease: &ImportLease, transaction: &mut Transaction<'_, Any>) -> StoreResult<Option<i64>> {
     let row = query("SELECT COUNT(*), COUNT(replaces) FROM documents WHERE collection = $1 AND added = $2")
-        .bind(lease.collection.0)
-        .bind(lease.base_version + 1)
+        .bind(lease.collection().0)
+        .bind(lease.made().corpus_version)
         .fetch_one(&mut **transaction)
         .await?;
     let (staged, replacing): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
@@ -163,8 +171,8 @@ async fn supersede(lease: &ImportLease, transaction: &mut Transaction<'_, Any>) 
         "UPDATE documents SET superseded = $2 WHERE id IN (\
             SELECT replaces FROM documents WHERE collection = $1 AND added = $2 AND replaces IS NOT NULL)",
     )
-    .bind(lease.collection.0)
-    .bind(lease.base_version + 1)
+    .bind(lease.collection().0)
+    .bind(lease.made().corpus_version)
     .execute(&mut **transaction)
     .await?;
     Ok(())
@@ -184,8 +192,8 @@ async fn new_totals(
                SELECT replaces, -1 FROM documents WHERE collection = $1 AND added = $2 AND replaces IS NOT NULL) c \
          JOIN files f ON f.document = c.document GROUP BY f.format",
     )
-    .bind(lease.collection.0)
-    .bind(lease.base_version + 1)
+    .bind(lease.collection().0)
+    .bind(lease.made().corpus_version)
     .fetch_all(&mut **transaction)
     .await?;
     let mut totals: BTreeMap<Format, (u64, u64)> =
@@ -201,13 +209,13 @@ async fn new_totals(
 
 /// What another import has taken over is that one's to clean up.
 pub(super) async fn abort(db: &SqlStore, lease: &ImportLease) -> StoreResult<()> {
-    let (mut transaction, _) = match begin_under(db, lease).await {
+    let mut transaction = match begin_under(db, lease).await {
         Err(StoreError::ImportOvertaken) => return Ok(()),
         begun => begun?,
     };
     remove_staged(lease, &mut transaction).await?;
     query("UPDATE collections SET import = NULL, import_until = NULL WHERE id = $1")
-        .bind(lease.collection.0)
+        .bind(lease.collection().0)
         .execute(&mut *transaction)
         .await?;
     transaction.commit().await?;

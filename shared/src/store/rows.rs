@@ -77,6 +77,12 @@ pub(super) trait Columns {
         self.value::<&str>(column)?.parse().map_err(|_| unreadable(column))
     }
 
+    /// The same, or nothing.
+    fn optional_parsed<T: FromStr>(&self, column: &str) -> StoreResult<Option<T>> {
+        let name = self.value::<Option<&str>>(column)?;
+        name.map(str::parse).transpose().map_err(|_| unreadable(column))
+    }
+
     /// JSON.
     fn json<T: DeserializeOwned>(&self, column: &str) -> StoreResult<T> {
         serde_json::from_str(self.value::<&str>(column)?).map_err(|_| unreadable(column))

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::digest::Sha256;
 use crate::domain::{ApiKey, Collection, Docset, Document, Format, Package, Role};
-use crate::ids::{CollectionId, DocsetId, KeyId, PackageId, VersionId};
+use crate::ids::{CollectionId, DocsetId, IndexId, KeyId, PackageId, VersionId};
 
 /// A database: SQLite or PostgreSQL. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -70,7 +70,11 @@ impl Store for SqlStore {
     }
 
     async fn collection_by_id(&self, id: CollectionId) -> StoreResult<Option<Collection>> {
-        documents::collection_by_id(self, id).await
+        documents::collection_by_id(&self.read, id).await
+    }
+
+    async fn indexes(&self, collection: CollectionId, limit: u32) -> StoreResult<Vec<IndexId>> {
+        documents::indexes(self, collection, limit).await
     }
 
     async fn documents(&self, ids: &[VersionId]) -> StoreResult<Vec<Document>> {
@@ -113,11 +117,11 @@ impl Store for SqlStore {
         lease: &ImportLease,
         refs: &[String],
     ) -> StoreResult<HashMap<String, CurrentDocument>> {
-        documents::visible(self, lease.collection, lease.base_version, refs).await
+        documents::visible(self, lease.collection(), lease.base.corpus_version, refs).await
     }
 
     async fn name_owners(&self, lease: &ImportLease, folded: &[String]) -> StoreResult<HashMap<String, String>> {
-        documents::name_owners(self, lease.collection, folded).await
+        documents::name_owners(self, lease.collection(), folded).await
     }
 
     async fn stage_documents(&self, lease: &ImportLease, documents: &[NewDocument]) -> StoreResult<()> {

@@ -12,7 +12,7 @@ use crate::domain::FileRecord;
 const ROWS: usize = 40;
 
 pub(super) async fn stage(db: &SqlStore, lease: &ImportLease, documents: &[NewDocument]) -> StoreResult<()> {
-    let (mut transaction, _) = import::begin_under(db, lease).await?;
+    let mut transaction = import::begin_under(db, lease).await?;
     for chunk in documents.chunks(ROWS) {
         insert_documents(lease, chunk, &mut transaction).await?;
     }
@@ -41,14 +41,14 @@ async fn insert_documents(
     for document in documents {
         statement = statement
             .bind(i64::from(document.id.0))
-            .bind(lease.collection.0)
+            .bind(lease.collection().0)
             .bind(&document.r#ref)
             .bind(i64::from(document.version))
             .bind(&document.name)
             .bind(&document.folded_name)
             .bind(&document.content_hash.0[..])
             .bind(document.replaces.map(|id| i64::from(id.0)))
-            .bind(lease.base_version + 1)
+            .bind(lease.made().corpus_version)
             .bind(to_json(&document.metadata)?);
     }
     statement.execute(&mut **transaction).await?;
@@ -110,8 +110,8 @@ async fn number_packs(
     for name in &names {
         query("INSERT INTO packs (name, collection, added) VALUES ($1, $2, $3) ON CONFLICT (name) DO NOTHING")
             .bind(*name)
-            .bind(lease.collection.0)
-            .bind(lease.base_version + 1)
+            .bind(lease.collection().0)
+            .bind(lease.made().corpus_version)
             .execute(&mut **transaction)
             .await?;
     }

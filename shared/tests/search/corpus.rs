@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use adit_shared::ids::{CollectionId, VersionId};
+use adit_shared::ids::{CollectionId, ImportId, IndexId, VersionId};
 use adit_shared::objects::{self, ObjectStore};
 use adit_shared::search::{
     IndexBuild, IndexDocument, Search, SearchAnswer, SearchPage, SearchResult, Sort, TantivySearch,
@@ -14,6 +14,16 @@ use tempfile::TempDir;
 
 /// The collection of all tests.
 pub(crate) const COLLECTION: CollectionId = CollectionId(7);
+
+/// The index of a corpus version, made by the import of the same number.
+pub(crate) fn index(corpus_version: u32) -> IndexId {
+    made_by(corpus_version, corpus_version.into())
+}
+
+/// The index of a corpus version that this import has made, or tried to make.
+pub(crate) fn made_by(corpus_version: u32, import: u64) -> IndexId {
+    IndexId { collection: COLLECTION, corpus_version: corpus_version.into(), import: Some(ImportId(import)) }
+}
 
 /// A document in the hands of a test.
 #[derive(Debug, Clone)]
@@ -140,15 +150,15 @@ impl Bench {
     /// With the papers as corpus version 1.
     pub(crate) async fn with_papers() -> Self {
         let bench = Self::empty().await;
-        bench.import(0, 1, &papers(), &[]).await;
+        bench.import(1, &papers(), &[]).await;
         bench
     }
 
-    /// Imports papers; `replaced` pairs new ids with old ones.
-    pub(crate) async fn import(&self, base: i64, version: i64, papers: &[Paper], replaced: &[(u32, u32)]) {
-        let mut build = self.search.build(COLLECTION, base).await.unwrap();
+    /// Imports papers as that version; `replaced` pairs new ids with old ones.
+    pub(crate) async fn import(&self, version: u32, papers: &[Paper], replaced: &[(u32, u32)]) {
+        let mut build = self.search.build(index(version - 1), ImportId(version.into())).await.unwrap();
         add(&mut *build, papers, replaced).await;
-        build.finish(version).await.unwrap();
+        build.finish().await.unwrap();
     }
 
     /// Another engine over the same objects, with its cache in `folder`.
@@ -180,10 +190,15 @@ pub(crate) async fn add(build: &mut dyn IndexBuild, papers: &[Paper], replaced: 
     }
 }
 
-/// All matching ids; a page of the same query must agree.
-pub(crate) async fn ids(search: &TantivySearch, version: i64, query: &str) -> SearchResult<Vec<u32>> {
-    let all: Vec<u32> = search.matching(COLLECTION, version, query).await?.iter().collect();
-    let answer = page(search, version, query, Sort::Relevance, 0, 1000).await?;
+/// All matching ids in a corpus version; a page of the same query must agree.
+pub(crate) async fn ids(search: &TantivySearch, version: u32, query: &str) -> SearchResult<Vec<u32>> {
+    ids_in(search, index(version), query).await
+}
+
+pub(crate) async fn ids_in(search: &TantivySearch, index: IndexId, query: &str) -> SearchResult<Vec<u32>> {
+    let all: Vec<u32> = search.matching(index, query).await?.iter().collect();
+    let whole = SearchPage { query, sort: Sort::Relevance, offset: 0, limit: 1000, facets: &[] };
+    let answer = search.search(index, whole).await?;
     assert_eq!(answer.total, all.len() as u64, "{query}");
     assert_eq!(
         answer.hits.iter().map(|hit| hit.id.0).collect::<BTreeSet<_>>(),
@@ -195,13 +210,13 @@ pub(crate) async fn ids(search: &TantivySearch, version: i64, query: &str) -> Se
 
 pub(crate) async fn page(
     search: &TantivySearch,
-    version: i64,
+    version: u32,
     query: &str,
     sort: Sort,
     offset: usize,
     limit: usize,
 ) -> SearchResult<SearchAnswer> {
-    search.search(COLLECTION, version, SearchPage { query, sort, offset, limit, facets: &[] }).await
+    search.search(index(version), SearchPage { query, sort, offset, limit, facets: &[] }).await
 }
 
 /// Every file below a folder.

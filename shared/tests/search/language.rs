@@ -7,7 +7,7 @@ use adit_shared::search::{Search, SearchError, SearchPage, Sort};
 use proptest::prelude::*;
 use serde_json::json;
 
-use crate::corpus::{Bench, COLLECTION, Paper, ids, page, paper};
+use crate::corpus::{Bench, Paper, ids, index, page, paper};
 
 #[tokio::test]
 async fn every_construct_finds_what_it_says() {
@@ -164,7 +164,7 @@ async fn mistakes_are_named() {
     }
     let facets = ["title".to_owned()];
     let unknown = SearchPage { query: "*", sort: Sort::Ref, offset: 0, limit: 1, facets: &facets };
-    let error = bench.search.search(COLLECTION, 1, unknown).await.unwrap_err();
+    let error = bench.search.search(index(1), unknown).await.unwrap_err();
     assert!(matches!(error, SearchError::UnknownField { known, .. } if known == bench.search.facet_fields()));
 }
 
@@ -206,7 +206,7 @@ async fn facets_count_values_as_they_are_written() {
     let bench = Bench::with_papers().await;
     let facets = bench.search.facet_fields();
     let wanted = SearchPage { query: "*", sort: Sort::Relevance, offset: 0, limit: 0, facets: &facets };
-    let answer = bench.search.search(COLLECTION, 1, wanted).await.unwrap();
+    let answer = bench.search.search(index(1), wanted).await.unwrap();
     let of = |field: &str| -> Vec<(String, u64)> {
         answer.facets[field].iter().map(|facet| (facet.value.clone(), facet.count)).collect()
     };
@@ -226,7 +226,7 @@ async fn facets_count_values_as_they_are_written() {
         facets: &["year".to_owned()],
         ..SearchPage { query: "", sort: Sort::Date, offset: 0, limit: 2, facets: &[] }
     };
-    let answer = bench.search.search(COLLECTION, 1, some).await.unwrap();
+    let answer = bench.search.search(index(1), some).await.unwrap();
     assert_eq!((answer.total, answer.hits.len(), answer.facets["year"].len()), (4, 2, 2));
 }
 
@@ -236,10 +236,10 @@ async fn a_facet_has_a_hundred_values_at_most_the_most_frequent_first() {
     let papers: Vec<Paper> = (1..=150)
         .map(|id| paper(id, "x", json!({"subject": (0..150).filter(|n| n % id == 0).collect::<Vec<u32>>()}), &[], ""))
         .collect();
-    bench.import(0, 1, &papers, &[]).await;
+    bench.import(1, &papers, &[]).await;
     let facets = ["subject".to_owned()];
     let wanted = SearchPage { query: "*", sort: Sort::Ref, offset: 0, limit: 0, facets: &facets };
-    let values = &bench.search.search(COLLECTION, 1, wanted).await.unwrap().facets["subject"];
+    let values = &bench.search.search(index(1), wanted).await.unwrap().facets["subject"];
     assert_eq!(values.len(), 100);
     assert_eq!((values[0].value.as_str(), values[0].count), ("0", 150));
     assert!(values.windows(2).all(|pair| (pair[1].count, &pair[0].value) < (pair[0].count, &pair[1].value)));
@@ -259,8 +259,8 @@ static SETS: LazyLock<(tokio::runtime::Runtime, Bench)> = LazyLock::new(|| {
     let bench = runtime.block_on(async {
         let bench = Bench::empty().await;
         // Two segments and a few deletions, as in real life.
-        bench.import(0, 2, &papers[..20], &[]).await;
-        bench.import(2, 1, &papers[20..], &[]).await;
+        bench.import(1, &papers[..20], &[]).await;
+        bench.import(2, &papers[20..], &[]).await;
         bench
     });
     (runtime, bench)
@@ -319,7 +319,7 @@ proptest! {
         let (runtime, bench) = &*SETS;
         let query = expression.write();
         let expected: BTreeSet<u32> = (0..32).filter(|set| expression.holds(*set)).collect();
-        let got: BTreeSet<u32> = runtime.block_on(ids(&bench.search, 1, &query)).unwrap().into_iter().collect();
+        let got: BTreeSet<u32> = runtime.block_on(ids(&bench.search, 2, &query)).unwrap().into_iter().collect();
         prop_assert_eq!(got, expected, "{}", query);
     }
 
@@ -328,7 +328,7 @@ proptest! {
         query in r#"\PC{0,40}|([ab*'"()\[\]{}:^~+\\/<>=, -]|alpha |beta|AND |OR |NOT |IN \[| TO |title:|issued:|year:|ref:|2018|-06|[0-9]){0,30}"#,
     ) {
         let (runtime, bench) = &*SETS;
-        match runtime.block_on(ids(&bench.search, 1, &query)) {
+        match runtime.block_on(ids(&bench.search, 2, &query)) {
             Ok(_) | Err(SearchError::UnknownField { .. } | SearchError::Unsupported(_)) => {}
             Err(SearchError::Syntax { position, .. }) => prop_assert!(position <= query.chars().count()),
             Err(other) => return Err(TestCaseError::fail(format!("{query}: {other}"))),

@@ -99,12 +99,12 @@ pub(crate) async fn every_field_comes_back_as_it_was(db: Database) {
 
     let ids: Vec<VersionId> = documents.iter().map(|d| d.id).chain([VersionId(999), documents[0].id]).collect();
     let stored = db.store.documents(&ids).await.unwrap();
-    let expected: Vec<Document> = documents.into_iter().map(|new| as_stored(new, lease.collection)).collect();
+    let expected: Vec<Document> = documents.into_iter().map(|new| as_stored(new, lease.collection())).collect();
     assert_eq!(stored, expected);
     let bitmap = stored.iter().map(|document| document.id.0).collect();
     let members: Vec<Member> = db.store.members(&bitmap, None, None).try_collect().await.unwrap();
     assert_eq!(members, stored.into_iter().map(member).collect::<Vec<_>>());
-    let found = db.store.resolve_refs(lease.collection, 1, &refs(&odd)).await.unwrap();
+    let found = db.store.resolve_refs(lease.collection(), 1, &refs(&odd)).await.unwrap();
     assert_eq!(found.len(), odd.len());
 }
 

@@ -13,7 +13,7 @@ fn refs(names: &[&str]) -> Vec<String> {
 
 pub(crate) async fn one_import_holds_a_collection(db: Database) {
     let lease = db.store.begin_import(&new_collection("one"), 1000, 500).await.unwrap();
-    assert_eq!(lease.base_version, 0);
+    assert_eq!((lease.base.corpus_version, lease.base.import), (0, None));
     let second = db.store.begin_import(&new_collection("one"), 1499, 500).await;
     assert!(matches!(second, Err(StoreError::ImportRunning { until_ms: 1500 })));
     db.store.begin_import(&new_collection("other"), 1499, 500).await.unwrap();
@@ -50,11 +50,11 @@ pub(crate) async fn what_a_dead_import_left_is_removed(db: Database) {
     let (_, first) = import(&db.store, "c", &["a"], &["txt"]).await;
     let dead = db.store.begin_import(&new_collection("c"), 0, 100).await.unwrap();
     let left = stage(&db.store, &dead, &refs(&["a", "b"]), &["txt", "pdf"]).await;
-    let staged = db.store.pack_keys(dead.collection).await.unwrap();
+    let staged = db.store.pack_keys(dead.collection()).await.unwrap();
 
     let next = db.store.begin_import(&new_collection("c"), 100, 100).await.unwrap();
-    assert_eq!(next.base_version, 1);
-    let kept = db.store.pack_keys(dead.collection).await.unwrap();
+    assert_eq!(next.base.corpus_version, 1);
+    let kept = db.store.pack_keys(dead.collection()).await.unwrap();
     assert!(kept.is_subset(&staged) && kept.len() < staged.len(), "{kept:?} of {staged:?}");
     assert!(db.store.name_owners(&next, &refs(&["b"])).await.unwrap().is_empty());
     // The same refs and the same packs can be staged again.
@@ -88,6 +88,54 @@ pub(crate) async fn a_commit_may_be_asked_for_again(db: Database) {
     assert_eq!(db.store.commit_import(&lease, 6).await.unwrap(), committed);
     db.store.abort_import(&lease).await.unwrap();
     assert_eq!(db.store.collection("c").await.unwrap(), Some(committed));
+    // Even when another import has followed: this one has not been overtaken.
+    let (newer, _) = import(&db.store, "c", &["b"], &["txt"]).await;
+    assert_eq!(db.store.commit_import(&lease, 7).await.unwrap(), newer);
+}
+
+pub(crate) async fn a_corpus_version_names_the_import_that_made_it(db: Database) {
+    let mut expected = Vec::new();
+    for (version, name) in (1..).zip(["a", "b", "a"]) {
+        let overtaken = db.store.begin_import(&new_collection("c"), 0, 0).await.unwrap();
+        stage(&db.store, &overtaken, &refs(&[name]), &["txt"]).await;
+        let lease = db.store.begin_import(&new_collection("c"), 0, HOUR).await.unwrap();
+        assert_eq!(lease.base, overtaken.base);
+        stage(&db.store, &lease, &refs(&[name]), &["txt"]).await;
+        let made = db.store.commit_import(&lease, 1).await.unwrap();
+        assert!(matches!(db.store.commit_import(&overtaken, 2).await, Err(StoreError::ImportOvertaken)));
+        // An import without changes makes no version.
+        let unchanged = db.store.begin_import(&new_collection("c"), 0, HOUR).await.unwrap();
+        assert_eq!(unchanged.base, lease.made());
+        assert_eq!(db.store.commit_import(&unchanged, 3).await.unwrap().index(), made.index());
+        assert_eq!((made.index(), made.corpus_version), (lease.made(), version));
+        expected.insert(0, lease.made());
+    }
+    let collection = db.store.collections().await.unwrap().remove(0);
+    assert_eq!(collection.index(), expected[0]);
+    assert_eq!(db.store.collection_by_id(collection.id).await.unwrap(), Some(collection.clone()));
+    assert_eq!(db.store.indexes(collection.id, 2).await.unwrap(), expected[..2]);
+    assert_eq!(db.store.indexes(collection.id, 9).await.unwrap(), expected);
+    import(&db.store, "other", &["a"], &["txt"]).await;
+    assert_eq!(db.store.indexes(collection.id, 9).await.unwrap(), expected);
+}
+
+pub(crate) async fn who_begins_while_another_commits_stands_on_what_that_one_made(db: Database) {
+    let other = db.open_again().await;
+    for round in 0..20 {
+        let lease = db.store.begin_import(&new_collection("c"), 0, HOUR).await.unwrap();
+        stage(&db.store, &lease, &refs(&["a"]), &["txt"]).await;
+        let next = async {
+            loop {
+                match other.begin_import(&new_collection("c"), 0, HOUR).await {
+                    Err(StoreError::ImportRunning { .. }) => tokio::task::yield_now().await,
+                    next => return next.unwrap(),
+                }
+            }
+        };
+        let (committed, next) = tokio::join!(db.store.commit_import(&lease, 1), next);
+        assert_eq!((committed.unwrap().index(), next.base), (lease.made(), lease.made()), "round {round}");
+        other.abort_import(&next).await.unwrap();
+    }
 }
 
 pub(crate) async fn only_one_of_many_gets_the_lease(db: Database) {
@@ -103,5 +151,5 @@ pub(crate) async fn only_one_of_many_gets_the_lease(db: Database) {
     let refused = |outcome: &Result<_, _>| matches!(outcome, Err(StoreError::ImportRunning { until_ms: HOUR }));
     assert_eq!(outcomes.iter().filter(|(_, outcome)| refused(outcome)).count(), 19);
     let collection = db.store.collection("c").await.unwrap().unwrap();
-    assert_eq!((collection.id, collection.description), (won[0].1.collection, format!("of {}", won[0].0)));
+    assert_eq!((collection.id, collection.description), (won[0].1.collection(), format!("of {}", won[0].0)));
 }

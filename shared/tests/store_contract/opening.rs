@@ -1,9 +1,10 @@
 //! Opening, reopening, and what errors say.
 
 use adit_shared::digest::Sha256;
-use adit_shared::domain::Role;
+use adit_shared::domain::{Collection, Role};
 use adit_shared::store::{SqlStore, Store as _, StoreError};
 use futures::future::join_all;
+use sqlx::{AnyConnection, Connection as _, Executor as _};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -31,6 +32,22 @@ pub(crate) async fn what_is_stored_outlives_the_process(db: Database) {
     db.store.close().await;
     assert!(matches!(db.store.ping().await, Err(StoreError::Unavailable(_))));
     assert_eq!(db.open_again().await.collections().await.unwrap(), [collection]);
+}
+
+pub(crate) async fn versions_from_before_imports_were_recorded_stay(db: Database) {
+    let (collection, _) = import(&db.store, "kept", &["a"], &["txt"]).await;
+    // The schema as it was before the second migration.
+    let mut old = AnyConnection::connect(&db.url).await.unwrap();
+    old.execute("DROP TABLE corpus_versions").await.unwrap();
+    old.execute("DELETE FROM _sqlx_migrations WHERE version > 1").await.unwrap();
+    old.close().await.unwrap();
+
+    let store = db.open_again().await;
+    let found = store.collection("kept").await.unwrap().unwrap();
+    assert_eq!(found, Collection { import: None, ..collection });
+    assert_eq!(store.indexes(found.id, 9).await.unwrap(), [found.index()]);
+    let (newer, _) = import(&store, "kept", &["a"], &["txt"]).await;
+    assert_eq!(store.indexes(found.id, 9).await.unwrap(), [newer.index(), found.index()]);
 }
 
 pub(crate) async fn errors_tell_neither_statements_nor_values(db: Database) {
