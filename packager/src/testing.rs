@@ -190,6 +190,16 @@ impl Fused {
         Self { inner, left: AtomicI64::new(moments) }
     }
 
+    /// Calls and answers that were withheld.
+    pub(crate) fn calls_refused(&self) -> i64 {
+        -self.left.load(Ordering::SeqCst).min(0)
+    }
+
+    /// From now on it works.
+    pub(crate) fn mend(&self) {
+        self.left.store(i64::MAX, Ordering::SeqCst);
+    }
+
     fn moment(&self) -> ObjectResult<()> {
         if self.left.fetch_sub(1, Ordering::SeqCst) > 0 {
             return Ok(());

@@ -1,6 +1,8 @@
 //! Deletes: a package's archive, its unfinished upload and what was remembered of it go, and so does its build if it is under way here.
 //! A build in another process learns it from the server.
 
+use std::time::Instant;
+
 use adit_shared::messaging::{DeleteRequest, Delivery, Queue};
 
 use super::{Handled, Packager, settle};
@@ -17,6 +19,7 @@ pub(super) async fn handle(packager: &Packager, delivery: Delivery) -> Handled {
         () = packager.stop.cancelled() => return Handled::GiveBack,
         claim = packager.running.delete(package) => claim,
     };
+    let began = Instant::now();
     for attempt in 1.. {
         let error = match remove(&*packager.objects, package).await {
             Ok(()) => break,
@@ -25,7 +28,7 @@ pub(super) async fn handle(packager: &Packager, delivery: Delivery) -> Handled {
         if packager.stop.is_cancelled() {
             return Handled::GiveBack;
         }
-        if attempt >= packager.config.attempts {
+        if began.elapsed() >= packager.config.patience {
             return packager.bury(Queue::Deletes, delivery, &error.to_string()).await;
         }
         tracing::warn!(%package, attempt, %error, "a package is not deleted yet");
