@@ -21,13 +21,11 @@ pub(super) async fn handle(packager: &Packager, delivery: Delivery) -> Handled {
     };
     let began = Instant::now();
     for attempt in 1.. {
-        let error = match remove(&*packager.objects, package).await {
-            Ok(()) => break,
-            Err(error) => error,
+        let error = match packager.stop.run_until_cancelled(remove(&*packager.objects, package)).await {
+            None => return Handled::GiveBack,
+            Some(Ok(())) => break,
+            Some(Err(error)) => error,
         };
-        if packager.stop.is_cancelled() {
-            return Handled::GiveBack;
-        }
         if began.elapsed() >= packager.config.patience {
             return packager.bury(Queue::Deletes, delivery, &error.to_string()).await;
         }

@@ -1,9 +1,11 @@
 //! One attempt at a package: what is there already is answered, else the archive is planned and built, with progress told meanwhile.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use adit_shared::messaging::StatusMessage;
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
@@ -14,6 +16,10 @@ use crate::build::{Build, Built, Progress, State};
 use crate::error::BuildError;
 use crate::plan::Plan;
 use crate::planning;
+
+/// How long parts that are under way may take to arrive once the packager was told to stop. A part that is cut off is sent again by whoever
+/// goes on; more than ten seconds in all would have the process cut off.
+const REST: Duration = Duration::from_secs(6);
 
 impl Job {
     /// Makes the archive, or finds that an earlier attempt has.
@@ -122,12 +128,17 @@ impl Job {
             () = self.packager.stop.cancelled() => End::Stopped,
             () = self.claim.dismissed().cancelled() => End::Dismissed,
             () = self.claim.overtaken().cancelled() => End::Overtaken,
+            // It does not end by itself.
             () = telling => End::Stopped,
         };
         halt.cancel();
-        match (task.await, end) {
+        let rested = match end {
+            End::Stopped => timeout(REST, &mut task).await.ok(),
+            _ => Some((&mut task).await),
+        };
+        match (rested, end) {
             // It had just been finished.
-            (Ok(Ok(Some(result))), End::Stopped | End::Overtaken) => Ok(result),
+            (Some(Ok(Ok(Some(result)))), End::Stopped | End::Overtaken) => Ok(result),
             (_, end) => Err(end),
         }
     }

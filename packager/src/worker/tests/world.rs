@@ -219,14 +219,18 @@ impl World {
 
     /// Statuses that wait now.
     pub(super) async fn waiting(&self, queue: &str) -> Vec<(u64, StatusMessage)> {
-        let drained = self.broker.drain(&Queue::Package(queue.to_owned())).await.unwrap();
-        let all = drained.messages().iter().map(|message| {
-            let sequence = message.headers.get("sequence").unwrap().parse().unwrap();
-            (sequence, message.text().unwrap().parse().unwrap())
-        });
-        let all = all.collect();
-        drained.ack().await.unwrap();
-        all
+        loop {
+            let drained = self.broker.drain(&Queue::Package(queue.to_owned())).await.unwrap();
+            let all = drained.messages().iter().map(|message| {
+                let sequence = message.headers.get("sequence").unwrap().parse().unwrap();
+                (sequence, message.text().unwrap().parse().unwrap())
+            });
+            let all = all.collect();
+            // What is not acknowledged is still there.
+            if drained.ack().await.is_ok() {
+                return all;
+            }
+        }
     }
 
     pub(super) async fn last(&self) -> StatusMessage {
