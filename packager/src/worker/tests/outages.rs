@@ -120,6 +120,29 @@ async fn a_broker_that_is_away_holds_up_neither_the_start_nor_a_build_nor_the_en
 }
 
 #[tokio::test]
+async fn a_broker_that_restarts_during_a_build_hands_the_request_out_again_and_it_is_built() {
+    let mut world = World::new().await;
+    let journal = tempfile::tempdir().unwrap();
+    let config = |listen| ServerConfig { listen, journal: Some(journal.path().to_owned()), ..ServerConfig::default() };
+    let server = BrokerServer::start(config(([127, 0, 0, 1], 0).into())).await.unwrap();
+    let address = server.addr();
+    world.broker = Broker::new(format!("stomp://{address}").parse().unwrap());
+    world.answer(|answers| answers.hangs = true);
+    let worker = world.packager();
+    world.ask(&world.request()).await;
+    while Memory::load(&*world.objects, PackageId(7)).await.unwrap().turn < 1 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    server.shutdown().await;
+    world.answer(|answers| answers.hangs = false);
+    world.server = BrokerServer::start(config(address)).await.unwrap();
+    world.complete().await;
+    assert_eq!(Memory::load(&*world.objects, PackageId(7)).await.unwrap().attempts, 0);
+    world.wait_for(&Queue::PackageRequests, 0).await;
+    worker.stop().await;
+}
+
+#[tokio::test]
 async fn wrong_credentials_end_the_packager_at_the_start() {
     let world = World::new().await;
     let server = ServerConfig { credentials: Some(("adit".to_owned(), "right".to_owned())), ..ServerConfig::default() };
