@@ -103,7 +103,7 @@ struct Job {
 struct Begun {
     /// See [`State::attempt`].
     attempt: (u64, u64),
-    /// Its number, over all deliveries of the request; see [`State`].
+    /// Its number, over all deliveries of the request; 0 once it has brought the archive on. See [`State`].
     number: u32,
 }
 

@@ -51,6 +51,10 @@ impl Job {
         if self.begun.is_some_and(|begun| state.attempt() > begun.attempt) {
             return Err(End::Overtaken);
         }
+        if self.begun.is_some_and(|begun| begun.number == 0) {
+            // The attempt before this one brought the archive on, but had no time to note it.
+            state.attempts = 0;
+        }
         state.begin(self.packager.clock.now_ms(), self.counted);
         self.statuses.begin(state.turn);
         state.save(objects, self.package).await?;

@@ -160,3 +160,15 @@ async fn a_key_that_the_server_refuses_ends_the_packager_at_the_start() {
     let reason = world.packager().run.await.unwrap().unwrap_err().to_string();
     assert!(reason.contains("ADIT_API_KEY") && reason.contains("refused"), "{reason}");
 }
+
+#[tokio::test]
+async fn attempts_that_bring_the_archive_on_do_not_count() {
+    let world = World::new().await;
+    let memory = Memory { attempts: 2, ..Memory::default() };
+    memory.save(&*world.objects, PackageId(7)).await.unwrap();
+    // Every third part finds its upload lost: that is more often than a request may fail.
+    let worker = world.packager_on(Arc::new(Fused::losing(world.objects.clone(), 3)));
+    world.ask(&world.request()).await;
+    assert!(world.complete().await.parts_reused > Some(0));
+    worker.stop().await;
+}

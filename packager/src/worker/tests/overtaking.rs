@@ -40,7 +40,7 @@ async fn race(world: &World, other: &World, head_start: usize) -> usize {
 #[tokio::test]
 async fn two_packagers_with_one_request_make_one_archive() {
     let world = World::new().await;
-    for round in 0..60 {
+    for round in 0..24 {
         let other = world.twin().await;
         let world = other.twin().await;
         let more = race(&world, &other, round % 12).await;
