@@ -4,12 +4,13 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use adit_shared::clock::{Clock, SystemClock};
 use adit_shared::config::Config;
-use adit_shared::objects::{self, ObjectStore};
+use adit_shared::objects::{self, ObjectError, ObjectStore, OpenError};
 use adit_shared::search::{Search, TantivySearch};
-use adit_shared::store::{SqlStore, Store};
+use adit_shared::store::{SqlStore, Store, StoreError};
 use anyhow::Context as _;
 
 /// The opened parts.
@@ -21,13 +22,66 @@ pub(crate) struct Services {
     pub(crate) clock: Arc<dyn Clock>,
 }
 
+/// How long a server that starts waits for a database that does not answer. It cannot tell one that starts as well from one that will never let it in.
+const DATABASE_PATIENCE: Duration = Duration::from_secs(60);
+/// Longest wait between two tries to open a part.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
 impl Services {
     /// Opens all parts; the data folder is made where it is missing.
     pub(crate) async fn open(config: &Config) -> anyhow::Result<Self> {
         make_folder(&config.data)?;
-        let objects = open_objects(config).await?;
+        Ok(Self::of(config, open_objects(config).await?, open_store(config).await?))
+    }
+
+    /// The same for a server that starts together with the parts it needs: those on other machines are waited for.
+    pub(crate) async fn await_open(config: &Config) -> anyhow::Result<Self> {
+        make_folder(&config.data)?;
+        let began = Instant::now();
+        let outside = !config.database_url.reveal().starts_with("sqlite:");
+        let store = patiently(
+            "the database",
+            || open_store(config),
+            |error| {
+                let away = matches!(error.downcast_ref(), Some(StoreError::Unavailable(_)));
+                outside && away && began.elapsed() < DATABASE_PATIENCE
+            },
+        );
+        let store = store.await?;
+        Ok(Self::of(config, await_objects(config).await?, store))
+    }
+
+    fn of(config: &Config, objects: Arc<dyn ObjectStore>, store: Arc<dyn Store>) -> Self {
         let search = TantivySearch::new(objects.clone(), config.data.join("cache"));
-        Ok(Self { store: open_store(config).await?, objects, search: Arc::new(search), clock: Arc::new(SystemClock) })
+        Self { store, objects, search: Arc::new(search), clock: Arc::new(SystemClock) }
+    }
+}
+
+/// Opens the object store, as soon as it answers where it is a server.
+pub(crate) async fn await_objects(config: &Config) -> anyhow::Result<Arc<dyn ObjectStore>> {
+    let server = !config.store_url.starts_with("file:");
+    let away = |error: &anyhow::Error| {
+        matches!(error.downcast_ref(), Some(OpenError::Store { reason: ObjectError::Unavailable(_), .. }))
+    };
+    patiently("the object store", || open_objects(config), |error| server && away(error)).await
+}
+
+/// Tries until it works, or until it fails in another way than by being away.
+async fn patiently<T>(
+    part: &str,
+    open: impl AsyncFn() -> anyhow::Result<T>,
+    is_away: impl Fn(&anyhow::Error) -> bool,
+) -> anyhow::Result<T> {
+    let mut wait = Duration::from_millis(250);
+    loop {
+        match open().await {
+            Err(error) if is_away(&error) => {
+                tracing::warn!(error = format!("{error:#}"), ?wait, "{part} is waited for");
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(LONGEST_WAIT);
+            }
+            opened => return opened,
+        }
     }
 }
 
@@ -47,4 +101,27 @@ pub(crate) async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>
 /// Opens the object store alone.
 pub(crate) async fn open_objects(config: &Config) -> anyhow::Result<Arc<dyn ObjectStore>> {
     objects::open(&config.store_url).await.context("cannot open the object store (ADIT_STORE_URL)")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use anyhow::anyhow;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_away_is_waited_for_and_what_refuses_is_not() {
+        let tries = AtomicU32::new(0);
+        let open = async || match tries.fetch_add(1, Ordering::SeqCst) {
+            0 => Err(anyhow!("away")),
+            1 => Ok("open"),
+            _ => Err(anyhow!("refused")),
+        };
+        let is_away = |error: &anyhow::Error| error.to_string() == "away";
+        assert_eq!(patiently("a part", open, is_away).await.unwrap(), "open");
+        assert_eq!(patiently("a part", open, is_away).await.unwrap_err().to_string(), "refused");
+        assert_eq!(tries.load(Ordering::SeqCst), 3);
+    }
 }

@@ -20,7 +20,7 @@ use url::Url;
 
 use crate::keys;
 use crate::running::{self, Hold, Running};
-use crate::services::{Services, open_objects};
+use crate::services::{Services, await_objects};
 
 /// How the name of the key begins that the packager inside `adit up` uses; made anew at each start, revoked at its end.
 const OWN_PACKAGER: &str = "packager inside adit up";
@@ -145,12 +145,13 @@ fn ended_early(part: &str, ended: Result<anyhow::Result<()>, tokio::task::JoinEr
 /// Runs an API server on outside parts.
 pub(crate) async fn api(config: Config) -> anyhow::Result<()> {
     let broker_url = outside_broker(&config)?;
-    let services = Services::open(&config).await?;
+    let broker = Broker::new(broker_config(&config, broker_url.reveal())?);
+    let stop = stop_token();
+    let Some(services) = stop.run_until_cancelled(Services::await_open(&config)).await else { return Ok(()) };
+    let services = services?;
     let (listener, address) = listen(&config).await?;
     let url = public_url(&config, address)?;
-    let broker = Broker::new(broker_config(&config, broker_url.reveal())?);
     println!("Adit API on {}/api", trimmed(&url));
-    let stop = CancellationToken::new();
     let api = spawn_api(&config, &services, broker, url, listener, stop.clone());
     // Who downloads or listens for as long as that goes on elsewhere: that is no failure.
     run_one("the API", api, stop).await.map(drop)
@@ -164,9 +165,10 @@ pub(crate) async fn packager(config: Config) -> anyhow::Result<()> {
             "a packager needs a key for the API: set ADIT_API_KEY (`adit keys create NAME --role packager` makes one)"
         );
     };
-    let objects = open_objects(&config).await?;
     let broker = Broker::new(broker_config(&config, broker_url.reveal())?);
-    let stop = CancellationToken::new();
+    let stop = stop_token();
+    let Some(objects) = stop.run_until_cancelled(await_objects(&config)).await else { return Ok(()) };
+    let objects = objects?;
     println!("Adit packager: {} build(s) at once", config.workers);
     let settings = packager_config(&config, &key, config.public_url.as_ref());
     let clock = Arc::new(adit_shared::clock::SystemClock);
@@ -185,9 +187,20 @@ async fn run_one(
 ) -> anyhow::Result<bool> {
     tokio::select! {
         ended = &mut part => return ended?.map(|()| true),
-        () = stop_signal() => stop.cancel(),
+        () = stop.cancelled() => {}
     }
     end(name, part).await
+}
+
+/// Is cancelled by Ctrl-C or SIGTERM, from now on: a part that is waited for at the start must not keep the process.
+fn stop_token() -> CancellationToken {
+    let stop = CancellationToken::new();
+    let stopping = stop.clone();
+    tokio::spawn(async move {
+        stop_signal().await;
+        stopping.cancel();
+    });
+    stop
 }
 
 fn outside_broker(config: &Config) -> anyhow::Result<Secret> {

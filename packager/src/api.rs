@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use adit_shared::domain::{Role, Status};
+use adit_shared::domain::{Content, Role, Status};
 use adit_shared::ids::PackageId;
 use adit_shared::messaging::PackageRequest;
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt as _};
-use reqwest::StatusCode;
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::{Response, StatusCode};
 use serde::Deserialize;
 use url::Url;
 
@@ -43,38 +43,56 @@ pub enum ApiError {
     /// The server is away, or its answer broke off.
     #[error("the server does not answer: {0}")]
     Unreachable(String),
-    /// The server answered otherwise than hoped for.
+    /// The key is none that the server knows, or may not do what a packager must.
+    #[error("the API key (ADIT_API_KEY) is refused at {0}: make one with `adit keys create NAME --role packager`")]
+    RefusedKey(Url),
+    /// The server, or a proxy before it, answered otherwise than hoped for.
     #[error("the server answered {status} to GET {url}")]
     Status {
-        /// Its answer.
+        /// The answer.
         status: StatusCode,
-        /// What it was asked.
+        /// What was asked.
         url: String,
+        /// Whether it is a problem (RFC 9457) of the server's own: a proxy, which says 404 while the server is being replaced, cannot tell.
+        own: bool,
+        /// When to ask again, where it says so.
+        retry_after: Option<Duration>,
     },
 }
 
 impl ApiError {
-    fn answered(status: StatusCode, url: &Url) -> Self {
-        Self::Status { status, url: url.to_string() }
+    /// The error for an answer that is no success.
+    async fn answered(answer: Response, url: &Url) -> Self {
+        let status = answer.status();
+        let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        let own = problem(answer).await.is_some();
+        Self::Status { status, url: url.to_string(), own, retry_after: retry_after.map(Duration::from_secs) }
     }
 
-    /// What becomes of the request: one that the server does not know is rejected, a server in trouble is asked again.
-    /// A refused key too: an operator can set it right while requests wait.
+    /// What becomes of the request: only what the server itself says is final. Everything else passes: a server in trouble, a proxy
+    /// that knows nothing of it, and a refused key, which an operator can set right while requests wait.
     #[must_use]
     pub fn fate(&self) -> Fate {
         match self {
             Self::NoDocset(_) | Self::MinersKey(_) => Fate::Reject,
-            Self::Client(_) | Self::Key | Self::Unreachable(_) => Fate::Retry,
-            Self::Status { status, .. } => match *status {
-                StatusCode::UNAUTHORIZED
-                | StatusCode::FORBIDDEN
-                | StatusCode::REQUEST_TIMEOUT
-                | StatusCode::TOO_MANY_REQUESTS => Fate::Retry,
-                status if status.is_server_error() => Fate::Retry,
-                _ => Fate::Reject,
-            },
+            Self::Status { status, own: true, .. } if status.is_client_error() && !is_passing(*status) => Fate::Reject,
+            Self::Client(_) | Self::Key | Self::RefusedKey(_) | Self::Unreachable(_) | Self::Status { .. } => {
+                Fate::Wait
+            }
         }
     }
+}
+
+/// Whether an answer says nothing about what was asked for.
+fn is_passing(status: StatusCode) -> bool {
+    status.is_server_error()
+        || matches!(
+            status,
+            StatusCode::UNAUTHORIZED
+                | StatusCode::FORBIDDEN
+                | StatusCode::REQUEST_TIMEOUT
+                | StatusCode::TOO_MANY_REQUESTS
+        )
 }
 
 impl From<reqwest::Error> for ApiError {
@@ -100,6 +118,14 @@ pub(crate) struct Api {
 #[derive(Deserialize)]
 struct Standing {
     status: Status,
+    content: Option<Content>,
+}
+
+impl Standing {
+    /// Not once it was dismissed, or the archive erased; nor once another packager has said that it failed, as that was the last word.
+    fn is_wanted(&self) -> bool {
+        !matches!(self.status, Status::Dismissed | Status::Failed) && self.content != Some(Content::Erased)
+    }
 }
 
 /// The part of a key's record that matters here.
@@ -135,7 +161,10 @@ impl Api {
     /// The docset of a request as this packager reaches it. Where the server is known, the request tells only which docset is meant:
     /// the server may have moved while the request waited, and the key goes nowhere else.
     pub(crate) fn docset(&self, request: &PackageRequest) -> Result<Url, ApiError> {
-        let Some(base) = &self.base else { return Ok(request.docset.clone()) };
+        let Some(base) = &self.base else {
+            // It is asked for more than the docset.
+            return sibling(&request.docset, "").map(|_| request.docset.clone());
+        };
         let id = request.docset_id().ok_or_else(|| ApiError::NoDocset(request.docset.to_string()))?;
         let mut docset = base.clone();
         docset.set_path(&format!("{}/docsets/{id}", base.path().trim_end_matches('/')));
@@ -158,23 +187,25 @@ impl Api {
         }
         let answer = get.send().await?;
         if !answer.status().is_success() {
-            return Err(ApiError::answered(answer.status(), &url));
+            return Err(ApiError::answered(answer, &url).await);
         }
         Ok(answer.bytes_stream().map_err(ApiError::from))
     }
 
-    /// Refuses a miner's key at the server that is known. Where none is, or it cannot tell, the builds will see.
+    /// Refuses a key that is wrong, or a miner's, at the server that is known. Where none is, or it cannot tell, the builds will see.
     pub(crate) async fn check_known(&self) -> Result<(), ApiError> {
         let Some(base) = &self.base else { return Ok(()) };
         let mut url = base.clone();
         url.set_path(&format!("{}/me", base.path().trim_end_matches('/')));
         match self.check(url).await {
-            Err(error @ ApiError::MinersKey(_)) => Err(error),
-            Err(error) => {
+            Err(ApiError::Status { status: StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, own: true, .. }) => {
+                Err(ApiError::RefusedKey(base.clone()))
+            }
+            Err(error) if error.fate() == Fate::Wait => {
                 tracing::warn!(%error, "starting without knowing whether the key is good");
                 Ok(())
             }
-            Ok(()) => Ok(()),
+            checked => checked,
         }
     }
 
@@ -194,25 +225,25 @@ impl Api {
                 // What is no key's record here is not ours to judge.
                 _ => Ok(()),
             },
-            status if ApiError::answered(status, &url).fate() == Fate::Retry => Err(ApiError::answered(status, &url)),
+            status if is_passing(status) => Err(ApiError::answered(answer, &url).await),
             _ => Ok(()),
         }
     }
 
     /// Asks for a short answer in JSON.
-    async fn short(&self, url: &Url) -> Result<reqwest::Response, ApiError> {
+    async fn short(&self, url: &Url) -> Result<Response, ApiError> {
         let get = self.http.get(url.clone()).header(ACCEPT, "application/json");
         Ok(get.timeout(SHORT_TIMEOUT).send().await?)
     }
 
-    /// Whether the server still wants a package: not once it was dismissed or is unknown. Only the server itself can say that it is
+    /// Whether the server still wants a package: not once it was dismissed, failed or erased, or is unknown. Only the server itself can say that it is
     /// unknown, by a problem of its own: a proxy before it, which says 404 while the server is being replaced, cannot tell.
     pub(crate) async fn wants(&self, request: &PackageRequest, package: PackageId) -> Result<bool, ApiError> {
         let url = sibling(&request.docset, &format!("packages/{package}"))?;
         let answer = self.short(&url).await?;
         match answer.status() {
             status @ (StatusCode::NOT_FOUND | StatusCode::GONE) => {
-                if !says_gone(answer).await? {
+                if !says_gone(answer).await {
                     tracing::warn!(%status, %url, "that is not the server's answer; building on");
                     return Ok(true);
                 }
@@ -220,24 +251,27 @@ impl Api {
                 self.check_key(request).await?;
                 Ok(false)
             }
-            status if status.is_success() => Ok(answer.json::<Standing>().await?.status != Status::Dismissed),
-            status => Err(ApiError::answered(status, &url)),
+            status if status.is_success() => Ok(answer.json::<Standing>().await?.is_wanted()),
+            _ => Err(ApiError::answered(answer, &url).await),
         }
     }
 }
 
 /// Whether a 404 or 410 is a problem that tells of a thing that is not there.
-async fn says_gone(answer: reqwest::Response) -> Result<bool, ApiError> {
-    const PROBLEMS: &str = "urn:adit:problem:";
-    let media_type = answer.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let media_type = media_type.split(';').next().unwrap_or_default().trim();
-    if !media_type.eq_ignore_ascii_case("application/problem+json") {
-        return Ok(false);
-    }
+async fn says_gone(answer: Response) -> bool {
     let status = answer.status();
-    let Ok(Problem { r#type }) = serde_json::from_slice(&answer.bytes().await?) else { return Ok(false) };
-    let kind = r#type.strip_prefix(PROBLEMS);
-    Ok(kind.is_some_and(|kind| status == StatusCode::GONE || kind == "not-found"))
+    problem(answer).await.is_some_and(|kind| status == StatusCode::GONE || kind == "not-found")
+}
+
+/// The kind of problem that an answer tells of, if it is one of the server's own.
+async fn problem(answer: Response) -> Option<String> {
+    const PROBLEMS: &str = "urn:adit:problem:";
+    let media_type = answer.headers().get(CONTENT_TYPE)?.to_str().ok()?.split(';').next()?.trim();
+    if !media_type.eq_ignore_ascii_case("application/problem+json") {
+        return None;
+    }
+    let Problem { r#type } = serde_json::from_slice(&answer.bytes().await.ok()?).ok()?;
+    r#type.strip_prefix(PROBLEMS).map(str::to_owned)
 }
 
 /// URL of the archive of `package` on the server that asked for it.

@@ -2,6 +2,8 @@
 //!
 //! Parts pass through three stations: drawn up and filled with data (several at once), proved and hashed (one after the
 //! other), uploaded (several at once). However large the archive, only a handful of parts are in memory.
+//! Two processes may build one package at once: before a part, each looks into the state whether the other took the request later,
+//! and the earlier one lets go. What both upload until then is the same bytes.
 //! What the request was and whom to tell is the business of [`crate::worker`].
 
 mod site;
@@ -27,7 +29,7 @@ use crate::sha::Midstate;
 use crate::verify::{Damage, Verifier};
 use site::Site;
 pub(crate) use site::{remove, remove_unfinished};
-pub(crate) use state::{Archive, Done, Finished, State};
+pub(crate) use state::{Archive, Done, Finished, State, seconds};
 
 /// Parts that are drawn up ahead of the one that is hashed.
 const AHEAD: usize = 2;
@@ -52,6 +54,8 @@ pub(crate) struct Progress {
     pub(crate) parts: u32,
     /// Their bytes.
     pub(crate) bytes: u64,
+    /// Those of the parts that this build has sent.
+    pub(crate) sent: u32,
 }
 
 /// What came of a build.
@@ -61,6 +65,15 @@ pub(crate) struct Built {
     pub(crate) finished: Finished,
     /// Parts of it that an earlier build had uploaded.
     pub(crate) parts_reused: u32,
+    /// Parts that this build has uploaded.
+    pub(crate) parts_sent: u32,
+}
+
+impl Built {
+    /// An archive that was there already.
+    pub(crate) fn earlier(finished: Finished) -> Self {
+        Self { finished, parts_reused: finished.done.parts, parts_sent: 0 }
+    }
 }
 
 /// What is to be done with a part.
@@ -100,19 +113,36 @@ impl Build {
         let site = Site::open(&*self.objects, &archive.key(self.package), &self.plan).await?;
         let reused = site.held();
         let parts_reused = reused.len() as u32;
-        self.progress
-            .send_replace(Progress { parts: parts_reused, bytes: reused.values().map(|part| part.size).sum() });
+        let bytes = reused.values().map(|part| part.size).sum();
+        self.progress.send_replace(Progress { parts: parts_reused, bytes, sent: 0 });
         let parts = self.build_missing(&site, reused, &halt).await?;
         let (Some(parts), Some(sha256)) = (parts, self.state.sha256) else { return Ok(None) };
         if let Site::Open { upload, .. } = &site {
+            self.assert_ours().await?;
             site::complete(&*self.objects, upload, &parts, self.plan.size()).await?;
         }
         let done = self.finish(archive).await?;
-        Ok(Some(Built { finished: Finished { archive, sha256, done }, parts_reused }))
+        let parts_sent = self.progress.borrow().sent;
+        Ok(Some(Built { finished: Finished { archive, sha256, done }, parts_reused, parts_sent }))
+    }
+
+    /// Fails once a later attempt, in another process, goes on with the package, or has an earlier one finished after all.
+    async fn assert_ours(&self) -> Result<(), BuildError> {
+        let stored = State::load(&*self.objects, self.package).await?;
+        // That it had been finished before this attempt, which found the archive gone, counts for nothing.
+        let finished = stored.done.is_some() && self.state.done.is_none() && stored.archive == self.state.archive;
+        if finished || stored.attempt() > self.state.attempt() { Err(BuildError::Overtaken) } else { Ok(()) }
+    }
+
+    /// Writes down how far it is, unless others go on.
+    async fn save(&self) -> Result<(), BuildError> {
+        self.assert_ours().await?;
+        Ok(self.state.save(&*self.objects, self.package).await?)
     }
 
     /// Notes which archive this is before there is anything of it, so that whatever happens, all of it can be found and removed.
     async fn turn_to(&mut self, archive: Archive) -> Result<(), BuildError> {
+        self.assert_ours().await?;
         if let Some(other) = self.state.archive.filter(|other| *other != archive) {
             site::abandon(&*self.objects, self.package, &other).await?;
         }
@@ -125,6 +155,9 @@ impl Build {
     async fn finish(&mut self, archive: Archive) -> Result<Done, BuildError> {
         let done = Done { documents: self.plan.included(), omitted: self.plan.omitted(), parts: self.plan.parts() };
         self.state.done = Some(done);
+        // Whoever took the request over at the last moment is told by this, and statuses after it have greater numbers still.
+        let stored = State::load(&*self.objects, self.package).await?;
+        (self.state.turn, self.state.by) = self.state.attempt().max(stored.attempt());
         self.state.save(&*self.objects, self.package).await?;
         // Two packagers that began at the same moment have an upload each, and one is left over.
         site::abandon(&*self.objects, self.package, &archive).await?;
@@ -169,7 +202,9 @@ impl Build {
             if task.hash {
                 self.state.hashed = Some(ledger.midstate.clone());
                 self.state.sha256 = ledger.sha256;
-                self.state.save(&*self.objects, self.package).await?;
+                self.save().await?;
+            } else {
+                self.assert_ours().await?;
             }
             let (true, Site::Open { upload, .. }) = (task.put, site) else {
                 spare.give(bytes);
@@ -199,9 +234,9 @@ impl Build {
         (1..=self.plan.parts()).map(task).filter(|task| task.put || task.hash).collect()
     }
 
-    /// Takes the result of an upload.
+    /// Takes the result of an upload. An attempt that brings the archive on, if only by a part, is none too many.
     fn note(
-        &self,
+        &mut self,
         parts: &mut BTreeMap<u32, Part>,
         uploaded: Result<Result<Part, BuildError>, JoinError>,
     ) -> Result<(), BuildError> {
@@ -209,7 +244,9 @@ impl Build {
         self.progress.send_modify(|progress| {
             progress.parts += 1;
             progress.bytes += part.size;
+            progress.sent += 1;
         });
+        self.state.attempts = 0;
         parts.insert(part.number, part);
         Ok(())
     }

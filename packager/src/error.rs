@@ -1,5 +1,7 @@
 //! Why a package could not be built, and what becomes of its request then.
 
+use std::time::Duration;
+
 use adit_shared::objects::ObjectError;
 
 use crate::api::ApiError;
@@ -9,7 +11,10 @@ use crate::plan::PlanError;
 /// What becomes of a request that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// Something is away that may come back: the same request is tried again, a bounded number of times.
+    /// A part that every build needs, the store or the server, is away or in trouble. It is waited for, for a bounded time: that is
+    /// no fault of this package, and no failed attempt.
+    Wait,
+    /// This build went wrong in a way that need not repeat itself: it is tried again, a bounded number of times.
     Retry,
     /// Trying again would end the same way: the client is told and the request goes to the dead queue.
     Reject,
@@ -46,6 +51,9 @@ pub enum BuildError {
         /// How many.
         attempts: u32,
     },
+    /// Another packager took the same request later, and so has the say now. No failure.
+    #[error("another packager has taken the package over")]
+    Overtaken,
     /// A task of the build ended without a result.
     #[error("a task of the build broke off: {0}")]
     Task(#[from] tokio::task::JoinError),
@@ -60,10 +68,21 @@ impl BuildError {
             Self::Plan(PlanError::TooLarge(_) | PlanError::Incomplete { .. }) => Fate::Reject,
             Self::Api(error) => error.fate(),
             Self::GivenUp { .. } | Self::Store(ObjectError::UnsafeKey(_)) => Fate::Reject,
+            // Refused as well: whoever mends a bucket's rights should not find every package failed that was asked for meanwhile.
+            Self::Store(ObjectError::Unavailable(_) | ObjectError::Refused(_)) => Fate::Wait,
             Self::Manifest(ManifestError::Cut { .. })
             | Self::Plan(PlanError::Spool(_))
-            | Self::Store(_)
+            | Self::Store(ObjectError::NotFound(_) | ObjectError::OutOfRange { .. })
+            | Self::Overtaken
             | Self::Task(_) => Fate::Retry,
+        }
+    }
+
+    /// How long the part that failed wants to be left alone, where it said so.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Api(ApiError::Status { retry_after, .. }) => *retry_after,
+            _ => None,
         }
     }
 }

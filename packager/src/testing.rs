@@ -183,11 +183,28 @@ impl Corpus {
 pub(crate) struct Fused {
     inner: Arc<dyn ObjectStore>,
     left: AtomicI64,
+    puts: AtomicI64,
+    loses: i64,
 }
 
 impl Fused {
     pub(crate) fn new(inner: Arc<dyn ObjectStore>, moments: i64) -> Self {
-        Self { inner, left: AtomicI64::new(moments) }
+        Self { inner, left: AtomicI64::new(moments), puts: AtomicI64::new(0), loses: i64::MAX }
+    }
+
+    /// A store that says of every so manieth part that there is no such upload.
+    pub(crate) fn losing(inner: Arc<dyn ObjectStore>, loses: i64) -> Self {
+        Self { loses, ..Self::new(inner, i64::MAX) }
+    }
+
+    /// Calls and answers that were withheld.
+    pub(crate) fn calls_refused(&self) -> i64 {
+        -self.left.load(Ordering::SeqCst).min(0)
+    }
+
+    /// From now on it works.
+    pub(crate) fn mend(&self) {
+        self.left.store(i64::MAX, Ordering::SeqCst);
     }
 
     fn moment(&self) -> ObjectResult<()> {
@@ -244,6 +261,9 @@ impl ObjectStore for Fused {
     }
 
     async fn put_part(&self, upload: &Upload, number: u32, bytes: Bytes) -> ObjectResult<Part> {
+        if (self.puts.fetch_add(1, Ordering::SeqCst) + 1) % self.loses == 0 {
+            return Err(ObjectError::NotFound(upload.id.clone()));
+        }
         self.call(self.inner.put_part(upload, number, bytes)).await
     }
 

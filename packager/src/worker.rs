@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use adit_shared::clock::{Clock, rfc3339};
-use adit_shared::messaging::{Broker, BrokerError, Delivery, Outgoing, Queue};
+use adit_shared::messaging::{Broker, BrokerError, Consumer, Delivery, Outgoing, Queue};
 use adit_shared::objects::ObjectStore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -36,8 +36,11 @@ pub struct PackagerConfig {
     pub api: Option<Url>,
     /// Packages that are built at once. 2.
     pub workers: usize,
-    /// How often a package is tried before it has failed. 5.
+    /// How often a package is tried before it has failed. Not counted are attempts that brought the archive on, and those that ended
+    /// because a part was away. 5.
     pub attempts: u32,
+    /// How long a store or server that is away or in trouble is waited for before the package has failed. 1 h.
+    pub patience: Duration,
     /// Wait before the second attempt; it doubles with each further one. 1 s.
     pub backoff: Duration,
     /// The longest such wait. 60 s.
@@ -59,6 +62,7 @@ impl PackagerConfig {
             api,
             workers: 2,
             attempts: 5,
+            patience: Duration::from_hours(1),
             backoff: Duration::from_secs(1),
             longest_backoff: Duration::from_secs(60),
             progress_every: Duration::from_secs(1),
@@ -89,10 +93,10 @@ impl fmt::Debug for PackagerConfig {
 /// Why a packager ended.
 #[derive(Debug, thiserror::Error)]
 pub enum PackagerError {
-    /// It cannot ask the server anything, or has a miner's key.
+    /// It cannot ask the server anything: its key is refused, or a miner's.
     #[error(transparent)]
     Api(#[from] ApiError),
-    /// The broker cannot be reached at the start, or refuses for good.
+    /// The broker refuses: its credentials, or the queue.
     #[error(transparent)]
     Broker(#[from] BrokerError),
     /// A worker broke off: a defect.
@@ -104,7 +108,8 @@ pub enum PackagerError {
 /// for a later start to go on with, and returns.
 ///
 /// # Errors
-/// When the server that is known says that the key is a miner's; when the broker cannot be reached at the start, or refuses for good. A broker, server or store that goes away later is waited for.
+/// When the server that is known refuses the key or says that it is a miner's, and when the broker refuses the credentials. A broker, server
+/// or store that is away is waited for, at the start too.
 pub async fn run(
     config: PackagerConfig,
     broker: Broker,
@@ -188,7 +193,7 @@ enum Handled {
 impl Packager {
     /// Handles the messages of a queue one by one until the packager stops.
     async fn serve(self: Arc<Self>, task: Task) -> Result<(), BrokerError> {
-        let mut consumer = self.broker.consume(&task.queue(), 1).await?;
+        let Some(mut consumer) = self.consumer(task, true).await? else { return Ok(()) };
         let mut failures = 0;
         loop {
             loop {
@@ -208,18 +213,33 @@ impl Packager {
             }
             // A message goes back when its consumer goes.
             drop(consumer);
-            consumer = loop {
-                failures += 1;
-                self.pause(self.config.wait_after(failures)).await;
-                if self.stop.is_cancelled() {
-                    return Ok(());
-                }
-                match self.broker.consume(&task.queue(), 1).await {
-                    Ok(consumer) => break consumer,
-                    Err(error) => tracing::warn!(%error, "the broker is waited for"),
-                }
+            failures += 1;
+            self.pause(self.config.wait_after(failures)).await;
+            consumer = match self.consumer(task, false).await? {
+                Some(consumer) => consumer,
+                None => return Ok(()),
             };
         }
+    }
+
+    /// Reads a queue as soon as the broker is there; `None` once the packager stops. A refusal is final at the start, where it is the
+    /// operator's mistake.
+    async fn consumer(&self, task: Task, at_start: bool) -> Result<Option<Consumer>, BrokerError> {
+        let mut failures = 0;
+        while !self.stop.is_cancelled() {
+            let queue = task.queue();
+            let opened = self.stop.run_until_cancelled(self.broker.consume(&queue, 1)).await;
+            failures += 1;
+            let wait = self.config.wait_after(failures);
+            match opened {
+                None => break,
+                Some(Ok(consumer)) => return Ok(Some(consumer)),
+                Some(Err(error @ BrokerError::Refused { .. })) if at_start => return Err(error),
+                Some(Err(error)) => tracing::warn!(%queue, %error, ?wait, "the broker is waited for"),
+            }
+            self.pause(wait).await;
+        }
+        Ok(None)
     }
 
     /// Waits, but not once the packager stops.

@@ -71,8 +71,14 @@ pub(super) async fn complete(
 
 /// Gives up every unfinished upload of an archive.
 pub(super) async fn abandon(objects: &dyn ObjectStore, package: PackageId, archive: &Archive) -> ObjectResult<()> {
+    let mut last = None;
     while let Some(upload) = objects.find_upload(&archive.key(package), archive.part_size).await? {
+        if last.as_ref() == Some(&upload.id) {
+            tracing::warn!(key = upload.key, id = upload.id, "the store still lists an upload that was given up");
+            break;
+        }
         objects.abort_upload(&upload).await?;
+        last = Some(upload.id);
     }
     Ok(())
 }

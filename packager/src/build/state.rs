@@ -1,6 +1,8 @@
 //! What outlives the process that builds a package: one small object beside the archive (`build.json`), written before a
 //! part is uploaded, so that whoever takes the request next knows how often it was tried and how far the hash had come.
 
+use std::hash::{BuildHasher as _, RandomState};
+
 use adit_shared::digest::Sha256;
 use adit_shared::ids::PackageId;
 use adit_shared::objects::{ObjectError, ObjectKey, ObjectResult, ObjectStore};
@@ -13,10 +15,12 @@ use crate::sha::Midstate;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct State {
-    /// Attempts since the last that ended well or could not help ending.
+    /// Attempts since the last that ended well, brought the archive on, or could not help ending.
     pub(crate) attempts: u32,
     /// Number of the newest attempt: each has a greater one than all before it, even those of a memory that was deleted.
     pub(crate) turn: u64,
+    /// Chance number of whoever makes that attempt: settles which of two that began at the same moment goes on.
+    pub(crate) by: u64,
     /// The archive that is being built, or was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) archive: Option<Archive>,
@@ -87,16 +91,26 @@ impl State {
         objects.put(&ObjectKey::Build { package }.to_string(), bytes.into()).await
     }
 
-    /// Counts one more attempt, at that time in milliseconds since the epoch.
-    pub(crate) fn begin(&mut self, now_ms: i64) {
-        self.attempts = if self.done.is_some() { 1 } else { self.attempts + 1 };
-        self.turn = (self.turn + 1).max(u64::try_from(now_ms / 1000).unwrap_or(0));
+    /// Begins one more attempt, at that time in milliseconds since the epoch, and counts it unless it goes on with one that `counted`.
+    pub(crate) fn begin(&mut self, now_ms: i64, counted: bool) {
+        if self.done.is_some() {
+            self.attempts = 0;
+        }
+        self.attempts += u32::from(!counted);
+        self.turn = (self.turn + 1).max(seconds(now_ms));
+        self.by = RandomState::new().hash_one(());
+    }
+
+    /// Which attempt it is that knows this. Of two at once the greater goes on, and the other lets go.
+    pub(crate) fn attempt(&self) -> (u64, u64) {
+        (self.turn, self.by)
     }
 
     /// Forgets what was learned of any other archive than this one.
     pub(crate) fn turn_to(&mut self, archive: Archive) {
         if self.archive != Some(archive) {
-            *self = Self { attempts: self.attempts, turn: self.turn, archive: Some(archive), ..Self::default() };
+            let Self { attempts, turn, by, .. } = *self;
+            *self = Self { attempts, turn, by, archive: Some(archive), ..Self::default() };
         }
     }
 
@@ -112,6 +126,11 @@ impl State {
         let there = objects.size(&archive.key(package)).await? == Some(archive.size);
         Ok(there.then_some(Finished { archive, sha256, done }))
     }
+}
+
+/// Whole seconds since the epoch.
+pub(crate) fn seconds(now_ms: i64) -> u64 {
+    u64::try_from(now_ms / 1000).unwrap_or(0)
 }
 
 /// A finished archive.

@@ -1,6 +1,8 @@
 //! Deletes: a package's archive, its unfinished upload and what was remembered of it go, and so does its build if it is under way here.
 //! A build in another process learns it from the server.
 
+use std::time::Instant;
+
 use adit_shared::messaging::{DeleteRequest, Delivery, Queue};
 
 use super::{Handled, Packager, settle};
@@ -17,15 +19,14 @@ pub(super) async fn handle(packager: &Packager, delivery: Delivery) -> Handled {
         () = packager.stop.cancelled() => return Handled::GiveBack,
         claim = packager.running.delete(package) => claim,
     };
+    let began = Instant::now();
     for attempt in 1.. {
-        let error = match remove(&*packager.objects, package).await {
-            Ok(()) => break,
-            Err(error) => error,
+        let error = match packager.stop.run_until_cancelled(remove(&*packager.objects, package)).await {
+            None => return Handled::GiveBack,
+            Some(Ok(())) => break,
+            Some(Err(error)) => error,
         };
-        if packager.stop.is_cancelled() {
-            return Handled::GiveBack;
-        }
-        if attempt >= packager.config.attempts {
+        if began.elapsed() >= packager.config.patience {
             return packager.bury(Queue::Deletes, delivery, &error.to_string()).await;
         }
         tracing::warn!(%package, attempt, %error, "a package is not deleted yet");

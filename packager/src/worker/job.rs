@@ -1,27 +1,31 @@
-//! One request from its delivery to its acknowledgement: attempts, progress, and the three ways it can end (the archive is there,
-//! it failed, it is not wanted any more), or its going back to the queue when the packager stops.
+//! One request from its delivery to its acknowledgement: attempts until one shows the archive, waits between them, and the ways it can
+//! end: the archive is there, it failed, it is not wanted any more, another packager goes on with it, or this one stops and gives it back.
+//!
+//! What one attempt does is in `attempt`.
+
+mod attempt;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use adit_shared::digest::Sha256;
 use adit_shared::ids::PackageId;
-use adit_shared::messaging::{Complete, Delivery, PackageRequest, Queue, StatusMessage};
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
+use adit_shared::messaging::{BrokerError, Complete, Delivery, PackageRequest, Queue, StatusMessage};
+use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
 use super::running::Claim;
 use super::statuses::Statuses;
 use super::{Handled, Packager, settle};
-use crate::api::{ApiError, download_url};
-use crate::build::{Build, Built, Finished, Progress, State, remove, remove_unfinished};
+use crate::api::download_url;
+use crate::build::{Built, Finished, State, remove, remove_unfinished};
 use crate::error::{BuildError, Fate};
-use crate::plan::Plan;
-use crate::planning;
 
 /// How long a link to an archive is good that no server will renew: as long as S3 allows.
 const LINK_SECONDS: u64 = 7 * 24 * 3600;
+/// What is tried for so long after the packager was told to stop, before it is left to the next one.
+const FAREWELL: Duration = Duration::from_secs(3);
 
 /// Takes a request off its message and sees it through.
 pub(super) async fn handle(packager: &Arc<Packager>, delivery: Delivery) -> Handled {
@@ -33,19 +37,18 @@ pub(super) async fn handle(packager: &Arc<Packager>, delivery: Delivery) -> Hand
         Err(reason) => return packager.bury(Queue::PackageRequests, delivery, &reason).await,
     };
     request.formats.sort_unstable();
-    let Some(statuses) = Statuses::to(&packager.broker, message, &request) else {
+    let Some(statuses) = Statuses::to(&packager.broker, message, &request, packager.clock.now_ms()) else {
         let reason = "there is no reply-to header, and the URL does not end in a docset's number";
         return packager.bury(Queue::PackageRequests, delivery, reason).await;
     };
     let package = request.package.unwrap_or_else(|| unnamed(&request));
     let traceparent = message.headers.get("traceparent").map(str::to_owned);
     let span = tracing::info_span!("package", %package, docset = %request.docset, traceparent);
-    let Some(claim) = packager.running.build(package).instrument(span.clone()).await else {
-        tracing::info!(%package, "the same request is being worked on; this one is dropped");
-        return settle(delivery).await;
-    };
+    let claim = packager.stop.run_until_cancelled(packager.running.build(package)).instrument(span.clone()).await;
+    let Some(claim) = claim else { return Handled::GiveBack };
     let packager = packager.clone();
-    let job = Job { packager, request, package, traceparent, statuses, claim, attempt: 0 };
+    let job =
+        Job { packager, request, package, traceparent, statuses, claim, begun: None, counted: false, trouble: None };
     job.run(delivery).instrument(span).await
 }
 
@@ -57,7 +60,7 @@ fn unnamed(request: &PackageRequest) -> PackageId {
     PackageId(number | i64::MIN)
 }
 
-/// Why an attempt has no archive to show.
+/// Why there is no archive to show.
 #[derive(Debug)]
 enum End {
     /// It failed.
@@ -66,11 +69,16 @@ enum End {
     Stopped,
     /// Nobody wants the package any more.
     Dismissed,
+    /// The same request was taken again later, here or by another packager, which goes on with it.
+    Overtaken,
 }
 
 impl<E: Into<BuildError>> From<E> for End {
     fn from(error: E) -> Self {
-        Self::Failed(error.into())
+        match error.into() {
+            BuildError::Overtaken => Self::Overtaken,
+            error => Self::Failed(error),
+        }
     }
 }
 
@@ -82,138 +90,90 @@ struct Job {
     traceparent: Option<String>,
     statuses: Statuses,
     claim: Claim,
-    /// Number of the attempt, over all deliveries of the request.
-    attempt: u32,
+    /// The newest attempt of this job, as it is noted beside the archive.
+    begun: Option<Begun>,
+    /// That attempt counts already, and the next one goes on with it: a part was away.
+    counted: bool,
+    /// A part is away or in trouble.
+    trouble: Option<Trouble>,
+}
+
+/// What a job knows of its newest attempt.
+#[derive(Debug, Clone, Copy)]
+struct Begun {
+    /// See [`State::attempt`].
+    attempt: (u64, u64),
+    /// Its number, over all deliveries of the request; 0 once it has brought the archive on. See [`State`].
+    number: u32,
+}
+
+/// A series of attempts that a part's trouble ended.
+#[derive(Debug, Clone, Copy)]
+struct Trouble {
+    since: Instant,
+    waits: u32,
 }
 
 impl Job {
     async fn run(mut self, delivery: Delivery) -> Handled {
         let _asking = self.ask_while_running();
-        loop {
+        let end = loop {
             let error = match self.attempt().await {
                 Ok(built) => return self.complete(delivery, built).await,
-                Err(End::Stopped) => return self.give_back().await,
-                Err(End::Dismissed) => return self.dismiss(delivery).await,
                 Err(End::Failed(error)) => error,
+                Err(end) => break end,
             };
-            let tried = self.attempt;
-            if error.fate() == Fate::Reject || tried >= self.packager.config.attempts {
-                return match self.finished_elsewhere().await {
-                    Some(built) => self.complete(delivery, built).await,
-                    None => self.fail(delivery, &error).await,
-                };
-            }
-            let wait = self.packager.config.wait_after(tried);
-            tracing::warn!(attempt = tried, %error, ?wait, "trying again");
-            tokio::select! {
-                () = self.packager.stop.cancelled() => return self.give_back().await,
-                () = self.claim.dismissed().cancelled() => return self.dismiss(delivery).await,
-                () = tokio::time::sleep(wait) => {}
-            }
-        }
-    }
-
-    /// One attempt: what an earlier one has finished is answered at once, else the archive is planned and built.
-    async fn attempt(&mut self) -> Result<Built, End> {
-        self.request.docset = self.packager.api.docset(&self.request)?;
-        let state = self.begin().await?;
-        if let Some(finished) = state.finished(&*self.packager.objects, self.package).await? {
-            return Ok(Built { finished, parts_reused: finished.done.parts });
-        }
-        let plan = self.plan().await?;
-        let seconds = self.packager.speed.seconds(plan.size());
-        self.statuses.mention(&StatusMessage::Accepted { seconds: Some(seconds) }).await;
-        let began = self.packager.clock.now_ms();
-        let built = self.build(state, plan).await?;
-        if built.parts_reused == 0 {
-            self.packager.speed.learn(built.finished.archive.size, self.packager.clock.now_ms() - began);
-        }
-        // Had it been dismissed a moment ago, nobody else would know of this archive.
-        if !self.is_wanted().await.unwrap_or(true) {
-            return Err(End::Dismissed);
-        }
-        Ok(built)
-    }
-
-    /// Counts the attempt where a crash cannot make it forgotten.
-    async fn begin(&mut self) -> Result<State, End> {
-        // If the store cannot even be asked, the attempt counts for this delivery.
-        self.attempt += 1;
-        let (objects, limit) = (&*self.packager.objects, self.packager.config.attempts);
-        let mut state = State::load(objects, self.package).await?;
-        state.begin(self.packager.clock.now_ms());
-        self.attempt = self.attempt.max(state.attempts);
-        self.statuses.begin(state.turn);
-        state.save(objects, self.package).await?;
-        if self.attempt > limit {
-            return Err(BuildError::GivenUp { attempts: limit }.into());
-        }
-        Ok(state)
-    }
-
-    /// Plans the archive, if it is wanted. Of a docset so large that this takes a while, it says meanwhile that it is at it.
-    async fn plan(&mut self) -> Result<Arc<Plan>, End> {
-        let halt = CancellationToken::new();
-        let (packager, request, traceparent) = (self.packager.clone(), self.request.clone(), self.traceparent.clone());
-        let planning = async move {
-            packager.api.check_key(&request).await?;
-            if let Some(package) = request.package
-                && !packager.api.wants(&request, package).await?
-            {
-                return Ok(None);
-            }
-            let manifest = packager.api.manifest(&request, traceparent.as_deref()).await?;
-            let part_size = packager.config.part_size;
-            planning::plan(manifest, &request.formats, request.layout, part_size).await.map(Some)
-        };
-        let halted = halt.clone();
-        let planning = async move { halted.run_until_cancelled(planning).await.unwrap_or(Ok(None)) };
-        Ok(Arc::new(self.attend(planning, &halt, || StatusMessage::Accepted { seconds: None }).await?))
-    }
-
-    /// Builds and reports. A build that is called off comes to rest before this returns, so that nothing appears in the store later.
-    async fn build(&mut self, state: State, plan: Arc<Plan>) -> Result<Built, End> {
-        let halt = CancellationToken::new();
-        let (progress, seen) = watch::channel(Progress::default());
-        let (objects, spare) = (self.packager.objects.clone(), self.packager.spare.clone());
-        let build = Build::new(objects, self.package, plan.clone(), state, progress, spare);
-        let status = || report(&plan, *seen.borrow());
-        self.attend(build.run(halt.clone()), &halt, status).await
-    }
-
-    /// Waits for a task, which gives nothing once it was halted or nobody wants the package, and tells the status about once a second.
-    async fn attend<T: Send + 'static>(
-        &mut self,
-        task: impl Future<Output = Result<Option<T>, BuildError>> + Send + 'static,
-        halt: &CancellationToken,
-        status: impl Fn() -> StatusMessage,
-    ) -> Result<T, End> {
-        let (stop, dismissed) = (self.packager.stop.clone(), self.claim.dismissed().clone());
-        let mut task = AbortOnDropHandle::new(tokio::spawn(task.in_current_span()));
-        let every = self.packager.config.progress_every;
-        let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + every, every);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let end = loop {
-            tokio::select! {
-                result = &mut task => return result??.ok_or(End::Dismissed),
-                () = stop.cancelled() => break End::Stopped,
-                () = dismissed.cancelled() => break End::Dismissed,
-                _ = ticks.tick() => self.statuses.mention(&status()).await,
+            let Some(wait) = self.wait_after(&error) else { break End::Failed(error) };
+            tracing::warn!(attempt = self.number(), %error, ?wait, "trying again");
+            if let Err(end) = self.rest(wait).await {
+                break end;
             }
         };
-        halt.cancel();
-        match (task.await, end) {
-            // It had just been finished.
-            (Ok(Ok(Some(result))), End::Stopped) => Ok(result),
-            (_, end) => Err(end),
+        match end {
+            End::Failed(error) => self.fail(delivery, &error).await,
+            End::Stopped => self.give_back().await,
+            End::Dismissed => self.dismiss(delivery).await,
+            End::Overtaken => self.let_go(delivery).await,
         }
     }
 
-    /// Whether the server that asked still wants the package; one that gave it no number cannot change its mind.
-    async fn is_wanted(&self) -> Result<bool, ApiError> {
-        match self.request.package {
-            Some(package) => self.packager.api.wants(&self.request, package).await,
-            None => Ok(true),
+    fn number(&self) -> u32 {
+        self.begun.map_or(0, |begun| begun.number)
+    }
+
+    /// How long to wait until the next attempt; `None` if there is to be none.
+    fn wait_after(&mut self, error: &BuildError) -> Option<Duration> {
+        let config = &self.packager.config;
+        match error.fate() {
+            Fate::Reject => None,
+            Fate::Retry => {
+                self.counted = false;
+                (self.number() < config.attempts).then(|| config.wait_after(self.number()))
+            }
+            Fate::Wait => {
+                let trouble = self.trouble.get_or_insert_with(|| Trouble { since: Instant::now(), waits: 0 });
+                trouble.waits += 1;
+                let wait = config.wait_after(trouble.waits).max(error.retry_after().unwrap_or_default());
+                (trouble.since.elapsed() < config.patience).then(|| wait.min(config.longest_backoff))
+            }
+        }
+    }
+
+    /// Waits, and says that the request is not forgotten.
+    async fn rest(&mut self, wait: Duration) -> Result<(), End> {
+        let says = self.trouble.is_some();
+        let (stop, dismissed, overtaken) =
+            (self.packager.stop.clone(), self.claim.dismissed().clone(), self.claim.overtaken().clone());
+        let saying = async {
+            if says {
+                self.statuses.mention(&StatusMessage::Accepted { seconds: None }).await;
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => Err(End::Stopped),
+            () = dismissed.cancelled() => Err(End::Dismissed),
+            () = overtaken.cancelled() => Err(End::Overtaken),
+            _ = futures::future::join(saying, sleep(wait)) => Ok(()),
         }
     }
 
@@ -235,57 +195,73 @@ impl Job {
         Some(AbortOnDropHandle::new(tokio::spawn(asking.in_current_span())))
     }
 
-    /// What another process has made of the same request meanwhile: then it is of no account that this one failed.
-    async fn finished_elsewhere(&self) -> Option<Built> {
-        // A request that names none of the server's docsets cannot be answered with an archive of one.
-        self.packager.api.docset(&self.request).ok()?;
-        let objects = &*self.packager.objects;
-        let state = State::load(objects, self.package).await.ok()?;
-        let finished = state.finished(objects, self.package).await.ok()??;
-        Some(Built { finished, parts_reused: finished.done.parts })
+    /// What stands beside the archive; nothing where this job has not begun, and where the store does not tell.
+    async fn state(&self) -> Option<State> {
+        self.begun?;
+        State::load(&*self.packager.objects, self.package).await.ok()
+    }
+
+    /// The archive, if this or another process has finished it.
+    async fn finished(&self, state: Option<&State>) -> Option<Built> {
+        let finished = state?.finished(&*self.packager.objects, self.package).await;
+        finished.ok().flatten().map(Built::earlier)
     }
 
     async fn complete(mut self, delivery: Delivery, built: Built) -> Handled {
         let Finished { archive, sha256, done } = built.finished;
-        let url = match self.url(&archive.key(self.package)).await {
-            Ok(url) => url,
-            Err(error) => return self.fail(delivery, &error).await,
-        };
         let complete = Complete {
-            url,
+            url: self.url(&archive.key(self.package)).await,
             size: Some(archive.size),
             sha256: Some(sha256),
             documents: Some(done.documents),
             omitted: Some(done.omitted),
             parts_reused: Some(built.parts_reused),
         };
-        tracing::info!(size = archive.size, %sha256, built.parts_reused, monotonic_counter.packages_built = 1, "complete");
-        if self.insist(&StatusMessage::Complete(complete)).await { settle(delivery).await } else { Handled::GiveBack }
+        let Built { parts_reused, parts_sent, .. } = built;
+        tracing::info!(size = archive.size, %sha256, parts_reused, parts_sent, monotonic_counter.packages_built = 1, "complete");
+        match self.insist(&StatusMessage::Complete(complete)).await {
+            Ok(()) => settle(delivery).await,
+            Err(reason) => self.leave(delivery, reason).await,
+        }
     }
 
     /// Where the archive can be fetched: from the server that asked; where that has no number for it, from the store.
-    async fn url(&self, key: &str) -> Result<String, BuildError> {
-        if let Some(package) = self.request.package {
-            return Ok(download_url(&self.request, package)?.into());
+    async fn url(&self, key: &str) -> String {
+        if let Some(url) = self.request.package.and_then(|package| download_url(&self.request, package).ok()) {
+            return url.into();
         }
         let name = key.rsplit('/').next().unwrap_or(key);
-        let link = self.packager.objects.presign(key, name, LINK_SECONDS).await?;
-        Ok(link.unwrap_or_else(|| key.to_owned()))
+        let link = self.packager.objects.presign(key, name, LINK_SECONDS).await;
+        link.ok().flatten().unwrap_or_else(|| key.to_owned())
     }
 
+    /// Tells that it failed, unless another process sees that otherwise: one that has finished it, or still works on it.
     async fn fail(mut self, delivery: Delivery, error: &BuildError) -> Handled {
-        let reason = match self.attempt {
-            0 | 1 => error.to_string(),
-            attempts => format!("{error} (after {attempts} attempts)"),
+        let state = self.state().await;
+        if let Some(built) = self.finished(state.as_ref()).await {
+            return self.complete(delivery, built).await;
+        }
+        if let (Some(begun), Some(state)) = (self.begun, &state)
+            && state.attempt() > begun.attempt
+        {
+            return self.let_go(delivery).await;
+        }
+        let trouble = self.trouble.filter(|_| error.fate() == Fate::Wait);
+        let reason = match (trouble, self.number()) {
+            (Some(trouble), _) => format!("{error} (for {} s)", trouble.since.elapsed().as_secs()),
+            (None, 0 | 1) => error.to_string(),
+            (None, attempts) => format!("{error} (after {attempts} attempts)"),
         };
         tracing::error!(reason, monotonic_counter.packages_failed = 1, "failed");
-        if let Err(error) = remove_unfinished(&*self.packager.objects, self.package).await {
+        if self.begun.is_some()
+            && let Err(error) = remove_unfinished(&*self.packager.objects, self.package).await
+        {
             tracing::warn!(%error, "what there was of the archive is still there");
         }
-        if !self.insist(&StatusMessage::Failed { reason: reason.clone() }).await {
-            return Handled::GiveBack;
+        match self.insist(&StatusMessage::Failed { reason: reason.clone() }).await {
+            Ok(()) => self.packager.bury(Queue::PackageRequests, delivery, &reason).await,
+            Err(reason) => self.leave(delivery, reason).await,
         }
-        self.packager.bury(Queue::PackageRequests, delivery, &reason).await
     }
 
     async fn dismiss(mut self, delivery: Delivery) -> Handled {
@@ -294,69 +270,90 @@ impl Job {
             tracing::warn!(%error, "what there was of the archive is still there; trying again later");
             return Handled::GiveBack;
         }
-        if self.insist(&StatusMessage::Dismissed).await { settle(delivery).await } else { Handled::GiveBack }
+        match self.insist(&StatusMessage::Dismissed).await {
+            Ok(()) => settle(delivery).await,
+            Err(reason) => self.leave(delivery, reason).await,
+        }
+    }
+
+    /// Leaves the package to whoever took the request later, and will say how it ended. If it has ended meanwhile, that is said here too:
+    /// which of the two statuses has the greater number is not known.
+    async fn let_go(self, delivery: Delivery) -> Handled {
+        match self.finished(self.state().await.as_ref()).await {
+            Some(built) => self.complete(delivery, built).await,
+            None => {
+                self.uncount().await;
+                tracing::info!("the request was taken again later, and is left to whoever did");
+                settle(delivery).await
+            }
+        }
     }
 
     /// Leaves the request to whoever takes it next, with what was built; that this attempt has no result is nobody's fault.
     async fn give_back(self) -> Handled {
-        let objects = &*self.packager.objects;
-        let uncounted = async {
-            let mut state = State::load(objects, self.package).await?;
-            state.attempts = state.attempts.saturating_sub(1);
-            state.save(objects, self.package).await
-        };
-        if let Err(error) = uncounted.await {
-            tracing::warn!(%error, "the attempt counts although the packager was stopped");
-        }
+        self.uncount().await;
         tracing::info!("given back unfinished");
         Handled::GiveBack
     }
 
-    /// Says a last status until the broker has it; `false` if it does not take it.
-    async fn insist(&mut self, status: &StatusMessage) -> bool {
-        for attempt in 1..=self.packager.config.attempts {
-            let Err(error) = self.statuses.say(status).await else { return true };
-            tracing::warn!(attempt, %error, "the last status is not said yet");
-            self.packager.pause(self.packager.config.wait_after(attempt)).await;
-            if self.packager.stop.is_cancelled() {
-                break;
+    /// Makes the attempt that is being left count for nothing, unless another has begun since.
+    async fn uncount(&self) {
+        let objects = &*self.packager.objects;
+        let uncounting = async {
+            let mut state = State::load(objects, self.package).await?;
+            if self.begun.is_some_and(|begun| begun.attempt == state.attempt()) {
+                state.attempts = state.attempts.saturating_sub(1);
+                state.save(objects, self.package).await?;
             }
+            Ok::<_, BuildError>(())
+        };
+        if !matches!(timeout(FAREWELL, uncounting).await, Ok(Ok(()))) {
+            tracing::warn!("the attempt counts although it was only broken off");
         }
-        false
     }
-}
 
-fn report(plan: &Plan, progress: Progress) -> StatusMessage {
-    let percent = u8::try_from(progress.bytes.saturating_mul(100) / plan.size().max(1)).unwrap_or(100).min(100);
-    StatusMessage::Progress {
-        percent,
-        documents: Some((plan.members_done(progress.parts), plan.requested())),
-        bytes: Some((progress.bytes, plan.size())),
+    /// Says a last status until the broker has it, however long it is away.
+    ///
+    /// # Errors
+    /// `None` when the packager stops first; the broker's reason when it refuses this status again and again.
+    async fn insist(&mut self, status: &StatusMessage) -> Result<(), Option<BrokerError>> {
+        let packager = self.packager.clone();
+        let stopped = async {
+            packager.stop.cancelled().await;
+            sleep(FAREWELL).await;
+        };
+        self.statuses.end();
+        let mut refusals = 0;
+        let saying = async {
+            for attempt in 1.. {
+                let Err(error) = self.statuses.say(status).await else { break };
+                refusals += u32::from(matches!(error, BrokerError::Refused { .. }));
+                if refusals >= packager.config.attempts {
+                    return Err(Some(error));
+                }
+                tracing::warn!(attempt, %error, "the last status is not said yet");
+                sleep(packager.config.wait_after(attempt)).await;
+            }
+            Ok(())
+        };
+        tokio::select! {
+            said = saying => said,
+            () = stopped => Err(None),
+        }
+    }
+
+    /// What becomes of a request whose last status was not said: it comes again, unless that would end the same way.
+    async fn leave(self, delivery: Delivery, refused: Option<BrokerError>) -> Handled {
+        match refused {
+            None => Handled::GiveBack,
+            Some(reason) => self.packager.bury(Queue::PackageRequests, delivery, &reason.to_string()).await,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use adit_shared::domain::{Encoding, Layout};
-
     use super::*;
-    use crate::testing::Corpus;
-
-    #[test]
-    fn progress_tells_documents_and_bytes() {
-        let mut corpus = Corpus::default();
-        for i in 0..10 {
-            corpus.add(&format!("d{i}"), &[("pdf", &[0; 1000], Encoding::Identity)]);
-        }
-        let plan = corpus.plan(Layout::Flat, 1024);
-        let said = |parts| {
-            let bytes = u64::from(parts) * 1024;
-            report(&plan, Progress { parts, bytes: bytes.min(plan.size()) }).to_string()
-        };
-        assert_eq!(said(0), "Progress: 0%\nDocuments: 0/10\nBytes: 0/10902");
-        assert_eq!(said(5), "Progress: 46%\nDocuments: 4/10\nBytes: 5120/10902");
-        assert_eq!(said(11), "Progress: 100%\nDocuments: 10/10\nBytes: 10902/10902");
-    }
 
     #[test]
     fn equal_requests_without_a_number_have_one_number() {

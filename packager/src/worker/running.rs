@@ -1,4 +1,4 @@
-//! Which packages this process is working on: one worker at a time for each, and a way to call off its build.
+//! Which packages this process is working on: one worker at a time for each, and ways to make it leave the package to another.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,8 +13,8 @@ pub(super) struct Running(Arc<Mutex<HashMap<PackageId, Entry>>>);
 #[derive(Debug, Clone)]
 struct Entry {
     dismissed: CancellationToken,
+    overtaken: CancellationToken,
     left: CancellationToken,
-    building: bool,
 }
 
 /// The right to work on a package; dropping it lets the next one in.
@@ -30,6 +30,11 @@ impl Claim {
     pub(super) fn dismissed(&self) -> &CancellationToken {
         &self.entry.dismissed
     }
+
+    /// Is cancelled when the same request has come again and waits for this claim to be dropped.
+    pub(super) fn overtaken(&self) -> &CancellationToken {
+        &self.entry.overtaken
+    }
 }
 
 impl Drop for Claim {
@@ -40,36 +45,36 @@ impl Drop for Claim {
 }
 
 impl Running {
-    /// Claims a package to build it; `None` if that is being done. Waits while it is being deleted.
-    pub(super) async fn build(&self, package: PackageId) -> Option<Claim> {
-        loop {
-            match self.claim(package, true) {
-                Ok(claim) => return Some(claim),
-                Err(entry) if entry.building => return None,
-                Err(entry) => entry.left.cancelled().await,
-            }
-        }
+    /// Claims a package to build it, on behalf of the request that came last: whoever builds it for an earlier one leaves it to this.
+    /// Of the messages that carry the request, the last is the one that the broker surely still has.
+    pub(super) async fn build(&self, package: PackageId) -> Claim {
+        self.wait(package, |entry| entry.overtaken.cancel()).await
     }
 
     /// Claims a package to delete it: calls off its build, if there is one, and waits until nobody works on it.
     pub(super) async fn delete(&self, package: PackageId) -> Claim {
+        self.wait(package, |entry| entry.dismissed.cancel()).await
+    }
+
+    async fn wait(&self, package: PackageId, hurry: impl Fn(&Entry)) -> Claim {
         loop {
-            match self.claim(package, false) {
+            match self.claim(package) {
                 Ok(claim) => return claim,
                 Err(entry) => {
-                    entry.dismissed.cancel();
+                    hurry(&entry);
                     entry.left.cancelled().await;
                 }
             }
         }
     }
 
-    fn claim(&self, package: PackageId, building: bool) -> Result<Claim, Entry> {
+    fn claim(&self, package: PackageId) -> Result<Claim, Entry> {
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(entry) = entries.get(&package) {
             return Err(entry.clone());
         }
-        let entry = Entry { dismissed: CancellationToken::new(), left: CancellationToken::new(), building };
+        let token = CancellationToken::new;
+        let entry = Entry { dismissed: token(), overtaken: token(), left: token() };
         entries.insert(package, entry.clone());
         Ok(Claim { running: self.clone(), package, entry })
     }
@@ -82,19 +87,22 @@ mod tests {
     const PACKAGE: PackageId = PackageId(1);
 
     #[tokio::test]
-    async fn one_at_a_time_works_on_a_package() {
+    async fn one_at_a_time_works_on_a_package_and_the_next_one_takes_it_over() {
         let running = Running::default();
-        let claim = running.build(PACKAGE).await.unwrap();
-        assert!(running.build(PACKAGE).await.is_none());
-        assert!(running.build(PackageId(2)).await.is_some());
+        let claim = running.build(PACKAGE).await;
+        running.build(PackageId(2)).await;
+        assert!(!claim.overtaken().is_cancelled());
+        let mut next = std::pin::pin!(running.build(PACKAGE));
+        assert!(futures::poll!(next.as_mut()).is_pending());
+        assert!(claim.overtaken().is_cancelled() && !claim.dismissed().is_cancelled());
         drop(claim);
-        assert!(running.build(PACKAGE).await.is_some());
+        assert!(!next.await.overtaken().is_cancelled());
     }
 
     #[tokio::test]
     async fn a_delete_calls_the_build_off_and_a_new_build_waits_for_it() {
         let running = Running::default();
-        let claim = running.build(PACKAGE).await.unwrap();
+        let claim = running.build(PACKAGE).await;
         let mut delete = std::pin::pin!(running.delete(PACKAGE));
         assert!(futures::poll!(delete.as_mut()).is_pending());
         assert!(claim.dismissed().is_cancelled());
@@ -103,6 +111,6 @@ mod tests {
         let mut build = std::pin::pin!(running.build(PACKAGE));
         assert!(futures::poll!(build.as_mut()).is_pending());
         drop(deleting);
-        assert!(!build.await.unwrap().dismissed().is_cancelled());
+        assert!(!build.await.dismissed().is_cancelled());
     }
 }

@@ -2,9 +2,14 @@
 
 use adit_shared::messaging::{Broker, BrokerError, Incoming, Outgoing, PackageRequest, Queue, Session, StatusMessage};
 
+use crate::build::seconds;
+
 /// Statuses of one attempt have sequence numbers from here times the attempt's number: a later attempt wins over an earlier
 /// one, whichever arrives first.
 const SEQUENCES: u64 = 1_000_000;
+/// From here on, of those numbers, last words are numbered: should two packagers ever have begun attempts of one number at the same
+/// moment, the progress of one does not hide that the other is done.
+const LAST_WORDS: u64 = 999_000;
 
 /// Says statuses of one package, over a connection of their own: brokers expire queues behind the back of a connection
 /// that remembers them, so none is used for longer than one build.
@@ -19,16 +24,24 @@ pub(super) struct Statuses {
 
 impl Statuses {
     /// Statuses that answer a request; `None` if it is not told where they should go.
-    pub(super) fn to(broker: &Broker, message: &Incoming, request: &PackageRequest) -> Option<Self> {
+    ///
+    /// What is said before the attempt's number is known has numbers by the time, which is what that number seldom differs from.
+    pub(super) fn to(broker: &Broker, message: &Incoming, request: &PackageRequest, now_ms: i64) -> Option<Self> {
         let asked = message.reply_to().ok().flatten().filter(|queue| matches!(queue, Queue::Package(_)));
         let queue = asked.or_else(|| request.docset_id().map(|id| Queue::Package(id.to_string())))?;
         let traceparent = message.headers.get("traceparent").map(str::to_owned);
-        Some(Self { broker: broker.clone(), session: None, queue, traceparent, sequence: 0 })
+        let sequence = seconds(now_ms).saturating_mul(SEQUENCES);
+        Some(Self { broker: broker.clone(), session: None, queue, traceparent, sequence })
     }
 
     /// Begins the statuses of an attempt.
     pub(super) fn begin(&mut self, turn: u64) {
-        self.sequence = turn.saturating_mul(SEQUENCES);
+        self.sequence = self.sequence.max(turn.saturating_mul(SEQUENCES));
+    }
+
+    /// Begins the last words of an attempt.
+    pub(super) fn end(&mut self) {
+        self.sequence = self.sequence.max(self.sequence - self.sequence % SEQUENCES + LAST_WORDS);
     }
 
     /// Says a status and waits until the broker has it.

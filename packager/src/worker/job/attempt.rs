@@ -1,0 +1,190 @@
+//! One attempt at a package: what is there already is answered, else the archive is planned and built, with progress told meanwhile.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use adit_shared::messaging::StatusMessage;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
+
+use super::{Begun, End, Job};
+use crate::api::ApiError;
+use crate::build::{Build, Built, Progress, State};
+use crate::error::BuildError;
+use crate::plan::Plan;
+use crate::planning;
+
+/// How long parts that are under way may take to arrive once the packager was told to stop. A part that is cut off is sent again by whoever
+/// goes on; more than ten seconds in all would have the process cut off.
+const REST: Duration = Duration::from_secs(6);
+
+impl Job {
+    /// Makes the archive, or finds that an earlier attempt has.
+    pub(super) async fn attempt(&mut self) -> Result<Built, End> {
+        self.request.docset = self.packager.api.docset(&self.request)?;
+        let stop = self.packager.stop.clone();
+        let state = stop.run_until_cancelled(self.begin()).await.unwrap_or(Err(End::Stopped))?;
+        let finished = state.finished(&*self.packager.objects, self.package);
+        if let Some(finished) = stop.run_until_cancelled(finished).await.ok_or(End::Stopped)?? {
+            return Ok(Built::earlier(finished));
+        }
+        let plan = self.plan().await?;
+        let began = self.packager.clock.now_ms();
+        let built = self.build(state, plan).await?;
+        if built.parts_reused == 0 {
+            self.packager.speed.learn(built.finished.archive.size, self.packager.clock.now_ms() - began);
+        }
+        // Had it been dismissed a moment ago, nobody else would know of this archive.
+        if !self.is_wanted().await.unwrap_or(true) {
+            return Err(End::Dismissed);
+        }
+        Ok(built)
+    }
+
+    /// Notes where a crash cannot make it forgotten that this is one more attempt, and that the package is this packager's now.
+    async fn begin(&mut self) -> Result<State, End> {
+        let (objects, limit) = (&*self.packager.objects, self.packager.config.attempts);
+        let mut state = State::load(objects, self.package).await?;
+        if self.begun.is_some_and(|begun| state.attempt() > begun.attempt) {
+            return Err(End::Overtaken);
+        }
+        if self.begun.is_some_and(|begun| begun.number == 0) {
+            // The attempt before this one brought the archive on, but had no time to note it.
+            state.attempts = 0;
+        }
+        state.begin(self.packager.clock.now_ms(), self.counted);
+        self.statuses.begin(state.turn);
+        state.save(objects, self.package).await?;
+        self.begun = Some(Begun { attempt: state.attempt(), number: state.attempts });
+        self.counted = true;
+        if state.attempts > limit {
+            return Err(BuildError::GivenUp { attempts: limit }.into());
+        }
+        Ok(state)
+    }
+
+    /// Plans the archive, if it is wanted. Of a docset so large that this takes a while, it says meanwhile that it is at it.
+    async fn plan(&mut self) -> Result<Arc<Plan>, End> {
+        let halt = CancellationToken::new();
+        let (packager, request, traceparent) = (self.packager.clone(), self.request.clone(), self.traceparent.clone());
+        let planning = async move {
+            packager.api.check_key(&request).await?;
+            if let Some(package) = request.package
+                && !packager.api.wants(&request, package).await?
+            {
+                return Ok(None);
+            }
+            let manifest = packager.api.manifest(&request, traceparent.as_deref()).await?;
+            let part_size = packager.config.part_size;
+            planning::plan(manifest, &request.formats, request.layout, part_size).await.map(Some)
+        };
+        let halted = halt.clone();
+        let planning = async move { halted.run_until_cancelled(planning).await.unwrap_or(Ok(None)) };
+        Ok(Arc::new(self.attend(planning, &halt, None, || StatusMessage::Accepted { seconds: None }).await?))
+    }
+
+    /// Builds and reports. A build that is called off comes to rest before this returns, so that nothing appears in the store later.
+    async fn build(&mut self, state: State, plan: Arc<Plan>) -> Result<Built, End> {
+        let halt = CancellationToken::new();
+        let (progress, seen) = watch::channel(Progress::default());
+        let (objects, spare) = (self.packager.objects.clone(), self.packager.spare.clone());
+        let build = Build::new(objects, self.package, plan.clone(), state, progress, spare);
+        let seconds = self.packager.speed.seconds(plan.size());
+        let accepted = StatusMessage::Accepted { seconds: Some(seconds) };
+        let status = || report(&plan, *seen.borrow());
+        let built = self.attend(build.run(halt.clone()), &halt, Some(accepted), status).await;
+        let parts_sent = seen.borrow().sent;
+        if let (Err(_), 1..) = (&built, parts_sent) {
+            tracing::info!(parts_sent, "the build is not finished, but further");
+            self.trouble = None;
+            self.counted = false;
+            self.begun = self.begun.map(|begun| Begun { number: 0, ..begun });
+        }
+        built
+    }
+
+    /// Waits for a task, which gives nothing once it was halted or nobody wants the package. Tells `first` at once and the status about
+    /// once a second; a broker that is away holds nothing up.
+    async fn attend<T: Send + 'static>(
+        &mut self,
+        task: impl Future<Output = Result<Option<T>, BuildError>> + Send + 'static,
+        halt: &CancellationToken,
+        first: Option<StatusMessage>,
+        status: impl Fn() -> StatusMessage,
+    ) -> Result<T, End> {
+        let mut task = AbortOnDropHandle::new(tokio::spawn(task.in_current_span()));
+        let every = self.packager.config.progress_every;
+        let statuses = &mut self.statuses;
+        let telling = async {
+            if let Some(first) = first {
+                statuses.mention(&first).await;
+            }
+            loop {
+                tokio::time::sleep(every).await;
+                statuses.mention(&status()).await;
+            }
+        };
+        let end = tokio::select! {
+            result = &mut task => return result??.ok_or(End::Dismissed),
+            () = self.packager.stop.cancelled() => End::Stopped,
+            () = self.claim.dismissed().cancelled() => End::Dismissed,
+            () = self.claim.overtaken().cancelled() => End::Overtaken,
+            // It does not end by itself.
+            () = telling => End::Stopped,
+        };
+        halt.cancel();
+        let rested = match end {
+            End::Stopped => timeout(REST, &mut task).await.ok(),
+            _ => Some((&mut task).await),
+        };
+        match (rested, end) {
+            // It had just been finished.
+            (Some(Ok(Ok(Some(result)))), End::Stopped | End::Overtaken) => Ok(result),
+            (_, end) => Err(end),
+        }
+    }
+
+    /// Whether the server that asked still wants the package; one that gave it no number cannot change its mind.
+    async fn is_wanted(&self) -> Result<bool, ApiError> {
+        match self.request.package {
+            Some(package) => self.packager.api.wants(&self.request, package).await,
+            None => Ok(true),
+        }
+    }
+}
+
+fn report(plan: &Plan, progress: Progress) -> StatusMessage {
+    let percent = u8::try_from(progress.bytes.saturating_mul(100) / plan.size().max(1)).unwrap_or(100).min(100);
+    StatusMessage::Progress {
+        percent,
+        documents: Some((plan.members_done(progress.parts), plan.requested())),
+        bytes: Some((progress.bytes, plan.size())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use adit_shared::domain::{Encoding, Layout};
+
+    use super::*;
+    use crate::testing::Corpus;
+
+    #[test]
+    fn progress_tells_documents_and_bytes() {
+        let mut corpus = Corpus::default();
+        for i in 0..10 {
+            corpus.add(&format!("d{i}"), &[("pdf", &[0; 1000], Encoding::Identity)]);
+        }
+        let plan = corpus.plan(Layout::Flat, 1024);
+        let said = |parts| {
+            let bytes = u64::from(parts) * 1024;
+            report(&plan, Progress { parts, bytes: bytes.min(plan.size()), sent: parts }).to_string()
+        };
+        assert_eq!(said(0), "Progress: 0%\nDocuments: 0/10\nBytes: 0/10902");
+        assert_eq!(said(5), "Progress: 46%\nDocuments: 4/10\nBytes: 5120/10902");
+        assert_eq!(said(11), "Progress: 100%\nDocuments: 10/10\nBytes: 10902/10902");
+    }
+}
