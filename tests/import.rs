@@ -9,7 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 use adit_shared::store::{SqlStore, Store as _};
 use serde_json::json;
 
-use crate::support::{Server, adit, eventually, expect, run, succeed, text, write_collection};
+use crate::support::{Server, adit, eventually, expect, run, small, succeed, text, write_collection};
 
 fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
@@ -82,6 +82,24 @@ fn an_unchanged_folder_changes_nothing() {
     let second = succeed(&data, &["import", folder.to_str().unwrap()]);
     assert!(second.contains("0 added, 0 updated, 2 unchanged") && second.contains("corpus version 1"), "{second}");
     assert_eq!(objects_by_kind(&data), stored);
+}
+
+#[tokio::test]
+async fn an_index_that_is_missing_is_said_to_be_away() {
+    let (dir, server) = small(&[]);
+    let data = server.data.clone();
+    assert!(server.stop().success());
+    for lost in ["objects/indexes", "cache"] {
+        fs::remove_dir_all(data.join(lost)).unwrap();
+    }
+    let server = Server::start(&data, &[]);
+    let query = json!({"collection": "c", "query": "*"});
+    let search = server.post("/api/collections/c/search", &json!({"query": "*"})).await;
+    for answer in [search, server.post("/api/docsets", &query).await] {
+        assert!(answer.headers().contains_key("retry-after"));
+        assert_eq!(expect(answer, 503).await["part"], "search index");
+    }
+    drop(dir);
 }
 
 /// An import of the collection `c` that has closed a pack and staged rows, and waits for more lines.

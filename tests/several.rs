@@ -77,8 +77,10 @@ impl Site {
 
     /// A folder of the collection `c` with essays of these numbers; `also` is a word that all of them hold.
     fn essays(&self, numbers: std::ops::Range<u64>, also: &str) -> PathBuf {
-        let words = |seed| noise(seed, 12_000).chunks(4).map(|word| format!("w{word:02x?}")).collect::<String>();
-        let essay = |number| format!("A treatise on mining, {also}. {}", words(number).replace(['[', ']', ','], ""));
+        // Enough different words that every file of the index has some length.
+        let word = |bytes: &[u8]| format!("w{:08x}", u32::from_le_bytes(bytes.try_into().unwrap()));
+        let words = |seed| noise(seed, 12_000).chunks_exact(4).map(word).collect::<Vec<_>>().join(" ");
+        let essay = |number| format!("A treatise on mining, {also}. {}", words(number));
         let refs: Vec<String> = numbers.clone().map(|number| format!("essay.{number:02}")).collect();
         let titles: Vec<String> = numbers.clone().map(|number| format!("On pit {number}")).collect();
         let essays: Vec<String> = numbers.map(essay).collect();
