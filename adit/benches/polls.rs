@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use adit_shared::clock::{Clock as _, SystemClock};
 use adit_shared::digest::Sha256;
 use adit_shared::domain::{Layout, Role, secret_hash};
 use adit_shared::ids::PackageId;
@@ -49,6 +50,8 @@ const SECRET: &str = "adit_bench";
 enum Work {
     /// Polls; nothing waits.
     Idle,
+    /// The same, but all clients ask for one package.
+    IdleOfOne,
     /// Polls; a new status waits.
     Poll,
     /// Drains the queue itself, without a server between; a new status waits.
@@ -139,12 +142,14 @@ async fn measure(data: &Path, database: &str, broker: &str, waiting: bool) -> Ou
     let (polled, unread) = packages.split_at(most);
     let site = Arc::new(Site::start(data, database, broker, polled).await?);
     println!(
-        "{:24} {:>7} {:>8} {:>8} {:>9} {:>9} {:>9} {:>7} {:>6}",
-        "", "clients", "times/s", "drains/s", "p50 ms", "p99 ms", "worst ms", "not 200", "stale"
+        "{:24} {:>7} {:>8} {:>8} {:>8} {:>8} {:>8} {:>7} {:>7} {:>6}",
+        "", "clients", "times/s", "drains/s", "p50 ms", "p99 ms", "worst ms", "CPU ms", "not 200", "stale"
     );
-    for work in [Work::Idle, Work::Drain] {
+    for (name, work) in
+        [("drain, no server", Work::Drain), ("idle poll", Work::Idle), ("idle poll of one package", Work::IdleOfOne)]
+    {
         for clients in CLIENTS {
-            site.row(if work == Work::Idle { "idle poll" } else { "drain alone" }, work, clients).await?;
+            site.row(name, work, clients).await?;
         }
     }
     let mut quiet = Vec::new();
@@ -195,7 +200,7 @@ async fn packages(database: &str, count: usize) -> Outcome<Vec<PackageId>> {
         let new =
             NewPackage { owner: key, docset, formats, layout: Layout::Flat, fingerprint, requested: 1, created: 0 };
         let (package, _) = store.create_package(&new, false).await?;
-        store.package_sent(package.id, 0).await?;
+        store.package_sent(package.id, SystemClock.now_ms()).await?;
         made.push(package.id);
     }
     store.close().await;
@@ -224,10 +229,10 @@ impl Site {
     async fn start(data: &Path, database: &str, broker: &str, polled: &[PackageId]) -> Outcome<Self> {
         let mut command = support::adit(data);
         command.args(["--listen", "127.0.0.1:0", "--log", "warn", "api"]);
-        // The rows say that their requests were sent long ago.
-        command.envs([("ADIT_DATABASE_URL", database), ("ADIT_BROKER_URL", broker), ("ADIT_RESEND_AFTER", "36500d")]);
+        command.envs([("ADIT_DATABASE_URL", database), ("ADIT_BROKER_URL", broker), ("ADIT_RESEND_AFTER", "24h")]);
         let mut process = command.stdout(Stdio::piped()).spawn()?;
-        let line = BufReader::new(process.stdout.take().ok_or("no output")?).lines().next().ok_or("adit api ended")??;
+        let line =
+            BufReader::new(process.stdout.take().ok_or("no output")?).lines().next().ok_or("adit api ended")??;
         let url = line.strip_prefix("Adit API on ").ok_or(format!("adit api said {line:?}"))?.to_owned();
         let broker = Broker::new(broker.parse()?);
         let sessions = try_join_all((0..SESSIONS).map(|_| broker.session())).await?;
@@ -260,15 +265,16 @@ impl Site {
     async fn row(self: &Arc<Self>, name: &str, work: Work, clients: usize) -> Outcome<f64> {
         let begin = Instant::now() + WARM_UP;
         let end = begin + MEASURED;
-        let running = self.polled[..clients].iter().map(|&package| {
+        let running = (0..clients).map(|client| {
             let site = self.clone();
+            let package = self.polled[if work == Work::IdleOfOne { 0 } else { client }];
             tokio::spawn(async move { site.client(work, package, begin, end).await })
         });
         let running: Vec<_> = running.collect();
         tokio::time::sleep_until(begin.into()).await;
-        let before = self.drains().await?;
+        let before = (self.drains().await?, self.cpu()?);
         tokio::time::sleep_until(end.into()).await;
-        let drains = self.drains().await? - before;
+        let (drains, cpu) = (self.drains().await? - before.0, self.cpu()? - before.1);
         let mut total = Seen::default();
         for seen in join_all(running).await {
             let seen = seen??;
@@ -283,12 +289,13 @@ impl Site {
         };
         let rate = |count: f64| count / MEASURED.as_secs_f64();
         println!(
-            "{name:24} {clients:>7} {:>8.0} {:>8.0} {:>9.2} {:>9.2} {:>9.2} {:>7} {:>6}",
+            "{name:24} {clients:>7} {:>8.0} {:>8.0} {:>8.2} {:>8.2} {:>8.2} {:>7.3} {:>7} {:>6}",
             rate(total.times.len() as f64),
             rate(drains),
             at(0.5),
             at(0.99),
             at(1.0),
+            cpu / total.times.len() as f64,
             total.refused,
             total.stale
         );
@@ -299,11 +306,12 @@ impl Site {
     async fn client(&self, work: Work, package: PackageId, begin: Instant, end: Instant) -> Outcome<Seen> {
         let mut seen = Seen::default();
         while Instant::now() < end {
-            let said = if work == Work::Idle { 0 } else { self.say(package).await? };
+            let idle = matches!(work, Work::Idle | Work::IdleOfOne);
+            let said = if idle { 0 } else { self.say(package).await? };
             let began = Instant::now();
             let (refused, stale) = match work {
                 Work::Drain => self.drain(package).await?,
-                Work::Idle | Work::Poll => self.poll(package, said).await?,
+                Work::Idle | Work::IdleOfOne | Work::Poll => self.poll(package, said).await?,
             };
             if (begin..end).contains(&began) {
                 seen.times.push(began.elapsed());
@@ -325,7 +333,7 @@ impl Site {
     }
 
     async fn drain(&self, package: PackageId) -> Outcome<(bool, bool)> {
-        let Ok(drained) = self.broker.drain(&Queue::Package(package.to_string())).await else {
+        let Ok(Some(drained)) = self.broker.drain(&Queue::Package(package.to_string())).await else {
             return Ok((true, false));
         };
         let stale = drained.messages().is_empty();
@@ -338,6 +346,14 @@ impl Site {
         let text = self.http.get(url).send().await?.text().await?;
         let line = text.lines().find_map(|line| line.strip_prefix("adit_status_queue_drains_total "));
         Ok(line.ok_or("drains are not counted")?.parse()?)
+    }
+
+    /// Milliseconds that the server has computed so far, in its own code and in the kernel for it.
+    fn cpu(&self) -> Outcome<f64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
+        // Fields 14 and 15 of proc_pid_stat(5), counted from behind the name, which may hold spaces: hundredths of a second.
+        let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ').skip(11).take(2);
+        Ok(fields.map(str::parse::<f64>).sum::<Result<f64, _>>()? * 10.0)
     }
 }
 

@@ -232,6 +232,6 @@ async fn consumers_and_publishers_survive_a_restart_of_the_broker() {
     }
     publishing.await.unwrap().unwrap();
     drop(consumer);
-    assert!(broker.drain(&queue).await.unwrap().messages().is_empty());
+    assert!(broker.drain(&queue).await.unwrap().unwrap().messages().is_empty());
     restarted.shutdown().await;
 }

@@ -189,7 +189,7 @@ impl World {
         let mut all = Vec::new();
         let reading = async {
             while !all.last().is_some_and(|(_, last)| is_final(last)) {
-                let drained = self.broker.drain(&Queue::Package(queue.to_owned())).await.unwrap();
+                let drained = self.broker.drain(&Queue::Package(queue.to_owned())).await.unwrap().unwrap();
                 for message in drained.messages() {
                     let sequence = message.headers.get("sequence").unwrap().parse().unwrap();
                     all.push((sequence, message.text().unwrap().parse().unwrap()));
