@@ -275,31 +275,24 @@ impl Site {
         let before = (self.drains().await?, self.cpu()?);
         tokio::time::sleep_until(end.into()).await;
         let (drains, cpu) = (self.drains().await? - before.0, self.cpu()? - before.1);
-        let mut total = Seen::default();
-        for seen in join_all(running).await {
-            let seen = seen??;
-            total.times.extend(seen.times);
-            total.refused += seen.refused;
-            total.stale += seen.stale;
+        let mut seen = Seen::default();
+        for client in join_all(running).await {
+            seen.add(client??);
         }
-        total.times.sort_unstable();
-        let at = |share: f64| {
-            let last = total.times.len().saturating_sub(1);
-            total.times.get((last as f64 * share) as usize).map_or(f64::NAN, |time| time.as_secs_f64() * 1000.0)
-        };
-        let rate = |count: f64| count / MEASURED.as_secs_f64();
+        seen.times.sort_unstable();
+        let per_second = |count: f64| count / MEASURED.as_secs_f64();
         println!(
             "{name:24} {clients:>7} {:>8.0} {:>8.0} {:>8.2} {:>8.2} {:>8.2} {:>7.3} {:>7} {:>6}",
-            rate(total.times.len() as f64),
-            rate(drains),
-            at(0.5),
-            at(0.99),
-            at(1.0),
-            cpu / total.times.len() as f64,
-            total.refused,
-            total.stale
+            per_second(seen.times.len() as f64),
+            per_second(drains),
+            seen.at(0.5),
+            seen.at(0.99),
+            seen.at(1.0),
+            cpu / seen.times.len() as f64,
+            seen.refused,
+            seen.stale
         );
-        Ok(at(0.5))
+        Ok(seen.at(0.5))
     }
 
     /// One client at work; what it began between `begin` and `end` counts.
@@ -363,4 +356,18 @@ struct Seen {
     times: Vec<Duration>,
     refused: u64,
     stale: u64,
+}
+
+impl Seen {
+    fn add(&mut self, other: Self) {
+        self.times.extend(other.times);
+        self.refused += other.refused;
+        self.stale += other.stale;
+    }
+
+    /// The time, in milliseconds, that this share of all times does not exceed; they must be sorted.
+    fn at(&self, share: f64) -> f64 {
+        let last = self.times.len().saturating_sub(1);
+        self.times.get((last as f64 * share) as usize).map_or(f64::NAN, |time| time.as_secs_f64() * 1000.0)
+    }
 }
