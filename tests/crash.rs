@@ -39,8 +39,7 @@ async fn goes_on_where_it_stopped(client: &Client, package: &Value, stored: usiz
     assert!(reused >= stored, "{stored} parts were stored, and only {reused} of them used again");
     assert_eq!(reused + sent, PARTS, "the others were sent, and no more than those");
 
-    let docset = package["docset"].as_str().unwrap().rsplit_once('/').unwrap().1.parse().unwrap();
-    let undisturbed = client.package(docset, &everything(false)).await;
+    let undisturbed = client.package(package["docset"].as_i64().unwrap(), &everything(false)).await;
     assert_ne!(undisturbed["id"], resumed["id"]);
     assert_eq!(undisturbed["sha256"], resumed["sha256"]);
     let bytes = client.download(resumed["download"].as_str().unwrap()).await.bytes().await.unwrap();

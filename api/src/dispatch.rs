@@ -57,7 +57,10 @@ pub async fn refresh(app: &App, package: Package) -> ApiResult<Package> {
 
 /// Takes in what the package's packager has said since somebody asked last.
 pub async fn take_statuses(app: &App, package: Package) -> ApiResult<Package> {
-    let drained = app.broker.drain(&Queue::Package(package.id.to_string())).await?;
+    let Some(drained) = app.broker.drain(&Queue::Package(package.id.to_string())).await? else {
+        // Many clients may watch one package: what another one's poll has just stored answers this one too.
+        return app.store.package(package.id, None).await?.ok_or_else(|| Problem::not_found("package"));
+    };
     app.metrics.drains.inc();
     let mut newest = None;
     for message in drained.messages() {

@@ -232,14 +232,15 @@ impl Broker {
     }
 
     /// Takes all messages that wait in a queue now, in order, and leaves it to the caller to acknowledge them once they
-    /// are stored. One caller at a time for each queue in this process; the others wait their turn.
+    /// are stored. One caller at a time for each queue in this process; the others wait their turn. `None` tells one who
+    /// waited that somebody else has meanwhile taken all, and stored it: in a drain that began after this call.
     ///
     /// At most 10,000 messages (markers of other readers counted) come at once; the next drain brings more.
     ///
     /// # Errors
     /// [`BrokerError::NotDrained`] after `drain_timeout`, or whatever ended the connection: in any case the messages
     /// stay in the queue.
-    pub async fn drain(&self, queue: &Queue) -> Result<Drained, BrokerError> {
+    pub async fn drain(&self, queue: &Queue) -> Result<Option<Drained>, BrokerError> {
         self.drains.drain(queue).await
     }
 

@@ -220,7 +220,7 @@ impl World {
     /// Statuses that wait now.
     pub(super) async fn waiting(&self, queue: &str) -> Vec<(u64, StatusMessage)> {
         loop {
-            let drained = self.broker.drain(&Queue::Package(queue.to_owned())).await.unwrap();
+            let drained = self.broker.drain(&Queue::Package(queue.to_owned())).await.unwrap().unwrap();
             let all = drained.messages().iter().map(|message| {
                 let sequence = message.headers.get("sequence").unwrap().parse().unwrap();
                 (sequence, message.text().unwrap().parse().unwrap())

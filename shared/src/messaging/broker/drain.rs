@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::connection::{Connection, Subscription};
 use super::transport::Connector;
@@ -49,16 +49,21 @@ impl Drains {
     }
 
     /// See [`super::Broker::drain`].
-    pub(super) async fn drain(self: &Arc<Self>, queue: &Queue) -> Result<Drained, BrokerError> {
+    pub(super) async fn drain(self: &Arc<Self>, queue: &Queue) -> Result<Option<Drained>, BrokerError> {
         let waited = self.connector.config.drain_timeout;
         let drained = timeout(waited, self.drain_in_turn(queue)).await;
         drained.unwrap_or_else(|_| Err(BrokerError::NotDrained { queue: queue.logical(), waited }))
     }
 
-    async fn drain_in_turn(self: &Arc<Self>, queue: &Queue) -> Result<Drained, BrokerError> {
+    async fn drain_in_turn(self: &Arc<Self>, queue: &Queue) -> Result<Option<Drained>, BrokerError> {
+        let asked = Instant::now();
         let turn = Turn::take(&self.turns, queue.logical()).await;
+        if turn.last_drain().is_some_and(|began| began > asked) {
+            return Ok(None);
+        }
         // Never closed, so a slot is always given; without one a drain would only be less bounded.
         let slot = self.slots.clone().acquire_owned().await.ok();
+        let began = Instant::now();
         let mut attempt = 1;
         let reading = loop {
             let connection = self.connection().await?;
@@ -69,7 +74,7 @@ impl Drains {
             }
             attempt += 1;
         };
-        Ok(Drained { reading, drains: self.clone(), _slot: slot, _turn: turn })
+        Ok(Some(Drained { reading, began, turn, drains: self.clone(), _slot: slot }))
     }
 
     /// A kept connection, or a new one.
@@ -155,9 +160,10 @@ impl Reading {
 #[derive(Debug)]
 pub struct Drained {
     reading: Reading,
+    began: Instant,
+    turn: Turn,
     drains: Arc<Drains>,
     _slot: Option<OwnedSemaphorePermit>,
-    _turn: Turn,
 }
 
 impl Drained {
@@ -171,13 +177,17 @@ impl Drained {
     ///
     /// # Errors
     /// Any [`BrokerError`] of the connection: the messages will come again, unless only the broker's answer was lost.
-    pub async fn ack(self) -> Result<(), BrokerError> {
+    pub async fn ack(mut self) -> Result<(), BrokerError> {
         let Reading { connection, subscription, last, .. } = &self.reading;
         let ack = Frame::new(Command::Ack).header("id", last);
         if self.reading.is_clean() {
-            tokio::try_join!(connection.request(ack), connection.request(subscription.end_frame()))?;
+            // In this order on the wire too: RabbitMQ and our own broker refuse an ACK of a subscription that has ended.
+            tokio::try_join!(biased; connection.request(ack), connection.request(subscription.end_frame()))?;
         } else {
             connection.request(ack).await?;
+        }
+        if self.reading.received < LIMIT {
+            self.turn.drained(self.began);
         }
         // Something may have come meanwhile.
         if self.reading.is_clean() {
@@ -187,14 +197,15 @@ impl Drained {
     }
 }
 
-/// Whose turn it is at each queue. A queue has an entry only while somebody reads it or waits.
+/// Whose turn it is at each queue, and when the last drain began that took all. A queue has an entry only while somebody
+/// reads it or waits.
 #[derive(Debug, Default)]
-struct Turns(Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>);
+struct Turns(Mutex<HashMap<String, Arc<tokio::sync::Mutex<Option<Instant>>>>>);
 
 /// The right to read one queue, or a place in its line.
 #[derive(Debug)]
 struct Turn {
-    guard: Option<OwnedMutexGuard<()>>,
+    guard: Option<OwnedMutexGuard<Option<Instant>>>,
     queue: String,
     turns: Arc<Turns>,
 }
@@ -207,6 +218,17 @@ impl Turn {
             turns.0.lock().unwrap_or_else(PoisonError::into_inner).entry(turn.queue.clone()).or_default().clone();
         turn.guard = Some(entry.lock_owned().await);
         turn
+    }
+
+    /// When the last drain began that was acknowledged and took all.
+    fn last_drain(&self) -> Option<Instant> {
+        self.guard.as_deref().copied().flatten()
+    }
+
+    fn drained(&mut self, began: Instant) {
+        if let Some(last) = self.guard.as_deref_mut() {
+            *last = Some(began);
+        }
     }
 }
 

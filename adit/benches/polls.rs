@@ -1,0 +1,373 @@
+//! What polling costs: a real `adit api` on a real broker, and clients that ask as fast as they are answered.
+//!
+//! `cargo bench -p adit --bench polls` needs `ADIT_TEST_RABBITMQ_URL` and `ADIT_TEST_RABBITMQ_CONSOLE_URL`, takes PostgreSQL where
+//! `ADIT_TEST_POSTGRES_URL` tells of one (else SQLite), and goes on to ActiveMQ where there is `ADIT_TEST_ACTIVEMQ_URL`. Each client has a package of
+//! its own and says what its packager would say, then polls: every poll but the idle ones finds a new status and must show it. There is no think time, so
+//! with many clients the figures are those of a saturated machine, on which clients, server, broker and database share the cores.
+//! On RabbitMQ it works in a virtual host of its own, with the policies that are shipped; nothing stays behind.
+#![expect(clippy::print_stdout, reason = "printing figures is its purpose")]
+
+#[cfg(test)] // which a bench is; clippy then lets it unwrap
+#[path = "../../tests/support.rs"]
+#[expect(dead_code, reason = "the journeys use the rest of it")]
+mod support;
+
+use std::env;
+use std::error::Error;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use adit_shared::clock::{Clock as _, SystemClock};
+use adit_shared::digest::Sha256;
+use adit_shared::domain::{Layout, Role, secret_hash};
+use adit_shared::ids::PackageId;
+use adit_shared::messaging::{Broker, Outgoing, Queue, Session, StatusMessage};
+use adit_shared::store::{NewCollection, NewDocset, NewPackage, SqlStore, Store as _};
+use futures::future::{join_all, try_join_all};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+use url::Url;
+
+type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+const CLIENTS: [usize; 3] = [1, 100, 1000];
+const WARM_UP: Duration = Duration::from_secs(2);
+const MEASURED: Duration = Duration::from_secs(10);
+/// Packages whose statuses wait unread, and how many each.
+const WAITING: (usize, usize) = (10_000, 3);
+/// Connections that packagers speak over.
+const SESSIONS: usize = 8;
+const SECRET: &str = "adit_bench";
+
+/// What a client does over and over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Work {
+    /// Polls; nothing waits.
+    Idle,
+    /// The same, but all clients ask for one package.
+    IdleOfOne,
+    /// Polls; a new status waits.
+    Poll,
+    /// Drains the queue itself, without a server between; a new status waits.
+    Drain,
+}
+
+#[tokio::main]
+async fn main() -> Outcome<()> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match (env::var("ADIT_TEST_RABBITMQ_URL"), env::var("ADIT_TEST_RABBITMQ_CONSOLE_URL")) {
+        (Ok(broker), Ok(console)) => on_rabbitmq(&broker.parse()?, console.parse()?).await?,
+        _ => println!("RabbitMQ: set ADIT_TEST_RABBITMQ_URL and ADIT_TEST_RABBITMQ_CONSOLE_URL to measure it"),
+    }
+    if let Ok(broker) = env::var("ADIT_TEST_ACTIVEMQ_URL") {
+        println!("\nActiveMQ");
+        on_database(&broker, false).await?;
+    }
+    Ok(())
+}
+
+/// Measures in a virtual host of its own, which is removed afterwards.
+async fn on_rabbitmq(broker: &Url, console: Url) -> Outcome<()> {
+    let name = format!("adit-bench-{:016x}", rand::random::<u64>());
+    let console = Console { http: reqwest::Client::new(), url: console };
+    println!("RabbitMQ");
+    console.make(&name, broker.username()).await?;
+    let mut broker = broker.clone();
+    broker.set_path(&name);
+    let measured = on_database(broker.as_str(), true).await;
+    console.call(Method::DELETE, &format!("vhosts/{name}"), None).await?;
+    measured
+}
+
+/// RabbitMQ's management interface.
+struct Console {
+    http: reqwest::Client,
+    url: Url,
+}
+
+impl Console {
+    async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Outcome<()> {
+        let mut url = self.url.join(&format!("api/{path}"))?;
+        let (user, password) = (url.username().to_owned(), url.password().map(str::to_owned));
+        let _ = (url.set_username(""), url.set_password(None));
+        let mut request = self.http.request(method, url).basic_auth(user, password);
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        Ok(request.send().await?.error_for_status().map(drop)?)
+    }
+
+    /// Makes a virtual host with the shipped policies.
+    async fn make(&self, vhost: &str, user: &str) -> Outcome<()> {
+        self.call(Method::PUT, &format!("vhosts/{vhost}"), Some(json!({}))).await?;
+        let all = json!({"configure": ".*", "write": ".*", "read": ".*"});
+        self.call(Method::PUT, &format!("permissions/{vhost}/{user}"), Some(all)).await?;
+        let shipped: Value = serde_json::from_str(include_str!("../../deploy/rabbitmq/definitions.json"))?;
+        for policy in shipped["policies"].as_array().ok_or("no policies are shipped")? {
+            let name = policy["name"].as_str().ok_or("a policy has no name")?;
+            self.call(Method::PUT, &format!("policies/{vhost}/{name}"), Some(policy.clone())).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Measures on a schema of its own in PostgreSQL, or on a SQLite file.
+async fn on_database(broker: &str, waiting: bool) -> Outcome<()> {
+    let folder = tempfile::tempdir()?;
+    let Ok(server) = env::var("ADIT_TEST_POSTGRES_URL") else {
+        println!("SQLite (set ADIT_TEST_POSTGRES_URL for PostgreSQL)");
+        let database = format!("sqlite://{}", folder.path().join("adit.sqlite").display());
+        return measure(folder.path(), &database, broker, waiting).await;
+    };
+    let schema = format!("adit_bench_{:016x}", rand::random::<u64>());
+    let mut admin = PgConnection::connect(&server).await?;
+    admin.execute(AssertSqlSafe(format!("CREATE SCHEMA {schema}"))).await?;
+    let mut url: Url = server.parse()?;
+    url.query_pairs_mut().append_pair("options", &format!("-c search_path={schema}"));
+    let measured = measure(folder.path(), url.as_str(), broker, waiting).await;
+    admin.execute(AssertSqlSafe(format!("DROP SCHEMA {schema} CASCADE"))).await?;
+    measured
+}
+
+/// Prints the table.
+async fn measure(data: &Path, database: &str, broker: &str, waiting: bool) -> Outcome<()> {
+    let most = CLIENTS.into_iter().max().unwrap_or_default();
+    let packages = packages(database, most + if waiting { WAITING.0 } else { 0 }).await?;
+    let (polled, unread) = packages.split_at(most);
+    let site = Arc::new(Site::start(data, database, broker, polled).await?);
+    println!(
+        "{:24} {:>7} {:>8} {:>8} {:>8} {:>8} {:>8} {:>7} {:>7} {:>6}",
+        "", "clients", "times/s", "drains/s", "p50 ms", "p99 ms", "worst ms", "CPU ms", "not 200", "stale"
+    );
+    for (name, work) in
+        [("drain, no server", Work::Drain), ("idle poll", Work::Idle), ("idle poll of one package", Work::IdleOfOne)]
+    {
+        for clients in CLIENTS {
+            site.row(name, work, clients).await?;
+        }
+    }
+    let mut quiet = Vec::new();
+    for clients in CLIENTS {
+        quiet.push(site.row("poll", Work::Poll, clients).await?);
+    }
+    if waiting {
+        let began = Instant::now();
+        site.fill(unread).await?;
+        println!(
+            "{} packages with {} statuses each were filled in {:.0} s",
+            WAITING.0,
+            WAITING.1,
+            began.elapsed().as_secs_f64()
+        );
+        for (clients, quiet) in CLIENTS.into_iter().zip(quiet) {
+            let full = site.row("poll beside them", Work::Poll, clients).await?;
+            println!("{:24} p50 {:.2} times that without them", "", full / quiet);
+        }
+    }
+    Ok(())
+}
+
+/// Makes packages, as if their requests had been sent.
+async fn packages(database: &str, count: usize) -> Outcome<Vec<PackageId>> {
+    let store = SqlStore::open(database).await?;
+    let key = store.create_key("bench", Role::Miner, None, &secret_hash(SECRET), 0).await?.id;
+    let (slug, name) = ("c".to_owned(), "C".to_owned());
+    let lease =
+        store.begin_import(&NewCollection { slug, name, description: String::new(), license: None }, 0, 1000).await?;
+    let collection = store.commit_import(&lease, 0).await?;
+    let docset = NewDocset {
+        owner: key,
+        collection: collection.id,
+        name: None,
+        query: None,
+        corpus_version: collection.corpus_version,
+        members: Default::default(),
+        fingerprint: Sha256::of(b"docset"),
+        formats: Vec::new(),
+        created: 0,
+    };
+    let docset = store.create_docset(&docset).await?.id;
+    let mut made = Vec::with_capacity(count);
+    for number in 0..count {
+        let fingerprint = Sha256::of(&number.to_be_bytes());
+        let formats = vec!["txt".parse()?];
+        let new =
+            NewPackage { owner: key, docset, formats, layout: Layout::Flat, fingerprint, requested: 1, created: 0 };
+        let (package, _) = store.create_package(&new, false).await?;
+        store.package_sent(package.id, SystemClock.now_ms()).await?;
+        made.push(package.id);
+    }
+    store.close().await;
+    Ok(made)
+}
+
+/// A server, and who speaks to it.
+struct Site {
+    process: Child,
+    url: String,
+    http: reqwest::Client,
+    broker: Broker,
+    sessions: Vec<Session>,
+    polled: Vec<PackageId>,
+    /// Of the last status: as "documents done" it tells whether a poll showed what had been said.
+    sequence: AtomicU64,
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        let _ = (self.process.kill(), self.process.wait());
+    }
+}
+
+impl Site {
+    async fn start(data: &Path, database: &str, broker: &str, polled: &[PackageId]) -> Outcome<Self> {
+        let mut command = support::adit(data);
+        command.args(["--listen", "127.0.0.1:0", "--log", "warn", "api"]);
+        command.envs([("ADIT_DATABASE_URL", database), ("ADIT_BROKER_URL", broker), ("ADIT_RESEND_AFTER", "24h")]);
+        let mut process = command.stdout(Stdio::piped()).spawn()?;
+        let line =
+            BufReader::new(process.stdout.take().ok_or("no output")?).lines().next().ok_or("adit api ended")??;
+        let url = line.strip_prefix("Adit API on ").ok_or(format!("adit api said {line:?}"))?.to_owned();
+        let broker = Broker::new(broker.parse()?);
+        let sessions = try_join_all((0..SESSIONS).map(|_| broker.session())).await?;
+        let (http, polled) = (reqwest::Client::new(), polled.to_owned());
+        Ok(Self { process, url, http, broker, sessions, polled, sequence: AtomicU64::new(0) })
+    }
+
+    /// Says a package's next status, as its packager would; gives its number.
+    async fn say(&self, package: PackageId) -> Outcome<u64> {
+        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed) + 1;
+        let status = StatusMessage::Progress { percent: 50, documents: Some((sequence, u64::MAX >> 1)), bytes: None };
+        let message = Outgoing::new(status).header("sequence", sequence);
+        let session = &self.sessions[sequence as usize % SESSIONS];
+        session.publish(&Queue::Package(package.to_string()), message).await?;
+        Ok(sequence)
+    }
+
+    /// Says statuses that nobody reads.
+    async fn fill(&self, packages: &[PackageId]) -> Outcome<()> {
+        let saying = packages.iter().map(|&package| async move {
+            for _ in 0..WAITING.1 {
+                self.say(package).await?;
+            }
+            Outcome::Ok(())
+        });
+        stream::iter(saying).buffer_unordered(200).try_collect().await
+    }
+
+    /// Prints a row of the table; gives its p50 in milliseconds.
+    async fn row(self: &Arc<Self>, name: &str, work: Work, clients: usize) -> Outcome<f64> {
+        let begin = Instant::now() + WARM_UP;
+        let end = begin + MEASURED;
+        let running = (0..clients).map(|client| {
+            let site = self.clone();
+            let package = self.polled[if work == Work::IdleOfOne { 0 } else { client }];
+            tokio::spawn(async move { site.client(work, package, begin, end).await })
+        });
+        let running: Vec<_> = running.collect();
+        tokio::time::sleep_until(begin.into()).await;
+        let before = (self.drains().await?, self.cpu()?);
+        tokio::time::sleep_until(end.into()).await;
+        let (drains, cpu) = (self.drains().await? - before.0, self.cpu()? - before.1);
+        let mut seen = Seen::default();
+        for client in join_all(running).await {
+            seen.add(client??);
+        }
+        seen.times.sort_unstable();
+        let per_second = |count: f64| count / MEASURED.as_secs_f64();
+        println!(
+            "{name:24} {clients:>7} {:>8.0} {:>8.0} {:>8.2} {:>8.2} {:>8.2} {:>7.3} {:>7} {:>6}",
+            per_second(seen.times.len() as f64),
+            per_second(drains),
+            seen.at(0.5),
+            seen.at(0.99),
+            seen.at(1.0),
+            cpu / seen.times.len() as f64,
+            seen.refused,
+            seen.stale
+        );
+        Ok(seen.at(0.5))
+    }
+
+    /// One client at work; what it began between `begin` and `end` counts.
+    async fn client(&self, work: Work, package: PackageId, begin: Instant, end: Instant) -> Outcome<Seen> {
+        let mut seen = Seen::default();
+        while Instant::now() < end {
+            let idle = matches!(work, Work::Idle | Work::IdleOfOne);
+            let said = if idle { 0 } else { self.say(package).await? };
+            let began = Instant::now();
+            let (refused, stale) = match work {
+                Work::Drain => self.drain(package).await?,
+                Work::Idle | Work::IdleOfOne | Work::Poll => self.poll(package, said).await?,
+            };
+            if (begin..end).contains(&began) {
+                seen.times.push(began.elapsed());
+                seen.refused += u64::from(refused);
+                seen.stale += u64::from(stale);
+            }
+        }
+        Ok(seen)
+    }
+
+    /// Whether the poll was refused, and whether it showed anything else than the status of that number (0 for any).
+    async fn poll(&self, package: PackageId, said: u64) -> Outcome<(bool, bool)> {
+        let request = self.http.get(format!("{}/packages/{package}", self.url)).header("x-api-key", SECRET);
+        let response = request.send().await?;
+        let status = response.status();
+        let text = response.text().await?;
+        let refused = status != StatusCode::OK;
+        Ok((refused, !refused && said > 0 && !text.contains(&format!("\"done\":{said},"))))
+    }
+
+    async fn drain(&self, package: PackageId) -> Outcome<(bool, bool)> {
+        let Ok(Some(drained)) = self.broker.drain(&Queue::Package(package.to_string())).await else {
+            return Ok((true, false));
+        };
+        let stale = drained.messages().is_empty();
+        Ok((drained.ack().await.is_err(), stale))
+    }
+
+    /// Queues that the server has drained so far.
+    async fn drains(&self) -> Outcome<f64> {
+        let url = self.url.replace("/api", "/metrics");
+        let text = self.http.get(url).send().await?.text().await?;
+        let line = text.lines().find_map(|line| line.strip_prefix("adit_status_queue_drains_total "));
+        Ok(line.ok_or("drains are not counted")?.parse()?)
+    }
+
+    /// Milliseconds that the server has computed so far, in its own code and in the kernel for it.
+    fn cpu(&self) -> Outcome<f64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
+        // Fields 14 and 15 of proc_pid_stat(5), counted from behind the name, which may hold spaces: hundredths of a second.
+        let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ').skip(11).take(2);
+        Ok(fields.map(str::parse::<f64>).sum::<Result<f64, _>>()? * 10.0)
+    }
+}
+
+/// What a client saw.
+#[derive(Debug, Default)]
+struct Seen {
+    times: Vec<Duration>,
+    refused: u64,
+    stale: u64,
+}
+
+impl Seen {
+    fn add(&mut self, other: Self) {
+        self.times.extend(other.times);
+        self.refused += other.refused;
+        self.stale += other.stale;
+    }
+
+    /// The time, in milliseconds, that this share of all times does not exceed; they must be sorted.
+    fn at(&self, share: f64) -> f64 {
+        let last = self.times.len().saturating_sub(1);
+        self.times.get((last as f64 * share) as usize).map_or(f64::NAN, |time| time.as_secs_f64() * 1000.0)
+    }
+}
