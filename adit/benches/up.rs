@@ -7,7 +7,7 @@
 
 #[cfg(test)] // which a bench is; clippy then lets it unwrap
 #[path = "../../tests/support.rs"]
-#[expect(dead_code, reason = "the journeys use the rest of it")]
+#[expect(dead_code, unused_imports, reason = "the journeys use the rest of it")]
 mod support;
 
 use std::error::Error;

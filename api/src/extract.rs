@@ -5,7 +5,8 @@ use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use futures::StreamExt as _;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _, IntoDeserializer as _};
+use serde::{Deserialize, Deserializer};
 
 use crate::problem::{ApiResult, Kind, Problem};
 
@@ -15,7 +16,7 @@ pub const BODY_LIMIT: usize = 8 * 1024 * 1024;
 /// broken connection, not the answer.
 const DRAINED: usize = 64 * 1024 * 1024;
 
-/// A JSON body.
+/// A JSON body: an object.
 #[derive(Debug)]
 pub struct Json<T>(pub T);
 
@@ -28,6 +29,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
             return Err(Problem::new(Kind::UnsupportedMediaType, detail));
         }
         let body = read(request.into_body()).await?;
+        // Every body is an object; serde would take a list of a struct's members too.
+        if !body.trim_ascii_start().starts_with(b"{") {
+            return Err(Problem::new(Kind::MalformedJson, "send one JSON object"));
+        }
         let value = axum::Json::<T>::from_bytes(&body);
         value.map(|json| Self(json.0)).map_err(|rejection| Problem::new(Kind::MalformedJson, rejection.body_text()))
     }
@@ -64,6 +69,20 @@ async fn drain(mut stream: BodyDataStream, mut seen: usize) {
     }
 }
 
+/// Reads an enum's value from its name alone; serde would take `{"name": null}` too.
+pub fn word<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    T::deserialize(String::deserialize(deserializer)?.into_deserializer())
+}
+
+/// Reads a whole number; `20.0` is one too (JSON Schema 2020-12, 4.2.3), and some languages write no other.
+pub fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let number = f64::deserialize(deserializer)?;
+    if number.fract() != 0.0 || !(0.0..=f64::from(u32::MAX)).contains(&number) {
+        return Err(D::Error::custom(format!("{number} is no whole number from 0 to {}", u32::MAX)));
+    }
+    Ok(number as u32)
+}
+
 /// The query string.
 #[derive(Debug)]
 pub struct Query<T>(pub T);
@@ -91,5 +110,52 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
             .await
             .map(|path| Self(path.0))
             .map_err(|_| Problem::new(Kind::NotFound, format!("nothing is at {}", parts.uri.path())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    enum Order {
+        Up,
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Wish {
+        #[serde(deserialize_with = "whole")]
+        limit: u32,
+        #[serde(deserialize_with = "word")]
+        order: Order,
+    }
+
+    async fn wish(body: &'static str) -> Option<Wish> {
+        let request =
+            Request::post("/").header(header::CONTENT_TYPE, "application/json").body(Body::from(body)).unwrap();
+        Json::from_request(request, &()).await.ok().map(|Json(wish)| wish)
+    }
+
+    #[tokio::test]
+    async fn a_body_is_an_object_as_the_contract_says() {
+        for good in [
+            r#"{"limit": 7, "order": "up"}"#,
+            " {\"limit\": 7.0, \"order\": \"up\"}",
+            r#"{"limit": 0.7e1, "order": "up"}"#,
+        ] {
+            assert_eq!(wish(good).await, Some(Wish { limit: 7, order: Order::Up }), "{good}");
+        }
+        for bad in [
+            r#"[7, "up"]"#,
+            r#"{"limit": 7, "order": {"up": null}}"#,
+            r#"{"limit": 7.5, "order": "up"}"#,
+            r#"{"limit": -1, "order": "up"}"#,
+            r#"{"limit": 4294967296, "order": "up"}"#,
+            r#"{"limit": "7", "order": "up"}"#,
+            "",
+        ] {
+            assert_eq!(wish(bad).await, None, "{bad}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod accept;
 pub mod auth;
+pub mod contract;
 pub mod dispatch;
 pub mod extract;
 pub mod layers;

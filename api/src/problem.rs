@@ -12,6 +12,9 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
+/// Media type of problems.
+pub const MEDIA_TYPE: &str = "application/problem+json";
+
 macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident = $status:ident $slug:literal $title:literal;)*) => {
         /// The kinds of problems: each has a stable `type` (`urn:adit:problem:<slug>`), a status and a title.
@@ -139,16 +142,18 @@ impl Problem {
     }
 }
 
-/// The shape of a problem, for the OpenAPI document.
+/// A problem; some kinds have members of their own besides (see docs/API.md).
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Problem)]
 pub struct ProblemBody {
     /// Stable URN of the kind of problem.
     #[schema(examples("urn:adit:problem:unknown-format"))]
+    #[schema(pattern = "^urn:adit:problem:[a-z-]+$")]
     pub r#type: String,
     /// The kind in words.
     pub title: String,
     /// The HTTP status.
+    #[schema(minimum = 400, maximum = 599)]
     pub status: u16,
     /// What happened here, and how to go on.
     pub detail: String,
@@ -165,7 +170,7 @@ impl IntoResponse for Problem {
         body.extend(self.extensions);
         let mut response = (status, Value::Object(body).to_string()).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         if self.kind == Kind::Unauthorized {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"adit\""));
         }

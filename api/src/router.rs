@@ -6,16 +6,16 @@ use axum::response::Redirect;
 use axum::routing::get;
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
-use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
-use crate::layers;
+use crate::problem::ProblemBody;
 use crate::resources::{
     collections, docsets, documents, dump, estimate, events, manifest, me, members, packages, search, service,
 };
 use crate::state::App;
+use crate::{contract, layers};
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -23,6 +23,7 @@ use crate::state::App;
         download one archive whose every byte checks out.\n\nErrors are problem details (RFC 9457) with a stable `type`. \
         A key goes in `X-Api-Key` or `Authorization: Bearer`.", license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")),
     servers((url = "/")),
+    components(schemas(ProblemBody)),
     tags((name = "collections", description = "What can be searched"),
          (name = "search", description = "Words, \"phrases\", prefix*, AND, OR, NOT, field:value, ranges, * for all"),
          (name = "documents", description = "One document version and its files"),
@@ -63,11 +64,7 @@ fn routes() -> OpenApiRouter<App> {
 #[must_use]
 pub fn openapi() -> OpenApi {
     let mut api = routes().into_openapi();
-    let components = api.components.get_or_insert_default();
-    let header_key = ApiKey::Header(ApiKeyValue::with_description("X-Api-Key", "A key of `adit keys create`"));
-    components.add_security_scheme("key", SecurityScheme::ApiKey(header_key));
-    components
-        .add_security_scheme("bearer", SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build()));
+    contract::complete(&mut api);
     api
 }
 

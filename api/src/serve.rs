@@ -10,9 +10,26 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use futures::TryStreamExt as _;
 use tokio_util::io::{ReaderStream, StreamReader};
+use utoipa::IntoParams;
 
 use crate::accept::quality;
 use crate::problem::{ApiResult, Kind, Problem};
+
+/// The headers that [`send`] and [`send_file`] look at.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "it tells the contract; the headers are read where they are needed")]
+pub struct Wanted {
+    /// One range of bytes (RFC 9110, section 14); others are ignored.
+    #[param(rename = "range", nullable = false, example = "bytes=0-1023")]
+    range: Option<String>,
+    /// The range is wanted only while this is the entity tag; else all of it.
+    #[param(rename = "if-range", nullable = false)]
+    if_range: Option<String>,
+    /// Entity tags of what is known already, or `*`.
+    #[param(rename = "if-none-match", nullable = false)]
+    if_none_match: Option<String>,
+}
 
 /// Bytes as they lie in the store, and how to show them.
 #[derive(Debug)]

@@ -18,6 +18,7 @@ pub struct CollectionView {
     /// Its name in URLs.
     slug: String,
     /// Absolute URL of this resource.
+    #[schema(format = "uri")]
     url: String,
     /// Its name for people.
     name: String,
@@ -32,6 +33,7 @@ pub struct CollectionView {
     /// Counts the corpus's states; rises with every import that changed something.
     corpus_version: i64,
     /// RFC 3339.
+    #[schema(format = DateTime)]
     updated: String,
 }
 
@@ -60,6 +62,7 @@ pub struct FileView {
     /// Its format.
     format: Format,
     /// Absolute URL of its content.
+    #[schema(format = "uri")]
     url: String,
     /// Media type (RFC 6838).
     media_type: String,
@@ -76,6 +79,7 @@ pub struct DocumentView {
     /// Id of this version.
     id: u32,
     /// Absolute URL of this resource.
+    #[schema(format = "uri")]
     url: String,
     /// Slug of its collection.
     collection: String,
@@ -127,6 +131,7 @@ pub struct DocsetView {
     /// Its id.
     id: i64,
     /// Absolute URL of this resource.
+    #[schema(format = "uri")]
     url: String,
     /// A name for people.
     name: Option<String>,
@@ -145,6 +150,7 @@ pub struct DocsetView {
     /// The corpus version that it was made from.
     corpus_version: i64,
     /// RFC 3339.
+    #[schema(format = DateTime)]
     created: String,
 }
 
@@ -184,6 +190,7 @@ pub struct PackageView {
     /// Its id.
     id: i64,
     /// Absolute URL of this resource.
+    #[schema(format = "uri")]
     url: String,
     /// Id of its docset.
     docset: i64,
@@ -198,24 +205,30 @@ pub struct PackageView {
     /// Whether polling can stop.
     terminal: bool,
     /// RFC 3339.
+    #[schema(format = DateTime)]
     created: String,
     /// When a packager accepted it.
+    #[schema(format = DateTime)]
     started: Option<String>,
     /// When it reached a terminal status.
+    #[schema(format = DateTime)]
     finished: Option<String>,
     /// When the archive may be erased.
+    #[schema(format = DateTime)]
     expires: Option<String>,
     /// Counts of documents.
     documents: Documents,
     /// Counts of archive bytes.
     bytes: Bytes,
     /// 0 to 100.
+    #[schema(maximum = 100)]
     percent: u8,
     /// Seconds left, as far as one can tell.
     eta_seconds: Option<u64>,
     /// Seconds after which to ask again; null when terminal.
     poll_after: Option<u64>,
     /// Absolute URL of the archive, once it is there.
+    #[schema(format = "uri")]
     download: Option<String>,
     /// Size of the archive in bytes.
     size: Option<u64>,

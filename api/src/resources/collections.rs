@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use crate::extract::Path;
-use crate::problem::{ApiResult, Problem, ProblemBody};
+use crate::problem::{ApiResult, Problem};
 use crate::state::App;
 use crate::wire::CollectionView;
 
@@ -24,8 +24,8 @@ pub async fn find(app: &App, slug: &str) -> ApiResult<Collection> {
 }
 
 /// Lists all collections.
-#[utoipa::path(get, path = "/api/collections", tag = "collections",
-    responses((status = 200, body = CollectionList)))]
+#[utoipa::path(get, path = "/api/collections", operation_id = "listCollections", tag = "collections",
+    responses((status = 200, description = "The collections", body = CollectionList)))]
 pub async fn list(State(app): State<App>) -> ApiResult<axum::Json<CollectionList>> {
     let collections = app.store.collections().await?;
     Ok(axum::Json(CollectionList {
@@ -34,8 +34,8 @@ pub async fn list(State(app): State<App>) -> ApiResult<axum::Json<CollectionList
 }
 
 /// Shows a collection.
-#[utoipa::path(get, path = "/api/collections/{slug}", tag = "collections", params(("slug" = String, Path)),
-    responses((status = 200, body = CollectionView), (status = 404, body = ProblemBody, content_type = "application/problem+json")))]
+#[utoipa::path(get, path = "/api/collections/{slug}", operation_id = "getCollection", tag = "collections", params(("slug" = String, Path)),
+    responses((status = 200, description = "The collection", body = CollectionView)))]
 pub async fn get(State(app): State<App>, Path(slug): Path<String>) -> ApiResult<axum::Json<CollectionView>> {
     let collection = find(&app, &slug).await?;
     Ok(axum::Json(CollectionView::new(&app, collection)))
@@ -49,9 +49,8 @@ const LISTS: &[&str] =
     &["creator", "contributor", "subject", "language", "relation", "spatial", "temporal", "coverage"];
 
 /// Shows the JSON Schema of a collection's metadata.
-#[utoipa::path(get, path = "/api/collections/{slug}/schema", tag = "collections", params(("slug" = String, Path)),
-    responses((status = 200, description = "JSON Schema, draft 2020-12", content_type = "application/schema+json"),
-              (status = 404, body = ProblemBody, content_type = "application/problem+json")))]
+#[utoipa::path(get, path = "/api/collections/{slug}/schema", operation_id = "getCollectionSchema", tag = "collections", params(("slug" = String, Path)),
+    responses((status = 200, description = "JSON Schema, draft 2020-12", content_type = "application/schema+json")))]
 pub async fn schema(
     State(app): State<App>,
     Path(slug): Path<String>,

@@ -18,7 +18,7 @@ use crate::auth::Caller;
 use crate::dispatch;
 use crate::extract::{Json, Path, Query};
 use crate::paging::{Paging, link_next, write_cursor};
-use crate::problem::{ApiResult, Kind, Problem, ProblemBody};
+use crate::problem::{ApiResult, Kind, Problem};
 use crate::resources::collections;
 use crate::state::App;
 use crate::wire::DocsetView;
@@ -40,8 +40,8 @@ pub struct DocsetRequest {
     query: Option<String>,
     /// Freezes the current versions of these works.
     refs: Option<Vec<String>>,
-    /// A name for people, at most 200 characters.
-    #[schema(max_length = 200)]
+    /// A name for people, 1 to 200 characters other than NUL.
+    #[schema(min_length = 1, max_length = 200, pattern = r"^[^\u0000]*$")]
     name: Option<String>,
 }
 
@@ -49,9 +49,9 @@ pub struct DocsetRequest {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DocsetPatch {
-    /// The new name; null takes it away.
+    /// The new name, 1 to 200 characters other than NUL; null takes it away.
     #[serde(deserialize_with = "Option::deserialize")]
-    #[schema(max_length = 200, required)]
+    #[schema(min_length = 1, max_length = 200, pattern = r"^[^\u0000]*$", required)]
     name: Option<String>,
 }
 
@@ -126,12 +126,10 @@ async fn measure(app: &App, members: &RoaringBitmap) -> ApiResult<(DocsetFingerp
 }
 
 /// Makes a docset.
-#[utoipa::path(post, path = "/api/docsets", tag = "docsets", security(("key" = [])), request_body = DocsetRequest,
-    responses((status = 201, body = DocsetView, headers(("location" = String, description = "The docset"))),
-              (status = 400, body = ProblemBody, content_type = "application/problem+json"),
-              (status = 401, body = ProblemBody, content_type = "application/problem+json"),
-              (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-              (status = 422, description = "It would be empty, or refs are unknown", body = ProblemBody, content_type = "application/problem+json")))]
+#[utoipa::path(post, path = "/api/docsets", operation_id = "createDocset", tag = "docsets", security(("key" = [])), request_body = DocsetRequest,
+    responses((status = 201, description = "The docset", body = DocsetView, headers(("location" = String, description = "The docset"))),
+              (status = 404, description = "There is no such collection"),
+              (status = 422, description = "It would be empty, or refs are unknown")))]
 pub async fn create(State(app): State<App>, caller: Caller, Json(request): Json<DocsetRequest>) -> ApiResult<Response> {
     check_name(request.name.as_deref())?;
     if let Some(position) = request.query.as_ref().and_then(|query| query.chars().position(|c| c == '\0')) {
@@ -163,9 +161,8 @@ pub async fn create(State(app): State<App>, caller: Caller, Json(request): Json<
 }
 
 /// Lists the caller's docsets, newest first.
-#[utoipa::path(get, path = "/api/docsets", tag = "docsets", security(("key" = [])), params(Paging),
-    responses((status = 200, body = DocsetList), (status = 400, body = ProblemBody, content_type = "application/problem+json"),
-              (status = 401, body = ProblemBody, content_type = "application/problem+json")))]
+#[utoipa::path(get, path = "/api/docsets", operation_id = "listDocsets", tag = "docsets", security(("key" = [])), params(Paging),
+    responses((status = 200, description = "A page of docsets", body = DocsetList, headers(("link" = String, description = "The next page, as `rel=\"next\"` (RFC 8288)")))))]
 pub async fn list(
     State(app): State<App>,
     caller: Caller,
@@ -183,19 +180,16 @@ pub async fn list(
 }
 
 /// Shows a docset.
-#[utoipa::path(get, path = "/api/docsets/{id}", tag = "docsets", security(("key" = [])), params(("id" = i64, Path)),
-    responses((status = 200, body = DocsetView), (status = 401, body = ProblemBody, content_type = "application/problem+json"),
-              (status = 404, body = ProblemBody, content_type = "application/problem+json")))]
+#[utoipa::path(get, path = "/api/docsets/{id}", operation_id = "getDocset", tag = "docsets", security(("key" = [])), params(("id" = i64, Path)),
+    responses((status = 200, description = "The docset", body = DocsetView)))]
 pub async fn get(State(app): State<App>, caller: Caller, Path(id): Path<i64>) -> ApiResult<axum::Json<DocsetView>> {
     let docset = find(&app, &caller, id).await?;
     Ok(axum::Json(DocsetView::new(&app, docset)))
 }
 
 /// Renames a docset; nothing else of it can change.
-#[utoipa::path(patch, path = "/api/docsets/{id}", tag = "docsets", security(("key" = [])), params(("id" = i64, Path)), request_body = DocsetPatch,
-    responses((status = 200, body = DocsetView), (status = 400, body = ProblemBody, content_type = "application/problem+json"),
-              (status = 401, body = ProblemBody, content_type = "application/problem+json"),
-              (status = 404, body = ProblemBody, content_type = "application/problem+json")))]
+#[utoipa::path(patch, path = "/api/docsets/{id}", operation_id = "renameDocset", tag = "docsets", security(("key" = [])), params(("id" = i64, Path)), request_body = DocsetPatch,
+    responses((status = 200, description = "The docset", body = DocsetView)))]
 pub async fn patch(
     State(app): State<App>,
     caller: Caller,
@@ -209,9 +203,8 @@ pub async fn patch(
 }
 
 /// Deletes a docset and its packages.
-#[utoipa::path(delete, path = "/api/docsets/{id}", tag = "docsets", security(("key" = [])), params(("id" = i64, Path)),
-    responses((status = 204, description = "Deleted"), (status = 401, body = ProblemBody, content_type = "application/problem+json"),
-              (status = 404, body = ProblemBody, content_type = "application/problem+json")))]
+#[utoipa::path(delete, path = "/api/docsets/{id}", operation_id = "deleteDocset", tag = "docsets", security(("key" = [])), params(("id" = i64, Path)),
+    responses((status = 204, description = "Deleted")))]
 pub async fn delete(State(app): State<App>, caller: Caller, Path(id): Path<i64>) -> ApiResult<StatusCode> {
     let docset = find(&app, &caller, id).await?;
     // The objects first: once the rows are gone nobody would remember to delete them. A packager that still builds one of these

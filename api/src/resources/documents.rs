@@ -9,9 +9,9 @@ use axum::response::Response;
 use crate::accept;
 use crate::auth::Caller;
 use crate::extract::Path;
-use crate::problem::{ApiResult, Kind, Problem, ProblemBody};
+use crate::problem::{ApiResult, Kind, Problem};
 use crate::quota;
-use crate::serve::send_file;
+use crate::serve::{Wanted, send_file};
 use crate::state::App;
 use crate::wire::DocumentView;
 
@@ -21,8 +21,8 @@ async fn find(app: &App, id: u32) -> ApiResult<Document> {
 }
 
 /// Shows a document's metadata and files.
-#[utoipa::path(get, path = "/api/documents/{id}", tag = "documents", params(("id" = u32, Path)),
-    responses((status = 200, body = DocumentView), (status = 404, body = ProblemBody, content_type = "application/problem+json")))]
+#[utoipa::path(get, path = "/api/documents/{id}", operation_id = "getDocument", tag = "documents", params(("id" = u32, Path)),
+    responses((status = 200, description = "The document", body = DocumentView)))]
 pub async fn get(State(app): State<App>, Path(id): Path<u32>) -> ApiResult<axum::Json<DocumentView>> {
     let document = find(&app, id).await?;
     let collection = app.store.collection_by_id(document.collection).await?;
@@ -62,12 +62,13 @@ async fn serve(
 }
 
 /// Gives a document's text; its PDF where `Accept` asks for that.
-#[utoipa::path(get, path = "/api/documents/{id}/text", tag = "documents", params(("id" = u32, Path)), security(("key" = [])),
-    responses((status = 200, description = "The text (or the PDF)", content((String = "text/plain"), (Vec<u8> = "application/pdf"))),
-              (status = 304, description = "Not modified"),
-              (status = 401, body = ProblemBody, content_type = "application/problem+json"),
-              (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-              (status = 429, body = ProblemBody, content_type = "application/problem+json")))]
+#[utoipa::path(get, path = "/api/documents/{id}/text", operation_id = "getDocumentText", tag = "documents", params(("id" = u32, Path), Wanted), security(("key" = [])),
+    responses((status = 200, description = "The text (or the PDF)", headers(("etag" = String)), content((String = "text/plain"), (serde_json::Value = "application/pdf"))),
+              (status = 206, description = "The wanted range (of what is not stored compressed)", headers(("etag" = String), ("content-range" = String)),
+               content((String = "text/plain"), (serde_json::Value = "application/pdf"))),
+              (status = 304, description = "Not modified", headers(("etag" = String))),
+              (status = 406, description = "Neither text/plain nor application/pdf is accepted"),
+              (status = 416), (status = 429)))]
 pub async fn text(
     State(app): State<App>,
     caller: Caller,
@@ -90,15 +91,13 @@ pub async fn text(
 }
 
 /// Gives a document's file in one format.
-#[utoipa::path(get, path = "/api/documents/{id}/files/{format}", tag = "documents", security(("key" = [])),
-    params(("id" = u32, Path), ("format" = String, Path)),
-    responses((status = 200, description = "The file", content_type = "application/octet-stream"),
-              (status = 206, description = "The wanted range (of files that are not stored compressed)"),
-              (status = 304, description = "Not modified"),
-              (status = 401, body = ProblemBody, content_type = "application/problem+json"),
-              (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-              (status = 416, body = ProblemBody, content_type = "application/problem+json"),
-              (status = 429, body = ProblemBody, content_type = "application/problem+json")))]
+#[utoipa::path(get, path = "/api/documents/{id}/files/{format}", operation_id = "getDocumentFile", tag = "documents", security(("key" = [])),
+    params(("id" = u32, Path), ("format" = String, Path), Wanted),
+    responses((status = 200, description = "The file, in its media type", headers(("etag" = String)), content_type = "*/*"),
+              (status = 206, description = "The wanted range (of what is not stored compressed)", headers(("etag" = String), ("content-range" = String)),
+               content_type = "*/*"),
+              (status = 304, description = "Not modified", headers(("etag" = String))),
+              (status = 416), (status = 429)))]
 pub async fn file(
     State(app): State<App>,
     caller: Caller,

@@ -9,7 +9,7 @@ use utoipa::IntoParams;
 
 use crate::auth::Caller;
 use crate::extract::{Path, Query};
-use crate::problem::{ApiResult, ProblemBody};
+use crate::problem::ApiResult;
 use crate::resources::docsets;
 use crate::resources::packages::{Wish, answer, ask, failure, split_list, wanted_formats};
 use crate::state::App;
@@ -24,23 +24,20 @@ const FAILURE_SHOWN_MS: i64 = 600_000;
 #[serde(deny_unknown_fields)]
 pub struct DumpQuery {
     /// Formats, separated by commas (default: txt).
-    #[param(example = "txt,meta")]
+    #[param(value_type = Option<Vec<Format>>, min_items = 1, style = Form, explode = false, example = json!(["txt", "meta"]))]
     fmts: Option<String>,
     /// The same as `fmts`.
+    #[param(value_type = Option<Vec<Format>>, min_items = 1, style = Form, explode = false)]
     fmt: Option<String>,
 }
 
 /// Gives the docset's package of layout flat: builds it where needed, then leads to the archive. The same request is
 /// sent until it answers 303.
-#[utoipa::path(get, path = "/api/docsets/{id}/dump", tag = "packages", security(("key" = [])), params(("id" = i64, Path), DumpQuery),
-    responses((status = 202, description = "It is being built; ask again", body = PackageView, headers(("location" = String), ("retry-after" = u64))),
-              (status = 303, description = "The archive is ready", headers(("location" = String))),
-              (status = 400, body = ProblemBody, content_type = "application/problem+json"),
-              (status = 401, body = ProblemBody, content_type = "application/problem+json"),
-              (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-              (status = 409, description = "It could not be built", body = ProblemBody, content_type = "application/problem+json"),
-              (status = 429, body = ProblemBody, content_type = "application/problem+json"),
-              (status = 503, body = ProblemBody, content_type = "application/problem+json")))]
+#[utoipa::path(get, path = "/api/docsets/{id}/dump", operation_id = "dumpDocset", tag = "packages", security(("key" = [])), params(("id" = i64, Path), DumpQuery),
+    responses((status = 202, description = "It is being built; ask again", body = PackageView, headers(("location" = String, description = "The package"), ("retry-after" = u64))),
+              (status = 303, description = "The archive is ready", headers(("location" = String, description = "The download"))),
+              (status = 409, description = "It could not be built"),
+              (status = 429)))]
 pub async fn dump(
     State(app): State<App>,
     caller: Caller,

@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::auth::Caller;
 use crate::extract::{Path, Query};
-use crate::problem::{ApiResult, ProblemBody};
+use crate::problem::ApiResult;
 use crate::resources::docsets;
 use crate::resources::packages::{split_list, wanted_formats};
 use crate::state::App;
@@ -23,9 +23,10 @@ const ESTIMATED_RATE: u64 = 100 * 1024 * 1024;
 #[serde(deny_unknown_fields)]
 pub struct FormatsQuery {
     /// Formats, separated by commas (default: txt).
-    #[param(example = "txt,meta")]
+    #[param(value_type = Option<Vec<Format>>, min_items = 1, style = Form, explode = false, example = json!(["txt", "meta"]))]
     fmts: Option<String>,
     /// The same as `fmts`.
+    #[param(value_type = Option<Vec<Format>>, min_items = 1, style = Form, explode = false)]
     fmt: Option<String>,
     /// Layout: flat or bag (default: flat).
     #[param(value_type = Option<Layout>)]
@@ -50,10 +51,8 @@ pub struct Estimate {
 }
 
 /// Tells what a package would hold and weigh: the archive's exact size, before anything is built.
-#[utoipa::path(get, path = "/api/docsets/{id}/estimate", tag = "packages", security(("key" = [])), params(("id" = i64, Path), FormatsQuery),
-    responses((status = 200, body = Estimate), (status = 400, body = ProblemBody, content_type = "application/problem+json"),
-              (status = 401, body = ProblemBody, content_type = "application/problem+json"),
-              (status = 404, body = ProblemBody, content_type = "application/problem+json")))]
+#[utoipa::path(get, path = "/api/docsets/{id}/estimate", operation_id = "estimatePackage", tag = "packages", security(("key" = [])), params(("id" = i64, Path), FormatsQuery),
+    responses((status = 200, description = "The estimate", body = Estimate)))]
 pub async fn estimate(
     State(app): State<App>,
     caller: Caller,

@@ -16,7 +16,7 @@ use tokio::time::MissedTickBehavior;
 use crate::auth::Caller;
 use crate::dispatch;
 use crate::extract::Path;
-use crate::problem::{ApiResult, Kind, Problem, ProblemBody};
+use crate::problem::{ApiResult, Kind, Problem};
 use crate::resources::packages::find;
 use crate::state::App;
 use crate::wire::PackageView;
@@ -24,14 +24,25 @@ use crate::wire::PackageView;
 /// How often the status queue is read for a connected client: packagers report about once a second.
 const INTERVAL: Duration = Duration::from_secs(1);
 
+/// An event of the stream: this contract's version describes each event where it cannot describe a stream.
+#[derive(Debug, utoipa::ToSchema)]
+pub struct StatusEvent {
+    /// Always `status`.
+    #[schema(pattern = "^status$")]
+    pub event: String,
+    /// What to send as `Last-Event-ID` when connecting again.
+    pub id: String,
+    /// A package as JSON.
+    #[schema(content_media_type = "application/json")]
+    pub data: String,
+}
+
 /// Sends `status` events with what `GET /packages/{id}` shows, first at once and then with every change; ends when
 /// the package is terminal.
-#[utoipa::path(get, path = "/api/packages/{id}/events", tag = "packages", security(("key" = [])), params(("id" = i64, Path)),
-    responses((status = 200, description = "Events named `status`", content_type = "text/event-stream", body = String),
-              (status = 204, description = "The last event was the one that `Last-Event-ID` names: do not come back"),
-              (status = 401, body = ProblemBody, content_type = "application/problem+json"),
-              (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-              (status = 503, body = ProblemBody, content_type = "application/problem+json")))]
+#[utoipa::path(get, path = "/api/packages/{id}/events", operation_id = "followPackage", tag = "packages", security(("key" = [])),
+    params(("id" = i64, Path), ("last-event-id" = Option<String>, Header, nullable = false, description = "The `id` of the last event that was seen")),
+    responses((status = 200, description = "Events named `status`", content_type = "text/event-stream", body = StatusEvent),
+              (status = 204, description = "The last event was the one that `Last-Event-ID` names: do not come back")))]
 pub async fn events(
     State(app): State<App>,
     caller: Caller,

@@ -12,7 +12,7 @@ use utoipa::IntoParams;
 
 use crate::auth::Caller;
 use crate::extract::{Path, Query};
-use crate::problem::{ApiResult, Problem, ProblemBody};
+use crate::problem::{ApiResult, Problem};
 use crate::resources::members::{line, ndjson};
 use crate::state::App;
 
@@ -22,18 +22,15 @@ use crate::state::App;
 #[serde(deny_unknown_fields)]
 pub struct ManifestQuery {
     /// Formats, separated by commas.
-    #[param(example = "txt,meta")]
+    #[param(value_type = Vec<Format>, min_items = 1, style = Form, explode = false, example = json!(["txt", "meta"]))]
     fmt: String,
 }
 
 /// Streams a docset's members with the places of their files as NDJSON: a header, a line for each member in the order of
 /// ids, and an end line that counts them, so that a stream that was cut off is noticed.
-#[utoipa::path(get, path = "/api/docsets/{id}/manifest", tag = "packager", security(("key" = [])), params(("id" = i64, Path), ManifestQuery),
+#[utoipa::path(get, path = "/api/docsets/{id}/manifest", operation_id = "getManifest", tag = "packager", security(("key" = [])), params(("id" = i64, Path), ManifestQuery),
     responses((status = 200, description = "The manifest", content_type = "application/x-ndjson", body = String),
-              (status = 400, body = ProblemBody, content_type = "application/problem+json"),
-              (status = 401, body = ProblemBody, content_type = "application/problem+json"),
-              (status = 403, body = ProblemBody, content_type = "application/problem+json"),
-              (status = 404, body = ProblemBody, content_type = "application/problem+json")))]
+              (status = 403)))]
 pub async fn manifest(
     State(app): State<App>,
     caller: Caller,

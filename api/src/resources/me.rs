@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::auth::Caller;
-use crate::problem::{ApiResult, ProblemBody};
+use crate::problem::ApiResult;
 use crate::quota::today;
 use crate::state::App;
 
@@ -18,7 +18,7 @@ const DAYS: u32 = 31;
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DayUsage {
     /// The day.
-    #[schema(examples("2026-11-21"))]
+    #[schema(format = Date, examples("2026-11-21"))]
     date: String,
     /// Documents charged.
     documents: u64,
@@ -42,8 +42,8 @@ pub struct Me {
 }
 
 /// Shows the caller's key, quota and use.
-#[utoipa::path(get, path = "/api/me", tag = "me", security(("key" = [])),
-    responses((status = 200, body = Me), (status = 401, body = ProblemBody, content_type = "application/problem+json")))]
+#[utoipa::path(get, path = "/api/me", operation_id = "getMe", tag = "me", security(("key" = [])),
+    responses((status = 200, description = "The key", body = Me)))]
 pub async fn get(State(app): State<App>, Caller(key): Caller) -> ApiResult<axum::Json<Me>> {
     let usage = app.store.usage(key.id, DAYS).await?;
     let today = today(&*app.clock);

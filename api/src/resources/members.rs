@@ -16,10 +16,11 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use crate::accept;
 use crate::auth::Caller;
 use crate::extract::{Path, Query};
 use crate::paging::{Paging, link_next, write_cursor};
-use crate::problem::{ApiResult, ProblemBody};
+use crate::problem::ApiResult;
 use crate::resources::docsets::find;
 use crate::state::App;
 
@@ -35,6 +36,7 @@ pub struct MemberView {
     /// The work's name.
     r#ref: String,
     /// Absolute URL of the document.
+    #[schema(format = "uri")]
     url: String,
 }
 
@@ -64,7 +66,8 @@ pub struct Catalog {
 }
 
 fn wants_ndjson(headers: &HeaderMap) -> bool {
-    headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).is_some_and(|accept| accept.contains("ndjson"))
+    let quality = |media_type| accept::quality(headers, header::ACCEPT, media_type);
+    quality(manifest::MEDIA_TYPE) > quality("application/json")
 }
 
 /// A streamed NDJSON answer of lines that are already encoded.
@@ -108,12 +111,10 @@ async fn catalog_entries(app: &App, ids: &[VersionId]) -> StoreResult<Vec<Catalo
     Ok(documents.into_iter().map(entry).collect())
 }
 
-/// Lists a docset's members in the order of ids: pages, or all of them with `Accept: application/x-ndjson`.
-#[utoipa::path(get, path = "/api/docsets/{id}/members", tag = "docsets", security(("key" = [])), params(("id" = i64, Path), Paging),
-    responses((status = 200, content((MemberList = "application/json"), (String = "application/x-ndjson"))),
-              (status = 400, body = ProblemBody, content_type = "application/problem+json"),
-              (status = 401, body = ProblemBody, content_type = "application/problem+json"),
-              (status = 404, body = ProblemBody, content_type = "application/problem+json")))]
+/// Lists a docset's members in the order of ids: pages, or all of them, one to a line, with `Accept: application/x-ndjson`.
+#[utoipa::path(get, path = "/api/docsets/{id}/members", operation_id = "listMembers", tag = "docsets", security(("key" = [])), params(("id" = i64, Path), Paging),
+    responses((status = 200, description = "A page, or all of them", headers(("link" = String, description = "The next page, as `rel=\"next\"` (RFC 8288)")),
+               content((MemberList = "application/json"), (MemberView = "application/x-ndjson")))))]
 pub async fn members(
     State(app): State<App>,
     caller: Caller,
@@ -122,6 +123,7 @@ pub async fn members(
     headers: HeaderMap,
 ) -> ApiResult<Response> {
     let docset = find(&app, &caller, id).await?;
+    let (limit, ids, next) = page(&docset, "members", &paging)?;
     if wants_ndjson(&headers) {
         return Ok(ndjson(try_stream! {
             let mut stream = app.store.members(&docset.members, None, Some(&[]));
@@ -130,19 +132,16 @@ pub async fn members(
             }
         }));
     }
-    let (limit, ids, next) = page(&docset, "members", &paging)?;
     let found: Vec<Member> = app.store.members(&ids, None, Some(&[])).try_collect().await?;
     let members = found.into_iter().map(|member| view(&app, member)).collect();
     let headers = link_next(&app, &format!("/api/docsets/{id}/members"), limit, next.as_deref());
     Ok((headers, axum::Json(MemberList { members, next })).into_response())
 }
 
-/// Lists a docset's members with their metadata: pages, or all of them with `Accept: application/x-ndjson`.
-#[utoipa::path(get, path = "/api/docsets/{id}/catalog", tag = "docsets", security(("key" = [])), params(("id" = i64, Path), Paging),
-    responses((status = 200, content((Catalog = "application/json"), (String = "application/x-ndjson"))),
-              (status = 400, body = ProblemBody, content_type = "application/problem+json"),
-              (status = 401, body = ProblemBody, content_type = "application/problem+json"),
-              (status = 404, body = ProblemBody, content_type = "application/problem+json")))]
+/// Lists a docset's members with their metadata: pages, or all of them, one to a line, with `Accept: application/x-ndjson`.
+#[utoipa::path(get, path = "/api/docsets/{id}/catalog", operation_id = "listCatalog", tag = "docsets", security(("key" = [])), params(("id" = i64, Path), Paging),
+    responses((status = 200, description = "A page, or all of them", headers(("link" = String, description = "The next page, as `rel=\"next\"` (RFC 8288)")),
+               content((Catalog = "application/json"), (CatalogEntry = "application/x-ndjson")))))]
 pub async fn catalog(
     State(app): State<App>,
     caller: Caller,
@@ -151,6 +150,7 @@ pub async fn catalog(
     headers: HeaderMap,
 ) -> ApiResult<Response> {
     let docset = find(&app, &caller, id).await?;
+    let (limit, ids, next) = page(&docset, "catalog", &paging)?;
     if wants_ndjson(&headers) {
         return Ok(ndjson(try_stream! {
             let mut ids = docset.members.iter().map(VersionId);
@@ -165,7 +165,6 @@ pub async fn catalog(
             }
         }));
     }
-    let (limit, ids, next) = page(&docset, "catalog", &paging)?;
     let ids: Vec<VersionId> = ids.iter().map(VersionId).collect();
     let documents = catalog_entries(&app, &ids).await?;
     let headers = link_next(&app, &format!("/api/docsets/{id}/catalog"), limit, next.as_deref());

@@ -14,10 +14,10 @@ use utoipa::ToSchema;
 use crate::auth::Caller;
 use crate::dispatch;
 use crate::extract::{Json, Path};
-use crate::problem::{ApiResult, Kind, Problem, ProblemBody};
+use crate::problem::{ApiResult, Kind, Problem};
 use crate::quota;
 use crate::resources::docsets;
-use crate::serve::{self, Stored};
+use crate::serve::{self, Stored, Wanted};
 use crate::state::App;
 use crate::wire::{PackageView, poll_after};
 
@@ -35,6 +35,7 @@ fn yes() -> bool {
 #[serde(deny_unknown_fields)]
 pub struct PackageRequestBody {
     /// Formats to put in (default: txt).
+    #[schema(value_type = Option<Vec<Format>>, min_items = 1)]
     formats: Option<Vec<String>>,
     /// Layout of the archive: flat or bag (default: flat).
     #[schema(value_type = Option<Layout>)]
@@ -64,7 +65,7 @@ pub(crate) fn wanted_formats(docset: &Docset, names: &[String]) -> ApiResult<Vec
 
 pub(crate) fn split_list(fmts: Option<&str>, fmt: Option<&str>) -> Vec<String> {
     let list = [fmts, fmt].into_iter().flatten().flat_map(|list| list.split(','));
-    let names: Vec<String> = list.map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    let names: Vec<String> = list.map(str::to_owned).collect();
     if names.is_empty() { vec!["txt".to_owned()] } else { names }
 }
 
@@ -156,15 +157,11 @@ pub(crate) fn answer(app: &App, package: &Package, limits: HeaderMap, finished: 
 }
 
 /// Asks for a package of a docset.
-#[utoipa::path(post, path = "/api/docsets/{id}/packages", tag = "packages", security(("key" = [])), params(("id" = i64, Path)),
+#[utoipa::path(post, path = "/api/docsets/{id}/packages", operation_id = "createPackage", tag = "packages", security(("key" = [])), params(("id" = i64, Path)),
     request_body = PackageRequestBody,
-    responses((status = 200, description = "An identical package is there", body = PackageView),
+    responses((status = 200, description = "An identical package is there", body = PackageView, headers(("location" = String))),
               (status = 202, description = "It is being built", body = PackageView, headers(("location" = String), ("retry-after" = u64))),
-              (status = 400, body = ProblemBody, content_type = "application/problem+json"),
-              (status = 401, body = ProblemBody, content_type = "application/problem+json"),
-              (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-              (status = 429, body = ProblemBody, content_type = "application/problem+json"),
-              (status = 503, body = ProblemBody, content_type = "application/problem+json")))]
+              (status = 429)))]
 pub async fn create(
     State(app): State<App>,
     caller: Caller,
@@ -195,12 +192,10 @@ pub async fn find(app: &App, caller: &Caller, id: i64) -> ApiResult<Package> {
 }
 
 /// Shows where a package stands. Asking is what makes the server read the package's status queue.
-#[utoipa::path(get, path = "/api/packages/{id}", tag = "packages", security(("key" = [])), params(("id" = i64, Path)),
-    responses((status = 200, body = PackageView, headers(("etag" = String), ("retry-after" = u64))),
-              (status = 304, description = "Nothing has changed"),
-              (status = 401, body = ProblemBody, content_type = "application/problem+json"),
-              (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-              (status = 503, body = ProblemBody, content_type = "application/problem+json")))]
+#[utoipa::path(get, path = "/api/packages/{id}", operation_id = "getPackage", tag = "packages", security(("key" = [])),
+    params(("id" = i64, Path), ("if-none-match" = Option<String>, Header, nullable = false, description = "The entity tag of what is known already")),
+    responses((status = 200, description = "The package", body = PackageView, headers(("etag" = String), ("retry-after" = u64))),
+              (status = 304, description = "Nothing has changed", headers(("etag" = String)))))]
 pub async fn get(
     State(app): State<App>,
     caller: Caller,
@@ -229,10 +224,8 @@ pub async fn get(
 }
 
 /// Dismisses a package that is being built; deletes the archive of one that is finished.
-#[utoipa::path(delete, path = "/api/packages/{id}", tag = "packages", security(("key" = [])), params(("id" = i64, Path)),
-    responses((status = 200, body = PackageView), (status = 401, body = ProblemBody, content_type = "application/problem+json"),
-              (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-              (status = 503, body = ProblemBody, content_type = "application/problem+json")))]
+#[utoipa::path(delete, path = "/api/packages/{id}", operation_id = "deletePackage", tag = "packages", security(("key" = [])), params(("id" = i64, Path)),
+    responses((status = 200, description = "The package as it is now", body = PackageView)))]
 pub async fn delete(State(app): State<App>, caller: Caller, Path(id): Path<i64>) -> ApiResult<axum::Json<PackageView>> {
     let found = app.store.package(PackageId(id), caller.sees()).await?.ok_or_else(|| Problem::not_found("package"))?;
     let package = if found.status.is_terminal() { found } else { dismiss(&app, found).await? };
@@ -269,17 +262,14 @@ fn file_name(package: &Package) -> String {
 }
 
 /// Fetches the archive: a redirect to the object store, or the bytes with ranges.
-#[utoipa::path(get, path = "/api/packages/{id}/download", tag = "packages", security(("key" = [])), params(("id" = i64, Path)),
-    responses((status = 200, description = "The archive", content_type = "application/zip"),
-              (status = 206, description = "The wanted range", content_type = "application/zip"),
+#[utoipa::path(get, path = "/api/packages/{id}/download", operation_id = "downloadPackage", tag = "packages", security(("key" = [])), params(("id" = i64, Path), Wanted),
+    responses((status = 200, description = "The archive", headers(("etag" = String), ("content-disposition" = String)), content_type = "application/zip"),
+              (status = 206, description = "The wanted range", headers(("etag" = String), ("content-range" = String)), content_type = "application/zip"),
               (status = 302, description = "The archive in the object store", headers(("location" = String))),
-              (status = 304, description = "Not modified"),
-              (status = 401, body = ProblemBody, content_type = "application/problem+json"),
-              (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-              (status = 409, description = "Not ready, or failed", body = ProblemBody, content_type = "application/problem+json"),
-              (status = 410, description = "Erased; `rebuild` tells where to ask for it again", body = ProblemBody, content_type = "application/problem+json"),
-              (status = 416, body = ProblemBody, content_type = "application/problem+json"),
-              (status = 503, body = ProblemBody, content_type = "application/problem+json")))]
+              (status = 304, description = "Not modified", headers(("etag" = String))),
+              (status = 409, description = "Not ready, or failed"),
+              (status = 410, description = "Erased; `rebuild` tells where to ask for it again"),
+              (status = 416)))]
 pub async fn download(
     State(app): State<App>,
     caller: Caller,

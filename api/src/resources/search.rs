@@ -9,9 +9,9 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::extract::{Json, Path};
+use crate::extract::{Json, Path, whole, word};
 use crate::paging::{read_cursor, write_cursor};
-use crate::problem::{ApiResult, Kind, Problem, ProblemBody};
+use crate::problem::{ApiResult, Kind, Problem};
 use crate::resources::collections::find;
 use crate::state::App;
 use crate::wire::DocumentView;
@@ -39,13 +39,13 @@ pub struct SearchRequest {
     #[schema(examples("title:mining AND issued:[2018 TO 2020]"))]
     query: String,
     /// Hits on a page, 0 to 1000; 0 counts only.
-    #[serde(default = "default_limit")]
+    #[serde(default = "default_limit", deserialize_with = "whole")]
     #[schema(minimum = 0, maximum = 1000, default = 20)]
     limit: u32,
     /// Where to go on: `next` of the page before.
     cursor: Option<String>,
     /// The order of hits.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "word")]
     sort: Sort,
     /// Fields whose values are to be counted over all hits.
     #[serde(default)]
@@ -152,12 +152,11 @@ async fn ask(
 }
 
 /// Searches a collection.
-#[utoipa::path(post, path = "/api/collections/{slug}/search", tag = "search", params(("slug" = String, Path)),
+#[utoipa::path(post, path = "/api/collections/{slug}/search", operation_id = "search", tag = "search", params(("slug" = String, Path)),
     request_body = SearchRequest,
-    responses((status = 200, body = SearchResponse),
-              (status = 400, description = "The query, a facet or the cursor cannot be used; `position` or `field` says where", body = ProblemBody, content_type = "application/problem+json"),
-              (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-              (status = 410, description = "The cursor has expired", body = ProblemBody, content_type = "application/problem+json")))]
+    responses((status = 200, description = "A page of hits", body = SearchResponse),
+              (status = 400, description = "The query, a facet or the cursor cannot be used; `position` or `field` says where"),
+              (status = 410, description = "The cursor has expired")))]
 pub async fn search(
     State(app): State<App>,
     Path(slug): Path<String>,

@@ -1,22 +1,40 @@
 //! Outside `/api`: liveness, readiness, metrics and the contract itself.
 
+use std::collections::BTreeMap;
+
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::problem::{Kind, Problem};
 use crate::state::App;
 
 /// The process runs.
-#[utoipa::path(get, path = "/healthz", tag = "service", responses((status = 200, body = String)))]
+#[utoipa::path(get, path = "/healthz", operation_id = "getHealth", tag = "service", responses((status = 200, description = "`ok`", body = String)))]
 pub async fn healthz() -> &'static str {
     "ok\n"
 }
 
+/// How a part of the service is.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PartState {
+    /// It answers.
+    Ok,
+    /// It does not.
+    Away,
+}
+
+/// The parts of the service, by name.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Readiness(BTreeMap<&'static str, PartState>);
+
 /// Every part that the service needs answers; else 503 with the parts that do not.
-#[utoipa::path(get, path = "/readyz", tag = "service",
-    responses((status = 200, description = "Each part with `ok`", body = Object), (status = 503, description = "Each part with `ok` or `away`", body = Object)))]
+#[utoipa::path(get, path = "/readyz", operation_id = "getReadiness", tag = "service",
+    responses((status = 200, description = "Each part with `ok`", body = Readiness),
+              (status = 503, description = "Each part with `ok` or `away`", body = Readiness, headers(("retry-after" = u64)))))]
 pub async fn readyz(State(app): State<App>) -> Response {
     let (database, objects, broker) = tokio::join!(app.store.ping(), app.objects.size("readyz"), app.broker.check());
     let parts = [
@@ -24,16 +42,15 @@ pub async fn readyz(State(app): State<App>) -> Response {
         ("object store", objects.err().map(|e| e.to_string())),
         ("message broker", broker.err().map(|e| e.to_string())),
     ];
-    let mut body = serde_json::Map::new();
     let mut status = StatusCode::OK;
-    for (part, error) in parts {
-        if let Some(error) = &error {
-            tracing::warn!(part, error, "not ready");
-            status = StatusCode::SERVICE_UNAVAILABLE;
-        }
-        body.insert(part.to_owned(), json!(if error.is_none() { "ok" } else { "away" }));
-    }
-    let mut response = (status, axum::Json(body)).into_response();
+    let readiness = parts.into_iter().map(|(part, error)| {
+        let Some(error) = error else { return (part, PartState::Ok) };
+        tracing::warn!(part, error, "not ready");
+        status = StatusCode::SERVICE_UNAVAILABLE;
+        (part, PartState::Away)
+    });
+    let readiness = Readiness(readiness.collect());
+    let mut response = (status, axum::Json(readiness)).into_response();
     if status != StatusCode::OK {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
     }
@@ -41,7 +58,7 @@ pub async fn readyz(State(app): State<App>) -> Response {
 }
 
 /// Counters for Prometheus.
-#[utoipa::path(get, path = "/metrics", tag = "service",
+#[utoipa::path(get, path = "/metrics", operation_id = "getMetrics", tag = "service",
     responses((status = 200, description = "OpenMetrics text", content_type = "application/openmetrics-text", body = String)))]
 pub async fn metrics(State(app): State<App>) -> ([(header::HeaderName, &'static str); 1], String) {
     ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], app.metrics.render())

@@ -1,0 +1,235 @@
+//! What holds for the whole contract, said once: the problems that operations of a kind may answer, the forms of a key, and that
+//! answers show all their members. What one operation alone does stands at its handler.
+
+use axum::http::StatusCode;
+use utoipa::openapi::header::{Header, HeaderBuilder};
+use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
+use utoipa::openapi::schema::{AdditionalProperties, AllOfBuilder, ObjectBuilder, OneOfBuilder, Type};
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
+use utoipa::openapi::{Components, Content, OpenApi, Ref, RefOr, Response, ResponseBuilder, Schema};
+
+use crate::problem;
+
+/// A problem that several operations answer in the same way. A handler's annotation may name its status alone: `(status = 429)`.
+struct Common {
+    status: StatusCode,
+    name: &'static str,
+    description: &'static str,
+    headers: &'static [(&'static str, Type, &'static str)],
+    /// Whether what the operation is tells that it may answer so.
+    applies: fn(path: &str, operation: &Operation) -> bool,
+}
+
+const COMMON: &[Common] = &[
+    Common {
+        status: StatusCode::BAD_REQUEST,
+        name: "InvalidRequest",
+        description: "A parameter or the body is not as it must be",
+        headers: &[],
+        applies: |_, operation| takes_body(operation) || has_parameter(operation, &ParameterIn::Query),
+    },
+    Common {
+        status: StatusCode::UNAUTHORIZED,
+        name: "Unauthorized",
+        description: "There is no key, or it is unknown or revoked",
+        headers: &[("www-authenticate", Type::String, "`Bearer`")],
+        applies: |_, operation| operation.security.is_some(),
+    },
+    Common {
+        status: StatusCode::NOT_FOUND,
+        name: "NotFound",
+        description: "It is not there, or it is somebody else's",
+        headers: &[],
+        applies: |_, operation| has_parameter(operation, &ParameterIn::Path),
+    },
+    Common {
+        status: StatusCode::PAYLOAD_TOO_LARGE,
+        name: "BodyTooLarge",
+        description: "The body has more than 8 MiB",
+        headers: &[],
+        applies: |_, operation| takes_body(operation),
+    },
+    Common {
+        status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        name: "UnsupportedMediaType",
+        description: "The body is not declared as JSON",
+        headers: &[],
+        applies: |_, operation| takes_body(operation),
+    },
+    Common {
+        status: StatusCode::FORBIDDEN,
+        name: "Forbidden",
+        description: "The key's role may not do this",
+        headers: &[],
+        applies: where_named,
+    },
+    Common {
+        status: StatusCode::RANGE_NOT_SATISFIABLE,
+        name: "RangeNotSatisfiable",
+        description: "The range lies outside of the content",
+        headers: &[("content-range", Type::String, "`bytes */` and the content's length")],
+        applies: where_named,
+    },
+    Common {
+        status: StatusCode::TOO_MANY_REQUESTS,
+        name: "QuotaSpent",
+        description: "It would cost more documents than are left of the key's quota of today",
+        headers: &[
+            ("retry-after", Type::Integer, "Seconds until the quota is new"),
+            ("x-ratelimit-limit", Type::Integer, "Documents a day"),
+            ("x-ratelimit-remaining", Type::Integer, "Documents left today"),
+            ("x-ratelimit-reset", Type::Integer, "When the quota is new, in seconds since 1970"),
+        ],
+        applies: where_named,
+    },
+    Common {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        name: "Unavailable",
+        description: "A part of the service is away (`part` names it), or it took too long",
+        headers: &[("retry-after", Type::Integer, "Seconds after which to try again")],
+        applies: |path, _| path.starts_with("/api/"),
+    },
+];
+
+fn where_named(_: &str, _: &Operation) -> bool {
+    false
+}
+
+fn takes_body(operation: &Operation) -> bool {
+    operation.request_body.is_some()
+}
+
+fn has_parameter(operation: &Operation, place: &ParameterIn) -> bool {
+    operation.parameters.iter().flatten().any(|p| matches!(p, RefOr::T(p) if p.parameter_in == *place))
+}
+
+/// Completes what the handlers' annotations say.
+pub fn complete(api: &mut OpenApi) {
+    for (path, item) in &mut api.paths.paths {
+        for operation in operations(item) {
+            complete_operation(path, operation);
+        }
+    }
+    let components = api.components.get_or_insert_default();
+    for common in COMMON {
+        components.responses.insert(common.name.to_owned(), RefOr::T(response(common)));
+    }
+    for schema in components.schemas.values_mut() {
+        show_all_members(schema);
+    }
+    one_of_query_and_refs(components);
+    let key = ApiKey::Header(ApiKeyValue::with_description("X-Api-Key", "A key of `adit keys create`"));
+    components.add_security_scheme("key", SecurityScheme::ApiKey(key));
+    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("The same key")).build();
+    components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+}
+
+/// The operations at a path, of the methods that the API has.
+fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete].into_iter().flatten()
+}
+
+fn complete_operation(path: &str, operation: &mut Operation) {
+    for (status, response) in &mut operation.responses.responses {
+        let RefOr::T(own) = response else { continue };
+        let common = COMMON.iter().find(|common| common.status.as_str() == status);
+        match common {
+            Some(common) if own.description.is_empty() => *response = RefOr::Ref(Ref::from_response_name(common.name)),
+            _ if status.as_str() >= "400" && own.content.is_empty() => {
+                own.content.insert(problem::MEDIA_TYPE.to_owned(), RefOr::T(problem_content()));
+            }
+            _ => {}
+        }
+    }
+    if operation.security.is_some() {
+        let form = |name| SecurityRequirement::new(name, [""; 0]);
+        operation.security = Some(vec![form("key"), form("bearer")]);
+    }
+    for common in COMMON {
+        if (common.applies)(path, operation) {
+            let known = operation.responses.responses.entry(common.status.as_str().to_owned());
+            known.or_insert_with(|| RefOr::Ref(Ref::from_response_name(common.name)));
+        }
+    }
+}
+
+fn problem_content() -> Content {
+    Content::new(Some(Ref::from_schema_name("Problem")))
+}
+
+fn response(common: &Common) -> Response {
+    let header = |(name, kind, text): &(&str, Type, &str)| ((*name).to_owned(), RefOr::T(header(kind.clone(), text)));
+    let mut response =
+        ResponseBuilder::new().description(common.description).content(problem::MEDIA_TYPE, problem_content()).build();
+    response.headers = common.headers.iter().map(header).collect();
+    response
+}
+
+fn header(kind: Type, description: &str) -> Header {
+    let schema = ObjectBuilder::new().schema_type(kind).build();
+    HeaderBuilder::new().schema(Some(Schema::from(schema))).description(Some(description)).build()
+}
+
+/// Answers hold every member, null where there is nothing. They are told from requests by what these refuse: unknown members.
+fn show_all_members(schema: &mut RefOr<Schema>) {
+    match schema {
+        RefOr::T(Schema::Object(object))
+            if !matches!(object.additional_properties.as_deref(), Some(AdditionalProperties::FreeForm(false))) =>
+        {
+            object.required = object.properties.keys().cloned().collect();
+        }
+        RefOr::T(Schema::AllOf(all)) => all.items.iter_mut().for_each(show_all_members),
+        _ => {}
+    }
+}
+
+/// A docset is made of a query or of refs, which a struct cannot say; the other one may be null.
+fn one_of_query_and_refs(components: &mut Components) {
+    let Some(members) = components.schemas.remove("DocsetRequest") else { return };
+    let either = |there: &str, kind: Type, absent: &str| {
+        ObjectBuilder::new()
+            .property(there, ObjectBuilder::new().schema_type(kind))
+            .required(there)
+            .property(absent, ObjectBuilder::new().schema_type(Type::Null))
+    };
+    let one =
+        OneOfBuilder::new().item(either("query", Type::String, "refs")).item(either("refs", Type::Array, "query"));
+    let request = AllOfBuilder::new().item(members).item(Schema::from(one.build()));
+    components.schemas.insert("DocsetRequest".to_owned(), RefOr::T(Schema::from(request.build())));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    #[test]
+    fn operations_have_names_of_their_own_and_responses_say_what_they_mean() {
+        let api: Value = serde_json::from_str(&crate::openapi().to_json().unwrap()).unwrap();
+        let mut names = BTreeSet::new();
+        for (path, item) in api["paths"].as_object().unwrap() {
+            for (method, operation) in item.as_object().unwrap() {
+                assert!(names.insert(operation["operationId"].as_str().unwrap()), "{method} {path}");
+                for (status, response) in operation["responses"].as_object().unwrap() {
+                    let said = response["description"].as_str().is_some_and(|text| !text.is_empty());
+                    assert!(said || response["$ref"].is_string(), "{method} {path} {status}");
+                    let reference = response["$ref"].as_str().and_then(|target| target.strip_prefix('#'));
+                    assert!(reference.is_none_or(|target| api.pointer(target).is_some()), "{method} {path} {status}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn answers_hold_all_members_and_requests_only_what_they_need() {
+        let api: Value = serde_json::from_str(&crate::openapi().to_json().unwrap()).unwrap();
+        let schemas = &api["components"]["schemas"];
+        let package = &schemas["Package"];
+        assert_eq!(package["required"].as_array().unwrap().len(), package["properties"].as_object().unwrap().len());
+        assert_eq!(schemas["SearchRequest"]["required"], serde_json::json!(["query"]));
+        assert_eq!(schemas["DocsetRequest"]["allOf"][1]["oneOf"].as_array().unwrap().len(), 2);
+    }
+}
