@@ -1,6 +1,6 @@
 //! Journeys through the whole program: real processes, real bytes.
 
-#![expect(clippy::unwrap_used, reason = "a journey that cannot go on ends in a panic")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a journey that cannot go on ends in a panic")]
 
 mod bad_input;
 mod crash;
