@@ -1,11 +1,11 @@
 //! What survives a power cut in the middle of a build: everything that is stored already.
 
+use std::path::Path;
+
 use adit_shared::digest::Sha256;
 use serde_json::{Value, json};
 
-use crate::support::{
-    ANY_ADDRESS, BrokerKind, Client, DatabaseKind, Deployment, StoreKind, eventually, import_noise, stored_parts,
-};
+use crate::support::{BrokerKind, Client, DatabaseKind, Deployment, StoreKind, eventually, import_noise, stored_parts};
 
 /// Documents of 2 MiB: enough parts of 8 MiB that a build is seen at work.
 const DOCUMENTS: usize = 240;
@@ -27,7 +27,7 @@ async fn in_the_middle(deployment: &Deployment, package: &Value) -> usize {
 }
 
 /// The archive is whole, the same as that of a build that nobody disturbed, and no part was sent twice that was stored when the build was cut off.
-async fn goes_on_where_it_stopped(client: &Client, package: &Value, stored: usize, log: &str) {
+async fn goes_on_where_it_stopped(client: &Client, package: &Value, stored: usize, log: &Path) {
     let resumed = client.finished(package["id"].as_i64().unwrap()).await;
     assert_eq!(resumed["status"], "successful", "{resumed}");
     let told = |log: &str, name: &str| -> usize {
@@ -59,8 +59,7 @@ async fn a_server_that_was_killed_goes_on_with_its_build() {
     let stored = in_the_middle(&deployment, &package).await;
 
     let running = deployment.start(&[("ADIT_RESEND_AFTER", "1s")]);
-    let log = deployment.data.join("log.txt");
-    goes_on_where_it_stopped(&running, &package, stored, log.to_str().unwrap()).await;
+    goes_on_where_it_stopped(&running, &package, stored, deployment.log()).await;
     running.stop();
 }
 
@@ -70,15 +69,16 @@ async fn another_packager_goes_on_with_the_build_of_one_that_was_killed() {
     let Some(deployment) = parts.await else { return };
     import_noise(&deployment, DOCUMENTS);
     // Were the request sent again, it would not be the broker that gives it to another packager.
-    let api = deployment.api("api", ANY_ADDRESS, &[("ADIT_RESEND_AFTER", "1h")]);
-    let killed = deployment.packager("killed", &[]);
+    let api = deployment.machine("api").api(&[("ADIT_RESEND_AFTER", "1h")]);
+    let killed = deployment.machine("killed").packager(&[]);
     let package = api.ask(api.docset("big", "*").await, &everything(true)).await;
     let package = api.json(&format!("/api/packages/{package}")).await;
     in_the_middle(&deployment, &package).await;
     killed.kill();
     let stored = in_the_middle(&deployment, &package).await;
 
-    let other = deployment.packager("other", &[]);
-    goes_on_where_it_stopped(&api, &package, stored, deployment.log("other").to_str().unwrap()).await;
-    assert!(other.stop().success() && api.process.stop().success());
+    let other = deployment.machine("other");
+    let process = other.packager(&[]);
+    goes_on_where_it_stopped(&api, &package, stored, other.log()).await;
+    assert!(process.stop().success() && api.process.stop().success());
 }

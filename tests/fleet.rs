@@ -7,8 +7,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 
 use crate::support::{
-    ANY_ADDRESS, BrokerKind, Client, DatabaseKind, Deployment, Process, StoreKind, eventually, expect, text,
-    write_collection,
+    BrokerKind, Client, DatabaseKind, Deployment, Process, StoreKind, eventually, expect, text, write_collection,
 };
 
 /// Packages that are asked for at once, and clients that poll for them.
@@ -59,12 +58,12 @@ async fn many_packages_are_each_built_once_though_packagers_come_and_go() {
     let documents: Vec<_> = refs.iter().map(|r| text(r, r, &format!("This is {r}. ").repeat(100))).collect();
     deployment.import(&write_collection(deployment.folder(), "c", &documents));
 
-    let apis = ["api-1", "api-2"].map(|name| deployment.api(name, ANY_ADDRESS, &[]));
+    let apis = ["api-1", "api-2"].map(|name| deployment.machine(name).api(&[]));
     let key = deployment.key("operator");
     let servers = apis.each_ref().map(|api| Client::new(&api.url, &key));
     let docsets = docsets(&servers[0], &refs).await;
-    let names = ["packager-1", "packager-2", "packager-3"];
-    let [leaves, stays, stays_too] = names.map(|name| deployment.packager(name, &[("ADIT_WORKERS", "2")]));
+    let packagers = ["packager-1", "packager-2", "packager-3"].map(|name| deployment.machine(name));
+    let [leaves, stays, stays_too] = packagers.each_ref().map(|machine| machine.packager(&[("ADIT_WORKERS", "2")]));
 
     let asking = docsets.iter().enumerate().map(|(number, docset)| ask_and_poll(&servers, number, *docset));
     let leaving = async {
@@ -72,9 +71,8 @@ async fn many_packages_are_each_built_once_though_packagers_come_and_go() {
             (builds(&[leaves.log()]).len() >= 10).then_some(())
         })
         .await;
-        let log = deployment.log(names[0]);
         let status = tokio::task::spawn_blocking(|| leaves.stop()).await.unwrap();
-        assert!(status.success(), "{}", std::fs::read_to_string(log).unwrap());
+        assert!(status.success(), "{}", std::fs::read_to_string(packagers[0].log()).unwrap());
     };
     let (packages, ()) = tokio::join!(join_all(asking), leaving);
 
@@ -82,7 +80,7 @@ async fn many_packages_are_each_built_once_though_packagers_come_and_go() {
         assert_eq!(package["status"], "successful", "{package}");
         assert_eq!(package["documents"]["included"], 1);
     }
-    let logs = names.map(|name| std::fs::read_to_string(deployment.log(name)).unwrap());
+    let logs = packagers.map(|machine| std::fs::read_to_string(machine.log()).unwrap());
     let built = builds(&logs);
     assert_eq!(built.len(), PACKAGES);
     let twice: Vec<_> = built.iter().filter(|(_, count)| **count != 1).collect();

@@ -24,7 +24,7 @@ struct Patrol {
 }
 
 impl Patrol {
-    /// Asks for a package, for its archive, for a search and for new packages, over and over.
+    /// Asks for a package, for its archive, for a file, for a search and for new packages, over and over.
     fn start(client: Client, docset: i64, package: i64) -> Self {
         let stop = CancellationToken::new();
         let stopped = stop.clone();
@@ -40,6 +40,7 @@ impl Patrol {
                 let requests = [
                     client.request(Method::GET, &package),
                     client.request(Method::GET, &format!("{package}/download")),
+                    client.request(Method::GET, "/api/documents/1/files/meta"),
                     client.request(Method::POST, "/api/collections/big/search").json(&json!({"query": "noise"})),
                     client.request(Method::POST, &format!("/api/docsets/{docset}/packages")).json(&ask),
                 ];

@@ -7,6 +7,8 @@
 mod client;
 #[path = "support/deployment.rs"]
 mod deployment;
+#[path = "support/machine.rs"]
+mod machine;
 #[path = "support/parts.rs"]
 mod parts;
 #[path = "support/program.rs"]
@@ -21,7 +23,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 pub(crate) use client::{Client, expect};
-pub(crate) use deployment::{ANY_ADDRESS, Deployment, Private};
+pub(crate) use deployment::{Deployment, Private};
+pub(crate) use machine::{Api, Machine};
 pub(crate) use parts::{BrokerKind, DatabaseKind, PrivateServer, StoreKind};
 pub(crate) use program::{Process, adit, last_line, run, succeed, succeeded};
 pub(crate) use samples::{Doc, import_noise, noise, stored_parts, text, unzip, write_collection};

@@ -70,7 +70,9 @@ pub async fn take_statuses(app: &App, package: Package) -> ApiResult<Package> {
                 let last = newest.as_ref().map_or(package.sequence, |update: &StatusUpdate| update.sequence);
                 // A packager that gives no sequence is taken at the broker's word for the order.
                 let sequence = sequence.unwrap_or(last.saturating_add(1));
-                if sequence > last {
+                // An archive that is there stays there, whatever another packager says of its own attempt.
+                let complete = newest.as_ref().is_some_and(|update| update.status == Some(Status::Successful));
+                if sequence > last && !complete {
                     let update = newest.get_or_insert_with(StatusUpdate::default);
                     apply(update, sequence, status, app, &package);
                 }

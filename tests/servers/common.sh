@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# What all test servers share: the temporary folder, free ports, installing, waiting, stopping. Sourced by tests/run.
+# What all test servers share: the temporary folder, free ports, installing, waiting, stopping. Sourced by scripts that say in
+# `program` who speaks.
 # Nothing here knows a server by name. Written for bash 3.2 (macOS) and later.
 #
 # A server NAME has a file NAME.sh that defines
@@ -23,10 +24,10 @@ refused_starts= # the policy-rc.d that `install_packages` wrote
 readonly start_deadline=120
 readonly port_block=32
 
-say() { printf 'tests/run: %s\n' "$*"; }
+say() { printf '%s: %s\n' "$program" "$*"; }
 
 fail() {
-  printf 'tests/run: %s\n' "$*" >&2
+  printf '%s: %s\n' "$program" "$*" >&2
   exit 1
 }
 
@@ -50,7 +51,7 @@ close_run_dir() {
       printf -- '--- the end of %s.log ---\n' "$failed_server" >&2
       tail -n 30 "$logs/$failed_server.log" >&2
     fi
-    printf 'tests/run: failed; the logs of its servers are in %s\n' "$logs" >&2
+    printf '%s: failed; the logs of its servers are in %s\n' "$program" "$logs" >&2
   fi
   rm -rf "$run_dir" "${TMPDIR:-/tmp}/adit-tests.$UID.$first_port.lock"
 }
@@ -180,7 +181,7 @@ check_servers() {
   for name in ${launched[@]+"${launched[@]}"}; do
     if ! is_running "$name"; then
       failed_server=$name
-      printf 'tests/run: %s ended while the tests ran\n' "$name" >&2
+      printf '%s: %s ended while the tests ran\n' "$program" "$name" >&2
       return 1
     fi
   done

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# RabbitMQ with its STOMP plugin, on the settings in deploy/rabbitmq. Beside the virtual host `/`, which has exactly those,
-# the virtual host `expiring` has the same policies with an expiry of two seconds, so that tests can see queues expire.
+# RabbitMQ with its STOMP plugin, on the settings in deploy/rabbitmq. Tests make virtual hosts of their own over its management
+# interface, with the same policies.
 
 # An orderly shutdown takes six seconds, for data that is thrown away.
 # shellcheck disable=SC2034 # read by stop_servers
@@ -29,13 +29,10 @@ load_definitions = $home/definitions
 CONF
   # Loaded in this order: whoever is let in finds all policies in place.
   cp "$shipped/definitions.json" "$home/definitions/1.json"
-  sed -e 's|"vhost": "/"|"vhost": "expiring"|; s|"name": "/"|"name": "expiring"|; s|86400000|2000|g' \
-    "$shipped/definitions.json" >"$home/definitions/2.json"
-  cat >"$home/definitions/3.json" <<'JSON'
+  cat >"$home/definitions/2.json" <<'JSON'
 {
   "users": [{ "name": "adit", "password": "adit", "tags": "administrator" }],
   "permissions": [
-    { "user": "adit", "vhost": "expiring", "configure": ".*", "write": ".*", "read": ".*" },
     { "user": "adit", "vhost": "/", "configure": ".*", "write": ".*", "read": ".*" }
   ]
 }
@@ -67,6 +64,5 @@ rabbitmq_ready() { stomp_answers "$rabbitmq_port" /; }
 
 rabbitmq_export() {
   export ADIT_TEST_RABBITMQ_URL="stomp://adit:adit@127.0.0.1:$rabbitmq_port"
-  export ADIT_TEST_RABBITMQ_EXPIRING_URL="$ADIT_TEST_RABBITMQ_URL/expiring"
   export ADIT_TEST_RABBITMQ_CONSOLE_URL="http://adit:adit@127.0.0.1:$rabbitmq_console"
 }

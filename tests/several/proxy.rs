@@ -22,7 +22,7 @@ pub(crate) struct Rule {
 
 /// Hands connections on to a server until it is dropped, which cuts them all.
 pub(crate) struct Proxy {
-    pub(crate) port: u16,
+    port: u16,
     shared: Arc<Shared>,
     _tasks: JoinSet<()>,
 }
@@ -55,6 +55,11 @@ impl Proxy {
             }
         });
         Self { port, shared, _tasks: tasks }
+    }
+
+    /// Where it is, as the endpoint of a store.
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
     }
 
     /// Waits until something is held up.

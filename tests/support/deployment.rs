@@ -1,7 +1,6 @@
 //! Adit as operators run it: on a broker, a database and an object store of any kind, in one process or in several.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::sync::Arc;
 
 use adit_shared::objects::{self, ObjectStore};
@@ -10,18 +9,24 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::parts::{Broker, BrokerKind, DatabaseKind, PrivateServer, StoreKind, database, store};
-use super::{Client, Process, adit, last_line, succeeded};
+use super::{Api, Client, Machine, Process};
 
-/// Any free port of this machine.
-pub(crate) const ANY_ADDRESS: &str = "127.0.0.1:0";
+/// Name of the machine that has everything that is embedded.
+const HOME: &str = "data";
 
-/// The parts of one deployment, and the settings that name them.
+/// The parts of one deployment. It is a machine, where verbs run; servers run on machines of their own, unless all are in one.
 pub(crate) struct Deployment {
     broker: Broker,
-    environment: Vec<(String, String)>,
-    /// Data folder of everything that is embedded, and of the packagers.
-    pub(crate) data: PathBuf,
+    home: Machine,
     dir: TempDir,
+}
+
+impl std::ops::Deref for Deployment {
+    type Target = Machine;
+
+    fn deref(&self) -> &Machine {
+        &self.home
+    }
 }
 
 /// Servers of a test's own, where it has any.
@@ -55,19 +60,19 @@ impl Deployment {
     }
 
     async fn of(broker: Broker, kind: DatabaseKind, stored: StoreKind, private: Private<'_>) -> Option<Self> {
-        let mut environment = Vec::new();
-        let urls = [
-            ("ADIT_BROKER_URL", broker.url().map(str::to_owned)),
-            ("ADIT_DATABASE_URL", database(kind, private.database).await?),
-            ("ADIT_STORE_URL", store(stored, private.store)?),
-        ];
-        for (name, url) in urls {
-            environment.extend(url.map(|url| (name.to_owned(), url)));
-        }
         let dir = tempfile::tempdir().unwrap();
-        let data = dir.path().join("data");
+        let data = dir.path().join(HOME);
         std::fs::create_dir(&data).unwrap();
-        Some(Self { broker, environment, data, dir })
+        let database = database(kind, private.database).await?;
+        let store = store(stored, private.store)?;
+        let mut environment = vec![
+            ("ADIT_DATABASE_URL", database.unwrap_or_else(|| format!("sqlite://{}/adit.sqlite", data.display()))),
+            ("ADIT_STORE_URL", store.unwrap_or_else(|| format!("file://{}/objects", data.display()))),
+        ];
+        environment.extend(broker.url().map(|url| ("ADIT_BROKER_URL", url.to_owned())));
+        let environment: Vec<_> = environment.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let home = Machine::new(dir.path(), HOME, &environment);
+        Some(Self { broker, home, dir })
     }
 
     /// A folder for the test's own files.
@@ -75,77 +80,20 @@ impl Deployment {
         self.dir.path()
     }
 
-    fn setting(&self, name: &str) -> Option<&str> {
-        self.environment.iter().find(|(variable, _)| variable == name).map(|(_, value)| value.as_str())
-    }
-
-    /// The program on these parts.
-    pub(crate) fn adit(&self) -> Command {
-        let mut command = adit(&self.data);
-        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        command
-    }
-
-    /// Standard output of a verb that must succeed.
-    pub(crate) fn succeed(&self, arguments: &[&str]) -> String {
-        succeeded(self.adit().args(arguments))
-    }
-
-    /// Imports a collection folder; gives the report.
-    pub(crate) fn import(&self, folder: &Path) -> String {
-        self.succeed(&["import", folder.to_str().unwrap()])
-    }
-
-    /// A new key of that role.
-    pub(crate) fn key(&self, role: &str) -> String {
-        last_line(&self.succeed(&["keys", "create", "test", "--role", role]))
+    /// One more machine, with nothing in its data folder yet.
+    pub(crate) fn machine(&self, name: &str) -> Machine {
+        Machine::new(self.dir.path(), name, self.home.environment())
     }
 
     /// Starts everything that the main job needs: one `adit up`, or, where the broker is a server, an API process and two packagers.
     pub(crate) fn start(&self, settings: &[(&str, &str)]) -> Running {
         if matches!(self.broker, Broker::Embedded) {
-            let mut command = self.adit();
-            command.args(["--listen", ANY_ADDRESS, "up"]).envs(settings.iter().copied());
-            let (process, url) = Process::start(command, &self.data.join("log.txt"), |line| {
-                Some(line.trim().strip_prefix("API ")?.trim().trim_end_matches("/api").to_owned())
-            });
-            return Running { client: Client::new(&url, &self.key("operator")), processes: vec![process] };
+            let Api { client, process } = self.home.up(settings);
+            return Running { client, processes: vec![process] };
         }
-        let api = self.api("api", ANY_ADDRESS, settings);
-        let packagers = ["packager-1", "packager-2"].map(|name| self.packager(name, settings));
-        Running { client: api.client, processes: [api.process].into_iter().chain(packagers).collect() }
-    }
-
-    /// Starts an API process at an address, with a data folder and a log of its own.
-    pub(crate) fn api(&self, name: &str, address: &str, settings: &[(&str, &str)]) -> Api {
-        let mut command = self.own_folder(name);
-        command.args(["--listen", address, "api"]).envs(settings.iter().copied());
-        let (process, url) = Process::start(command, &self.log(name), |line| {
-            Some(line.strip_prefix("Adit API on ")?.trim_end_matches("/api").to_owned())
-        });
-        Api { client: Client::new(&url, &self.key("operator")), process }
-    }
-
-    /// Starts a packager.
-    pub(crate) fn packager(&self, name: &str, settings: &[(&str, &str)]) -> Process {
-        let mut command = self.own_folder(name);
-        command.arg("packager").env("ADIT_API_KEY", self.key("packager")).envs(settings.iter().copied());
-        Process::start(command, &self.log(name), |line| line.starts_with("Adit packager").then_some(())).0
-    }
-
-    /// The program with a data folder of its own, as on a machine of its own; what is embedded is where it is for all.
-    fn own_folder(&self, name: &str) -> Command {
-        let mut command = adit(&self.dir.path().join(name));
-        let database = format!("sqlite://{}", self.data.join("adit.sqlite").display());
-        let store = url::Url::from_directory_path(self.data.join("objects")).unwrap();
-        command.env("ADIT_DATABASE_URL", database).env("ADIT_STORE_URL", store.as_str());
-        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        command
-    }
-
-    /// Where a process of that name writes its log.
-    pub(crate) fn log(&self, name: &str) -> PathBuf {
-        self.dir.path().join(format!("{name}.log"))
+        let Api { client, process } = self.machine("api").api(settings);
+        let packagers = ["packager-1", "packager-2"].map(|name| self.machine(name).packager(settings));
+        Running { client, processes: [process].into_iter().chain(packagers).collect() }
     }
 
     /// Messages that wait in a queue, looked at from outside.
@@ -160,28 +108,12 @@ impl Deployment {
 
     /// The database, looked at from outside.
     pub(crate) async fn store(&self) -> SqlStore {
-        let embedded = format!("sqlite://{}", self.data.join("adit.sqlite").display());
-        SqlStore::open(self.setting("ADIT_DATABASE_URL").unwrap_or(&embedded)).await.unwrap()
+        SqlStore::open(self.home.setting("ADIT_DATABASE_URL")).await.unwrap()
     }
 
     /// The object store, looked at from outside.
     pub(crate) async fn objects(&self) -> Arc<dyn ObjectStore> {
-        let embedded = url::Url::from_directory_path(self.data.join("objects")).unwrap().to_string();
-        objects::open(self.setting("ADIT_STORE_URL").unwrap_or(&embedded)).await.unwrap()
-    }
-}
-
-/// An API process.
-pub(crate) struct Api {
-    pub(crate) client: Client,
-    pub(crate) process: Process,
-}
-
-impl std::ops::Deref for Api {
-    type Target = Client;
-
-    fn deref(&self) -> &Client {
-        &self.client
+        objects::open(self.home.setting("ADIT_STORE_URL")).await.unwrap()
     }
 }
 

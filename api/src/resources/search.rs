@@ -25,7 +25,9 @@ const MAX_DEPTH: u64 = 100_000;
 const TRIES: usize = 3;
 
 /// What a cursor of a search is made for.
-const LIST: &str = "search";
+fn list(collection: &Collection) -> String {
+    format!("search of {}", collection.id)
+}
 
 fn default_limit() -> u32 {
     20
@@ -85,13 +87,14 @@ struct Position {
     sort: Sort,
 }
 
-fn position(request: &SearchRequest, current: i64) -> ApiResult<Position> {
+fn position(request: &SearchRequest, collection: &Collection) -> ApiResult<Position> {
+    let version = collection.corpus_version;
     let Some(cursor) = &request.cursor else {
-        return Ok(Position { version: current, offset: 0, query: request.query.clone(), sort: request.sort });
+        return Ok(Position { version, offset: 0, query: request.query.clone(), sort: request.sort });
     };
-    let position: Position = read_cursor(LIST, cursor)?;
-    if position.query != request.query || position.sort != request.sort || position.version > current {
-        return Err(Problem::new(Kind::InvalidCursor, "this cursor belongs to another query, order or collection"));
+    let position: Position = read_cursor(&list(collection), cursor)?;
+    if position.query != request.query || position.sort != request.sort || position.version > version {
+        return Err(Problem::new(Kind::InvalidCursor, "this cursor belongs to another query or order"));
     }
     Ok(position)
 }
@@ -129,7 +132,7 @@ async fn ask(
 ) -> ApiResult<(Collection, Position, SearchAnswer)> {
     for _ in 0..TRIES {
         let collection = find(app, slug).await?;
-        let at = position(request, collection.corpus_version)?;
+        let at = position(request, &collection)?;
         if at.offset > MAX_DEPTH {
             let detail = format!("a search can be paged to {MAX_DEPTH} hits; make a docset of it");
             return Err(Problem::new(Kind::InvalidCursor, detail));
@@ -184,7 +187,7 @@ pub async fn search(
         hits: answer.total,
         documents,
         facets: answer.facets,
-        next: more.then(|| write_cursor(LIST, &Position { offset, ..at })),
+        next: more.then(|| write_cursor(&list(&collection), &Position { offset, ..at })),
         corpus_version,
     }))
 }

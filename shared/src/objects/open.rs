@@ -17,7 +17,7 @@ pub enum OpenError {
     #[error("object store URL: {0}")]
     Url(String),
     /// The URL is right, but the store does not answer as it should.
-    #[error("cannot use the object store {place}: {reason}")]
+    #[error("cannot use the object store {place}")]
     Store {
         /// The store, as its URL names it.
         place: String,

@@ -26,7 +26,7 @@ pub struct BrokerConfig {
     pub connect_timeout: Duration,
     /// For the broker to confirm one frame. 5 s.
     pub receipt_timeout: Duration,
-    /// For a message to be sent, with all attempts. 20 s.
+    /// For a message to be sent, with all attempts. 5 s: who asked for it is waiting.
     pub publish_timeout: Duration,
     /// For a queue to be read to its end, waiting for one's turn included. 10 s.
     pub drain_timeout: Duration,
@@ -85,7 +85,7 @@ impl FromStr for BrokerConfig {
             queue_expiry: Duration::from_secs(24 * 3600),
             connect_timeout: Duration::from_secs(5),
             receipt_timeout: Duration::from_secs(5),
-            publish_timeout: Duration::from_secs(20),
+            publish_timeout: Duration::from_secs(5),
             drain_timeout: Duration::from_secs(10),
             heart_beat: Duration::from_secs(10),
         })

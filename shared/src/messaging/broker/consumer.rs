@@ -11,8 +11,8 @@ use super::transport::Connector;
 use super::{BrokerError, Incoming, Queue};
 use crate::messaging::frame::{Command, Frame};
 
-/// So many refusals in a row (ERROR frames, over about two minutes) mean that the broker will not change its mind.
-const REFUSALS: u32 = 10;
+/// So many refusals in a row (ERROR frames, over about a minute) mean that the broker will not change its mind.
+const REFUSALS: u32 = 12;
 
 /// A reader of one queue. Dropping it closes its connection; what it was handed and did not acknowledge goes back.
 #[derive(Debug)]
@@ -145,7 +145,7 @@ mod tests {
         let mut patience = Patience::default();
         assert!((0..100).all(|_| patience.after(&lost, Duration::ZERO).is_some()));
         assert!((1..REFUSALS).all(|_| patience.after(&refused, Duration::ZERO).is_some()));
-        assert!(patience.after(&refused, Duration::from_secs(31)).is_some_and(|wait| wait.as_millis() <= 100));
+        assert!(patience.after(&refused, Duration::from_secs(11)).is_some_and(|wait| wait.as_millis() <= 100));
         assert!((2..REFUSALS).all(|_| patience.after(&refused, Duration::ZERO).is_some()));
         assert_eq!(patience.after(&refused, Duration::ZERO), None);
     }
