@@ -7,7 +7,8 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 
 use crate::support::{
-    BrokerKind, Client, DatabaseKind, Deployment, Process, StoreKind, eventually, expect, text, write_collection,
+    BrokerKind, Client, DatabaseKind, Deployment, Process, StoreKind, eventually, expect, text, within,
+    write_collection,
 };
 
 /// Packages that are asked for at once, and clients that poll for them.
@@ -58,7 +59,7 @@ async fn many_packages_are_each_built_once_though_packagers_come_and_go() {
     let documents: Vec<_> = refs.iter().map(|r| text(r, r, &format!("This is {r}. ").repeat(100))).collect();
     deployment.import(&write_collection(deployment.folder(), "c", &documents));
 
-    let apis = ["api-1", "api-2"].map(|name| deployment.machine(name).api(&[]));
+    let apis = ["api-1", "api-2"].map(|name| deployment.machine(name).api(&[("ADIT_RESEND_AFTER", "1h")]));
     let key = deployment.key("operator");
     let servers = apis.each_ref().map(|api| Client::new(&api.url, &key));
     let docsets = docsets(&servers[0], &refs).await;
@@ -74,7 +75,7 @@ async fn many_packages_are_each_built_once_though_packagers_come_and_go() {
         let status = tokio::task::spawn_blocking(|| leaves.stop()).await.unwrap();
         assert!(status.success(), "{}", std::fs::read_to_string(packagers[0].log()).unwrap());
     };
-    let (packages, ()) = tokio::join!(join_all(asking), leaving);
+    let (packages, ()) = within("all packages", async { tokio::join!(join_all(asking), leaving) }).await;
 
     for package in &packages {
         assert_eq!(package["status"], "successful", "{package}");
@@ -85,7 +86,11 @@ async fn many_packages_are_each_built_once_though_packagers_come_and_go() {
     assert_eq!(built.len(), PACKAGES);
     let twice: Vec<_> = built.iter().filter(|(_, count)| **count != 1).collect();
     assert!(twice.is_empty(), "{twice:?}");
-    assert_eq!(deployment.waiting("docsets/package").await, 0);
+    // "Complete" is said before its request is acknowledged.
+    eventually("every request is acknowledged", || async {
+        (deployment.waiting("docsets/package").await == 0).then_some(())
+    })
+    .await;
     assert_eq!(deployment.waiting("docsets/package/dead").await, 0);
     for process in [stays, stays_too].into_iter().chain(apis.map(|api| api.process)) {
         assert!(Process::stop(process).success());

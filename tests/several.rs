@@ -4,14 +4,15 @@ mod proxy;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use adit_shared::objects::ObjectStore;
 use adit_shared::store::Store as _;
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::Child;
 use url::Url;
 
 use self::proxy::{Proxy, Rule};
@@ -49,9 +50,10 @@ async fn line_to_store(site: &Deployment, rule: Rule) -> Proxy {
     Proxy::to(endpoint.strip_prefix("http://").unwrap().to_owned(), rule).await
 }
 
+/// Starts an import, which does not outlive the test.
 fn start_import(machine: &Machine, folder: &Path, flags: &[&str]) -> Child {
-    let mut command = machine.adit(&["import", folder.to_str().unwrap()]);
-    command.args(flags).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+    let mut command = tokio::process::Command::from(machine.adit(&["import", folder.to_str().unwrap()]));
+    command.args(flags).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap()
 }
 
 /// The index files that a machine has whole.
@@ -88,7 +90,7 @@ async fn docset(api: &Api, query: &str) -> Value {
 }
 
 fn signal(child: &Child, name: &str) {
-    assert!(Command::new("kill").args([name, &child.id().to_string()]).status().unwrap().success());
+    assert!(Command::new("kill").args([name, &child.id().unwrap().to_string()]).status().unwrap().success());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -174,19 +176,19 @@ async fn of_two_imports_at_once_one_waits_or_is_told_and_nothing_is_lost() {
     line.holds().await;
 
     let (second, folder) = (site.machine("second"), essays(&site, 4..7, "two"));
-    let told = start_import(&second, &folder, &[]).wait_with_output().unwrap();
+    let told = start_import(&second, &folder, &[]).wait_with_output().await.unwrap();
     assert_eq!(told.status.code(), Some(75));
     let reason = String::from_utf8(told.stderr).unwrap();
     assert!(reason.contains("another import into this collection is running"), "{reason}");
     assert!(reason.contains("try again later, or wait with --wait"), "{reason}");
     let mut waiting = start_import(&second, &folder, &["--wait"]);
     let mut said = String::new();
-    BufReader::new(waiting.stderr.take().unwrap()).read_line(&mut said).unwrap();
+    BufReader::new(waiting.stderr.take().unwrap()).read_line(&mut said).await.unwrap();
     assert_eq!(said, "another import into c is running; waiting for it\n");
 
     line.release();
-    assert!(first.wait().unwrap().success());
-    assert!(waiting.wait().unwrap().success());
+    assert!(first.wait().await.unwrap().success());
+    assert!(waiting.wait().await.unwrap().success());
     let api = site.machine("api").api(&[]);
     for (query, hits) in [("mining", 7), ("old", 3), ("one", 1), ("two", 3)] {
         assert_eq!(count(&api, query).await, (hits, 3), "{query}");
@@ -209,7 +211,7 @@ async fn an_import_that_was_held_up_for_longer_than_its_lease_changes_nothing() 
 
     line.release();
     signal(&late, "-CONT");
-    let late = late.wait_with_output().unwrap();
+    let late = late.wait_with_output().await.unwrap();
     let said = String::from_utf8(late.stderr).unwrap();
     assert_eq!(late.status.code(), Some(1), "{said}");
     assert!(said.contains("overtaken"), "{said}");

@@ -32,6 +32,12 @@ pub(crate) use samples::{Doc, import_noise, noise, stored_parts, text, unzip, wr
 /// How long a condition may take to come true before a test fails.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Waits for something that must come.
+pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let came = tokio::time::timeout(PATIENCE, future).await;
+    came.unwrap_or_else(|_| panic!("it never came: {what}"))
+}
+
 /// Waits until `condition` gives something.
 pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut condition: impl FnMut() -> F) -> T {
     let began = Instant::now();

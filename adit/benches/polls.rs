@@ -1,10 +1,9 @@
 //! What polling costs: a real `adit api` on a real broker, and clients that ask as fast as they are answered.
 //!
-//! `cargo bench -p adit --bench polls` needs `ADIT_TEST_RABBITMQ_URL` and `ADIT_TEST_RABBITMQ_CONSOLE_URL`, takes PostgreSQL where
-//! `ADIT_TEST_POSTGRES_URL` tells of one (else SQLite), and goes on to ActiveMQ where there is `ADIT_TEST_ACTIVEMQ_URL`. Each client has a package of
-//! its own and says what its packager would say, then polls: every poll but the idle ones finds a new status and must show it. There is no think time, so
-//! with many clients the figures are those of a saturated machine, on which clients, server, broker and database share the cores.
-//! On RabbitMQ it works in a virtual host of its own, with the policies that are shipped; nothing stays behind.
+//! `cargo bench -p adit --bench polls` runs on what the variables of `tests/run` tell of: RabbitMQ and then ActiveMQ, PostgreSQL (else SQLite). Each
+//! client has a package of its own and says what its packager would say, then polls: every poll but the idle ones finds a new status and must
+//! show it. There is no think time, so with many clients the figures are those of a saturated machine, on which clients, server, broker and
+//! database share the cores.
 #![expect(clippy::print_stdout, reason = "printing figures is its purpose")]
 
 #[cfg(test)] // which a bench is; clippy then lets it unwrap
@@ -14,9 +13,6 @@ mod support;
 
 use std::env;
 use std::error::Error;
-use std::io::{BufRead as _, BufReader};
-use std::path::Path;
-use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -29,10 +25,8 @@ use adit_shared::messaging::{Broker, Outgoing, Queue, Session, StatusMessage};
 use adit_shared::store::{NewCollection, NewDocset, NewPackage, SqlStore, Store as _};
 use futures::future::{join_all, try_join_all};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use reqwest::{Method, StatusCode};
-use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
-use url::Url;
+use reqwest::StatusCode;
+use support::{Api, BrokerKind, DatabaseKind, Deployment, StoreKind};
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -60,87 +54,23 @@ enum Work {
 
 #[tokio::main]
 async fn main() -> Outcome<()> {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    match (env::var("ADIT_TEST_RABBITMQ_URL"), env::var("ADIT_TEST_RABBITMQ_CONSOLE_URL")) {
-        (Ok(broker), Ok(console)) => on_rabbitmq(&broker.parse()?, console.parse()?).await?,
-        _ => println!("RabbitMQ: set ADIT_TEST_RABBITMQ_URL and ADIT_TEST_RABBITMQ_CONSOLE_URL to measure it"),
-    }
-    if let Ok(broker) = env::var("ADIT_TEST_ACTIVEMQ_URL") {
-        println!("\nActiveMQ");
-        on_database(&broker, false).await?;
+    let postgres = env::var_os("ADIT_TEST_POSTGRES_URL").is_some();
+    let database = if postgres { DatabaseKind::Postgres } else { DatabaseKind::Sqlite };
+    for (broker, waiting) in [(BrokerKind::RabbitMq, true), (BrokerKind::ActiveMq, false)] {
+        if let Some(deployment) = Deployment::new(broker, database, StoreKind::Folder).await {
+            println!("{broker:?}, {database:?}");
+            measure(&deployment, waiting).await?;
+        }
     }
     Ok(())
 }
 
-/// Measures in a virtual host of its own, which is removed afterwards.
-async fn on_rabbitmq(broker: &Url, console: Url) -> Outcome<()> {
-    let name = format!("adit-bench-{:016x}", rand::random::<u64>());
-    let console = Console { http: reqwest::Client::new(), url: console };
-    println!("RabbitMQ");
-    console.make(&name, broker.username()).await?;
-    let mut broker = broker.clone();
-    broker.set_path(&name);
-    let measured = on_database(broker.as_str(), true).await;
-    console.call(Method::DELETE, &format!("vhosts/{name}"), None).await?;
-    measured
-}
-
-/// RabbitMQ's management interface.
-struct Console {
-    http: reqwest::Client,
-    url: Url,
-}
-
-impl Console {
-    async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Outcome<()> {
-        let mut url = self.url.join(&format!("api/{path}"))?;
-        let (user, password) = (url.username().to_owned(), url.password().map(str::to_owned));
-        let _ = (url.set_username(""), url.set_password(None));
-        let mut request = self.http.request(method, url).basic_auth(user, password);
-        if let Some(body) = body {
-            request = request.json(&body);
-        }
-        Ok(request.send().await?.error_for_status().map(drop)?)
-    }
-
-    /// Makes a virtual host with the shipped policies.
-    async fn make(&self, vhost: &str, user: &str) -> Outcome<()> {
-        self.call(Method::PUT, &format!("vhosts/{vhost}"), Some(json!({}))).await?;
-        let all = json!({"configure": ".*", "write": ".*", "read": ".*"});
-        self.call(Method::PUT, &format!("permissions/{vhost}/{user}"), Some(all)).await?;
-        let shipped: Value = serde_json::from_str(include_str!("../../deploy/rabbitmq/definitions.json"))?;
-        for policy in shipped["policies"].as_array().ok_or("no policies are shipped")? {
-            let name = policy["name"].as_str().ok_or("a policy has no name")?;
-            self.call(Method::PUT, &format!("policies/{vhost}/{name}"), Some(policy.clone())).await?;
-        }
-        Ok(())
-    }
-}
-
-/// Measures on a schema of its own in PostgreSQL, or on a SQLite file.
-async fn on_database(broker: &str, waiting: bool) -> Outcome<()> {
-    let folder = tempfile::tempdir()?;
-    let Ok(server) = env::var("ADIT_TEST_POSTGRES_URL") else {
-        println!("SQLite (set ADIT_TEST_POSTGRES_URL for PostgreSQL)");
-        let database = format!("sqlite://{}", folder.path().join("adit.sqlite").display());
-        return measure(folder.path(), &database, broker, waiting).await;
-    };
-    let schema = format!("adit_bench_{:016x}", rand::random::<u64>());
-    let mut admin = PgConnection::connect(&server).await?;
-    admin.execute(AssertSqlSafe(format!("CREATE SCHEMA {schema}"))).await?;
-    let mut url: Url = server.parse()?;
-    url.query_pairs_mut().append_pair("options", &format!("-c search_path={schema}"));
-    let measured = measure(folder.path(), url.as_str(), broker, waiting).await;
-    admin.execute(AssertSqlSafe(format!("DROP SCHEMA {schema} CASCADE"))).await?;
-    measured
-}
-
 /// Prints the table.
-async fn measure(data: &Path, database: &str, broker: &str, waiting: bool) -> Outcome<()> {
+async fn measure(deployment: &Deployment, waiting: bool) -> Outcome<()> {
     let most = CLIENTS.into_iter().max().unwrap_or_default();
-    let packages = packages(database, most + if waiting { WAITING.0 } else { 0 }).await?;
+    let packages = packages(&deployment.store().await, most + if waiting { WAITING.0 } else { 0 }).await?;
     let (polled, unread) = packages.split_at(most);
-    let site = Arc::new(Site::start(data, database, broker, polled).await?);
+    let site = Arc::new(Site::start(deployment, polled).await?);
     println!(
         "{:24} {:>7} {:>8} {:>8} {:>8} {:>8} {:>8} {:>7} {:>7} {:>6}",
         "", "clients", "times/s", "drains/s", "p50 ms", "p99 ms", "worst ms", "CPU ms", "not 200", "stale"
@@ -174,8 +104,7 @@ async fn measure(data: &Path, database: &str, broker: &str, waiting: bool) -> Ou
 }
 
 /// Makes packages, as if their requests had been sent.
-async fn packages(database: &str, count: usize) -> Outcome<Vec<PackageId>> {
-    let store = SqlStore::open(database).await?;
+async fn packages(store: &SqlStore, count: usize) -> Outcome<Vec<PackageId>> {
     let key = store.create_key("bench", Role::Miner, None, &secret_hash(SECRET), 0).await?.id;
     let (slug, name) = ("c".to_owned(), "C".to_owned());
     let lease =
@@ -203,14 +132,12 @@ async fn packages(database: &str, count: usize) -> Outcome<Vec<PackageId>> {
         store.package_sent(package.id, SystemClock.now_ms()).await?;
         made.push(package.id);
     }
-    store.close().await;
     Ok(made)
 }
 
 /// A server, and who speaks to it.
 struct Site {
-    process: Child,
-    url: String,
+    api: Api,
     http: reqwest::Client,
     broker: Broker,
     sessions: Vec<Session>,
@@ -219,25 +146,13 @@ struct Site {
     sequence: AtomicU64,
 }
 
-impl Drop for Site {
-    fn drop(&mut self) {
-        let _ = (self.process.kill(), self.process.wait());
-    }
-}
-
 impl Site {
-    async fn start(data: &Path, database: &str, broker: &str, polled: &[PackageId]) -> Outcome<Self> {
-        let mut command = support::adit(data);
-        command.args(["--listen", "127.0.0.1:0", "--log", "warn", "api"]);
-        command.envs([("ADIT_DATABASE_URL", database), ("ADIT_BROKER_URL", broker), ("ADIT_RESEND_AFTER", "24h")]);
-        let mut process = command.stdout(Stdio::piped()).spawn()?;
-        let line =
-            BufReader::new(process.stdout.take().ok_or("no output")?).lines().next().ok_or("adit api ended")??;
-        let url = line.strip_prefix("Adit API on ").ok_or(format!("adit api said {line:?}"))?.to_owned();
-        let broker = Broker::new(broker.parse()?);
+    async fn start(deployment: &Deployment, polled: &[PackageId]) -> Outcome<Self> {
+        let api = deployment.machine("api").api(&[("ADIT_LOG", "warn"), ("ADIT_RESEND_AFTER", "24h")]);
+        let broker = Broker::new(deployment.setting("ADIT_BROKER_URL").parse()?);
         let sessions = try_join_all((0..SESSIONS).map(|_| broker.session())).await?;
         let (http, polled) = (reqwest::Client::new(), polled.to_owned());
-        Ok(Self { process, url, http, broker, sessions, polled, sequence: AtomicU64::new(0) })
+        Ok(Self { api, http, broker, sessions, polled, sequence: AtomicU64::new(0) })
     }
 
     /// Says a package's next status, as its packager would; gives its number.
@@ -317,7 +232,7 @@ impl Site {
 
     /// Whether the poll was refused, and whether it showed anything else than the status of that number (0 for any).
     async fn poll(&self, package: PackageId, said: u64) -> Outcome<(bool, bool)> {
-        let request = self.http.get(format!("{}/packages/{package}", self.url)).header("x-api-key", SECRET);
+        let request = self.http.get(format!("{}/api/packages/{package}", self.api.url)).header("x-api-key", SECRET);
         let response = request.send().await?;
         let status = response.status();
         let text = response.text().await?;
@@ -335,7 +250,7 @@ impl Site {
 
     /// Queues that the server has drained so far.
     async fn drains(&self) -> Outcome<f64> {
-        let url = self.url.replace("/api", "/metrics");
+        let url = format!("{}/metrics", self.api.url);
         let text = self.http.get(url).send().await?.text().await?;
         let line = text.lines().find_map(|line| line.strip_prefix("adit_status_queue_drains_total "));
         Ok(line.ok_or("drains are not counted")?.parse()?)
@@ -343,7 +258,7 @@ impl Site {
 
     /// Milliseconds that the server has computed so far, in its own code and in the kernel for it.
     fn cpu(&self) -> Outcome<f64> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.api.process.id()))?;
         // Fields 14 and 15 of proc_pid_stat(5), counted from behind the name, which may hold spaces: hundredths of a second.
         let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ').skip(11).take(2);
         Ok(fields.map(str::parse::<f64>).sum::<Result<f64, _>>()? * 10.0)

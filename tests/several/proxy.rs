@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::support::within;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -64,7 +65,7 @@ impl Proxy {
 
     /// Waits until something is held up.
     pub(crate) async fn holds(&self) {
-        self.shared.held.subscribe().wait_for(|held| *held).await.unwrap();
+        within("what is to be held up", self.shared.held.subscribe().wait_for(|held| *held)).await.unwrap();
     }
 
     /// Lets everything through from now on.

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use adit_shared::objects::{self, ObjectStore};
 use adit_shared::store::SqlStore;
+use futures::future::join_all;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::parts::{Broker, BrokerKind, DatabaseKind, PrivateServer, StoreKind, database, store};
+use super::parts::{Broker, BrokerKind, DatabaseKind, PrivateServer, StoreKind, Trace, database, store};
 use super::{Api, Client, Machine, Process};
 
 /// Name of the machine that has everything that is embedded.
@@ -18,7 +19,21 @@ const HOME: &str = "data";
 pub(crate) struct Deployment {
     broker: Broker,
     home: Machine,
+    traces: Vec<Trace>,
     dir: TempDir,
+}
+
+impl Drop for Deployment {
+    /// Removes what is left on servers that others use too. A test that keeps a deployment longer than its processes finds it unused.
+    fn drop(&mut self) {
+        let traces = std::mem::take(&mut self.traces);
+        let removing = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(join_all(traces.into_iter().map(Trace::remove)));
+        });
+        // What is not removed hurts nobody, and has said so.
+        let _ = removing.join();
+    }
 }
 
 impl std::ops::Deref for Deployment {
@@ -63,8 +78,9 @@ impl Deployment {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join(HOME);
         std::fs::create_dir(&data).unwrap();
-        let database = database(kind, private.database).await?;
-        let store = store(stored, private.store)?;
+        let (database, rows) = database(kind, private.database).await?;
+        let (store, kept) = store(stored, private.store)?;
+        let vhost = if private.broker.is_none() { broker.trace() } else { None };
         let mut environment = vec![
             ("ADIT_DATABASE_URL", database.unwrap_or_else(|| format!("sqlite://{}/adit.sqlite", data.display()))),
             ("ADIT_STORE_URL", store.unwrap_or_else(|| format!("file://{}/objects", data.display()))),
@@ -72,7 +88,7 @@ impl Deployment {
         environment.extend(broker.url().map(|url| ("ADIT_BROKER_URL", url.to_owned())));
         let environment: Vec<_> = environment.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let home = Machine::new(dir.path(), HOME, &environment);
-        Some(Self { broker, home, dir })
+        Some(Self { broker, home, traces: [rows, kept, vhost].into_iter().flatten().collect(), dir })
     }
 
     /// A folder for the test's own files.

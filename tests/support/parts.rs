@@ -7,6 +7,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
+use adit_shared::objects;
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
@@ -115,6 +116,32 @@ impl Drop for PrivateServer {
     }
 }
 
+/// What a deployment has on servers that others use too, to be removed after it.
+pub(crate) enum Trace {
+    Database { server: String, name: String },
+    VirtualHost { console: String, name: String },
+    Objects { url: String },
+}
+
+impl Trace {
+    pub(crate) async fn remove(self) {
+        match self {
+            Self::Database { server, name } => {
+                let mut admin = PgConnection::connect(&server).await.unwrap();
+                admin.execute(AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)"))).await.unwrap();
+            }
+            Self::VirtualHost { console, name } => {
+                ask(Method::DELETE, &format!("{console}/api/vhosts/{name}"), None).await;
+            }
+            Self::Objects { url } => {
+                let objects = objects::open(&url).await.unwrap();
+                let keys: Vec<String> = objects.list("").await.unwrap().into_iter().map(|(key, _)| key).collect();
+                objects.delete(&keys).await.unwrap();
+            }
+        }
+    }
+}
+
 /// A broker that nobody else uses: the embedded one has no URL yet, RabbitMQ gives a virtual host, ActiveMQ knows none and is started anew.
 pub(crate) enum Broker {
     Embedded,
@@ -123,7 +150,8 @@ pub(crate) enum Broker {
 }
 
 impl Broker {
-    /// One of that kind, whose unread queues go after two seconds if they are to go `soon`, else as `deploy/` says: after a day.
+    /// One of that kind. RabbitMQ's unread queues go after two seconds if they are to go `soon`, else as `deploy/` says, after a day; ActiveMQ's
+    /// go after a second at any time (tests/servers/activemq.sh).
     pub(crate) async fn new(kind: BrokerKind, soon: bool) -> Option<Self> {
         match kind {
             BrokerKind::Embedded => Some(Self::Embedded),
@@ -171,6 +199,16 @@ impl Broker {
         ask(Method::POST, &format!("{console}/api/definitions"), Some(definitions)).await;
         ask(Method::PUT, &format!("{console}/api/permissions/{vhost}/adit"), Some(rights)).await;
         Self::RabbitMq { url: format!("{url}/{vhost}"), console: console.to_owned(), vhost }
+    }
+
+    /// What is to be removed of it.
+    pub(crate) fn trace(&self) -> Option<Trace> {
+        match self {
+            Self::RabbitMq { console, vhost, .. } => {
+                Some(Trace::VirtualHost { console: console.clone(), name: vhost.clone() })
+            }
+            Self::Embedded | Self::ActiveMq { .. } => None,
+        }
     }
 
     pub(crate) fn url(&self) -> Option<&str> {
@@ -224,36 +262,36 @@ fn browse(broker: &str, queue: &str) -> u64 {
     answer.matches("MESSAGE\n").count() as u64 - 1
 }
 
-/// URL of a database that nobody else uses; `None` for SQLite in the data folder.
-pub(crate) async fn database(kind: DatabaseKind, private: Option<&PrivateServer>) -> Option<Option<String>> {
+/// A database that nobody else uses: its URL and what is to be removed of it; neither for SQLite in the data folder.
+pub(crate) async fn database(
+    kind: DatabaseKind,
+    private: Option<&PrivateServer>,
+) -> Option<(Option<String>, Option<Trace>)> {
     if kind == DatabaseKind::Sqlite {
-        return Some(None);
+        return Some((None, None));
     }
-    let variable = "ADIT_TEST_POSTGRES_URL";
-    let server = match private {
-        Some(private) => private.variable(variable),
-        None => server(variable)?,
-    };
+    let server = place("ADIT_TEST_POSTGRES_URL", private)?;
     let name = fresh("journey");
     let mut admin = PgConnection::connect(&server).await.unwrap();
     admin.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
     let mut url: Url = server.parse().unwrap();
     url.set_path(&name);
-    Some(Some(url.into()))
+    Some((Some(url.into()), private.is_none().then_some(Trace::Database { server, name })))
 }
 
-/// URL of a part of the bucket that nobody else uses; `None` for a folder in the data folder.
-pub(crate) fn store(kind: StoreKind, private: Option<&PrivateServer>) -> Option<Option<String>> {
+/// A part of the bucket that nobody else uses: its URL and what is to be removed of it; neither for a folder in the data folder.
+pub(crate) fn store(kind: StoreKind, private: Option<&PrivateServer>) -> Option<(Option<String>, Option<Trace>)> {
     if kind == StoreKind::Folder {
-        return Some(None);
+        return Some((None, None));
     }
-    let variable = "ADIT_TEST_S3_URL";
-    let server = match private {
-        Some(private) => private.variable(variable),
-        None => server(variable)?,
-    };
-    let mut url: Url = server.parse().unwrap();
+    let mut url: Url = place("ADIT_TEST_S3_URL", private)?.parse().unwrap();
     let prefix = format!("{}/{}", url.path().trim_end_matches('/'), fresh("journey"));
     url.set_path(&prefix);
-    Some(Some(url.into()))
+    let url = url.to_string();
+    Some((Some(url.clone()), private.is_none().then_some(Trace::Objects { url })))
+}
+
+/// Where a server is: the test's own, or that of `tests/run`.
+fn place(variable: &str, private: Option<&PrivateServer>) -> Option<String> {
+    private.map_or_else(|| server(variable), |private| Some(private.variable(variable)))
 }

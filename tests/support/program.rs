@@ -3,6 +3,9 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use super::PATIENCE;
 
 /// The program, with an environment that holds no settings of the person who runs the tests.
 pub(crate) fn adit(data: &Path) -> Command {
@@ -74,14 +77,26 @@ impl Process {
 
     /// Asks the process to stop: SIGTERM.
     pub(crate) fn terminate(&self) {
-        let id = self.child.id().to_string();
+        let id = self.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
     }
 
-    /// Asks the process to stop and waits for its end.
+    /// Asks the process to stop and waits for its end, which must come.
     pub(crate) fn stop(mut self) -> ExitStatus {
         self.terminate();
-        self.child.wait().unwrap()
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(began.elapsed() < PATIENCE, "the process was asked to end and did not:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 }
 
