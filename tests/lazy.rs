@@ -41,8 +41,9 @@ async fn statuses_wait_until_a_client_asks(deployment: &Deployment) {
     let package = ask(&server).await;
     let name = format!("package/{package}");
     built(deployment, package).await;
-    // "Accepted" and "Complete" at least; nobody has asked, so both still wait and the database knows nothing of them.
-    assert!(deployment.waiting(&name).await >= 2);
+    // "Complete" at least, which is said before the request is acknowledged; a build as short as this may say nothing else. Nobody has
+    // asked, so it still waits and the database knows nothing of it.
+    assert!(deployment.waiting(&name).await >= 1);
     let store = deployment.store().await;
     let before = row(&store, package).await;
     assert_eq!((before.status.as_str(), before.heard), ("accepted", None));
