@@ -200,7 +200,7 @@ async fn packages(database: &str, count: usize) -> Outcome<Vec<PackageId>> {
         let new =
             NewPackage { owner: key, docset, formats, layout: Layout::Flat, fingerprint, requested: 1, created: 0 };
         let (package, _) = store.create_package(&new, false).await?;
-        store.package_sent(package.id, SystemClock.now_ms()).await?;
+        store.claim_sending(&package, SystemClock.now_ms()).await?;
         made.push(package.id);
     }
     store.close().await;
