@@ -52,6 +52,10 @@ pub enum StoreError {
     /// A row says what no version of Adit writes.
     #[error("the database holds an unreadable value: {0}")]
     Corrupt(String),
+    /// The database is there, but does not let this program in or work: wrong user or password, no such database, no rights on it, a schema
+    /// that is newer than the program. Only the operator can help.
+    #[error("the database refused: {0}")]
+    Refused(String),
     /// The database is away or out of order; trying again may help.
     #[error("the database failed: {0}")]
     Unavailable(String),

@@ -46,6 +46,7 @@ contract! {
         many_can_open_a_new_database_at_once,
         what_is_stored_outlives_the_process,
         versions_from_before_imports_were_recorded_stay,
+        a_schema_from_the_future_is_refused,
         errors_tell_neither_statements_nor_values;
     keys:
         a_key_is_found_by_its_hash_until_it_is_revoked,
