@@ -116,7 +116,7 @@ mod tests {
         let world = World::new().await;
         let app = world.app().await;
         let package = world.package().await;
-        let key = world.store.keys().await.unwrap().remove(0);
+        let key = app.store.keys().await.unwrap().remove(0);
         let all = u32::try_from(app.limits.streams.available_permits()).unwrap();
         let _taken = app.limits.streams.acquire_many(all).await.unwrap();
         let refused = events(State(app.clone()), Caller(key), Path(package.id.0), HeaderMap::new()).await;
