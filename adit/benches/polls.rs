@@ -129,7 +129,7 @@ async fn packages(store: &SqlStore, count: usize) -> Outcome<Vec<PackageId>> {
         let new =
             NewPackage { owner: key, docset, formats, layout: Layout::Flat, fingerprint, requested: 1, created: 0 };
         let (package, _) = store.create_package(&new, false).await?;
-        store.package_sent(package.id, SystemClock.now_ms()).await?;
+        store.claim_sending(&package, SystemClock.now_ms()).await?;
         made.push(package.id);
     }
     Ok(made)

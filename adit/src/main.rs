@@ -13,6 +13,7 @@ mod services;
 mod up;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use adit_shared::config::Config;
 use adit_shared::telemetry;
@@ -21,19 +22,29 @@ use clap::Parser as _;
 
 use crate::cli::{Cli, Verb};
 
-#[tokio::main]
-async fn main() -> ExitCode {
+/// How long work on threads of its own may go on when everything else has ended. None of it leaves half of anything behind where it is cut off.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+fn main() -> ExitCode {
     let cli = Cli::parse();
     telemetry::init(&cli.log_filter(), cli.log_json());
     // One crypto provider for every TLS connection of the process; a second call could only mean that it is there already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    match run(cli).await {
+    match block_on(run(cli)) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("adit: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Runs to the end, and no longer: a runtime that is only dropped waits without limit for a lock, say, that some thread waits for.
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
+    let outcome = runtime.block_on(work);
+    runtime.shutdown_timeout(FAREWELL);
+    outcome
 }
 
 async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
@@ -69,4 +80,26 @@ fn openapi(check: Option<&std::path::Path>) -> anyhow::Result<ExitCode> {
     }
     eprintln!("adit: {0} is stale; `adit openapi > {0}` writes it anew", file.display());
     Ok(ExitCode::FAILURE)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn a_thread_that_waits_does_not_keep_the_process() {
+        let (open, waited_for) = mpsc::channel::<()>();
+        let (ended, end) = mpsc::channel();
+        std::thread::spawn(move || {
+            let outcome = block_on(async {
+                tokio::task::spawn_blocking(move || waited_for.recv());
+                Ok(7)
+            });
+            ended.send(outcome.unwrap())
+        });
+        assert_eq!(end.recv_timeout(FAREWELL * 10), Ok(7));
+        drop(open);
+    }
 }

@@ -22,7 +22,7 @@ pub(crate) struct Services {
     pub(crate) clock: Arc<dyn Clock>,
 }
 
-/// How long a server that starts waits for a database that does not answer. It cannot tell one that starts as well from one that will never let it in.
+/// How long a server that starts waits for a database that does not answer.
 const DATABASE_PATIENCE: Duration = Duration::from_secs(60);
 /// Longest wait between two tries to open a part.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);

@@ -10,7 +10,7 @@ use adit_packager::PackagerConfig;
 use adit_shared::config::{Config, Secret};
 use adit_shared::domain::{ApiKey, Role};
 use adit_shared::ids::KeyId;
-use adit_shared::messaging::{Broker, BrokerConfig, BrokerServer, ServerConfig};
+use adit_shared::messaging::{Broker, BrokerConfig, BrokerError, BrokerServer, ServerConfig};
 use anyhow::{Context as _, bail};
 use futures::future::join_all;
 use tokio::net::TcpListener;
@@ -149,6 +149,8 @@ pub(crate) async fn api(config: Config) -> anyhow::Result<()> {
     let stop = stop_token();
     let Some(services) = stop.run_until_cancelled(Services::await_open(&config)).await else { return Ok(()) };
     let services = services?;
+    let Some(let_in) = stop.run_until_cancelled(try_broker(&broker)).await else { return Ok(()) };
+    let_in?;
     let (listener, address) = listen(&config).await?;
     let url = public_url(&config, address)?;
     println!("Adit API on {}/api", trimmed(&url));
@@ -201,6 +203,20 @@ fn stop_token() -> CancellationToken {
         stopping.cancel();
     });
     stop
+}
+
+/// Sees whether the broker lets us in. One that is away may come later, and the API can do much without it.
+async fn try_broker(broker: &Broker) -> anyhow::Result<()> {
+    match broker.check().await {
+        Err(error @ BrokerError::Refused { .. }) => {
+            Err(anyhow::Error::new(error).context("cannot use the broker (ADIT_BROKER_URL)"))
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the API starts without the broker");
+            Ok(())
+        }
+        Ok(_) => Ok(()),
+    }
 }
 
 fn outside_broker(config: &Config) -> anyhow::Result<Secret> {
@@ -359,4 +375,22 @@ pub(crate) async fn stop_signal() {
         }
     }
     tracing::info!("stopping");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_broker_that_refuses_ends_the_start_and_one_that_is_away_does_not() {
+        let credentials = Some(("adit".to_owned(), "right".to_owned()));
+        let server = BrokerServer::start(ServerConfig { credentials, ..ServerConfig::default() }).await.unwrap();
+        let address = server.addr();
+        let broker = |passcode| Broker::new(format!("stomp://adit:{passcode}@{address}").parse().unwrap());
+        try_broker(&broker("right")).await.unwrap();
+        let error = format!("{:#}", try_broker(&broker("wrong")).await.unwrap_err());
+        assert!(error.contains("ADIT_BROKER_URL") && error.contains("refused"), "{error}");
+        server.shutdown().await;
+        try_broker(&broker("right")).await.unwrap();
+    }
 }

@@ -6,6 +6,13 @@ use axum::http::{HeaderMap, HeaderName};
 /// is as welcome as anything.
 #[must_use]
 pub fn quality(headers: &HeaderMap, name: HeaderName, value: &str) -> f32 {
+    preference(headers, name, value).0
+}
+
+/// The quality, and how specific the entry is that gives it: 2 for one that names the value, 1 for its kind, 0 for anything. Of two values
+/// of one quality the one that is named is meant: many clients add `*/*` to what they want.
+#[must_use]
+pub fn preference(headers: &HeaderMap, name: HeaderName, value: &str) -> (f32, u8) {
     let mut best: Option<(u8, f32)> = None;
     let mut named = false;
     for entry in headers.get_all(name).iter().filter_map(|header| header.to_str().ok()).flat_map(|text| text.split(','))
@@ -19,7 +26,7 @@ pub fn quality(headers: &HeaderMap, name: HeaderName, value: &str) -> f32 {
             best = Some((fit, quality));
         }
     }
-    best.map_or(if named { 0.0 } else { 1.0 }, |(_, quality)| quality)
+    best.map_or((if named { 0.0 } else { 1.0 }, 0), |(fit, quality)| (quality, fit))
 }
 
 /// How specific an entry is that fits the value: 2 for its name, 1 for its kind, 0 for anything.

@@ -224,6 +224,23 @@ mod tests {
     }
 
     #[test]
+    fn requests_refuse_unknown_members() {
+        let api: Value = serde_json::from_str(&crate::openapi().to_json().unwrap()).unwrap();
+        let mut requests = 0;
+        for (path, item) in api["paths"].as_object().unwrap() {
+            for (method, operation) in item.as_object().unwrap() {
+                let Some(body) = operation.get("requestBody") else { continue };
+                let schema = &body["content"]["application/json"]["schema"];
+                let schema = api.pointer(schema["$ref"].as_str().unwrap().trim_start_matches('#')).unwrap();
+                let members = schema.pointer("/allOf/0").unwrap_or(schema);
+                assert_eq!(members["additionalProperties"], false, "{method} {path}: it would need all its members");
+                requests += 1;
+            }
+        }
+        assert!(requests > 0);
+    }
+
+    #[test]
     fn answers_hold_all_members_and_requests_only_what_they_need() {
         let api: Value = serde_json::from_str(&crate::openapi().to_json().unwrap()).unwrap();
         let schemas = &api["components"]["schemas"];

@@ -15,16 +15,42 @@ use crate::state::App;
 /// Expired packages that are erased when a new one is asked for: asking is what makes work happen.
 const ERASED_AT_ONCE: u32 = 20;
 
-/// Sends a package's request to the permanent queue.
+/// In so many milliseconds, whoever makes a package has paid for it and sent its request: polls leave that to them for so long.
+const FIRST_SENDING: i64 = 10_000;
+
+/// Sends a package's request to the permanent queue, unless somebody else who saw the package as it stands here has sent it. What is begun
+/// goes on to its end although the client goes away: a claim without a message would be a silence of our own making.
 pub async fn send_request(app: &App, package: &Package) -> ApiResult<()> {
+    let (app, package) = (app.clone(), package.clone());
+    let sent = tokio::spawn(async move { claim_and_send(&app, &package).await });
+    sent.await.map_err(|error| {
+        tracing::error!(%error, "sending a request broke down");
+        Problem::new(Kind::Internal, "the operator finds the cause in the log under this answer's x-request-id")
+    })?
+}
+
+/// The claim comes first: many clients, of several processes, may find the same package silent at once.
+async fn claim_and_send(app: &App, package: &Package) -> ApiResult<()> {
+    if !app.store.claim_sending(package, app.clock.now_ms()).await? {
+        return Ok(());
+    }
+    if let Err(problem) = publish_request(app, package).await {
+        // Where this fails too, the package counts as sent, and is sent again after the next silence.
+        if let Err(error) = app.store.unclaim_sending(package).await {
+            tracing::warn!(package = %package.id, %error, "a request that was not sent counts as sent");
+        }
+        return Err(problem);
+    }
+    app.metrics.requests_sent.inc();
+    Ok(())
+}
+
+async fn publish_request(app: &App, package: &Package) -> ApiResult<()> {
     let docset = docset_url(app, package)?;
     let request =
         PackageRequest { docset, formats: package.formats.clone(), layout: package.layout, package: Some(package.id) };
     let message = Outgoing::new(request).header("reply-to", Queue::Package(package.id.to_string()));
-    app.broker.publish(&Queue::PackageRequests, message).await?;
-    app.metrics.requests_sent.inc();
-    app.store.package_sent(package.id, app.clock.now_ms()).await?;
-    Ok(())
+    Ok(app.broker.publish(&Queue::PackageRequests, message).await?)
 }
 
 /// Where the packager asks for the docset: the body's first line, which a third party's packager follows as well.
@@ -152,9 +178,9 @@ fn apply_complete(update: &mut StatusUpdate, complete: Complete, app: &App, pack
 }
 
 /// Whether nothing was heard for longer than a packager that lives would let pass. The limit doubles with each sending, so that
-/// a long queue is not filled up with repetitions.
+/// a long queue is not filled up with repetitions. What was never sent is sent here only where its maker did not come to it.
 fn is_silent(app: &App, package: &Package) -> bool {
-    let Some(sent) = package.sent else { return true };
+    let Some(sent) = package.sent else { return app.clock.now_ms() - package.created > FIRST_SENDING };
     let last = package.heard.map_or(sent, |heard| heard.max(sent));
     let limit = i64::try_from(app.settings.resend_after.as_millis()).unwrap_or(i64::MAX);
     let limit = limit.saturating_mul(1 << package.sends.saturating_sub(1).min(6));
@@ -198,3 +224,6 @@ async fn try_erase_expired(app: &App) -> ApiResult<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,8 @@ pub mod resources;
 pub mod router;
 pub mod serve;
 pub mod state;
+#[cfg(test)]
+mod testing;
 pub mod wire;
 
 pub use router::{openapi, openapi_yaml, router};

@@ -183,7 +183,7 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::NotFound(what) => Self::not_found(what),
-            StoreError::Unavailable(_) => Self::away("database", &error),
+            StoreError::Unavailable(_) | StoreError::Refused(_) => Self::away("database", &error),
             _ => Self::internal(&error),
         }
     }

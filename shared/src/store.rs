@@ -52,6 +52,10 @@ pub enum StoreError {
     /// A row says what no version of Adit writes.
     #[error("the database holds an unreadable value: {0}")]
     Corrupt(String),
+    /// The database is there, but does not let this program in or work: wrong user or password, no such database, no rights on it, a schema
+    /// that is newer than the program. Only the operator can help.
+    #[error("the database refused: {0}")]
+    Refused(String),
     /// The database is away or out of order; trying again may help.
     #[error("the database failed: {0}")]
     Unavailable(String),
@@ -320,8 +324,11 @@ pub trait Store: fmt::Debug + Send + Sync {
     async fn packages_of(&self, docset: DocsetId) -> StoreResult<Vec<Package>>;
     /// The owner's packages of that fingerprint, of whatever docset, by falling id, at most `limit`.
     async fn packages_like(&self, owner: KeyId, fingerprint: &Sha256, limit: u32) -> StoreResult<Vec<Package>>;
-    /// Notes that the request was sent: sets `sent`, counts `sends`.
-    async fn package_sent(&self, id: PackageId, now: i64) -> StoreResult<()>;
+    /// Claims the right to send the package's request, of all who saw the row as it is in `package`: sets `sent` and counts `sends`. False
+    /// if another one has it, or if the package is terminal (or gone) by now.
+    async fn claim_sending(&self, package: &Package, now: i64) -> StoreResult<bool>;
+    /// Gives the claim back that was taken on `package`, as the row then was; nothing to do if somebody has claimed it since.
+    async fn unclaim_sending(&self, package: &Package) -> StoreResult<()>;
     /// Takes a status in, if its sequence is greater than the last one's and the package is not terminal; sets `heard` (and `started`,
     /// `finished`, `content` where the status says so: a successful package becomes available). Returns the package as it stands.
     async fn update_package(&self, id: PackageId, update: &StatusUpdate, now: i64) -> StoreResult<Option<Package>>;

@@ -149,6 +149,25 @@ async fn a_lost_connection_is_replaced_and_the_message_sent_again() {
 }
 
 #[tokio::test]
+async fn a_connection_that_has_died_unseen_is_replaced_while_somebody_still_waits() {
+    let (listener, config) = listener().await;
+    let broker = Broker::new(config);
+    let peer = async {
+        let mut silent = Peer::accept(&listener, connected()).await;
+        silent.next().await.unwrap();
+        let mut second = Peer::accept(&listener, connected()).await;
+        let sent = second.next().await.unwrap();
+        second.send(Frame::new(Command::Receipt).header("receipt-id", sent.headers.get("receipt").unwrap())).await;
+        second
+    };
+    let queue = queue();
+    let (sent, _peer) = tokio::join!(broker.publish(&queue, Outgoing::new("x")), async {
+        tokio::time::timeout(Duration::from_secs(20), peer).await.unwrap()
+    });
+    assert_eq!(sent, Ok(()));
+}
+
+#[tokio::test]
 async fn a_broker_that_never_answers_is_unreachable() {
     let (_listener, mut config) = listener().await;
     config.connect_timeout = Duration::from_millis(50);

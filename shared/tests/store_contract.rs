@@ -46,6 +46,7 @@ contract! {
         many_can_open_a_new_database_at_once,
         what_is_stored_outlives_the_process,
         versions_from_before_imports_were_recorded_stay,
+        a_schema_from_the_future_is_refused,
         errors_tell_neither_statements_nor_values;
     keys:
         a_key_is_found_by_its_hash_until_it_is_revoked,
@@ -87,6 +88,8 @@ contract! {
         equal_requests_share_one_package,
         what_cannot_be_fetched_is_not_reused,
         equal_requests_at_once_make_one_package,
+        one_of_many_may_send_a_request,
+        a_claim_that_is_given_back_leaves_no_trace,
         statuses_are_taken_in_by_their_sequence,
         statuses_out_of_order_end_with_the_newest,
         a_finished_package_stays_as_it_is,

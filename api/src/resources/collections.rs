@@ -1,6 +1,7 @@
 //! `/collections`: what can be searched, and the schema of its metadata.
 
 use adit_shared::domain::Collection;
+use adit_shared::search::SearchError;
 use axum::extract::State;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -21,6 +22,28 @@ pub struct CollectionList {
 /// A collection by slug, or a 404.
 pub async fn find(app: &App, slug: &str) -> ApiResult<Collection> {
     app.store.collection(slug).await?.ok_or_else(|| Problem::not_found("collection"))
+}
+
+/// How often a collection is asked anew because imports have dropped the version that was found.
+const TRIES: usize = 3;
+
+/// Asks a collection as it stands now; where imports have dropped that version before its index was here, the newest one is asked.
+///
+/// # Errors
+/// Those of `ask`, and [`Kind::Unavailable`](crate::problem::Kind::Unavailable) where no version that the database names is in the store.
+pub(crate) async fn ask_newest<T, F>(app: &App, slug: &str, ask: impl Fn(Collection) -> F) -> ApiResult<(Collection, T)>
+where
+    F: Future<Output = ApiResult<Result<T, SearchError>>>,
+{
+    for _ in 0..TRIES {
+        let collection = find(app, slug).await?;
+        match ask(collection.clone()).await? {
+            Err(SearchError::VersionGone(_)) => {}
+            answer => return Ok((collection, answer?)),
+        }
+    }
+    tracing::error!(collection = slug, "the index of the newest corpus version is not in the object store");
+    Err(Problem::unavailable("search index"))
 }
 
 /// Lists all collections.
@@ -78,4 +101,36 @@ pub async fn schema(
         "x-facet-fields": app.search.facet_fields(),
     });
     Ok(([("content-type", "application/schema+json")], schema.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use axum::http::StatusCode;
+    use axum::response::IntoResponse as _;
+
+    use super::*;
+    use crate::testing::World;
+
+    /// Asks a collection whose version is gone for so many times.
+    async fn ask_one_that_is_gone(times: usize) -> ApiResult<(Collection, i64)> {
+        let world = World::new().await;
+        world.package().await;
+        let asked = Cell::new(0);
+        ask_newest(&world.app().await, "c", |collection| {
+            asked.set(asked.get() + 1);
+            let gone = SearchError::VersionGone(collection.corpus_version);
+            std::future::ready(Ok(if asked.get() > times { Ok(7) } else { Err(gone) }))
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn a_version_that_imports_have_dropped_is_asked_for_anew() {
+        let (collection, answer) = ask_one_that_is_gone(TRIES - 1).await.unwrap();
+        assert_eq!((collection.slug.as_str(), answer), ("c", 7));
+        let missing = ask_one_that_is_gone(TRIES).await.unwrap_err().into_response();
+        assert_eq!(missing.status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
 }

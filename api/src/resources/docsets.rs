@@ -82,22 +82,17 @@ fn check_name(name: Option<&str>) -> ApiResult<()> {
     }
 }
 
-/// Members of a docset-to-be, with the corpus version that they are taken from.
-async fn select(app: &App, request: &DocsetRequest) -> ApiResult<(Collection, RoaringBitmap)> {
-    // A version that an import has replaced since the collection was read may be gone; reading it again finds the new one.
-    for _ in 0..2 {
-        let collection = collections::find(app, &request.collection).await?;
-        let members = match (&request.query, &request.refs) {
-            (Some(query), None) => app.search.matching(collection.index(), query).await,
-            (None, Some(refs)) => Ok(resolve(app, &collection, refs).await?),
-            _ => return Err(Problem::new(Kind::InvalidRequest, "give exactly one of query and refs")),
-        };
-        match members {
-            Err(SearchError::VersionGone(_)) => {}
-            members => return Ok((collection, members?)),
-        }
+/// Members of a docset-to-be, out of the collection as it stands.
+async fn select(
+    app: &App,
+    request: &DocsetRequest,
+    collection: Collection,
+) -> ApiResult<Result<RoaringBitmap, SearchError>> {
+    match (&request.query, &request.refs) {
+        (Some(query), None) => Ok(app.search.matching(collection.index(), query).await),
+        (None, Some(refs)) => Ok(Ok(resolve(app, &collection, refs).await?)),
+        _ => Err(Problem::new(Kind::InvalidRequest, "give exactly one of query and refs")),
     }
-    Err(Problem::unavailable("search index"))
 }
 
 async fn resolve(app: &App, collection: &Collection, refs: &[String]) -> ApiResult<RoaringBitmap> {
@@ -136,7 +131,8 @@ pub async fn create(State(app): State<App>, caller: Caller, Json(request): Json<
         let problem = Problem::new(Kind::InvalidQuery, "the query holds a NUL character; leave it out");
         return Err(problem.with("position", position));
     }
-    let (collection, members) = select(&app, &request).await?;
+    let asked = collections::ask_newest(&app, &request.collection, |collection| select(&app, &request, collection));
+    let (collection, members) = asked.await?;
     if members.is_empty() {
         return Err(Problem::new(Kind::EmptyDocset, "nothing matches; try the query with the search first"));
     }

@@ -56,7 +56,7 @@ pub async fn events(
     }
     let Ok(place) = app.limits.streams.clone().try_acquire_owned() else {
         let problem = Problem::new(Kind::Unavailable, "too many event streams are open; poll the package instead");
-        return Err(problem.header(header::RETRY_AFTER, HeaderValue::from(5)));
+        return Err(problem.with("part", "event streams").header(header::RETRY_AFTER, HeaderValue::from(5)));
     };
     Ok(Sse::new(follow(app, package, place)).keep_alive(KeepAlive::default()).into_response())
 }
@@ -104,4 +104,26 @@ fn follow(
 async fn next(app: &App, package: &Package) -> ApiResult<Package> {
     let row = app.store.package(package.id, None).await?.ok_or_else(|| Problem::not_found("package"))?;
     dispatch::refresh(app, row).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::World;
+
+    #[tokio::test]
+    async fn who_finds_no_place_is_told_what_there_is_none_of() {
+        let world = World::new().await;
+        let app = world.app().await;
+        let package = world.package().await;
+        let key = app.store.keys().await.unwrap().remove(0);
+        let all = u32::try_from(app.limits.streams.available_permits()).unwrap();
+        let _taken = app.limits.streams.acquire_many(all).await.unwrap();
+        let refused = events(State(app.clone()), Caller(key), Path(package.id.0), HeaderMap::new()).await;
+        let answer = refused.unwrap_err().into_response();
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let body = axum::body::to_bytes(answer.into_body(), 1000).await.unwrap();
+        let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(problem["part"], "event streams");
+    }
 }

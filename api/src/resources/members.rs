@@ -66,8 +66,8 @@ pub struct Catalog {
 }
 
 fn wants_ndjson(headers: &HeaderMap) -> bool {
-    let quality = |media_type| accept::quality(headers, header::ACCEPT, media_type);
-    quality(manifest::MEDIA_TYPE) > quality("application/json")
+    let preference = |media_type| accept::preference(headers, header::ACCEPT, media_type);
+    preference(manifest::MEDIA_TYPE) > preference("application/json")
 }
 
 /// A streamed NDJSON answer of lines that are already encoded.
@@ -169,4 +169,33 @@ pub async fn catalog(
     let documents = catalog_entries(&app, &ids).await?;
     let headers = link_next(&app, &format!("/api/docsets/{id}/catalog"), limit, next.as_deref());
     Ok((headers, axum::Json(Catalog { documents, next })).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_for_those_who_name_them() {
+        let wants = |accept| wants_ndjson(&HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(accept))]));
+        for accept in [
+            "application/x-ndjson",
+            "application/x-ndjson, */*",
+            "*/*, application/x-ndjson",
+            "application/x-ndjson, application/*",
+            "application/json;q=0.9, application/x-ndjson",
+        ] {
+            assert!(wants(accept), "{accept}");
+        }
+        for accept in [
+            "*/*",
+            "application/json",
+            "application/json, application/x-ndjson",
+            "application/x-ndjson;q=0.5, */*",
+            "application/x-ndjson;q=0.5, application/json",
+        ] {
+            assert!(!wants(accept), "{accept}");
+        }
+        assert!(!wants_ndjson(&HeaderMap::new()));
+    }
 }

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use crate::extract::{Json, Path, whole, word};
 use crate::paging::{read_cursor, write_cursor};
 use crate::problem::{ApiResult, Kind, Problem};
-use crate::resources::collections::find;
+use crate::resources::collections;
 use crate::state::App;
 use crate::wire::DocumentView;
 
@@ -21,8 +21,8 @@ const MAX_LIMIT: u32 = 1000;
 /// How deep a search may be paged; beyond that a docset is the better way.
 const MAX_DEPTH: u64 = 100_000;
 
-/// How often a search begins anew because an import has dropped the version that it had found.
-const TRIES: usize = 3;
+/// What a search has found and where that stands, or why the index has no answer.
+type Asked = Result<(Position, SearchAnswer), SearchError>;
 
 /// What a cursor of a search is made for.
 fn list(collection: &Collection) -> String {
@@ -122,36 +122,26 @@ async fn index_of(app: &App, collection: &Collection, version: i64) -> ApiResult
     index.ok_or_else(|| SearchError::VersionGone(version).into())
 }
 
-/// The answer, and where it goes on. A search that begins anew meets the corpus as it is: where imports have dropped the version that
-/// was read before its index was here, the newest one is asked.
-async fn ask(
-    app: &App,
-    slug: &str,
-    request: &SearchRequest,
-    facets: &[String],
-) -> ApiResult<(Collection, Position, SearchAnswer)> {
-    for _ in 0..TRIES {
-        let collection = find(app, slug).await?;
-        let at = position(request, &collection)?;
-        if at.offset > MAX_DEPTH {
-            let detail = format!("a search can be paged to {MAX_DEPTH} hits; make a docset of it");
-            return Err(Problem::new(Kind::InvalidCursor, detail));
-        }
-        let page = SearchPage {
-            query: &request.query,
-            sort: request.sort,
-            offset: usize::try_from(at.offset).unwrap_or(usize::MAX),
-            limit: request.limit as usize,
-            facets,
-        };
-        let index = index_of(app, &collection, at.version).await?;
-        match app.search.search(index, page).await {
-            Err(SearchError::VersionGone(_)) if request.cursor.is_none() => {}
-            answer => return Ok((collection, at, answer?)),
-        }
+/// The answer, and where it goes on.
+async fn ask(app: &App, collection: Collection, request: &SearchRequest, facets: &[String]) -> ApiResult<Asked> {
+    let at = position(request, &collection)?;
+    if at.offset > MAX_DEPTH {
+        let detail = format!("a search can be paged to {MAX_DEPTH} hits; make a docset of it");
+        return Err(Problem::new(Kind::InvalidCursor, detail));
     }
-    tracing::error!(collection = slug, "the index of the newest corpus version is not in the object store");
-    Err(Problem::unavailable("search index"))
+    let page = SearchPage {
+        query: &request.query,
+        sort: request.sort,
+        offset: usize::try_from(at.offset).unwrap_or(usize::MAX),
+        limit: request.limit as usize,
+        facets,
+    };
+    let index = index_of(app, &collection, at.version).await?;
+    match app.search.search(index, page).await {
+        // A search that goes on cannot meet another version half-way.
+        Err(gone @ SearchError::VersionGone(_)) if request.cursor.is_some() => Err(gone.into()),
+        answer => Ok(answer.map(|answer| (at, answer))),
+    }
 }
 
 /// Searches a collection.
@@ -172,7 +162,8 @@ pub async fn search(
         ));
     }
     let facets = check_facets(&app, &request.facets)?;
-    let (collection, at, answer) = ask(&app, &slug, &request, &facets).await?;
+    let (collection, (at, answer)) =
+        collections::ask_newest(&app, &slug, |collection| ask(&app, collection, &request, &facets)).await?;
     let ids: Vec<VersionId> = answer.hits.iter().map(|hit| hit.id).collect();
     let mut found: BTreeMap<VersionId, Document> = match ids.as_slice() {
         [] => BTreeMap::new(),

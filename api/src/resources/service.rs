@@ -1,6 +1,7 @@
 //! Outside `/api`: liveness, readiness, metrics and the contract itself.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -31,17 +32,25 @@ pub enum PartState {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Readiness(BTreeMap<&'static str, PartState>);
 
+/// How long a part may take to answer before it counts as away: who balances load does not wait for long.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Why a part does not answer, if it does not.
+async fn silence<T, E: std::fmt::Display>(check: impl Future<Output = Result<T, E>>) -> Option<String> {
+    match tokio::time::timeout(PATIENCE, check).await {
+        Ok(answered) => answered.err().map(|error| error.to_string()),
+        Err(_) => Some(format!("no answer within {PATIENCE:?}")),
+    }
+}
+
 /// Every part that the service needs answers; else 503 with the parts that do not.
 #[utoipa::path(get, path = "/readyz", operation_id = "getReadiness", tag = "service",
     responses((status = 200, description = "Each part with `ok`", body = Readiness),
               (status = 503, description = "Each part with `ok` or `away`", body = Readiness, headers(("retry-after" = u64)))))]
 pub async fn readyz(State(app): State<App>) -> Response {
-    let (database, objects, broker) = tokio::join!(app.store.ping(), app.objects.size("readyz"), app.broker.check());
-    let parts = [
-        ("database", database.err().map(|e| e.to_string())),
-        ("object store", objects.err().map(|e| e.to_string())),
-        ("message broker", broker.err().map(|e| e.to_string())),
-    ];
+    let (database, objects, broker) =
+        tokio::join!(silence(app.store.ping()), silence(app.objects.size("readyz")), silence(app.broker.check()));
+    let parts = [("database", database), ("object store", objects), ("message broker", broker)];
     let mut status = StatusCode::OK;
     let readiness = parts.into_iter().map(|(part, error)| {
         let Some(error) = error else { return (part, PartState::Ok) };
@@ -73,3 +82,6 @@ pub async fn nothing_here(uri: axum::http::Uri) -> Problem {
 pub async fn not_this_way(method: axum::http::Method) -> Problem {
     Problem::new(Kind::MethodNotAllowed, format!("{method} is not possible here; the Allow header tells what is"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -37,8 +37,10 @@ use super::{ObjectError, ObjectResult, ObjectStore, Part, Upload, content_dispos
 
 /// Most keys that one DeleteObjects request takes.
 const DELETE_BATCH: usize = 1000;
-/// Longest time to the first byte of an answer, which includes sending a part: 64 MiB at 5 Mbit/s.
-const ANSWER: Duration = Duration::from_secs(120);
+/// Longest times to an answer's first byte, of one try and of all: somebody waits for the answer, and wants to hear which part is away.
+const ANSWER: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(25)];
+/// The same for a request that sends bytes (64 MiB at 5 Mbit/s), or has the server delete many.
+const SEND: [Duration; 2] = [Duration::from_secs(120), Duration::from_secs(8 * 60)];
 /// How long a body may stand still before the connection is given up.
 const STALL: Duration = Duration::from_secs(20);
 /// Times that a request is tried, with growing pauses.
@@ -155,10 +157,15 @@ fn http_client() -> SharedHttpClient {
     aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https()
 }
 
-/// Time limits of a request whose answer must begin within `answer`.
-fn timeouts(answer: Duration) -> TimeoutConfig {
+/// Time limits of a request whose answer must begin within the first time at each try, and within the second at all.
+fn timeouts([attempt, all]: [Duration; 2]) -> TimeoutConfig {
     let limits = TimeoutConfig::builder().connect_timeout(Duration::from_secs(5));
-    limits.read_timeout(answer).operation_attempt_timeout(answer).build()
+    limits.read_timeout(attempt).operation_attempt_timeout(attempt).operation_timeout(all).build()
+}
+
+/// Gives one request other limits than [`ANSWER`].
+fn patience(limits: [Duration; 2]) -> aws_sdk_s3::config::Builder {
+    aws_sdk_s3::config::Builder::new().timeout_config(timeouts(limits))
 }
 
 #[async_trait]
@@ -166,6 +173,7 @@ impl ObjectStore for S3Store {
     async fn put(&self, key: &str, bytes: Bytes) -> ObjectResult<()> {
         let request = self.client.put_object().bucket(&self.bucket).key(self.full(key)?);
         let request = request.checksum_algorithm(ChecksumAlgorithm::Crc32).body(ByteStream::from(bytes));
+        let request = request.customize().config_override(patience(SEND));
         request.send().await.map(drop).map_err(|error| failed("put", key, error))
     }
 
@@ -266,6 +274,7 @@ impl S3Store {
         let delete = objects.and_then(|objects| Delete::builder().set_objects(Some(objects)).quiet(true).build());
         let delete = delete.map_err(|error| ObjectError::Refused(one_line(&error)))?;
         let request = self.client.delete_objects().bucket(&self.bucket).delete(delete);
+        let request = request.customize().config_override(patience(SEND));
         let answer = request.send().await.map_err(|error| failed("delete", about, error))?;
         let failures: Vec<_> =
             answer.errors.unwrap_or_default().into_iter().filter(|error| error.code() != Some("NoSuchKey")).collect();
@@ -308,21 +317,31 @@ mod tests {
 
     /// A store behind a server that gives one answer, whatever it is asked: what no server in order can be brought to say.
     async fn store_that_answers(answer: &'static str) -> S3Store {
+        store_that_answers_after(Duration::ZERO, answer).await
+    }
+
+    /// The same where it takes its time. The client waits for half a second, unless the request says otherwise.
+    async fn store_that_answers_after(thought: Duration, answer: &'static str) -> S3Store {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move {
             loop {
                 let (mut connection, _) = listener.accept().await.unwrap();
-                let mut request = Vec::new();
-                while !request.ends_with(b"\r\n\r\n") {
-                    request.push(connection.read_u8().await.unwrap());
-                }
-                connection.write_all(answer.as_bytes()).await.unwrap();
+                tokio::spawn(async move {
+                    let mut request = Vec::new();
+                    while !request.ends_with(b"\r\n\r\n") {
+                        request.push(connection.read_u8().await.unwrap());
+                    }
+                    tokio::time::sleep(thought).await;
+                    // Who has given up waiting has closed it.
+                    let _ = connection.write_all(answer.as_bytes()).await;
+                });
             }
         });
         let config = Builder::new().behavior_version_latest().http_client(http_client());
         let config = config.credentials_provider(Credentials::new("key", "secret", None, None, "test"));
         let config = config.region(Region::from_static("us-east-1")).endpoint_url(endpoint).force_path_style(true);
+        let config = config.timeout_config(timeouts([Duration::from_millis(500); 2]));
         let config = config.retry_config(RetryConfig::disabled()).build();
         S3Store { client: Client::from_conf(config), bucket: "b".to_owned(), prefix: String::new() }
     }
@@ -351,6 +370,18 @@ mod tests {
         assert!(read_ten(cut).await.contains("shorter than the wanted range 0..10"));
         let unasked = "HTTP/1.1 200 x\r\nContent-Length: 20\r\nConnection: close\r\n\r\n01234567890123456789";
         assert!(read_ten(unasked).await.contains("Some(20) bytes came where Some(0..10) was wanted"));
+    }
+
+    #[tokio::test]
+    async fn a_question_is_given_up_while_a_sending_is_still_waited_for() {
+        let answer = "HTTP/1.1 200 x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        let store = store_that_answers_after(Duration::from_secs(1), answer).await;
+        assert!(matches!(store.size("k").await, Err(ObjectError::Unavailable(_))));
+        assert!(matches!(store.list("k/").await, Err(ObjectError::Unavailable(_))));
+        assert!(matches!(store.get("k", None).await, Err(ObjectError::Unavailable(_))));
+        store.put("k", Bytes::new()).await.unwrap();
+        let upload = Upload { key: "k".to_owned(), id: "1".to_owned(), part_size: 5 << 20 };
+        store.abort_upload(&upload).await.unwrap();
     }
 
     #[tokio::test]

@@ -37,7 +37,8 @@ fn database(error: &dyn DatabaseError) -> StoreError {
         (_, code) if code.len() != 5 => sqlite_reason(code),
         (_, code) => postgres_reason(code),
     };
-    StoreError::Unavailable(format!("{reason} (code {code})"))
+    let text = format!("{reason} (code {code})");
+    if is_refusal(&code) { StoreError::Refused(text) } else { StoreError::Unavailable(text) }
 }
 
 /// See <https://sqlite.org/rescode.html>.
@@ -51,6 +52,11 @@ fn sqlite_reason(code: &str) -> &'static str {
         Ok(14) => "the file cannot be opened; check that its folder exists and may be written to",
         _ => "a statement failed",
     }
+}
+
+/// Whether a SQLSTATE tells of what stays as it is until somebody changes a setting.
+fn is_refusal(code: &str) -> bool {
+    matches!(code, "3D000" | "42501") || code.len() == 5 && code.starts_with("28")
 }
 
 /// See the appendix "PostgreSQL Error Codes" of its manual.

@@ -32,8 +32,8 @@ impl SqlStore {
     /// its schema up to date. Several processes may do so at once.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] when the URL is neither `sqlite:` nor `postgres:`, when the database cannot be reached or
-    /// made, or when its schema is newer than this program.
+    /// [`StoreError::Unavailable`] when the URL is neither `sqlite:` nor `postgres:`, or when the database cannot be reached or
+    /// made; [`StoreError::Refused`] when it does not let the program in, or has a schema that is newer than the program.
     pub async fn open(url: &str) -> StoreResult<Self> {
         install_default_drivers();
         let url =
@@ -146,10 +146,10 @@ fn schema_error(error: sqlx::migrate::MigrateError) -> StoreError {
     use sqlx::migrate::MigrateError;
     match error {
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error.into(),
-        MigrateError::VersionMissing(version) => StoreError::Unavailable(format!(
+        MigrateError::VersionMissing(version) => StoreError::Refused(format!(
             "its schema has version {version}, which is newer than this program; use a newer adit"
         )),
-        other => StoreError::Unavailable(format!("its schema cannot be brought up to date: {other}")),
+        other => StoreError::Refused(format!("its schema cannot be brought up to date: {other}")),
     }
 }
 

@@ -129,13 +129,18 @@ pub(super) async fn forgotten(db: &SqlStore, before: i64, limit: u32) -> StoreRe
     statement.fetch_all(&db.read).await?.iter().map(package_of).collect()
 }
 
-pub(super) async fn sent(db: &SqlStore, id: PackageId, now: i64) -> StoreResult<()> {
-    let counted = query("UPDATE packages SET sent = $2, sends = sends + 1 WHERE id = $1")
-        .bind(id.0)
-        .bind(now)
-        .execute(&db.write)
-        .await?;
-    if counted.rows_affected() == 0 { Err(StoreError::NotFound("package")) } else { Ok(()) }
+pub(super) async fn claim_sending(db: &SqlStore, package: &Package, now: i64) -> StoreResult<bool> {
+    let sql = "UPDATE packages SET sent = $3, sends = sends + 1 \
+               WHERE id = $1 AND sends = $2 AND status IN ('accepted', 'running')";
+    let claim = query(sql).bind(package.id.0).bind(i64::from(package.sends)).bind(now);
+    Ok(claim.execute(&db.write).await?.rows_affected() > 0)
+}
+
+pub(super) async fn unclaim_sending(db: &SqlStore, package: &Package) -> StoreResult<()> {
+    let sql = "UPDATE packages SET sent = $3, sends = $2 WHERE id = $1 AND sends = $2 + 1";
+    let back = query(sql).bind(package.id.0).bind(i64::from(package.sends)).bind(package.sent);
+    back.execute(&db.write).await?;
+    Ok(())
 }
 
 /// The guard stands in the statement itself, so statuses may be taken in by several processes at once, in any order.

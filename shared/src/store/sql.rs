@@ -176,8 +176,12 @@ impl Store for SqlStore {
         packages::like(self, owner, fingerprint, limit).await
     }
 
-    async fn package_sent(&self, id: PackageId, now: i64) -> StoreResult<()> {
-        packages::sent(self, id, now).await
+    async fn claim_sending(&self, package: &Package, now: i64) -> StoreResult<bool> {
+        packages::claim_sending(self, package, now).await
+    }
+
+    async fn unclaim_sending(&self, package: &Package) -> StoreResult<()> {
+        packages::unclaim_sending(self, package).await
     }
 
     async fn update_package(&self, id: PackageId, update: &StatusUpdate, now: i64) -> StoreResult<Option<Package>> {

@@ -50,6 +50,29 @@ pub(crate) async fn versions_from_before_imports_were_recorded_stay(db: Database
     assert_eq!(store.indexes(found.id, 9).await.unwrap(), [newer.index(), found.index()]);
 }
 
+pub(crate) async fn a_schema_from_the_future_is_refused(db: Database) {
+    let mut connection = AnyConnection::connect(&db.url).await.unwrap();
+    connection.execute("UPDATE _sqlx_migrations SET version = 1000 WHERE version = 1").await.unwrap();
+    connection.close().await.unwrap();
+    let error = SqlStore::open(&db.url).await.unwrap_err();
+    assert!(matches!(&error, StoreError::Refused(reason) if reason.contains("newer than this program")), "{error}");
+}
+
+#[tokio::test]
+async fn a_database_that_lets_nobody_in_is_not_one_that_is_away() {
+    on_postgres(async |db| {
+        let mut url: Url = db.url.parse().unwrap();
+        url.set_path("/nowhere");
+        let error = SqlStore::open(url.as_str()).await.unwrap_err();
+        assert!(matches!(&error, StoreError::Refused(reason) if reason.contains("create it")), "{error}");
+        url.set_path("/postgres");
+        url.set_username("nobody").unwrap();
+        let error = SqlStore::open(url.as_str()).await.unwrap_err();
+        assert!(matches!(&error, StoreError::Refused(reason) if reason.contains("user or password")), "{error}");
+    })
+    .await;
+}
+
 pub(crate) async fn errors_tell_neither_statements_nor_values(db: Database) {
     let hash = Sha256::of(b"secret");
     db.store.create_key("first", Role::Miner, None, &hash, 0).await.unwrap();

@@ -25,6 +25,47 @@ async fn made(store: &SqlStore) -> (KeyId, DocsetId, Package) {
     (owner, docset, package)
 }
 
+/// The package after its request was sent.
+async fn sent(store: &SqlStore, package: &Package, now: i64) -> Package {
+    assert!(store.claim_sending(package, now).await.unwrap());
+    store.package(package.id, None).await.unwrap().unwrap()
+}
+
+pub(crate) async fn one_of_many_may_send_a_request(db: Database) {
+    let (_, _, package) = made(&db.store).await;
+    let other = db.open_again().await;
+    let mut package = package;
+    for round in 1..=3 {
+        let claiming = (0..50).map(|i| {
+            let (store, package) = (if i % 2 == 0 { db.store.clone() } else { other.clone() }, package.clone());
+            tokio::spawn(async move { store.claim_sending(&package, round * 10).await.unwrap() })
+        });
+        let won = join_all(claiming).await.into_iter().filter(|won| *won.as_ref().unwrap()).count();
+        assert_eq!(won, 1);
+        let after = db.store.package(package.id, None).await.unwrap().unwrap();
+        assert_eq!(after, Package { sent: Some(round * 10), sends: package.sends + 1, ..package });
+        package = after;
+    }
+}
+
+pub(crate) async fn a_claim_that_is_given_back_leaves_no_trace(db: Database) {
+    let (_, _, new) = made(&db.store).await;
+    let once = sent(&db.store, &new, 11).await;
+    db.store.unclaim_sending(&new).await.unwrap();
+    assert_eq!(db.store.package(new.id, None).await.unwrap(), Some(new.clone()));
+    assert_eq!(sent(&db.store, &new, 11).await, once);
+
+    let twice = sent(&db.store, &once, 12).await;
+    db.store.unclaim_sending(&new).await.unwrap();
+    assert_eq!(db.store.package(new.id, None).await.unwrap(), Some(twice.clone()), "somebody else has it by now");
+    db.store.unclaim_sending(&once).await.unwrap();
+    assert_eq!(db.store.package(new.id, None).await.unwrap(), Some(once.clone()));
+
+    let dismissed = db.store.dismiss_package(once.id, None, 20).await.unwrap().unwrap();
+    assert!(!db.store.claim_sending(&dismissed, 30).await.unwrap(), "what nobody wants is not sent");
+    assert!(!db.store.claim_sending(&Package { id: PackageId(99), ..new }, 30).await.unwrap());
+}
+
 pub(crate) async fn equal_requests_share_one_package(db: Database) {
     let (owner, docset, package) = made(&db.store).await;
     let expected = new_package(owner, docset, "1");
@@ -78,8 +119,8 @@ pub(crate) async fn equal_requests_at_once_make_one_package(db: Database) {
 
 pub(crate) async fn statuses_are_taken_in_by_their_sequence(db: Database) {
     let (_, _, package) = made(&db.store).await;
-    db.store.package_sent(package.id, 11).await.unwrap();
-    db.store.package_sent(package.id, 12).await.unwrap();
+    let package = sent(&db.store, &package, 11).await;
+    let package = sent(&db.store, &package, 12).await;
     let accepted = StatusUpdate { sequence: 0, estimate_seconds: Some(45), ..StatusUpdate::default() };
     let now = db.store.update_package(package.id, &accepted, 20).await.unwrap().unwrap();
     assert_eq!(
@@ -128,7 +169,6 @@ pub(crate) async fn statuses_are_taken_in_by_their_sequence(db: Database) {
     assert_eq!((done.location.clone(), done.expires, done.percent), (complete.location, Some(99), 55));
     assert_eq!(db.store.package(done.id, None).await.unwrap(), Some(done));
     assert_eq!(db.store.update_package(PackageId(99), &status(1, Status::Running), 1).await.unwrap(), None);
-    assert!(matches!(db.store.package_sent(PackageId(99), 1).await, Err(StoreError::NotFound("package"))));
 }
 
 pub(crate) async fn statuses_out_of_order_end_with_the_newest(db: Database) {
@@ -226,7 +266,7 @@ pub(crate) async fn packages_that_nobody_speaks_of_are_found(db: Database) {
     };
     let both = first.created.max(second.created) + 1;
     assert_eq!(forgotten(both).await, [first.id, second.id]);
-    db.store.package_sent(first.id, both + 100).await.unwrap();
+    sent(&db.store, &first, both + 100).await;
     assert_eq!(forgotten(both + 100).await, [second.id]);
     db.store.update_package(second.id, &status(1, Status::Running), both + 200).await.unwrap();
     assert_eq!(forgotten(both + 200).await, [first.id]);

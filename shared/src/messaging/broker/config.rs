@@ -26,7 +26,8 @@ pub struct BrokerConfig {
     pub connect_timeout: Duration,
     /// For the broker to confirm one frame. 5 s.
     pub receipt_timeout: Duration,
-    /// For a message to be sent, with all attempts. 5 s: who asked for it is waiting.
+    /// For a message to be sent, with all attempts. 8 s: who asked for it is waiting, but a connection that has died unseen is known
+    /// only by the missing receipt, and then there must be time to send the message over another.
     pub publish_timeout: Duration,
     /// For a queue to be read to its end, waiting for one's turn included. 10 s.
     pub drain_timeout: Duration,
@@ -85,7 +86,7 @@ impl FromStr for BrokerConfig {
             queue_expiry: Duration::from_secs(24 * 3600),
             connect_timeout: Duration::from_secs(5),
             receipt_timeout: Duration::from_secs(5),
-            publish_timeout: Duration::from_secs(5),
+            publish_timeout: Duration::from_secs(8),
             drain_timeout: Duration::from_secs(10),
             heart_beat: Duration::from_secs(10),
         })

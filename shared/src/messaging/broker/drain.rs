@@ -67,7 +67,8 @@ impl Drains {
         let mut attempt = 1;
         let reading = loop {
             let connection = self.connection().await?;
-            match Reading::start(connection, queue).await?.read(queue).await {
+            let read = async { Reading::start(connection, queue).await?.read(queue).await };
+            match read.await {
                 Ok(reading) => break reading,
                 Err(error) if attempt == ATTEMPTS => return Err(error),
                 Err(error) => tracing::debug!(%queue, %error, "a drain was interrupted; it starts again"),

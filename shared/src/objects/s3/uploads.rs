@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use aws_sdk_s3::config::Builder;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
@@ -11,10 +10,10 @@ use bytes::Bytes;
 use super::super::checks::{check_held, check_part, check_part_size, check_parts, no_upload};
 use super::super::{ObjectError, ObjectResult, Part, Upload};
 use super::reason::{failed, is_absent};
-use super::{S3Store, timeouts};
+use super::{S3Store, SEND, patience};
 
-/// Longest time in which a server may put an object together; AWS speaks of minutes, others copy the bytes.
-const COMPLETE: Duration = Duration::from_mins(15);
+/// Longest times in which a server may put an object together, at each try and at all; AWS speaks of minutes, others copy the bytes.
+const COMPLETE: [Duration; 2] = [Duration::from_mins(15), Duration::from_hours(1)];
 
 /// A part as the server lists it.
 struct Listed {
@@ -62,7 +61,7 @@ pub(super) async fn put_part(store: &S3Store, upload: &Upload, number: u32, byte
     let request = store.client.upload_part().bucket(&store.bucket).key(store.full(&upload.key)?);
     let request = request.upload_id(&upload.id).part_number(wire_number(number));
     let request = request.checksum_algorithm(ChecksumAlgorithm::Crc32).body(ByteStream::from(bytes));
-    match request.send().await {
+    match request.customize().config_override(patience(SEND)).send().await {
         Ok(answer) => Ok(Part { number, size, etag: bare(answer.e_tag) }),
         Err(error) if is_absent(&error) => Err(no_upload(upload)),
         Err(error) => Err(failed(&format!("put part {number} of"), &upload.key, error)),
@@ -120,8 +119,7 @@ pub(super) async fn complete(store: &S3Store, upload: &Upload, parts: &[Part]) -
     let named = CompletedMultipartUpload::builder().set_parts(Some(named.collect())).build();
     let request = store.client.complete_multipart_upload().bucket(&store.bucket).key(store.full(&upload.key)?);
     let request = request.upload_id(&upload.id).multipart_upload(named);
-    let patience = Builder::new().timeout_config(timeouts(COMPLETE));
-    match request.customize().config_override(patience).send().await {
+    match request.customize().config_override(patience(COMPLETE)).send().await {
         Ok(_) => Ok(()),
         Err(error) if is_absent(&error) => Err(no_upload(upload)),
         Err(error) => Err(failed("complete the upload of", &upload.key, error)),
@@ -130,7 +128,8 @@ pub(super) async fn complete(store: &S3Store, upload: &Upload, parts: &[Part]) -
 
 pub(super) async fn abort(store: &S3Store, upload: &Upload) -> ObjectResult<()> {
     let request = store.client.abort_multipart_upload().bucket(&store.bucket).key(store.full(&upload.key)?);
-    match request.upload_id(&upload.id).send().await {
+    let request = request.upload_id(&upload.id).customize().config_override(patience(SEND));
+    match request.send().await {
         Err(error) if !is_absent(&error) => Err(failed("abort the upload of", &upload.key, error)),
         _ => Ok(()),
     }

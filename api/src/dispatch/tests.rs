@@ -1,0 +1,55 @@
+use adit_shared::messaging::Broker;
+use futures::future::join_all;
+
+use super::*;
+use crate::testing::World;
+
+/// Requests that wait for a packager.
+async fn waiting(world: &World) -> usize {
+    let requests = Broker::new(world.broker()).drain(&Queue::PackageRequests).await.unwrap().unwrap();
+    requests.messages().len()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_who_find_a_package_silent_send_its_request_once() {
+    let world = World::new().await;
+    let apps = [world.app().await, world.app().await];
+    let package = world.package().await;
+    send_request(&apps[0], &package).await.unwrap();
+    world.clock.advance(60_001);
+    let silent = world.row(&package).await;
+    let polls = (0..100).map(|i| {
+        let (app, package) = (apps[i % 2].clone(), silent.clone());
+        tokio::spawn(async move { refresh(&app, package).await.unwrap() })
+    });
+    for polled in join_all(polls).await {
+        assert_eq!(polled.unwrap().sends, 2);
+    }
+    assert_eq!(waiting(&world).await, 2);
+}
+
+#[tokio::test]
+async fn a_package_that_is_being_made_is_left_to_its_maker_for_a_while() {
+    let world = World::new().await;
+    let app = world.app().await;
+    let package = world.package().await;
+    refresh(&app, package.clone()).await.unwrap();
+    assert_eq!((world.row(&package).await.sends, waiting(&world).await), (0, 0));
+    world.clock.advance(FIRST_SENDING + 1);
+    refresh(&app, package.clone()).await.unwrap();
+    assert_eq!((world.row(&package).await.sends, waiting(&world).await), (1, 1));
+}
+
+#[tokio::test]
+async fn a_request_that_the_broker_does_not_take_is_not_counted() {
+    let world = World::new().await;
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut broker: adit_shared::messaging::BrokerConfig = format!("stomp://{nobody}").parse().unwrap();
+    broker.publish_timeout = std::time::Duration::from_millis(100);
+    let app = world.app_on(broker, &world.objects()).await;
+    let package = world.package().await;
+    send_request(&app, &package).await.unwrap_err();
+    assert_eq!(world.row(&package).await, package);
+    send_request(&world.app().await, &package).await.unwrap();
+    assert_eq!(waiting(&world).await, 1);
+}

@@ -1,0 +1,102 @@
+//! The whole API in one process, as tests run it: SQLite, a folder, the embedded broker, and a clock that is moved by hand.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use adit_shared::clock::{Clock as _, ManualClock};
+use adit_shared::digest::Sha256;
+use adit_shared::domain::{Layout, Package, Role};
+use adit_shared::messaging::server::{BrokerServer, ServerConfig};
+use adit_shared::messaging::{Broker, BrokerConfig};
+use adit_shared::objects;
+use adit_shared::search::TantivySearch;
+use adit_shared::store::{NewCollection, NewDocset, NewPackage, SqlStore, Store as _};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::Metrics;
+use crate::state::{App, Limits, Parts, Settings};
+
+/// The parts that API processes share.
+pub(crate) struct World {
+    pub(crate) store: SqlStore,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) server: BrokerServer,
+    folder: TempDir,
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        let store = SqlStore::open(&format!("sqlite://{}/adit.db", folder.path().display())).await.unwrap();
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let server = BrokerServer::start(ServerConfig { listen, ..ServerConfig::default() }).await.unwrap();
+        Self { store, clock: Arc::new(ManualClock::at(1_700_000_000_000)), server, folder }
+    }
+
+    /// How its broker is reached.
+    pub(crate) fn broker(&self) -> BrokerConfig {
+        format!("stomp://{}", self.server.addr()).parse().unwrap()
+    }
+
+    /// Where its objects lie.
+    pub(crate) fn objects(&self) -> String {
+        format!("file://{}/objects", self.folder.path().display())
+    }
+
+    /// An API process on these parts.
+    pub(crate) async fn app(&self) -> App {
+        self.app_on(self.broker(), &self.objects()).await
+    }
+
+    /// An API process on another broker or object store.
+    pub(crate) async fn app_on(&self, broker: BrokerConfig, objects: &str) -> App {
+        let objects = objects::open(objects).await.unwrap();
+        App::new(Parts {
+            store: Arc::new(self.store.clone()),
+            search: Arc::new(TantivySearch::new(objects.clone(), self.folder.path().join("cache"))),
+            objects,
+            broker: Broker::new(broker),
+            clock: self.clock.clone(),
+            settings: Settings {
+                public_url: "http://api.test".parse().unwrap(),
+                package_ttl: Duration::from_hours(1),
+                resend_after: Duration::from_mins(1),
+                request_timeout: Duration::from_mins(1),
+            },
+            metrics: Metrics::default(),
+            stop: CancellationToken::new(),
+            limits: Limits::default(),
+        })
+    }
+
+    /// A package whose request is not sent yet.
+    pub(crate) async fn package(&self) -> Package {
+        let collection =
+            NewCollection { slug: "c".into(), name: "C".into(), description: String::new(), license: None };
+        let lease = self.store.begin_import(&collection, 0, 1000).await.unwrap();
+        let owner = self.store.create_key("miner", Role::Miner, None, &Sha256::of(b"secret"), 0).await.unwrap().id;
+        let docset = NewDocset {
+            owner,
+            collection: lease.collection(),
+            name: None,
+            query: None,
+            corpus_version: 0,
+            members: [1].into(),
+            fingerprint: Sha256::of(b"docset"),
+            formats: Vec::new(),
+            created: 0,
+        };
+        let docset = self.store.create_docset(&docset).await.unwrap().id;
+        let (formats, fingerprint) = (vec!["txt".parse().unwrap()], Sha256::of(b"package"));
+        let created = self.clock.now_ms();
+        let new = NewPackage { owner, docset, formats, layout: Layout::Flat, fingerprint, requested: 1, created };
+        self.store.create_package(&new, true).await.unwrap().0
+    }
+
+    /// The package as the database has it.
+    pub(crate) async fn row(&self, package: &Package) -> Package {
+        self.store.package(package.id, None).await.unwrap().unwrap()
+    }
+}
