@@ -57,9 +57,10 @@ impl Job {
         }
         state.begin(self.packager.clock.now_ms(), self.counted);
         self.statuses.begin(state.turn);
-        state.save(objects, self.package).await?;
+        // Before it is stored: of an error nobody knows whether the store did it all the same, and this job's own mark must not seem another's.
         self.begun = Some(Begun { attempt: state.attempt(), number: state.attempts });
         self.counted = true;
+        state.save(objects, self.package).await?;
         if state.attempts > limit {
             return Err(BuildError::GivenUp { attempts: limit }.into());
         }

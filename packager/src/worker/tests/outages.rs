@@ -91,6 +91,23 @@ async fn a_store_that_is_away_is_waited_for_and_the_attempt_does_not_count() {
 }
 
 #[tokio::test]
+async fn an_attempt_that_the_store_noted_without_saying_so_is_not_taken_for_another_packagers() {
+    let world = World::new().await;
+    world.answer(|answers| answers.trouble = 1);
+    // Two moments each: reading and noting the first attempt, which the server ends, and reading for the second; its note arrives.
+    let store = Arc::new(Fused::new(world.objects.clone(), 7));
+    let worker = world.packager_on(store.clone());
+    world.ask(&world.request()).await;
+    while store.calls_refused() == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(Memory::load(&*world.objects, PackageId(7)).await.unwrap().turn, 2);
+    store.mend();
+    world.complete().await;
+    worker.stop().await;
+}
+
+#[tokio::test]
 async fn a_broker_that_is_away_holds_up_neither_the_start_nor_a_build_nor_the_end() {
     let world = World::new().await;
     let address = world.server.addr();
