@@ -34,7 +34,7 @@ pub struct PackagerConfig {
     /// URL of the server's API, such as `http://localhost:8080/api`: it is asked whatever server a request names, and only it is
     /// shown the key. `None`: the server that each request names.
     pub api: Option<Url>,
-    /// Packages that are built at once. 2.
+    /// Packages that are built at once. 1.
     pub workers: usize,
     /// How often a package is tried before it has failed. Not counted are attempts that brought the archive on, and those that ended
     /// because a part was away. 5.
@@ -60,7 +60,7 @@ impl PackagerConfig {
         Self {
             api_key,
             api,
-            workers: 2,
+            workers: 1,
             attempts: 5,
             patience: Duration::from_hours(1),
             backoff: Duration::from_secs(1),

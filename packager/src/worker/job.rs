@@ -47,8 +47,9 @@ pub(super) async fn handle(packager: &Arc<Packager>, delivery: Delivery) -> Hand
     let claim = packager.stop.run_until_cancelled(packager.running.build(package)).instrument(span.clone()).await;
     let Some(claim) = claim else { return Handled::GiveBack };
     let packager = packager.clone();
-    let job =
-        Job { packager, request, package, traceparent, statuses, claim, begun: None, counted: false, trouble: None };
+    // Only what was handed out before can have ended with its process; a copy of the request is no sign of that.
+    let counts = delivery.redelivered();
+    let job = Job { packager, request, package, traceparent, statuses, claim, begun: None, counts, trouble: None };
     job.run(delivery).instrument(span).await
 }
 
@@ -92,8 +93,8 @@ struct Job {
     claim: Claim,
     /// The newest attempt of this job, as it is noted beside the archive.
     begun: Option<Begun>,
-    /// That attempt counts already, and the next one goes on with it: a part was away.
-    counted: bool,
+    /// The next attempt is one more. Not the first of a request that was not handed out before, nor one after a part was away.
+    counts: bool,
     /// A part is away or in trouble.
     trouble: Option<Trouble>,
 }
@@ -105,6 +106,8 @@ struct Begun {
     attempt: (u64, u64),
     /// Its number, over all deliveries of the request; 0 once it has brought the archive on. See [`State`].
     number: u32,
+    /// How many there were before it that count.
+    before: u32,
 }
 
 /// A series of attempts that a part's trouble ended.
@@ -147,7 +150,7 @@ impl Job {
         match error.fate() {
             Fate::Reject => None,
             Fate::Retry => {
-                self.counted = false;
+                self.counts = true;
                 (self.number() < config.attempts).then(|| config.wait_after(self.number()))
             }
             Fate::Wait => {
@@ -301,8 +304,8 @@ impl Job {
         let objects = &*self.packager.objects;
         let uncounting = async {
             let mut state = State::load(objects, self.package).await?;
-            if self.begun.is_some_and(|begun| begun.attempt == state.attempt()) {
-                state.attempts = state.attempts.saturating_sub(1);
+            if let Some(begun) = self.begun.filter(|begun| begun.attempt == state.attempt()) {
+                state.attempts = state.attempts.min(begun.before);
                 state.save(objects, self.package).await?;
             }
             Ok::<_, BuildError>(())

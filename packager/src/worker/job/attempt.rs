@@ -55,11 +55,12 @@ impl Job {
             // The attempt before this one brought the archive on, but had no time to note it.
             state.attempts = 0;
         }
-        state.begin(self.packager.clock.now_ms(), self.counted);
+        let before = self.begun.filter(|_| !self.counts).map_or(state.attempts, |begun| begun.before);
+        state.begin(self.packager.clock.now_ms(), self.counts);
         self.statuses.begin(state.turn);
         // Before it is stored: of an error nobody knows whether the store did it all the same, and this job's own mark must not seem another's.
-        self.begun = Some(Begun { attempt: state.attempt(), number: state.attempts });
-        self.counted = true;
+        self.begun = Some(Begun { attempt: state.attempt(), number: state.attempts, before });
+        self.counts = false;
         state.save(objects, self.package).await?;
         if state.attempts > limit {
             return Err(BuildError::GivenUp { attempts: limit }.into());
@@ -101,7 +102,7 @@ impl Job {
         if let (Err(_), 1..) = (&built, parts_sent) {
             tracing::info!(parts_sent, "the build is not finished, but further");
             self.trouble = None;
-            self.counted = false;
+            self.counts = true;
             self.begun = self.begun.map(|begun| Begun { number: 0, ..begun });
         }
         built

@@ -185,7 +185,7 @@ impl World {
 
     pub(super) fn packager_at(&self, api: Option<Url>, objects: Arc<dyn ObjectStore>) -> Worker {
         let mut config = PackagerConfig::new(KEY.to_owned(), api);
-        config.part_size = self.part_size;
+        (config.part_size, config.workers) = (self.part_size, 2);
         (config.attempts, config.patience) = (3, PATIENCE);
         config.longest_backoff = Duration::from_millis(20);
         (config.backoff, config.ask_every) = (Duration::from_millis(1), Duration::from_millis(1));
@@ -198,6 +198,12 @@ impl World {
     pub(super) async fn ask(&self, body: &str) {
         let message = Outgoing::new(body).header("reply-to", "/queue/package/7").header("traceparent", "00-ab-cd-01");
         self.broker.publish(&Queue::PackageRequests, message).await.unwrap();
+    }
+
+    /// Hands the request that waits out to somebody who breaks off.
+    pub(super) async fn hand_out(&self) {
+        let mut consumer = self.broker.consume(&Queue::PackageRequests, 1).await.unwrap();
+        assert!(!consumer.next().await.unwrap().redelivered());
     }
 
     pub(super) fn request(&self) -> String {
