@@ -126,9 +126,11 @@ async fn things_that_are_not_there() {
         "/api/documents/x",
         "/api/docsets/999",
         "/api/packages/999",
-        "/nowhere",
     ] {
         problem(server.get(path).await, 404, "not-found").await;
+    }
+    for path in ["/nowhere", "/api/api/packages/999"] {
+        problem(server.get(path).await, 404, "no-such-path").await;
     }
     let wrong_method = server.request(Method::PUT, "/api/docsets").send().await.unwrap();
     assert!(wrong_method.headers().contains_key("allow"));

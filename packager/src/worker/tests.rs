@@ -206,7 +206,7 @@ async fn a_package_that_is_dismissed_or_gone_is_not_built() {
 
 #[tokio::test]
 async fn a_404_that_is_not_the_servers_own_dismisses_nothing() {
-    for standing in ["another's 404", "a proxy's 404", "a proxy's 410"] {
+    for standing in ["another path's 404", "a proxy's 404", "a proxy's 410"] {
         let world = World::new().await;
         world.answer(|answers| answers.standing = vec![standing]);
         let worker = world.packager();

@@ -42,8 +42,27 @@ async fn a_server_that_is_away_at_the_start_is_waited_for() {
 }
 
 #[tokio::test]
+async fn a_wrong_address_of_the_server_dismisses_and_fails_nothing() {
+    let world = World::new().await;
+    world.answer(|answers| {
+        (answers.role, answers.standing) = (Some("misplaced"), vec!["another path's 404"]);
+        answers.refusal = Some(|| problem(StatusCode::NOT_FOUND, "no-such-path"));
+    });
+    let worker = world.packager();
+    world.ask(&world.request()).await;
+    while Memory::load(&*world.objects, PackageId(7)).await.unwrap().turn < 5 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    worker.stop().await;
+    let said = world.waiting("7").await;
+    assert!(!said.iter().any(|(_, status)| is_final(status)), "{said:?}");
+    world.wait_for(&Queue::PackageRequests, 1).await;
+}
+
+#[tokio::test]
 async fn what_is_not_the_servers_own_no_is_waited_out() {
-    let refusals: [fn() -> Response; 5] = [
+    let refusals: [fn() -> Response; 6] = [
+        || problem(StatusCode::NOT_FOUND, "no-such-path"),
         || (StatusCode::NOT_FOUND, "<h1>Not Found</h1>").into_response(),
         || (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "3600")], "").into_response(),
         || problem(StatusCode::UNAUTHORIZED, "unauthorized"),

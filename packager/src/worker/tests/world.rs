@@ -74,7 +74,7 @@ async fn standing(State(answers): State<Shared>, Path(_): Path<i64>) -> Response
     match status {
         "unknown" => problem(StatusCode::NOT_FOUND, "not-found"),
         "gone" => problem(StatusCode::GONE, "archive-gone"),
-        "another's 404" => problem(StatusCode::NOT_FOUND, "no-such-route"),
+        "another path's 404" => problem(StatusCode::NOT_FOUND, "no-such-path"),
         "a proxy's 404" => (StatusCode::NOT_FOUND, "<h1>Not Found</h1>").into_response(),
         "a proxy's 410" => (StatusCode::GONE, r#"{"type": "about:blank"}"#).into_response(),
         status => format!(r#"{{"id": 7, "status": "{status}", "terminal": false}}"#).into_response(),
@@ -89,6 +89,7 @@ pub(super) fn problem(status: StatusCode, slug: &str) -> Response {
 async fn me(State(answers): State<Shared>) -> Response {
     match answers.lock().unwrap().role {
         Some("away") => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        Some("misplaced") => problem(StatusCode::NOT_FOUND, "no-such-path"),
         Some("refused") => problem(StatusCode::UNAUTHORIZED, "unauthorized"),
         Some(role) => format!(r#"{{"id": 1, "name": "the key", "role": "{role}"}}"#).into_response(),
         None => StatusCode::NOT_FOUND.into_response(),
