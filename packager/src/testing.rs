@@ -185,16 +185,22 @@ pub(crate) struct Fused {
     left: AtomicI64,
     puts: AtomicI64,
     loses: i64,
+    hangs: bool,
 }
 
 impl Fused {
     pub(crate) fn new(inner: Arc<dyn ObjectStore>, moments: i64) -> Self {
-        Self { inner, left: AtomicI64::new(moments), puts: AtomicI64::new(0), loses: i64::MAX }
+        Self { inner, left: AtomicI64::new(moments), puts: AtomicI64::new(0), loses: i64::MAX, hangs: false }
     }
 
     /// A store that says of every so manieth part that there is no such upload.
     pub(crate) fn losing(inner: Arc<dyn ObjectStore>, loses: i64) -> Self {
         Self { loses, ..Self::new(inner, i64::MAX) }
+    }
+
+    /// A store that does not fail then, but never answers again.
+    pub(crate) fn hanging(inner: Arc<dyn ObjectStore>, moments: i64) -> Self {
+        Self { hangs: true, ..Self::new(inner, moments) }
     }
 
     /// Calls and answers that were withheld.
@@ -207,17 +213,20 @@ impl Fused {
         self.left.store(i64::MAX, Ordering::SeqCst);
     }
 
-    fn moment(&self) -> ObjectResult<()> {
+    async fn moment(&self) -> ObjectResult<()> {
         if self.left.fetch_sub(1, Ordering::SeqCst) > 0 {
             return Ok(());
+        }
+        if self.hangs {
+            std::future::pending::<()>().await;
         }
         Err(ObjectError::Unavailable("the fuse has blown".to_owned()))
     }
 
     async fn call<T>(&self, call: impl Future<Output = ObjectResult<T>>) -> ObjectResult<T> {
-        self.moment()?;
+        self.moment().await?;
         let answer = call.await;
-        self.moment()?;
+        self.moment().await?;
         answer
     }
 }

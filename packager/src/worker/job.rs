@@ -5,6 +5,7 @@
 
 mod attempt;
 
+use std::mem::{Discriminant, discriminant};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -110,11 +111,23 @@ struct Begun {
     before: u32,
 }
 
-/// A series of attempts that a part's trouble ended.
+/// A series of attempts that one part's trouble ended.
 #[derive(Debug, Clone, Copy)]
 struct Trouble {
+    /// Which part's: the server's or the store's.
+    part: Discriminant<BuildError>,
     since: Instant,
     waits: u32,
+}
+
+impl Trouble {
+    /// One more attempt that ended so. What ended those `before` may be over.
+    fn more(before: Option<Self>, error: &BuildError) -> Self {
+        let part = discriminant(error);
+        let same = before.filter(|before| before.part == part);
+        let Self { since, waits, .. } = same.unwrap_or_else(|| Self { part, since: Instant::now(), waits: 0 });
+        Self { part, since, waits: waits + 1 }
+    }
 }
 
 impl Job {
@@ -128,7 +141,7 @@ impl Job {
             };
             let Some(wait) = self.wait_after(&error) else { break End::Failed(error) };
             tracing::warn!(attempt = self.number(), %error, ?wait, "trying again");
-            if let Err(end) = self.rest(wait).await {
+            if let Err(end) = self.wait_for(sleep(wait)).await {
                 break end;
             }
         };
@@ -150,33 +163,39 @@ impl Job {
         match error.fate() {
             Fate::Reject => None,
             Fate::Retry => {
-                self.counts = true;
+                (self.counts, self.trouble) = (true, None);
                 (self.number() < config.attempts).then(|| config.wait_after(self.number()))
             }
             Fate::Wait => {
-                let trouble = self.trouble.get_or_insert_with(|| Trouble { since: Instant::now(), waits: 0 });
-                trouble.waits += 1;
+                let trouble = *self.trouble.insert(Trouble::more(self.trouble, error));
                 let wait = config.wait_after(trouble.waits).max(error.retry_after().unwrap_or_default());
                 (trouble.since.elapsed() < config.patience).then(|| wait.min(config.longest_backoff))
             }
         }
     }
 
-    /// Waits, and says that the request is not forgotten.
-    async fn rest(&mut self, wait: Duration) -> Result<(), End> {
-        let says = self.trouble.is_some();
-        let (stop, dismissed, overtaken) =
-            (self.packager.stop.clone(), self.claim.dismissed().clone(), self.claim.overtaken().clone());
-        let saying = async {
-            if says {
-                self.statuses.mention(&StatusMessage::Accepted { seconds: None }).await;
-            }
-        };
+    /// Waits for what is no build, and says meanwhile that the request is not forgotten, so that the server does not send it again.
+    async fn wait_for<T>(&mut self, task: impl Future<Output = T>) -> Result<T, End> {
+        let called_off = self.called_off();
+        let accepted = || StatusMessage::Accepted { seconds: None };
         tokio::select! {
-            () = stop.cancelled() => Err(End::Stopped),
-            () = dismissed.cancelled() => Err(End::Dismissed),
-            () = overtaken.cancelled() => Err(End::Overtaken),
-            _ = futures::future::join(saying, sleep(wait)) => Ok(()),
+            biased;
+            end = called_off => Err(end),
+            result = task => Ok(result),
+            never = self.statuses.keep_telling(self.packager.config.progress_every, accepted) => match never {},
+        }
+    }
+
+    /// Waits until somebody else says that the work on the package must end.
+    fn called_off(&self) -> impl Future<Output = End> + use<> {
+        let (dismissed, overtaken) = (self.claim.dismissed().clone(), self.claim.overtaken().clone());
+        let stop = self.packager.stop.clone();
+        async move {
+            tokio::select! {
+                () = stop.cancelled() => End::Stopped,
+                () = dismissed.cancelled() => End::Dismissed,
+                () = overtaken.cancelled() => End::Overtaken,
+            }
         }
     }
 
@@ -321,10 +340,6 @@ impl Job {
     /// `None` when the packager stops first; the broker's reason when it refuses this status again and again.
     async fn insist(&mut self, status: &StatusMessage) -> Result<(), Option<BrokerError>> {
         let packager = self.packager.clone();
-        let stopped = async {
-            packager.stop.cancelled().await;
-            sleep(FAREWELL).await;
-        };
         self.statuses.end();
         let mut refusals = 0;
         let saying = async {
@@ -339,10 +354,7 @@ impl Job {
             }
             Ok(())
         };
-        tokio::select! {
-            said = saying => said,
-            () = stopped => Err(None),
-        }
+        self.packager.within(FAREWELL, saying).await.unwrap_or(Err(None))
     }
 
     /// What becomes of a request whose last status was not said: it comes again, unless that would end the same way.
@@ -356,7 +368,20 @@ impl Job {
 
 #[cfg(test)]
 mod tests {
+    use adit_shared::objects::ObjectError;
+
     use super::*;
+    use crate::api::ApiError;
+
+    #[test]
+    fn the_patience_with_one_part_says_nothing_of_another() {
+        let store = BuildError::Store(ObjectError::Unavailable(String::new()));
+        let server = BuildError::Api(ApiError::Unreachable(String::new()));
+        let first = Trouble::more(None, &store);
+        let second = Trouble::more(Some(first), &BuildError::Store(ObjectError::Refused(String::new())));
+        assert_eq!((second.since, second.waits), (first.since, 2));
+        assert_eq!(Trouble::more(Some(second), &server).waits, 1);
+    }
 
     #[test]
     fn equal_requests_without_a_number_have_one_number() {

@@ -69,9 +69,13 @@ async fn manifest(State(answers): State<Shared>, Path(docset): Path<i64>, header
 }
 
 async fn standing(State(answers): State<Shared>, Path(_): Path<i64>) -> Response {
-    let mut answers = answers.lock().unwrap();
-    let status = if answers.standing.len() > 1 { answers.standing.remove(0) } else { answers.standing[0] };
+    let status = {
+        let standing = &mut answers.lock().unwrap().standing;
+        if standing.len() > 1 { standing.remove(0) } else { standing[0] }
+    };
     match status {
+        "hangs" => std::future::pending().await,
+        "away" => StatusCode::SERVICE_UNAVAILABLE.into_response(),
         "unknown" => problem(StatusCode::NOT_FOUND, "not-found"),
         "gone" => problem(StatusCode::GONE, "archive-gone"),
         "another path's 404" => problem(StatusCode::NOT_FOUND, "no-such-path"),
