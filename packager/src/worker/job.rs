@@ -141,7 +141,7 @@ impl Job {
             };
             let Some(wait) = self.wait_after(&error) else { break End::Failed(error) };
             tracing::warn!(attempt = self.number(), %error, ?wait, "trying again");
-            if let Err(end) = self.wait_for(sleep(wait)).await {
+            if let Err(end) = self.rest(wait).await {
                 break end;
             }
         };
@@ -174,15 +174,25 @@ impl Job {
         }
     }
 
-    /// Waits for what is no build, and says meanwhile that the request is not forgotten, so that the server does not send it again.
+    /// Waits for what is no build, unless the packager stops, and says meanwhile that the request is not forgotten, so that the server does
+    /// not send it again. Nothing else breaks it off: what the store was asked to keep must not appear there after it was removed.
     async fn wait_for<T>(&mut self, task: impl Future<Output = T>) -> Result<T, End> {
-        let called_off = self.called_off();
+        let stop = self.packager.stop.clone();
         let accepted = || StatusMessage::Accepted { seconds: None };
         tokio::select! {
             biased;
-            end = called_off => Err(end),
+            () = stop.cancelled() => Err(End::Stopped),
             result = task => Ok(result),
             never = self.statuses.keep_telling(self.packager.config.progress_every, accepted) => match never {},
+        }
+    }
+
+    /// Waits until the next attempt.
+    async fn rest(&mut self, wait: Duration) -> Result<(), End> {
+        let called_off = self.called_off();
+        match self.wait_for(timeout(wait, called_off)).await? {
+            Ok(end) => Err(end),
+            Err(_) => Ok(()),
         }
     }
 

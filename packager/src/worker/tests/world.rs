@@ -195,6 +195,8 @@ impl World {
         config.longest_backoff = Duration::from_millis(20);
         (config.backoff, config.ask_every) = (Duration::from_millis(1), Duration::from_millis(1));
         config.progress_every = Duration::from_millis(1);
+        // What it says before it knows its turn is numbered by the time.
+        self.clock.advance(1000);
         let stop = CancellationToken::new();
         let run = run(config, self.broker.clone(), objects, self.clock.clone(), stop.clone());
         Worker { stop, run: tokio::spawn(run) }
