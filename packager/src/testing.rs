@@ -179,18 +179,31 @@ impl Corpus {
 
 /// A store that fails for good at a given moment: before a call has its effect, or after it but before the caller hears of it.
 /// Every call has those two moments.
-#[derive(Debug)]
 pub(crate) struct Fused {
     inner: Arc<dyn ObjectStore>,
     left: AtomicI64,
     puts: AtomicI64,
     loses: i64,
     hangs: bool,
+    after_list: std::sync::Mutex<Option<futures::future::BoxFuture<'static, ()>>>,
+}
+
+impl std::fmt::Debug for Fused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Fused({:?})", self.inner)
+    }
 }
 
 impl Fused {
     pub(crate) fn new(inner: Arc<dyn ObjectStore>, moments: i64) -> Self {
-        Self { inner, left: AtomicI64::new(moments), puts: AtomicI64::new(0), loses: i64::MAX, hangs: false }
+        Self {
+            inner,
+            left: AtomicI64::new(moments),
+            puts: AtomicI64::new(0),
+            loses: i64::MAX,
+            hangs: false,
+            after_list: None.into(),
+        }
     }
 
     /// A store that says of every so manieth part that there is no such upload.
@@ -201,6 +214,11 @@ impl Fused {
     /// A store that does not fail then, but never answers again.
     pub(crate) fn hanging(inner: Arc<dyn ObjectStore>, moments: i64) -> Self {
         Self { hangs: true, ..Self::new(inner, moments) }
+    }
+
+    /// A store where that happens between its first list and the answer.
+    pub(crate) fn meanwhile(inner: Arc<dyn ObjectStore>, happens: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self { after_list: Some(Box::pin(happens) as _).into(), ..Self::new(inner, i64::MAX) }
     }
 
     /// Calls and answers that were withheld.
@@ -258,7 +276,12 @@ impl ObjectStore for Fused {
     }
 
     async fn list(&self, prefix: &str) -> ObjectResult<Vec<(String, u64)>> {
-        self.call(self.inner.list(prefix)).await
+        let listed = self.call(self.inner.list(prefix)).await;
+        let happens = self.after_list.lock().unwrap().take();
+        if let Some(happens) = happens {
+            happens.await;
+        }
+        listed
     }
 
     async fn create_upload(&self, key: &str, part_size: u64) -> ObjectResult<Upload> {
