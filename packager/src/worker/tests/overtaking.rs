@@ -113,6 +113,7 @@ async fn copies_of_a_request_that_overtake_each_other_are_no_failed_attempts() {
         world.answer(|answers| answers.meanwhile = Some(elsewhere.boxed()));
         world.ask(&world.request()).await;
         world.wait_for(&Queue::PackageRequests, 0).await;
+        world.clock.advance(2000);
     }
     world.ask(&world.request()).await;
     world.complete().await;
@@ -130,6 +131,7 @@ async fn the_same_request_in_the_same_process_takes_over_and_loses_no_message() 
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         world.wait_for(&Queue::PackageRequests, 1).await;
+        world.clock.advance(1000);
     }
     // The one that is left goes back, and is built.
     worker.stop().await;
