@@ -120,15 +120,13 @@ async fn things_that_are_not_there() {
     let (_dir, server) = small(&[]);
     problem(server.post("/api/collections/none/search", &json!({"query": "*"})).await, 404, "not-found").await;
     problem(server.post("/api/docsets", &json!({"collection": "none", "query": "*"})).await, 404, "not-found").await;
-    for path in [
-        "/api/collections/none",
-        "/api/documents/999",
-        "/api/documents/x",
-        "/api/docsets/999",
-        "/api/packages/999",
-        "/nowhere",
-    ] {
+    for path in
+        ["/api/collections/none", "/api/documents/999", "/api/documents/x", "/api/docsets/999", "/api/packages/999"]
+    {
         problem(server.get(path).await, 404, "not-found").await;
+    }
+    for path in ["/nowhere", "/api/api/packages/999"] {
+        problem(server.get(path).await, 404, "no-such-path").await;
     }
     let wrong_method = server.request(Method::PUT, "/api/docsets").send().await.unwrap();
     assert!(wrong_method.headers().contains_key("allow"));

@@ -53,6 +53,8 @@ kinds! {
     Forbidden = FORBIDDEN "forbidden" "This key may not do that";
     /// Not there, or somebody else's.
     NotFound = NOT_FOUND "not-found" "There is no such thing";
+    /// No path of this service. Told from a thing that is not there, so that a client with a wrong base URL takes nothing for gone.
+    NoSuchPath = NOT_FOUND "no-such-path" "There is nothing at this path";
     /// The path exists, but not with this method.
     MethodNotAllowed = METHOD_NOT_ALLOWED "method-not-allowed" "This method is not possible here";
     /// None of the accepted media types can be given.

@@ -21,6 +21,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest wait for a short answer.
 const SHORT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The kind of problem by which the server says that a path is none of its own: the base URL is wrong, and nothing that is asked for
+/// under it is gone.
+const NO_SUCH_PATH: &str = "no-such-path";
 
 /// Why the server's answer is of no use.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +56,8 @@ pub enum ApiError {
         status: StatusCode,
         /// What was asked.
         url: String,
-        /// Whether it is a problem (RFC 9457) of the server's own: a proxy, which says 404 while the server is being replaced, cannot tell.
+        /// Whether it is a problem (RFC 9457) of the server's own, and about what was asked for: a proxy, which says 404 while the server is
+        /// being replaced, cannot tell, and nor can the server where the path is wrong.
         own: bool,
         /// When to ask again, where it says so.
         retry_after: Option<Duration>,
@@ -65,7 +69,7 @@ impl ApiError {
     async fn answered(answer: Response, url: &Url) -> Self {
         let status = answer.status();
         let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-        let own = problem(answer).await.is_some();
+        let own = problem(answer).await.is_some_and(|kind| kind != NO_SUCH_PATH);
         Self::Status { status, url: url.to_string(), own, retry_after: retry_after.map(Duration::from_secs) }
     }
 
@@ -226,7 +230,12 @@ impl Api {
                 _ => Ok(()),
             },
             status if is_passing(status) => Err(ApiError::answered(answer, &url).await),
-            _ => Ok(()),
+            status => match problem(answer).await.as_deref() {
+                Some(NO_SUCH_PATH) => {
+                    Err(ApiError::Status { status, url: url.to_string(), own: false, retry_after: None })
+                }
+                _ => Ok(()),
+            },
         }
     }
 
@@ -244,7 +253,7 @@ impl Api {
         match answer.status() {
             status @ (StatusCode::NOT_FOUND | StatusCode::GONE) => {
                 if !says_gone(answer).await {
-                    tracing::warn!(%status, %url, "that is not the server's answer; building on");
+                    tracing::warn!(%status, %url, "that is no answer of the server about the package; building on");
                     return Ok(true);
                 }
                 // To a miner every package of somebody else is unknown.

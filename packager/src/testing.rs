@@ -179,22 +179,46 @@ impl Corpus {
 
 /// A store that fails for good at a given moment: before a call has its effect, or after it but before the caller hears of it.
 /// Every call has those two moments.
-#[derive(Debug)]
 pub(crate) struct Fused {
     inner: Arc<dyn ObjectStore>,
     left: AtomicI64,
     puts: AtomicI64,
     loses: i64,
+    hangs: bool,
+    after_list: std::sync::Mutex<Option<futures::future::BoxFuture<'static, ()>>>,
+}
+
+impl std::fmt::Debug for Fused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Fused({:?})", self.inner)
+    }
 }
 
 impl Fused {
     pub(crate) fn new(inner: Arc<dyn ObjectStore>, moments: i64) -> Self {
-        Self { inner, left: AtomicI64::new(moments), puts: AtomicI64::new(0), loses: i64::MAX }
+        Self {
+            inner,
+            left: AtomicI64::new(moments),
+            puts: AtomicI64::new(0),
+            loses: i64::MAX,
+            hangs: false,
+            after_list: None.into(),
+        }
     }
 
     /// A store that says of every so manieth part that there is no such upload.
     pub(crate) fn losing(inner: Arc<dyn ObjectStore>, loses: i64) -> Self {
         Self { loses, ..Self::new(inner, i64::MAX) }
+    }
+
+    /// A store that does not fail then, but never answers again.
+    pub(crate) fn hanging(inner: Arc<dyn ObjectStore>, moments: i64) -> Self {
+        Self { hangs: true, ..Self::new(inner, moments) }
+    }
+
+    /// A store where that happens between its first list and the answer.
+    pub(crate) fn meanwhile(inner: Arc<dyn ObjectStore>, happens: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self { after_list: Some(Box::pin(happens) as _).into(), ..Self::new(inner, i64::MAX) }
     }
 
     /// Calls and answers that were withheld.
@@ -207,17 +231,20 @@ impl Fused {
         self.left.store(i64::MAX, Ordering::SeqCst);
     }
 
-    fn moment(&self) -> ObjectResult<()> {
+    async fn moment(&self) -> ObjectResult<()> {
         if self.left.fetch_sub(1, Ordering::SeqCst) > 0 {
             return Ok(());
+        }
+        if self.hangs {
+            std::future::pending::<()>().await;
         }
         Err(ObjectError::Unavailable("the fuse has blown".to_owned()))
     }
 
     async fn call<T>(&self, call: impl Future<Output = ObjectResult<T>>) -> ObjectResult<T> {
-        self.moment()?;
+        self.moment().await?;
         let answer = call.await;
-        self.moment()?;
+        self.moment().await?;
         answer
     }
 }
@@ -249,7 +276,12 @@ impl ObjectStore for Fused {
     }
 
     async fn list(&self, prefix: &str) -> ObjectResult<Vec<(String, u64)>> {
-        self.call(self.inner.list(prefix)).await
+        let listed = self.call(self.inner.list(prefix)).await;
+        let happens = self.after_list.lock().unwrap().take();
+        if let Some(happens) = happens {
+            happens.await;
+        }
+        listed
     }
 
     async fn create_upload(&self, key: &str, part_size: u64) -> ObjectResult<Upload> {

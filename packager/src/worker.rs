@@ -26,6 +26,10 @@ use crate::read::Spare;
 use crate::sha;
 use running::Running;
 
+/// How long after it was told to stop a packager drops what it still does with a message, which goes back to the queue. The process
+/// is given ten seconds.
+const LAST: Duration = Duration::from_secs(9);
+
 /// How a packager works. Start from [`PackagerConfig::new`].
 #[derive(Clone)]
 pub struct PackagerConfig {
@@ -34,7 +38,7 @@ pub struct PackagerConfig {
     /// URL of the server's API, such as `http://localhost:8080/api`: it is asked whatever server a request names, and only it is
     /// shown the key. `None`: the server that each request names.
     pub api: Option<Url>,
-    /// Packages that are built at once. 2.
+    /// Packages that are built at once. 1.
     pub workers: usize,
     /// How often a package is tried before it has failed. Not counted are attempts that brought the archive on, and those that ended
     /// because a part was away. 5.
@@ -60,7 +64,7 @@ impl PackagerConfig {
         Self {
             api_key,
             api,
-            workers: 2,
+            workers: 1,
             attempts: 5,
             patience: Duration::from_hours(1),
             backoff: Duration::from_secs(1),
@@ -202,11 +206,13 @@ impl Packager {
                     () = self.stop.cancelled() => return Ok(()),
                     delivery = consumer.next() => delivery?,
                 };
-                let handled = match task {
-                    Task::Build => job::handle(&self, delivery).await,
-                    Task::Delete => deletes::handle(&self, delivery).await,
+                let handling = async {
+                    match task {
+                        Task::Build => job::handle(&self, delivery).await,
+                        Task::Delete => deletes::handle(&self, delivery).await,
+                    }
                 };
-                if handled == Handled::GiveBack {
+                if self.within(LAST, handling).await.unwrap_or(Handled::GiveBack) == Handled::GiveBack {
                     break;
                 }
                 failures = 0;
@@ -240,6 +246,18 @@ impl Packager {
             self.pause(wait).await;
         }
         Ok(None)
+    }
+
+    /// Waits for some work, but no longer than so long after the packager was told to stop.
+    async fn within<T>(&self, grace: Duration, work: impl Future<Output = T>) -> Option<T> {
+        let over = async {
+            self.stop.cancelled().await;
+            tokio::time::sleep(grace).await;
+        };
+        tokio::select! {
+            done = work => Some(done),
+            () = over => None,
+        }
     }
 
     /// Waits, but not once the packager stops.

@@ -75,7 +75,7 @@ pub async fn metrics(State(app): State<App>) -> ([(header::HeaderName, &'static 
 
 /// Nothing is at this path.
 pub async fn nothing_here(uri: axum::http::Uri) -> Problem {
-    Problem::new(Kind::NotFound, format!("nothing is at {}; /docs shows what there is", uri.path()))
+    Problem::new(Kind::NoSuchPath, format!("nothing is at {}; /docs shows what there is", uri.path()))
 }
 
 /// The path is there, the method is not.

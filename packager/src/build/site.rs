@@ -95,14 +95,18 @@ pub(crate) async fn remove(objects: &dyn ObjectStore, package: PackageId) -> Obj
 
 /// Removes what a build that failed leaves, but nothing once the archive is whole: another process may have finished it meanwhile.
 pub(crate) async fn remove_unfinished(objects: &dyn ObjectStore, package: PackageId) -> ObjectResult<()> {
-    let archive = State::load(objects, package).await?.archive;
-    if let Some(archive) = archive {
+    let before = State::load(objects, package).await?;
+    if let Some(archive) = before.archive {
         abandon(objects, package, &archive).await?;
     }
     // What is finished after this is not in the list, and so stays too.
-    let listed = objects.list(&format!("packages/{package}/")).await?;
-    if archive.is_some_and(|archive| listed.contains(&(archive.key(package), archive.size))) {
+    let mut listed = objects.list(&format!("packages/{package}/")).await?;
+    if before.archive.is_some_and(|archive| listed.contains(&(archive.key(package), archive.size))) {
         return Ok(());
+    }
+    if State::load(objects, package).await? != before {
+        // Somebody has begun or finished it meanwhile, and the state is about that.
+        listed.retain(|(key, _)| !key.ends_with(".json"));
     }
     delete(objects, listed).await
 }

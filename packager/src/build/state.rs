@@ -91,12 +91,12 @@ impl State {
         objects.put(&ObjectKey::Build { package }.to_string(), bytes.into()).await
     }
 
-    /// Begins one more attempt, at that time in milliseconds since the epoch, and counts it unless it goes on with one that `counted`.
-    pub(crate) fn begin(&mut self, now_ms: i64, counted: bool) {
+    /// Begins an attempt, at that time in milliseconds since the epoch. If it `counts`, it is one more than before.
+    pub(crate) fn begin(&mut self, now_ms: i64, counts: bool) {
         if self.done.is_some() {
             self.attempts = 0;
         }
-        self.attempts += u32::from(!counted);
+        self.attempts = (self.attempts + u32::from(counts)).max(1);
         self.turn = (self.turn + 1).max(seconds(now_ms));
         self.by = RandomState::new().hash_one(());
     }

@@ -168,6 +168,20 @@ async fn a_halted_build_comes_to_rest_and_goes_on_later() {
 }
 
 #[tokio::test]
+async fn what_is_finished_while_a_failed_build_is_removed_stays() {
+    let (_folder, objects) = folder().await;
+    let corpus = sample();
+    corpus.store(&*objects).await;
+    let fused: Arc<dyn ObjectStore> = Arc::new(Fused::new(objects.clone(), 40));
+    build(&fused, PACKAGE, &corpus, 256).await.unwrap_err();
+    let (others, sample) = (objects.clone(), corpus.clone());
+    let finishing = async move { _ = build(&others, PACKAGE, &sample, 256).await.unwrap() };
+    remove_unfinished(&Fused::meanwhile(objects.clone(), finishing), PACKAGE).await.unwrap();
+    let state = State::load(&*objects, PACKAGE).await.unwrap();
+    assert!(state.finished(&*objects, PACKAGE).await.unwrap().is_some(), "{state:?}");
+}
+
+#[tokio::test]
 async fn two_packagers_at_once_make_one_archive() {
     let (_folder, objects) = folder().await;
     let corpus = sample();

@@ -5,6 +5,7 @@
 
 mod attempt;
 
+use std::mem::{Discriminant, discriminant};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -47,8 +48,9 @@ pub(super) async fn handle(packager: &Arc<Packager>, delivery: Delivery) -> Hand
     let claim = packager.stop.run_until_cancelled(packager.running.build(package)).instrument(span.clone()).await;
     let Some(claim) = claim else { return Handled::GiveBack };
     let packager = packager.clone();
-    let job =
-        Job { packager, request, package, traceparent, statuses, claim, begun: None, counted: false, trouble: None };
+    // Only what was handed out before can have ended with its process; a copy of the request is no sign of that.
+    let counts = delivery.redelivered();
+    let job = Job { packager, request, package, traceparent, statuses, claim, begun: None, counts, trouble: None };
     job.run(delivery).instrument(span).await
 }
 
@@ -92,8 +94,8 @@ struct Job {
     claim: Claim,
     /// The newest attempt of this job, as it is noted beside the archive.
     begun: Option<Begun>,
-    /// That attempt counts already, and the next one goes on with it: a part was away.
-    counted: bool,
+    /// The next attempt is one more. Not the first of a request that was not handed out before, nor one after a part was away.
+    counts: bool,
     /// A part is away or in trouble.
     trouble: Option<Trouble>,
 }
@@ -105,13 +107,27 @@ struct Begun {
     attempt: (u64, u64),
     /// Its number, over all deliveries of the request; 0 once it has brought the archive on. See [`State`].
     number: u32,
+    /// How many there were before it that count.
+    before: u32,
 }
 
-/// A series of attempts that a part's trouble ended.
+/// A series of attempts that one part's trouble ended.
 #[derive(Debug, Clone, Copy)]
 struct Trouble {
+    /// Which part's: the server's or the store's.
+    part: Discriminant<BuildError>,
     since: Instant,
     waits: u32,
+}
+
+impl Trouble {
+    /// One more attempt that ended so. What ended those `before` may be over.
+    fn more(before: Option<Self>, error: &BuildError) -> Self {
+        let part = discriminant(error);
+        let same = before.filter(|before| before.part == part);
+        let Self { since, waits, .. } = same.unwrap_or_else(|| Self { part, since: Instant::now(), waits: 0 });
+        Self { part, since, waits: waits + 1 }
+    }
 }
 
 impl Job {
@@ -147,33 +163,49 @@ impl Job {
         match error.fate() {
             Fate::Reject => None,
             Fate::Retry => {
-                self.counted = false;
+                (self.counts, self.trouble) = (true, None);
                 (self.number() < config.attempts).then(|| config.wait_after(self.number()))
             }
             Fate::Wait => {
-                let trouble = self.trouble.get_or_insert_with(|| Trouble { since: Instant::now(), waits: 0 });
-                trouble.waits += 1;
+                let trouble = *self.trouble.insert(Trouble::more(self.trouble, error));
                 let wait = config.wait_after(trouble.waits).max(error.retry_after().unwrap_or_default());
                 (trouble.since.elapsed() < config.patience).then(|| wait.min(config.longest_backoff))
             }
         }
     }
 
-    /// Waits, and says that the request is not forgotten.
-    async fn rest(&mut self, wait: Duration) -> Result<(), End> {
-        let says = self.trouble.is_some();
-        let (stop, dismissed, overtaken) =
-            (self.packager.stop.clone(), self.claim.dismissed().clone(), self.claim.overtaken().clone());
-        let saying = async {
-            if says {
-                self.statuses.mention(&StatusMessage::Accepted { seconds: None }).await;
-            }
-        };
+    /// Waits for what is no build, unless the packager stops, and says meanwhile that the request is not forgotten, so that the server does
+    /// not send it again. Nothing else breaks it off: what the store was asked to keep must not appear there after it was removed.
+    async fn wait_for<T>(&mut self, task: impl Future<Output = T>) -> Result<T, End> {
+        let stop = self.packager.stop.clone();
+        let accepted = || StatusMessage::Accepted { seconds: None };
         tokio::select! {
+            biased;
             () = stop.cancelled() => Err(End::Stopped),
-            () = dismissed.cancelled() => Err(End::Dismissed),
-            () = overtaken.cancelled() => Err(End::Overtaken),
-            _ = futures::future::join(saying, sleep(wait)) => Ok(()),
+            result = task => Ok(result),
+            never = self.statuses.keep_telling(self.packager.config.progress_every, accepted) => match never {},
+        }
+    }
+
+    /// Waits until the next attempt.
+    async fn rest(&mut self, wait: Duration) -> Result<(), End> {
+        let called_off = self.called_off();
+        match self.wait_for(timeout(wait, called_off)).await? {
+            Ok(end) => Err(end),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Waits until somebody else says that the work on the package must end.
+    fn called_off(&self) -> impl Future<Output = End> + use<> {
+        let (dismissed, overtaken) = (self.claim.dismissed().clone(), self.claim.overtaken().clone());
+        let stop = self.packager.stop.clone();
+        async move {
+            tokio::select! {
+                () = stop.cancelled() => End::Stopped,
+                () = dismissed.cancelled() => End::Dismissed,
+                () = overtaken.cancelled() => End::Overtaken,
+            }
         }
     }
 
@@ -301,8 +333,8 @@ impl Job {
         let objects = &*self.packager.objects;
         let uncounting = async {
             let mut state = State::load(objects, self.package).await?;
-            if self.begun.is_some_and(|begun| begun.attempt == state.attempt()) {
-                state.attempts = state.attempts.saturating_sub(1);
+            if let Some(begun) = self.begun.filter(|begun| begun.attempt == state.attempt()) {
+                state.attempts = state.attempts.min(begun.before);
                 state.save(objects, self.package).await?;
             }
             Ok::<_, BuildError>(())
@@ -318,10 +350,6 @@ impl Job {
     /// `None` when the packager stops first; the broker's reason when it refuses this status again and again.
     async fn insist(&mut self, status: &StatusMessage) -> Result<(), Option<BrokerError>> {
         let packager = self.packager.clone();
-        let stopped = async {
-            packager.stop.cancelled().await;
-            sleep(FAREWELL).await;
-        };
         self.statuses.end();
         let mut refusals = 0;
         let saying = async {
@@ -336,10 +364,7 @@ impl Job {
             }
             Ok(())
         };
-        tokio::select! {
-            said = saying => said,
-            () = stopped => Err(None),
-        }
+        self.packager.within(FAREWELL, saying).await.unwrap_or(Err(None))
     }
 
     /// What becomes of a request whose last status was not said: it comes again, unless that would end the same way.
@@ -353,7 +378,20 @@ impl Job {
 
 #[cfg(test)]
 mod tests {
+    use adit_shared::objects::ObjectError;
+
     use super::*;
+    use crate::api::ApiError;
+
+    #[test]
+    fn the_patience_with_one_part_says_nothing_of_another() {
+        let store = BuildError::Store(ObjectError::Unavailable(String::new()));
+        let server = BuildError::Api(ApiError::Unreachable(String::new()));
+        let first = Trouble::more(None, &store);
+        let second = Trouble::more(Some(first), &BuildError::Store(ObjectError::Refused(String::new())));
+        assert_eq!((second.since, second.waits), (first.since, 2));
+        assert_eq!(Trouble::more(Some(second), &server).waits, 1);
+    }
 
     #[test]
     fn equal_requests_without_a_number_have_one_number() {

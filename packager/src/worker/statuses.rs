@@ -1,5 +1,8 @@
 //! What a packager tells of one package, in order, on the package's own queue.
 
+use std::convert::Infallible;
+use std::time::Duration;
+
 use adit_shared::messaging::{Broker, BrokerError, Incoming, Outgoing, PackageRequest, Queue, Session, StatusMessage};
 
 use crate::build::seconds;
@@ -66,6 +69,14 @@ impl Statuses {
     pub(super) async fn mention(&mut self, status: &StatusMessage) {
         if let Err(error) = self.say(status).await {
             tracing::warn!(%error, "a status was not said");
+        }
+    }
+
+    /// Says, so often, how it stands then; a broker that is away holds nothing up.
+    pub(super) async fn keep_telling(&mut self, every: Duration, status: impl Fn() -> StatusMessage) -> Infallible {
+        loop {
+            tokio::time::sleep(every).await;
+            self.mention(&status()).await;
         }
     }
 }

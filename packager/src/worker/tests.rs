@@ -90,7 +90,7 @@ async fn a_build_that_fails_leaves_the_archive_that_another_process_has_finished
     let (objects, plan) = (world.objects.clone(), Arc::new(world.corpus.plan(Layout::Flat, 4096)));
     let elsewhere = async move {
         let mut memory = Memory::load(&*objects, PackageId(7)).await.unwrap();
-        memory.begin(0, false);
+        memory.begin(0, true);
         let build = Build::new(objects, PackageId(7), plan, memory, watch::Sender::default(), Spare::default());
         build.run(CancellationToken::new()).await.unwrap().expect("nobody halts it");
     };
@@ -155,8 +155,9 @@ async fn attempts_that_ended_with_their_process_count() {
     let world = World::new().await;
     let memory = Memory { attempts: 3, ..Memory::default() };
     memory.save(&*world.objects, PackageId(7)).await.unwrap();
-    let worker = world.packager();
     world.ask(&world.request()).await;
+    world.hand_out().await;
+    let worker = world.packager();
     let reason = world.failed().await;
     assert!(reason.starts_with("given up: 3 attempts"), "{reason}");
     assert_eq!(world.keys().await, [""; 0]);
@@ -166,6 +167,21 @@ async fn attempts_that_ended_with_their_process_count() {
     let (sequence, last) = world.statuses("7").await.pop().unwrap();
     assert!(matches!(last, StatusMessage::Complete(_)) && sequence > 9_000_000, "{sequence}: {last}");
     worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_that_was_not_handed_out_before_says_nothing_of_earlier_attempts() {
+    let world = World::new().await;
+    let memory = Memory { attempts: 3, ..Memory::default() };
+    memory.save(&*world.objects, PackageId(7)).await.unwrap();
+    world.answer(|answers| answers.hangs = true);
+    let worker = world.packager();
+    world.ask(&world.request()).await;
+    while Memory::load(&*world.objects, PackageId(7)).await.unwrap().turn == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    worker.stop().await;
+    assert_eq!(Memory::load(&*world.objects, PackageId(7)).await.unwrap().attempts, 3);
 }
 
 #[tokio::test]
@@ -190,7 +206,7 @@ async fn a_package_that_is_dismissed_or_gone_is_not_built() {
 
 #[tokio::test]
 async fn a_404_that_is_not_the_servers_own_dismisses_nothing() {
-    for standing in ["another's 404", "a proxy's 404", "a proxy's 410"] {
+    for standing in ["another path's 404", "a proxy's 404", "a proxy's 410"] {
         let world = World::new().await;
         world.answer(|answers| answers.standing = vec![standing]);
         let worker = world.packager();

@@ -5,13 +5,11 @@ use std::time::Duration;
 
 use adit_shared::messaging::StatusMessage;
 use tokio::sync::watch;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
 use super::{Begun, End, Job};
-use crate::api::ApiError;
 use crate::build::{Build, Built, Progress, State};
 use crate::error::BuildError;
 use crate::plan::Plan;
@@ -25,29 +23,32 @@ impl Job {
     /// Makes the archive, or finds that an earlier attempt has.
     pub(super) async fn attempt(&mut self) -> Result<Built, End> {
         self.request.docset = self.packager.api.docset(&self.request)?;
-        let stop = self.packager.stop.clone();
-        let state = stop.run_until_cancelled(self.begin()).await.unwrap_or(Err(End::Stopped))?;
-        let finished = state.finished(&*self.packager.objects, self.package);
-        if let Some(finished) = stop.run_until_cancelled(finished).await.ok_or(End::Stopped)?? {
-            return Ok(Built::earlier(finished));
-        }
-        let plan = self.plan().await?;
-        let began = self.packager.clock.now_ms();
-        let built = self.build(state, plan).await?;
-        if built.parts_reused == 0 {
-            self.packager.speed.learn(built.finished.archive.size, self.packager.clock.now_ms() - began);
-        }
-        // Had it been dismissed a moment ago, nobody else would know of this archive.
-        if !self.is_wanted().await.unwrap_or(true) {
-            return Err(End::Dismissed);
-        }
-        Ok(built)
+        let (objects, package) = (self.packager.objects.clone(), self.package);
+        let state = self.wait_for(State::load(&*objects, package)).await??;
+        let state = self.begin(state)?;
+        let noting = async {
+            state.save(&*objects, package).await?;
+            state.finished(&*objects, package).await
+        };
+        let built = match self.wait_for(noting).await?? {
+            Some(finished) => Built::earlier(finished),
+            None => self.make(state).await?,
+        };
+        // Had it been dismissed and deleted a moment ago, nobody else would know of this archive. That may be so for one that
+        // was there already too: whoever finished it may have ended without an answer.
+        let (api, request) = (self.packager.api.clone(), self.request.clone());
+        let asking = async move {
+            match request.package {
+                Some(package) => api.wants(&request, package).await,
+                // A server that gave it no number cannot change its mind.
+                None => Ok(true),
+            }
+        };
+        if self.wait_for(asking).await?? { Ok(built) } else { Err(End::Dismissed) }
     }
 
-    /// Notes where a crash cannot make it forgotten that this is one more attempt, and that the package is this packager's now.
-    async fn begin(&mut self) -> Result<State, End> {
-        let (objects, limit) = (&*self.packager.objects, self.packager.config.attempts);
-        let mut state = State::load(objects, self.package).await?;
+    /// One more attempt, to be noted where a crash cannot make it forgotten; the package is this packager's then.
+    fn begin(&mut self, mut state: State) -> Result<State, End> {
         if self.begun.is_some_and(|begun| state.attempt() > begun.attempt) {
             return Err(End::Overtaken);
         }
@@ -55,15 +56,25 @@ impl Job {
             // The attempt before this one brought the archive on, but had no time to note it.
             state.attempts = 0;
         }
-        state.begin(self.packager.clock.now_ms(), self.counted);
+        let before = self.begun.filter(|_| !self.counts).map_or(state.attempts, |begun| begun.before);
+        state.begin(self.packager.clock.now_ms(), self.counts);
         self.statuses.begin(state.turn);
-        state.save(objects, self.package).await?;
-        self.begun = Some(Begun { attempt: state.attempt(), number: state.attempts });
-        self.counted = true;
-        if state.attempts > limit {
-            return Err(BuildError::GivenUp { attempts: limit }.into());
+        // Before it is stored: of an error nobody knows whether the store did it all the same, and this job's own mark must not seem another's.
+        self.begun = Some(Begun { attempt: state.attempt(), number: state.attempts, before });
+        self.counts = false;
+        let limit = self.packager.config.attempts;
+        if state.attempts > limit { Err(BuildError::GivenUp { attempts: limit }.into()) } else { Ok(state) }
+    }
+
+    /// Plans the archive and builds it.
+    async fn make(&mut self, state: State) -> Result<Built, End> {
+        let plan = self.plan().await?;
+        let began = self.packager.clock.now_ms();
+        let built = self.build(state, plan).await?;
+        if built.parts_reused == 0 {
+            self.packager.speed.learn(built.finished.archive.size, self.packager.clock.now_ms() - began);
         }
-        Ok(state)
+        Ok(built)
     }
 
     /// Plans the archive, if it is wanted. Of a docset so large that this takes a while, it says meanwhile that it is at it.
@@ -100,7 +111,7 @@ impl Job {
         if let (Err(_), 1..) = (&built, parts_sent) {
             tracing::info!(parts_sent, "the build is not finished, but further");
             self.trouble = None;
-            self.counted = false;
+            self.counts = true;
             self.begun = self.begun.map(|begun| Begun { number: 0, ..begun });
         }
         built
@@ -116,42 +127,24 @@ impl Job {
         status: impl Fn() -> StatusMessage,
     ) -> Result<T, End> {
         let mut task = AbortOnDropHandle::new(tokio::spawn(task.in_current_span()));
-        let every = self.packager.config.progress_every;
-        let statuses = &mut self.statuses;
+        let called_off = self.called_off();
+        let (packager, statuses) = (&self.packager, &mut self.statuses);
         let telling = async {
             if let Some(first) = first {
                 statuses.mention(&first).await;
             }
-            loop {
-                tokio::time::sleep(every).await;
-                statuses.mention(&status()).await;
-            }
+            statuses.keep_telling(packager.config.progress_every, status).await
         };
         let end = tokio::select! {
             result = &mut task => return result??.ok_or(End::Dismissed),
-            () = self.packager.stop.cancelled() => End::Stopped,
-            () = self.claim.dismissed().cancelled() => End::Dismissed,
-            () = self.claim.overtaken().cancelled() => End::Overtaken,
-            // It does not end by itself.
-            () = telling => End::Stopped,
+            end = called_off => end,
+            never = telling => match never {},
         };
         halt.cancel();
-        let rested = match end {
-            End::Stopped => timeout(REST, &mut task).await.ok(),
-            _ => Some((&mut task).await),
-        };
-        match (rested, end) {
+        match (packager.within(REST, &mut task).await, end) {
             // It had just been finished.
             (Some(Ok(Ok(Some(result)))), End::Stopped | End::Overtaken) => Ok(result),
             (_, end) => Err(end),
-        }
-    }
-
-    /// Whether the server that asked still wants the package; one that gave it no number cannot change its mind.
-    async fn is_wanted(&self) -> Result<bool, ApiError> {
-        match self.request.package {
-            Some(package) => self.packager.api.wants(&self.request, package).await,
-            None => Ok(true),
         }
     }
 }

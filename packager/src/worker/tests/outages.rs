@@ -42,8 +42,27 @@ async fn a_server_that_is_away_at_the_start_is_waited_for() {
 }
 
 #[tokio::test]
+async fn a_wrong_address_of_the_server_dismisses_and_fails_nothing() {
+    let world = World::new().await;
+    world.answer(|answers| {
+        (answers.role, answers.standing) = (Some("misplaced"), vec!["another path's 404"]);
+        answers.refusal = Some(|| problem(StatusCode::NOT_FOUND, "no-such-path"));
+    });
+    let worker = world.packager();
+    world.ask(&world.request()).await;
+    while Memory::load(&*world.objects, PackageId(7)).await.unwrap().turn < 5 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    worker.stop().await;
+    let said = world.waiting("7").await;
+    assert!(!said.iter().any(|(_, status)| is_final(status)), "{said:?}");
+    world.wait_for(&Queue::PackageRequests, 1).await;
+}
+
+#[tokio::test]
 async fn what_is_not_the_servers_own_no_is_waited_out() {
-    let refusals: [fn() -> Response; 5] = [
+    let refusals: [fn() -> Response; 6] = [
+        || problem(StatusCode::NOT_FOUND, "no-such-path"),
         || (StatusCode::NOT_FOUND, "<h1>Not Found</h1>").into_response(),
         || (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "3600")], "").into_response(),
         || problem(StatusCode::UNAUTHORIZED, "unauthorized"),
@@ -87,6 +106,100 @@ async fn a_store_that_is_away_is_waited_for_and_the_attempt_does_not_count() {
     }
     store.mend();
     world.complete().await;
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn an_attempt_that_the_store_noted_without_saying_so_is_not_taken_for_another_packagers() {
+    let world = World::new().await;
+    world.answer(|answers| answers.trouble = 1);
+    // Two moments each: reading and noting the first attempt, which the server ends, and reading for the second; its note arrives.
+    let store = Arc::new(Fused::new(world.objects.clone(), 7));
+    let worker = world.packager_on(store.clone());
+    world.ask(&world.request()).await;
+    while store.calls_refused() == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(Memory::load(&*world.objects, PackageId(7)).await.unwrap().turn, 2);
+    store.mend();
+    world.complete().await;
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_is_not_forgotten_while_the_store_does_not_answer() {
+    let world = World::new().await;
+    let worker = world.packager_on(Arc::new(Fused::hanging(world.objects.clone(), 0)));
+    world.ask(&world.request()).await;
+    let mut said = 0;
+    while said < 5 {
+        let statuses = world.waiting("7").await;
+        assert!(
+            statuses.iter().all(|(_, status)| *status == StatusMessage::Accepted { seconds: None }),
+            "{statuses:?}"
+        );
+        said += statuses.len();
+    }
+    tokio::time::timeout(Duration::from_secs(8), worker.stop()).await.expect("it stops in time");
+    world.wait_for(&Queue::PackageRequests, 1).await;
+}
+
+#[tokio::test]
+async fn a_packager_stops_in_time_though_the_store_does_not_answer() {
+    let world = World::new().await;
+    let store = Arc::new(Fused::hanging(world.objects.clone(), 20));
+    let worker = world.packager_on(store.clone());
+    world.ask(&world.request()).await;
+    while store.calls_refused() == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    // The build does not come to rest, and what there is of the archive is not removed.
+    world.answer(|answers| answers.standing = vec!["dismissed"]);
+    tokio::time::timeout(Duration::from_secs(14), worker.stop()).await.expect("it stops in time");
+    world.wait_for(&Queue::PackageRequests, 1).await;
+}
+
+/// Starts a packager and waits until it has finished the archive; to the question that comes last the server says `standing`.
+async fn finished_while(world: &World, standing: &'static str) -> Worker {
+    let answers = world.answers.clone();
+    let change = async move { answers.lock().unwrap().standing = vec![standing] };
+    world.answer(|answers| (answers.standing, answers.meanwhile) = (vec!["running"], Some(change.boxed())));
+    let worker = world.packager();
+    world.ask(&world.request()).await;
+    while Memory::load(&*world.objects, PackageId(7)).await.unwrap().done.is_none() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    worker
+}
+
+#[tokio::test]
+async fn a_packager_that_stops_does_not_wait_for_the_server() {
+    let world = World::new().await;
+    let worker = finished_while(&world, "hangs").await;
+    tokio::time::timeout(Duration::from_secs(5), worker.stop()).await.expect("it stops at once");
+    world.wait_for(&Queue::PackageRequests, 1).await;
+    world.answer(|answers| answers.standing = vec!["running"]);
+    let worker = world.packager();
+    assert!(world.complete().await.parts_reused > Some(0));
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn an_archive_that_was_dismissed_while_the_server_was_away_is_not_kept() {
+    let world = World::new().await;
+    let worker = finished_while(&world, "away").await;
+    world.answer(|answers| answers.standing = vec!["dismissed"]);
+    assert_eq!(world.last().await, StatusMessage::Dismissed);
+    assert_eq!(world.keys().await, [""; 0]);
+    worker.stop().await;
+
+    // Nor is one whose packager ended before it had the answer.
+    let worker = finished_while(&world, "hangs").await;
+    worker.stop().await;
+    world.answer(|answers| answers.standing = vec!["dismissed"]);
+    let worker = world.packager();
+    assert_eq!(world.last().await, StatusMessage::Dismissed);
+    assert_eq!(world.keys().await, [""; 0]);
     worker.stop().await;
 }
 

@@ -91,11 +91,33 @@ async fn a_packager_that_was_overtaken_says_no_more_and_removes_nothing() {
         let said = world.waiting("7").await;
         assert!(!said.iter().any(|(_, status)| is_final(status)), "{said:?}");
         let memory = Memory::load(&*world.objects, PackageId(7)).await.unwrap();
-        assert_eq!((memory.turn, memory.attempts, memory.archive), (2, 2, None));
+        assert_eq!((memory.turn, memory.attempts, memory.archive), (2, 1, None));
         assert_eq!(world.keys().await, [ObjectKey::Build { package: PackageId(7) }.to_string()]);
         world.wait_for(&Queue::Dead(Box::new(Queue::PackageRequests)), 0).await;
         worker.stop().await;
     }
+}
+
+#[tokio::test]
+async fn copies_of_a_request_that_overtake_each_other_are_no_failed_attempts() {
+    let world = World::new().await;
+    let worker = world.packager();
+    // More often than a request may fail.
+    for _ in 0..4 {
+        let objects = world.objects.clone();
+        let elsewhere = async move {
+            let mut memory = Memory::load(&*objects, PackageId(7)).await.unwrap();
+            memory.begin(0, false);
+            memory.save(&*objects, PackageId(7)).await.unwrap();
+        };
+        world.answer(|answers| answers.meanwhile = Some(elsewhere.boxed()));
+        world.ask(&world.request()).await;
+        world.wait_for(&Queue::PackageRequests, 0).await;
+        world.clock.advance(2000);
+    }
+    world.ask(&world.request()).await;
+    world.complete().await;
+    worker.stop().await;
 }
 
 #[tokio::test]
@@ -109,6 +131,7 @@ async fn the_same_request_in_the_same_process_takes_over_and_loses_no_message() 
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         world.wait_for(&Queue::PackageRequests, 1).await;
+        world.clock.advance(1000);
     }
     // The one that is left goes back, and is built.
     worker.stop().await;

@@ -69,12 +69,16 @@ async fn manifest(State(answers): State<Shared>, Path(docset): Path<i64>, header
 }
 
 async fn standing(State(answers): State<Shared>, Path(_): Path<i64>) -> Response {
-    let mut answers = answers.lock().unwrap();
-    let status = if answers.standing.len() > 1 { answers.standing.remove(0) } else { answers.standing[0] };
+    let status = {
+        let standing = &mut answers.lock().unwrap().standing;
+        if standing.len() > 1 { standing.remove(0) } else { standing[0] }
+    };
     match status {
+        "hangs" => std::future::pending().await,
+        "away" => StatusCode::SERVICE_UNAVAILABLE.into_response(),
         "unknown" => problem(StatusCode::NOT_FOUND, "not-found"),
         "gone" => problem(StatusCode::GONE, "archive-gone"),
-        "another's 404" => problem(StatusCode::NOT_FOUND, "no-such-route"),
+        "another path's 404" => problem(StatusCode::NOT_FOUND, "no-such-path"),
         "a proxy's 404" => (StatusCode::NOT_FOUND, "<h1>Not Found</h1>").into_response(),
         "a proxy's 410" => (StatusCode::GONE, r#"{"type": "about:blank"}"#).into_response(),
         status => format!(r#"{{"id": 7, "status": "{status}", "terminal": false}}"#).into_response(),
@@ -89,6 +93,7 @@ pub(super) fn problem(status: StatusCode, slug: &str) -> Response {
 async fn me(State(answers): State<Shared>) -> Response {
     match answers.lock().unwrap().role {
         Some("away") => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        Some("misplaced") => problem(StatusCode::NOT_FOUND, "no-such-path"),
         Some("refused") => problem(StatusCode::UNAUTHORIZED, "unauthorized"),
         Some(role) => format!(r#"{{"id": 1, "name": "the key", "role": "{role}"}}"#).into_response(),
         None => StatusCode::NOT_FOUND.into_response(),
@@ -185,11 +190,13 @@ impl World {
 
     pub(super) fn packager_at(&self, api: Option<Url>, objects: Arc<dyn ObjectStore>) -> Worker {
         let mut config = PackagerConfig::new(KEY.to_owned(), api);
-        config.part_size = self.part_size;
+        (config.part_size, config.workers) = (self.part_size, 2);
         (config.attempts, config.patience) = (3, PATIENCE);
         config.longest_backoff = Duration::from_millis(20);
         (config.backoff, config.ask_every) = (Duration::from_millis(1), Duration::from_millis(1));
         config.progress_every = Duration::from_millis(1);
+        // What it says before it knows its turn is numbered by the time.
+        self.clock.advance(1000);
         let stop = CancellationToken::new();
         let run = run(config, self.broker.clone(), objects, self.clock.clone(), stop.clone());
         Worker { stop, run: tokio::spawn(run) }
@@ -198,6 +205,12 @@ impl World {
     pub(super) async fn ask(&self, body: &str) {
         let message = Outgoing::new(body).header("reply-to", "/queue/package/7").header("traceparent", "00-ab-cd-01");
         self.broker.publish(&Queue::PackageRequests, message).await.unwrap();
+    }
+
+    /// Hands the request that waits out to somebody who breaks off.
+    pub(super) async fn hand_out(&self) {
+        let mut consumer = self.broker.consume(&Queue::PackageRequests, 1).await.unwrap();
+        assert!(!consumer.next().await.unwrap().redelivered());
     }
 
     pub(super) fn request(&self) -> String {
