@@ -29,13 +29,13 @@ impl Site {
     /// Finds the archive, or its unfinished upload, or begins one.
     pub(super) async fn open(objects: &dyn ObjectStore, key: &str, plan: &Plan) -> ObjectResult<Self> {
         if objects.size(key).await? == Some(plan.size()) {
-            let part = |number| {
-                let range = plan.part_range(number);
-                (number, Part { number, size: range.end - range.start, etag: String::new() })
-            };
-            return Ok(Self::Whole { parts: (1..=plan.parts()).map(part).collect() });
+            return Ok(Self::whole(plan));
         }
         let Some(upload) = objects.find_upload(key, plan.part_size()).await? else {
+            // Another process may have put its upload together between the two questions.
+            if objects.size(key).await? == Some(plan.size()) {
+                return Ok(Self::whole(plan));
+            }
             let upload = objects.create_upload(key, plan.part_size()).await?;
             return Ok(Self::Open { upload, parts: BTreeMap::new() });
         };
@@ -45,6 +45,14 @@ impl Site {
         };
         let parts = objects.parts(&upload).await?.into_iter().filter(fits).map(|part| (part.number, part)).collect();
         Ok(Self::Open { upload, parts })
+    }
+
+    fn whole(plan: &Plan) -> Self {
+        let part = |number| {
+            let range = plan.part_range(number);
+            (number, Part { number, size: range.end - range.start, etag: String::new() })
+        };
+        Self::Whole { parts: (1..=plan.parts()).map(part).collect() }
     }
 
     /// The parts that need not be put again.

@@ -121,6 +121,11 @@ impl Folder {
             Err(ObjectError::NotFound(_)) => return Ok(()),
             dir => dir?,
         };
+        // Whoever is putting it together comes to an end first. One that cannot be locked has no data any more.
+        let _locked = match self.lock(upload) {
+            Err(ObjectError::NotFound(_)) => None,
+            locked => Some(locked?),
+        };
         match self.discard(&dir) {
             Err(error) if !is_absent(&error) => Err(failed("remove the upload", &dir)(error)),
             _ => Ok(()),
