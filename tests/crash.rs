@@ -1,11 +1,13 @@
-//! What survives a power cut in the middle of a build: everything that is stored already.
+//! What survives a power cut, or an orderly end, in the middle of a build: everything that is stored already.
 
 use std::path::Path;
 
 use adit_shared::digest::Sha256;
 use serde_json::{Value, json};
 
-use crate::support::{BrokerKind, Client, DatabaseKind, Deployment, StoreKind, eventually, import_noise, stored_parts};
+use crate::support::{
+    BrokerKind, Client, DatabaseKind, Deployment, Process, StoreKind, eventually, import_noise, stored_parts,
+};
 
 /// Documents of 2 MiB: enough parts of 8 MiB that a build is seen at work.
 const DOCUMENTS: usize = 240;
@@ -63,22 +65,36 @@ async fn a_server_that_was_killed_goes_on_with_its_build() {
     running.stop();
 }
 
-#[tokio::test]
-async fn another_packager_goes_on_with_the_build_of_one_that_was_killed() {
+/// One packager ends in the middle of a build, and another takes its place.
+async fn another_packager_goes_on(end: impl FnOnce(Process)) {
     let parts = Deployment::new(BrokerKind::RabbitMq, DatabaseKind::Postgres, StoreKind::S3);
     let Some(deployment) = parts.await else { return };
     import_noise(&deployment, DOCUMENTS);
     // Were the request sent again, it would not be the broker that gives it to another packager.
     let api = deployment.machine("api").api(&[("ADIT_RESEND_AFTER", "1h")]);
-    let killed = deployment.machine("killed").packager(&[]);
+    let first = deployment.machine("first").packager(&[]);
     let package = api.ask(api.docset("big", "*").await, &everything(true)).await;
     let package = api.json(&format!("/api/packages/{package}")).await;
     in_the_middle(&deployment, &package).await;
-    killed.kill();
+    end(first);
     let stored = in_the_middle(&deployment, &package).await;
+    eventually("the request is back in its queue", || async {
+        (deployment.waiting("docsets/package").await == 1).then_some(())
+    })
+    .await;
 
     let other = deployment.machine("other");
     let process = other.packager(&[]);
     goes_on_where_it_stopped(&api, &package, stored, other.log()).await;
     assert!(process.stop().success() && api.process.stop().success());
+}
+
+#[tokio::test]
+async fn another_packager_goes_on_with_the_build_of_one_that_was_killed() {
+    another_packager_goes_on(Process::kill).await;
+}
+
+#[tokio::test]
+async fn another_packager_goes_on_with_the_build_of_one_that_was_asked_to_stop() {
+    another_packager_goes_on(|process| assert!(process.stop().success())).await;
 }
