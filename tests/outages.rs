@@ -132,20 +132,21 @@ async fn an_outage(deployment: &Deployment, server: &mut PrivateServer, part: &s
     running.stop();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn rabbitmq_is_killed_and_comes_back() {
-    let Some(mut server) = PrivateServer::start("rabbitmq", "ADIT_TEST_RABBITMQ_URL") else { return };
-    let private = Private { broker: Some((&server, BrokerKind::RabbitMq)), ..Private::default() };
+async fn a_broker_is_killed(name: &str, variable: &str, kind: BrokerKind) {
+    let Some(mut server) = PrivateServer::start(name, variable) else { return };
+    let private = Private { broker: Some((&server, kind)), ..Private::default() };
     let Some(deployment) = Deployment::with(private).await else { return };
     an_outage(&deployment, &mut server, "message broker", PrivateServer::kill).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rabbitmq_is_killed_and_comes_back() {
+    a_broker_is_killed("rabbitmq", "ADIT_TEST_RABBITMQ_URL", BrokerKind::RabbitMq).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn activemq_is_killed_and_comes_back() {
-    let Some(mut server) = PrivateServer::start("activemq", "ADIT_TEST_ACTIVEMQ_URL") else { return };
-    let private = Private { broker: Some((&server, BrokerKind::ActiveMq)), ..Private::default() };
-    let Some(deployment) = Deployment::with(private).await else { return };
-    an_outage(&deployment, &mut server, "message broker", PrivateServer::kill).await;
+    a_broker_is_killed("activemq", "ADIT_TEST_ACTIVEMQ_URL", BrokerKind::ActiveMq).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

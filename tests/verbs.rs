@@ -21,22 +21,17 @@ async fn search_docset_package_and_verify() {
     assert!(text(&miner(&["docset", "list"])).contains("5 documents of \"mining\" in c all of it"));
 
     let archive = dir.path().join("out.zip");
-    let saved = text(&miner(&[
-        "package",
-        &docset,
-        "--formats",
-        "txt,meta",
-        "--layout",
-        "bag",
-        "-o",
-        archive.to_str().unwrap(),
-    ]));
+    let package = |more: &[&str]| {
+        text(&miner(&[&["package", &docset, "--formats", "txt,meta", "--layout", "bag"], more].concat()))
+    };
+    let output = ["-o", archive.to_str().unwrap()];
+    let saved = package(&output);
     let sha256 = saved.split_whitespace().next().unwrap().to_owned();
     let verified = text(&miner(&["verify", archive.to_str().unwrap(), "--sha256", &sha256]));
     assert!(verified.contains("14 files are whole, and are those of the bag's manifest"), "{verified}");
 
     let whole = std::fs::read(&archive).unwrap();
-    let saved = text(&miner(&["package", &docset, "--formats", "txt,meta", "--layout", "bag"]));
+    let saved = package(&[]);
     let name = saved.split_whitespace().last().unwrap();
     assert!(std::fs::read(dir.path().join(name)).unwrap() == whole);
     let folder = name.replace(".zip", "/");
@@ -50,16 +45,7 @@ async fn search_docset_package_and_verify() {
     {
         std::fs::write(beside(".part"), part).unwrap();
         std::fs::write(beside(".part.etag"), tag).unwrap();
-        text(&miner(&[
-            "package",
-            &docset,
-            "--formats",
-            "txt,meta",
-            "--layout",
-            "bag",
-            "-o",
-            archive.to_str().unwrap(),
-        ]));
+        package(&output);
         assert!(std::fs::read(&archive).unwrap() == whole);
         assert!(!beside(".part").exists() && !beside(".part.etag").exists());
     }

@@ -7,6 +7,7 @@ use adit_shared::domain::{Content, Documents, Package, Status};
 use adit_shared::ids::PackageId;
 use adit_shared::messaging::{Complete, DeleteRequest, Incoming, Outgoing, PackageRequest, Queue, StatusMessage};
 use adit_shared::store::StatusUpdate;
+use tracing::Instrument as _;
 use url::Url;
 
 use crate::problem::{ApiResult, Kind, Problem};
@@ -22,9 +23,15 @@ const FIRST_SENDING: i64 = 10_000;
 /// goes on to its end although the client goes away: a claim without a message would be a silence of our own making.
 pub async fn send_request(app: &App, package: &Package) -> ApiResult<()> {
     let (app, package) = (app.clone(), package.clone());
-    let sent = tokio::spawn(async move { claim_and_send(&app, &package).await });
-    sent.await.map_err(|error| {
-        tracing::error!(%error, "sending a request broke down");
+    to_the_end(async move { claim_and_send(&app, &package).await }).await
+}
+
+/// Does work that goes on to its end although the client, and with it whoever waits here, goes away.
+pub(crate) async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = ApiResult<T>> + Send + 'static,
+) -> ApiResult<T> {
+    tokio::spawn(work.in_current_span()).await.map_err(|error| {
+        tracing::error!(%error, "work broke down");
         Problem::new(Kind::Internal, "the operator finds the cause in the log under this answer's x-request-id")
     })?
 }

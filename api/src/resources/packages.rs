@@ -84,11 +84,7 @@ pub(crate) struct Wish {
 /// made is also paid for and sent.
 pub(crate) async fn ask(app: &App, caller: &Caller, wish: Wish) -> ApiResult<(Package, HeaderMap)> {
     let (app, caller) = (app.clone(), caller.clone());
-    let asked = tokio::spawn(async move { ask_to_the_end(&app, &caller, &wish).await });
-    asked.await.map_err(|error| {
-        tracing::error!(%error, "asking for a package broke down");
-        Problem::new(Kind::Internal, "the operator finds the cause in the log under this answer's x-request-id")
-    })?
+    dispatch::to_the_end(async move { ask_to_the_end(&app, &caller, &wish).await }).await
 }
 
 async fn ask_to_the_end(app: &App, caller: &Caller, wish: &Wish) -> ApiResult<(Package, HeaderMap)> {

@@ -72,18 +72,22 @@ async fn two_packagers_with_one_request_make_one_archive_on_s3() {
     }
 }
 
+/// Has another process take the request while this one reads the manifest, or is told that there is none.
+fn take_elsewhere(world: &World) {
+    let objects = world.objects.clone();
+    let elsewhere = async move {
+        let mut memory = Memory::load(&*objects, PackageId(7)).await.unwrap();
+        memory.begin(0, false);
+        memory.save(&*objects, PackageId(7)).await.unwrap();
+    };
+    world.answer(|answers| answers.meanwhile = Some(elsewhere.boxed()));
+}
+
 #[tokio::test]
 async fn a_packager_that_was_overtaken_says_no_more_and_removes_nothing() {
     for docset in [5, 6] {
         let world = World::new().await;
-        let objects = world.objects.clone();
-        let elsewhere = async move {
-            let mut memory = Memory::load(&*objects, PackageId(7)).await.unwrap();
-            memory.begin(0, false);
-            memory.save(&*objects, PackageId(7)).await.unwrap();
-        };
-        // Another process takes the request while this one reads the manifest, or is told that there is none.
-        world.answer(|answers| answers.meanwhile = Some(elsewhere.boxed()));
+        take_elsewhere(&world);
         let worker = world.packager();
         world.ask(&format!("{}/docsets/{docset}?fmt=txt&package=7", world.api)).await;
         world.wait_for(&Queue::PackageRequests, 0).await;
@@ -103,13 +107,7 @@ async fn copies_of_a_request_that_overtake_each_other_are_no_failed_attempts() {
     let worker = world.packager();
     // More often than a request may fail.
     for _ in 0..4 {
-        let objects = world.objects.clone();
-        let elsewhere = async move {
-            let mut memory = Memory::load(&*objects, PackageId(7)).await.unwrap();
-            memory.begin(0, false);
-            memory.save(&*objects, PackageId(7)).await.unwrap();
-        };
-        world.answer(|answers| answers.meanwhile = Some(elsewhere.boxed()));
+        take_elsewhere(&world);
         world.ask(&world.request()).await;
         world.wait_for(&Queue::PackageRequests, 0).await;
         world.clock.advance(2000);
