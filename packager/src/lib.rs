@@ -12,6 +12,7 @@
 mod api;
 mod bag;
 mod build;
+pub mod describe;
 mod error;
 pub mod manifest;
 mod plan;
