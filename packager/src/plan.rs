@@ -9,6 +9,7 @@ mod lists;
 mod project;
 mod sections;
 mod spool;
+mod streamed;
 mod sum;
 
 use std::io;
@@ -21,7 +22,8 @@ pub use estimate::{Estimate, SizeEstimator};
 pub(crate) use lists::Text;
 pub(crate) use project::{AssetPlan, Objects, Project, ProjectBuilder, Source};
 use sections::{Content, Section};
-pub(crate) use spool::{Record, Spool, SpoolReader};
+use spool::{Record, Spool};
+pub(crate) use streamed::{Streamed, Stretch};
 use sum::Volume;
 
 /// Length in bytes of an upload's parts (all but the last), doubled for archives that would have more than [`MAX_PARTS`].
@@ -53,7 +55,8 @@ pub enum PlanError {
     Spool(#[from] io::Error),
 }
 
-fn part_size_for(size: u64, smallest: u64) -> u64 {
+/// Length of parts so that there are not too many: `smallest`, or a multiple of it.
+pub(crate) fn part_size_for(size: u64, smallest: u64) -> u64 {
     let mut part_size = smallest;
     while size.div_ceil(part_size) > MAX_PARTS {
         part_size *= 2;

@@ -84,7 +84,8 @@ impl Plan {
 
     /// Fills in what the files have in `section`, from the mark or from the section's beginning to the part's end.
     fn fill(&self, section: &Section, mark: Option<Mark>, window: &mut Window) -> io::Result<()> {
-        let (position, mut offset) = mark.map_or((self.records.start, section.start), |mark| (mark.position, mark.offset));
+        let (position, mut offset) =
+            mark.map_or((self.records.start, section.start), |mark| (mark.position, mark.offset));
         let mut reader = self.spool.read(position..self.records.end);
         let mut item = Vec::new();
         while offset < window.range.end.min(section.end()) {

@@ -4,13 +4,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use adit_shared::digest::Sha256;
-use adit_shared::domain::{Layout, ManifestDocuments, PackageManifest, Payload, Recipe};
 use adit_shared::domain::{Asset, MANIFEST_TYPE};
+use adit_shared::domain::{Layout, ManifestDocuments, PackageManifest, Payload, Recipe};
+use adit_shared::ids::PackageId;
+use adit_shared::objects::ObjectKey;
 
 use super::lists::Written;
 use super::spool::{Record, Spool, SpoolWriter};
 use super::sum::{Carried, Sum, before, folder, packed, tags};
-use super::{Plan, PlanError};
+use super::{Plan, PlanError, Streamed};
 use crate::describe::Documents;
 use crate::manifest::{Header, Member, Tombstone};
 use crate::names::{archive_name, shard_name};
@@ -50,6 +52,8 @@ impl Numbers {
 pub(crate) enum Source {
     /// A ZIP archive, any part of which can be drawn up on its own.
     Plan(Arc<Plan>),
+    /// What is compressed on the way, and the length in bytes of its upload's parts.
+    Stream(Arc<dyn Streamed>, u64),
 }
 
 impl Source {
@@ -57,6 +61,15 @@ impl Source {
     pub(crate) fn size(&self) -> u64 {
         match self {
             Self::Plan(plan) => plan.size(),
+            Self::Stream(stream, _) => stream.bound(),
+        }
+    }
+
+    /// Length in bytes of the parts that it is uploaded in.
+    pub(crate) fn part_size(&self) -> u64 {
+        match self {
+            Self::Plan(plan) => plan.part_size(),
+            Self::Stream(_, part_size) => *part_size,
         }
     }
 }
@@ -112,6 +125,17 @@ impl Project {
     pub(crate) fn archive(&self) -> Option<String> {
         let sharded = self.recipe.options.shard_bytes.is_some() && !self.recipe.layout.is_tabular();
         (!sharded).then(|| archive_name(&self.recipe, &self.fingerprint))
+    }
+
+    /// Key in the store of one of its assets.
+    pub(crate) fn key(&self, package: PackageId, name: &str) -> String {
+        let fingerprint = &self.fingerprint;
+        let key = if self.archive().as_deref() == Some(name) {
+            ObjectKey::Archive { package, fingerprint, layout: self.recipe.layout }
+        } else {
+            ObjectKey::Asset { package, fingerprint, name }
+        };
+        key.to_string()
     }
 
     /// `manifest.json`, once all assets are there.

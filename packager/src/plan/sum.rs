@@ -210,7 +210,10 @@ impl<L: List> Sum<L> {
         let (data, directory) = match self.recipe.layout {
             Layout::Flat | Layout::Bag => {
                 let packed = packed(file);
-                (zip::local_len(path, file.size, packed).saturating_add(packed), zip::central_len(path, file.size, packed, offset))
+                (
+                    zip::local_len(path, file.size, packed).saturating_add(packed),
+                    zip::central_len(path, file.size, packed, offset),
+                )
             }
             Layout::TarZst | Layout::Jsonl | Layout::Parquet => (file.size, 0),
         };
