@@ -23,8 +23,6 @@ use crate::wire::{PackageView, poll_after};
 
 /// Earlier packages that are looked at to know whether this one is paid for.
 const ALIKE: u32 = 100;
-/// How long a presigned URL is good, in seconds: enough to start a download, not to pass it around.
-const PRESIGNED_SECONDS: u64 = 900;
 
 fn yes() -> bool {
     true
@@ -257,9 +255,13 @@ fn file_name(package: &Package) -> String {
 }
 
 /// Fetches the archive: a redirect to the object store, or the bytes with ranges.
+///
+/// HEAD tells the length, entity tag and digest, and is never redirected. The entity tag is the archive's SHA-256, which an archive that was erased and built again has too: a download goes on there (`Range` with `If-Range`).
 #[utoipa::path(get, path = "/api/packages/{id}/download", operation_id = "downloadPackage", tag = "packages", security(("key" = [])), params(("id" = i64, Path), Wanted),
-    responses((status = 200, description = "The archive", headers(("etag" = String), ("content-disposition" = String)), content_type = "application/zip"),
-              (status = 206, description = "The wanted range", headers(("etag" = String), ("content-range" = String)), content_type = "application/zip"),
+    responses((status = 200, description = "The archive", headers(("etag" = String), ("repr-digest" = String), ("accept-ranges" = String), ("content-disposition" = String)),
+               content_type = "application/zip"),
+              (status = 206, description = "The wanted range", headers(("etag" = String), ("repr-digest" = String), ("content-range" = String), ("content-disposition" = String)),
+               content_type = "application/zip"),
               (status = 302, description = "The archive in the object store", headers(("location" = String))),
               (status = 304, description = "Not modified", headers(("etag" = String))),
               (status = 409, description = "Not ready, or failed"),
@@ -286,7 +288,7 @@ pub async fn download(
             return Err(problem.header(header::RETRY_AFTER, HeaderValue::from(poll_after(&package))));
         }
     }
-    send_archive(&app, &package, &method, &headers).await
+    send_archive(&app, &package, serve::Request { method: &method, headers: &headers }).await
 }
 
 /// Where a third party's packager keeps the archive. Our own packager names the download itself, under whatever URL the server had then.
@@ -309,7 +311,7 @@ fn gone(app: &App, package: &Package, why: &str) -> Problem {
     )
 }
 
-async fn send_archive(app: &App, package: &Package, method: &Method, headers: &HeaderMap) -> ApiResult<Response> {
+async fn send_archive(app: &App, package: &Package, request: serve::Request<'_>) -> ApiResult<Response> {
     let key = ObjectKey::Archive { package: package.id, fingerprint: &package.fingerprint }.to_string();
     let name = file_name(package);
     let Some(length) = app.objects.size(&key).await? else {
@@ -320,21 +322,12 @@ async fn send_archive(app: &App, package: &Package, method: &Method, headers: &H
         app.store.erase_package(package.id, None).await?;
         return Err(erased(app, package));
     };
-    // A URL that is signed for GET would refuse HEAD.
-    let presigned = match *method {
-        Method::HEAD => None,
-        _ => app.objects.presign(&key, &name, PRESIGNED_SECONDS).await?,
+    // The same bytes have the same tag, whichever package they were built for. Those of unknown hash are only known to be this archive's.
+    let etag = match package.sha256 {
+        Some(sha256) => format!("\"{sha256}\""),
+        None => format!("\"{}-{}\"", package.fingerprint, package.id),
     };
-    if let Some(url) = presigned {
-        return Ok((StatusCode::FOUND, [(header::LOCATION, url), (header::CACHE_CONTROL, "no-store".to_owned())])
-            .into_response());
-    }
-    let etag = format!("\"{}\"", package.sha256.unwrap_or(package.fingerprint));
-    let stored = Stored { object: &key, offset: 0, length, etag, media_type: "application/zip" };
-    let mut response = serve::send(&*app.objects, stored, headers).await?;
-    let disposition = HeaderValue::try_from(format!("attachment; filename=\"{name}\""));
-    if let Ok(disposition) = disposition {
-        response.headers_mut().insert(header::CONTENT_DISPOSITION, disposition);
-    }
-    Ok(response)
+    let stored =
+        Stored { object: &key, offset: 0, length, etag, sha256: package.sha256, media_type: "application/zip" };
+    serve::send_download(&*app.objects, stored, &name, request).await
 }
