@@ -26,11 +26,10 @@ use crate::state::App;
 const CHUNK: usize = 500;
 
 /// How much of the members' metadata is wanted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Metadata {
     /// Nothing.
-    #[default]
     None,
     /// The document's own licence.
     License,
@@ -50,9 +49,8 @@ pub struct ManifestQuery {
     #[param(nullable = false)]
     package: Option<i64>,
     /// How much of the members' metadata is wanted (default: none).
-    #[serde(default)]
-    #[param(inline, default = "none", nullable = false)]
-    metadata: Metadata,
+    #[param(inline, nullable = false)]
+    metadata: Option<Metadata>,
     /// The docset that a delta starts from, of the same collection.
     #[param(nullable = false)]
     base: Option<i64>,
@@ -90,7 +88,7 @@ pub async fn manifest(
         about: about(&app, &docset, query.package).await?,
         base: base.as_ref().map(|base| base.fingerprint),
     };
-    Ok(ndjson(lines(app, docset, base, header, query.metadata)))
+    Ok(ndjson(lines(app, docset, base, header, query.metadata.unwrap_or(Metadata::None))))
 }
 
 async fn find(app: &App, id: i64, what: &str) -> ApiResult<Docset> {
