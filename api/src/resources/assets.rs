@@ -340,3 +340,6 @@ async fn absent(app: &App, package: &Package) -> ApiResult<Response> {
     app.store.erase_package(package.id, None).await?;
     Err(erased(app, package))
 }
+
+#[cfg(test)]
+mod tests;

@@ -193,3 +193,6 @@ async fn tombstone_lines(chunk: Vec<Row>, delta: &Delta<'_>) -> StoreResult<Byte
     }
     Ok(lines.into())
 }
+
+#[cfg(test)]
+mod tests;

@@ -262,3 +262,6 @@ async fn dismiss(app: &App, package: Package) -> ApiResult<Package> {
         None => app.store.package(id, None).await?.ok_or_else(|| Problem::not_found("package")),
     }
 }
+
+#[cfg(test)]
+mod tests;
