@@ -89,6 +89,11 @@ pub fn whole_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Optio
     number.map(|number| whole_up_to(number, MAX_WHOLE)).transpose().map_err(D::Error::custom)
 }
 
+/// The same, and not null either.
+pub fn whole_not_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    whole_up_to(f64::deserialize(deserializer)?, MAX_WHOLE).map(Some).map_err(D::Error::custom)
+}
+
 fn whole_up_to(number: f64, max: u64) -> Result<u64, String> {
     if number.fract() != 0.0 || !(0.0..=max as f64).contains(&number) {
         return Err(format!("{number} is no whole number from 0 to {max}"));

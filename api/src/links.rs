@@ -72,7 +72,7 @@ mod tests {
         let signer = Signer([7; 32]);
         let (package, asset) = (PackageId(5), "data-00001-of-00002.parquet");
         let grant = signer.grant(NOW, package, asset);
-        insta::assert_snapshot!(grant, @"");
+        insta::assert_snapshot!(grant, @"1700089200-PvGIouYHHjmft5pQkOZfDz-t5tfUAO7tQy4gkvJLFsk");
         let allows = |grant: &str, now, package, asset| signer.allows(grant, now, package, asset);
         assert!(allows(&grant, NOW, package, asset));
         assert!(allows(&grant, NOW + HOURS * HOUR_MS, package, asset));

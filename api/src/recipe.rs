@@ -10,12 +10,13 @@ use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::auth::Caller;
+use crate::extract::whole_not_null;
 use crate::problem::{ApiResult, Kind, Problem};
 use crate::state::App;
 
 /// What a delta starts from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase", try_from = "OneBase")]
 pub enum DeltaFrom {
     /// A docset.
     Docset(DocsetId),
@@ -23,12 +24,35 @@ pub enum DeltaFrom {
     Package(PackageId),
 }
 
+/// The same as it stands in a request.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OneBase {
+    #[serde(default, deserialize_with = "whole_not_null")]
+    docset: Option<u64>,
+    #[serde(default, deserialize_with = "whole_not_null")]
+    package: Option<u64>,
+}
+
+impl TryFrom<OneBase> for DeltaFrom {
+    type Error = &'static str;
+
+    fn try_from(base: OneBase) -> Result<Self, Self::Error> {
+        match base {
+            OneBase { docset: Some(id), package: None } => Ok(Self::Docset(DocsetId(id.cast_signed()))),
+            OneBase { docset: None, package: Some(id) } => Ok(Self::Package(PackageId(id.cast_signed()))),
+            _ => Err("name exactly one of docset and package"),
+        }
+    }
+}
+
 impl PartialSchema for DeltaFrom {
     fn schema() -> RefOr<Schema> {
         let either = |name: &str| {
             let id = ObjectBuilder::new()
                 .schema_type(Type::Integer)
-                .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64)));
+                .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64)))
+                .minimum(Some(1));
             ObjectBuilder::new()
                 .property(name, id)
                 .required(name)

@@ -67,8 +67,9 @@ async fn what_cannot_be_made_is_refused_with_the_member_and_the_remedy() {
         (json!({"layout": "bag", "delta_from": {"docset": foreign}}), "give one of the same collection"),
         (json!({"layout": "bag", "delta_from": {"package": flat}}), "give a package of layout bag, or a docset"),
         (json!({"layout": "bag", "delta_from": {"package": bag}}), "of other formats (pdf); ask for the same"),
-        (json!({"layout": "bag", "delta_from": {"docset": 1, "package": 1}}), "single key"),
-        (json!({"layout": "bag", "delta_from": {"docsets": 1}}), "expected `docset` or `package`"),
+        (json!({"layout": "bag", "delta_from": {"docset": 1, "package": 1}}), "exactly one of docset and package"),
+        (json!({"layout": "bag", "delta_from": {"docsets": 1}}), "unknown field `docsets`"),
+        (json!({"layout": "bag", "delta_from": {"docset": 1, "package": null}}), "delta_from.package"),
         (json!({"layout": "bag", "delta_from": 1}), "delta_from"),
         (json!({"shards": 1}), "unknown field `shards`"),
     ];
