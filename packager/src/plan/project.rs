@@ -131,7 +131,7 @@ impl Project {
     pub(crate) fn key(&self, package: PackageId, name: &str) -> String {
         let fingerprint = &self.fingerprint;
         let key = if self.archive().as_deref() == Some(name) {
-            ObjectKey::Archive { package, fingerprint, layout: self.recipe.layout }
+            ObjectKey::Archive { package, fingerprint, extension: self.recipe.layout.extension() }
         } else {
             ObjectKey::Asset { package, fingerprint, name }
         };
