@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Format, Layout};
+use super::{Compression, Format, Layout};
 use crate::digest::Sha256;
 use crate::names::fold;
 
@@ -31,7 +31,7 @@ pub struct PackageManifest {
     pub layout: Layout,
     /// How tabular shards are compressed, where there is a choice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub compression: Option<String>,
+    pub compression: Option<Compression>,
     /// The size in bytes that a shard was to have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shard_bytes: Option<u64>,
@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn every_option_survives() {
         let mut all = manifest();
-        (all.compression, all.dehydrated, all.delta_from) = (Some("zstd".into()), true, Some(Sha256::of(b"base")));
+        (all.compression, all.dehydrated, all.delta_from) = (Some(Compression::Zstd), true, Some(Sha256::of(b"base")));
         assert_eq!(PackageManifest::parse(&all.to_bytes().unwrap()).unwrap(), all);
     }
 
