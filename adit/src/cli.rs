@@ -42,7 +42,7 @@ pub(crate) enum Verb {
         #[arg(long)]
         wait: bool,
     },
-    /// Make, list and revoke API keys
+    /// Make, list and revoke API keys; make a key that signs receipts
     #[command(subcommand)]
     Keys(KeysVerb),
     /// Show the broker's queues
@@ -81,6 +81,18 @@ pub(crate) enum Verb {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeysVerb {
+    #[command(flatten)]
+    Api(ApiKeysVerb),
+    /// Make a key pair that signs packages' receipts; its public half is printed as a JWK set
+    Signing {
+        /// Where to save the private key; a file that is there is never overwritten (default: signing-key.pem in the data folder)
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ApiKeysVerb {
     /// Make a key; it is printed once, alone on the last line
     Create {
         /// A name for people
