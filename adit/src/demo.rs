@@ -81,7 +81,7 @@ async fn main_job(config: &Config, url: &str, services: &Services) -> anyhow::Re
 
     step(5, "Download it and verify every byte");
     let target: PathBuf = config.data.join("demo-package.zip");
-    let sha256 = miner::fetch(&client, &package, &target).await?;
+    let sha256 = miner::fetch(&client, package, &target).await?;
     let findings = miner::check(&target)?;
     if !findings.faults.is_empty() || !findings.bag {
         bail!("the archive is not whole: {}", findings.faults.join("; "));

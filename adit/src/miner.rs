@@ -3,27 +3,30 @@
 mod archive;
 mod client;
 mod download;
+mod part;
+mod patience;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use adit_shared::config::Config;
 use adit_shared::digest::Sha256;
 use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressStyle};
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 pub(crate) use self::archive::check;
 pub(crate) use self::client::Client;
 use self::client::Refusal;
-pub(crate) use self::download::{download, hash_file};
+use self::download::{Downloads, Item, may_pass, retry_after};
+pub(crate) use self::part::hash_file;
+use self::patience::Patience;
 use crate::cli::{DocsetArgs, DocsetVerb, PackageArgs, SearchArgs};
 
-/// How long a watch goes on while the server only fails.
-const PATIENCE: Duration = Duration::from_secs(120);
-/// Wait after a failure, where the server names no other.
-const BETWEEN_TRIES: Duration = Duration::from_secs(2);
+/// How often an archive that is erased while it is downloaded is asked for again.
+const REBUILDS: u32 = 10;
 
 /// `adit search`: prints hits.
 pub(crate) async fn search(config: &Config, args: SearchArgs) -> anyhow::Result<()> {
@@ -116,7 +119,7 @@ pub(crate) async fn package(config: &Config, args: PackageArgs) -> anyhow::Resul
     }
     let package = watch(&client, package).await?;
     let target = args.output.unwrap_or_else(|| PathBuf::from(default_name(&package)));
-    let sha256 = fetch(&client, &package, &target).await?;
+    let sha256 = fetch(&client, package, &target).await?;
     println!("{}  {}", sha256, target.display());
     Ok(())
 }
@@ -132,8 +135,7 @@ fn default_name(package: &Value) -> String {
     format!("docset-{}-{}-{}.zip", package["docset"], formats.join("-"), package["layout"].as_str().unwrap_or_default())
 }
 
-/// Polls a package, at the pace that the server asks for, until its archive is there. Trouble of the server or the network is waited out
-/// for [`PATIENCE`].
+/// Polls a package, at the pace that the server asks for, until its archive is there. Trouble of the server or the network is waited out.
 pub(crate) async fn watch(client: &Client, mut package: Value) -> anyhow::Result<Value> {
     let path = format!("/api/packages/{}", package["id"]);
     let style = ProgressStyle::with_template("building {bar:40} {pos:>3}%  {msg}");
@@ -142,7 +144,9 @@ pub(crate) async fn watch(client: &Client, mut package: Value) -> anyhow::Result
         bar.set_position(package["percent"].as_u64().unwrap_or(0));
         bar.set_message(package["eta_seconds"].as_u64().map(|s| format!("{s} s left")).unwrap_or_default());
         tokio::time::sleep(Duration::from_secs(package["poll_after"].as_u64().unwrap_or(1))).await;
-        package = poll(client, &path).await?;
+        package = patiently(async || client.get(&path).await)
+            .await
+            .with_context(|| format!("{path} cannot be watched any more; the build goes on without it"))?;
     }
     bar.finish_and_clear();
     match package["status"].as_str() {
@@ -154,33 +158,50 @@ pub(crate) async fn watch(client: &Client, mut package: Value) -> anyhow::Result
     }
 }
 
-/// GETs a package, again and again where the server may come round.
-async fn poll(client: &Client, path: &str) -> anyhow::Result<Value> {
-    let began = Instant::now();
+/// Asks again and again where the server may come round.
+async fn patiently<T>(ask: impl AsyncFn() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let patience = Patience::default();
     loop {
-        let error = match client.get(path).await {
-            Ok(package) => return Ok(package),
-            Err(error) => error,
-        };
-        let refusal = error.downcast_ref::<Refusal>();
-        let wait = refusal.and_then(|refusal| refusal.retry_after).unwrap_or(BETWEEN_TRIES);
-        if refusal.is_some_and(|refusal| !refusal.may_pass()) || began.elapsed() + wait > PATIENCE {
-            return Err(error.context(format!("{path} cannot be watched any more; the build goes on without it")));
+        match ask().await {
+            Err(error) if may_pass(&error) && patience.wait(retry_after(&error)).await => {}
+            done => return done,
         }
-        tokio::time::sleep(wait).await;
     }
 }
 
-/// Downloads a finished package to `target`, goes on where an earlier download stopped, and verifies the SHA-256.
-pub(crate) async fn fetch(client: &Client, package: &Value, target: &Path) -> anyhow::Result<Sha256> {
-    if !package["download"].is_string() {
-        bail!("the archive was erased; ask for the package again");
+/// Downloads a finished package to `target`, goes on where an earlier download stopped, and verifies the SHA-256. An archive that is
+/// erased meanwhile is built again, with the same bytes.
+pub(crate) async fn fetch(client: &Client, mut package: Value, target: &Path) -> anyhow::Result<Sha256> {
+    let style = ProgressStyle::with_template("downloading {bar:40} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left");
+    let bar = ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let mut rebuilds = 0;
+    loop {
+        // Not the URL of the answer: the server may be known under another one here, and the key is for this one.
+        let url = format!("/api/packages/{}/download", package["id"]);
+        let sha256 = package["sha256"].as_str().map(str::parse).transpose()?;
+        let item = Item { url, size: package["size"].as_u64(), sha256 };
+        bar.set_length(item.size.unwrap_or(0));
+        bar.set_position(0);
+        let downloads = Downloads { client, patience: &Patience::default(), bar: &bar };
+        let error = match downloads.run(&item, target).await {
+            Ok(sha256) => {
+                bar.finish_and_clear();
+                return Ok(sha256);
+            }
+            Err(error) => error,
+        };
+        let Some(body) = erased(&error).filter(|_| rebuilds < REBUILDS) else { return Err(error) };
+        rebuilds += 1;
+        let path = format!("/api/docsets/{}/packages", package["docset"]);
+        let asked = patiently(async || client.post(&path, body).await).await;
+        package = watch(client, asked.context("the archive was erased and cannot be built again")?).await?;
     }
-    // Not the URL of the answer: the server may be known under another one here, and the key is for this one.
-    let path = format!("/api/packages/{}/download", package["id"]);
-    let size = package["size"].as_u64();
-    let expected = package["sha256"].as_str().map(str::parse).transpose()?;
-    download(client, &path, target, size, expected).await
+}
+
+/// What to ask for again, if the server says that the archive was erased.
+fn erased(error: &anyhow::Error) -> Option<&Value> {
+    let refusal = error.downcast_ref::<Refusal>().filter(|refusal| refusal.status == StatusCode::GONE)?;
+    refusal.problem["rebuild"].get("body")
 }
 
 /// `adit verify`: checks an archive. The exit status is 1 when something is wrong with it.
