@@ -77,6 +77,18 @@ pub(crate) enum Verb {
         #[arg(long)]
         sha256: Option<Sha256>,
     },
+    /// Fetch what a dehydrated bag has not. It goes on past failures, and can be run again; the exit status is 1 when something is missing
+    Hydrate {
+        /// Folder of the bag, or its archive, which is unpacked beside itself
+        bag: PathBuf,
+    },
+    /// Make the package that a delta leads to out of the one that it was made from. It can be run again when it was interrupted
+    Apply {
+        /// Archive of the delta, or its folder
+        delta: PathBuf,
+        /// Folder of the bag that it is applied to
+        folder: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]

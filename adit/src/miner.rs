@@ -1,10 +1,16 @@
-//! The miner's verbs: search, docset, package and verify. They are clients of the API like any other.
+//! The miner's verbs: search, docset, package, verify, hydrate and apply. They are clients of the API like any other.
 
+mod apply;
 mod archive;
+mod bag;
 mod client;
 mod download;
+mod hydrate;
 mod part;
 mod patience;
+#[cfg(test)]
+mod testing;
+mod unpack;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -17,10 +23,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
+pub(crate) use self::apply::apply;
 pub(crate) use self::archive::check;
 pub(crate) use self::client::Client;
 use self::client::Refusal;
 use self::download::{Downloads, Item, may_pass, retry_after};
+pub(crate) use self::hydrate::hydrate;
 pub(crate) use self::part::hash_file;
 use self::patience::Patience;
 use crate::cli::{DocsetArgs, DocsetVerb, PackageArgs, SearchArgs};
@@ -183,7 +191,7 @@ pub(crate) async fn fetch(client: &Client, mut package: Value, target: &Path) ->
         bar.set_length(item.size.unwrap_or(0));
         bar.set_position(0);
         let downloads = Downloads { client, patience: &Patience::default(), bar: &bar };
-        let error = match downloads.run(&item, target).await {
+        let error = match downloads.run(&item, target, target).await {
             Ok(sha256) => {
                 bar.finish_and_clear();
                 return Ok(sha256);

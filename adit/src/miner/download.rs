@@ -47,14 +47,14 @@ pub(crate) struct Downloads<'a> {
 }
 
 impl Downloads<'_> {
-    /// Downloads `item` to `target`. What has arrived stays in `{target}.part`, and a later call goes on from there, whichever URL it
+    /// Downloads `item` to `target`. What has arrived stays in `{part}.part`, and a later call goes on from there, whichever URL it
     /// then asks for the same bytes.
     ///
     /// # Errors
     /// When the server refuses or cannot be reached any more, or when the SHA-256 is wrong, also when all is fetched anew (the part is
     /// then removed).
-    pub(crate) async fn run(self, item: &Item, target: &Path) -> anyhow::Result<Sha256> {
-        let mut part = Part::open(target, item.tag().as_deref())?;
+    pub(crate) async fn run(self, item: &Item, part: &Path, target: &Path) -> anyhow::Result<Sha256> {
+        let mut part = Part::open(part, item.tag().as_deref())?;
         self.bar.inc(part.length());
         match self.receive_right(item, &mut part).await {
             Ok(sha256) => part.finish(target).map(|()| sha256),
@@ -262,7 +262,7 @@ mod tests {
         let client = Client::with(&base, Some(adit_shared::config::Secret::new("key".into()))).unwrap();
         let item = Item { url: path.to_owned(), size, sha256 };
         let downloads = Downloads { client: &client, patience: &Patience::default(), bar: &ProgressBar::hidden() };
-        let outcome = downloads.run(&item, &target).await;
+        let outcome = downloads.run(&item, &target, &target).await;
         server.abort();
         if outcome.is_ok() {
             assert_eq!(std::fs::read(&target).unwrap(), ARCHIVE);

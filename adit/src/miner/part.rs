@@ -8,7 +8,7 @@ use adit_shared::digest::Sha256;
 use anyhow::{Context as _, bail};
 use sha2::Digest as _;
 
-/// What has arrived, in `{target}.part`. It stays there for a later run when this one ends too soon.
+/// What has arrived, in `{base}.part`. It stays there for a later run when this one ends too soon.
 pub(crate) struct Part {
     path: PathBuf,
     file: File,
@@ -20,20 +20,20 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// Opens what has arrived of `target`, or begins it. Of what is known to be of another content than `tag` nothing is kept.
+    /// Opens what has arrived, or begins it. Of what is known to be of another content than `tag` nothing is kept.
     ///
     /// # Errors
-    /// When it cannot be written, or another process downloads to the same target.
-    pub(crate) fn open(target: &Path, tag: Option<&str>) -> anyhow::Result<Self> {
+    /// When it cannot be written, or another process downloads to the same place.
+    pub(crate) fn open(base: &Path, tag: Option<&str>) -> anyhow::Result<Self> {
         let [path, tag_path] = [".part", ".part.etag"].map(|ending| {
-            let mut name = target.as_os_str().to_owned();
+            let mut name = base.as_os_str().to_owned();
             name.push(ending);
             PathBuf::from(name)
         });
         let cannot_write = || format!("cannot write {}", path.display());
         let file = OpenOptions::new().create(true).read(true).append(true).open(&path).with_context(cannot_write)?;
         match file.try_lock() {
-            Err(TryLockError::WouldBlock) => bail!("another download to {} is running", target.display()),
+            Err(TryLockError::WouldBlock) => bail!("another download to {} is running", base.display()),
             // Where a file system has no locks, the SHA-256 shows what two of them have made of it.
             Ok(()) | Err(TryLockError::Error(_)) => {}
         }
