@@ -23,7 +23,7 @@ const CUTS: usize = 10;
 /// Where the line breaks, counted in bytes of the archive, in rising order.
 fn cuts(size: u64) -> Vec<u64> {
     let seed = rand::random();
-    println!("the seed of the cuts is {seed}");
+    eprintln!("the seed of the cuts is {seed}");
     let random = noise(seed, CUTS * 8);
     let mut cuts: Vec<u64> =
         random.chunks_exact(8).map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap()) % (size - 1) + 1).collect();
