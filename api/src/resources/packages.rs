@@ -1,23 +1,22 @@
-//! `/packages`, and `POST /docsets/{id}/packages`, which asks for one.
+//! `/packages`, and `POST /docsets/{id}/packages`, which asks for one. What they consist of is fetched by [`super::assets`].
 
-use adit_packager::bag_folder;
-use adit_shared::domain::{Content, Docset, Format, Layout, Package, Role, Status, package_fingerprint};
+use adit_shared::domain::{Compression, Content, Docset, Format, Layout, Package, Recipe, Role, Status};
 use adit_shared::ids::PackageId;
-use adit_shared::objects::ObjectKey;
 use adit_shared::store::NewPackage;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::auth::Caller;
 use crate::dispatch;
-use crate::extract::{Json, Path};
+use crate::extract::{Json, Path, whole_or_null};
 use crate::problem::{ApiResult, Kind, Problem};
 use crate::quota;
+use crate::recipe::{self, Choice, DeltaFrom};
 use crate::resources::docsets;
-use crate::serve::{self, Stored, Wanted};
+use crate::serve;
 use crate::state::App;
 use crate::wire::{PackageView, poll_after};
 
@@ -35,9 +34,21 @@ pub struct PackageRequestBody {
     /// Formats to put in (default: txt).
     #[schema(value_type = Option<Vec<Format>>, min_items = 1)]
     formats: Option<Vec<String>>,
-    /// Layout of the archive: flat or bag (default: flat).
+    /// How it is laid out (default: flat).
     #[schema(value_type = Option<Layout>)]
     layout: Option<String>,
+    /// How shards are compressed; for layout jsonl only (default: zstd).
+    #[schema(value_type = Option<Compression>)]
+    compression: Option<String>,
+    /// Divides the package into shards of about so many bytes: of the archive; in tabular layouts of the documents' content.
+    #[serde(default, deserialize_with = "whole_or_null")]
+    #[schema(minimum = 1048576, maximum = 9007199254740991_u64)]
+    shard_bytes: Option<u64>,
+    /// Whether the documents' files are left out and named in `fetch.txt` instead (RFC 8493, 2.2.3); for layout bag only.
+    #[serde(default)]
+    dehydrated: bool,
+    /// Leaves out those files that a package of that docset, or that package, has already; for layout bag only.
+    delta_from: Option<DeltaFrom>,
     /// Whether an identical package that is there, or being built, will do.
     #[serde(default = "yes")]
     #[schema(default = true)]
@@ -70,8 +81,9 @@ pub(crate) fn split_list(fmts: Option<&str>, fmt: Option<&str>) -> Vec<String> {
 /// What somebody wants.
 pub(crate) struct Wish {
     pub(crate) docset: Docset,
-    pub(crate) formats: Vec<Format>,
-    pub(crate) layout: Layout,
+    pub(crate) recipe: Recipe,
+    /// The docset that a delta starts from.
+    pub(crate) base: Option<Docset>,
     /// Whether an identical package will do.
     pub(crate) reuse: bool,
     /// Whether one that turns out to have failed is tried anew.
@@ -86,7 +98,12 @@ pub(crate) async fn ask(app: &App, caller: &Caller, wish: Wish) -> ApiResult<(Pa
 }
 
 async fn ask_to_the_end(app: &App, caller: &Caller, wish: &Wish) -> ApiResult<(Package, HeaderMap)> {
-    let fingerprint = package_fingerprint(&wish.docset.fingerprint, &wish.formats, wish.layout);
+    let about = match wish.recipe.layout.is_described() {
+        true => Some(recipe::about(app, &wish.docset).await?),
+        false => None,
+    };
+    let base = wish.base.as_ref().map(|base| &base.fingerprint);
+    let fingerprint = wish.recipe.fingerprint(&wish.docset.fingerprint, base, about.as_ref());
     let alike = app.store.packages_like(caller.0.id, &fingerprint, ALIKE).await?;
     // Whatever was sent was paid for. One that is under way is not built a second time at its side.
     let paid = alike.iter().any(|package| package.sent.is_some());
@@ -97,8 +114,8 @@ async fn ask_to_the_end(app: &App, caller: &Caller, wish: &Wish) -> ApiResult<(P
     let new = NewPackage {
         owner: caller.0.id,
         docset: wish.docset.id,
-        formats: wish.formats.clone(),
-        layout: wish.layout,
+        recipe: wish.recipe.clone(),
+        about,
         fingerprint,
         requested: wish.docset.size,
         created: app.clock.now_ms(),
@@ -163,12 +180,14 @@ pub async fn create(
     Json(request): Json<PackageRequestBody>,
 ) -> ApiResult<Response> {
     let docset = docsets::find(&app, &caller, id).await?;
-    let formats = wanted_formats(&docset, &request.formats.unwrap_or_else(|| vec!["txt".to_owned()]))?;
+    let formats = wanted_formats(&docset, &request.formats.clone().unwrap_or_else(|| vec!["txt".to_owned()]))?;
     if formats.is_empty() {
         return Err(Problem::new(Kind::InvalidRequest, "formats must name one format at least, or be left out"));
     }
-    let layout = request.layout.as_deref().unwrap_or("flat").parse()?;
-    let wish = Wish { docset, formats, layout, reuse: request.reuse, retry: true };
+    let PackageRequestBody { layout, compression, shard_bytes, dehydrated, delta_from, reuse, .. } = request;
+    let choice = Choice { layout, compression, shard_bytes, dehydrated, delta_from };
+    let (recipe, base) = choice.recipe(&app, &caller, &docset, formats).await?;
+    let wish = Wish { docset, recipe, base, reuse, retry: true };
     let (package, limits) = ask(&app, &caller, wish).await?;
     Ok(answer(&app, &package, limits, StatusCode::OK))
 }
@@ -242,93 +261,4 @@ async fn dismiss(app: &App, package: Package) -> ApiResult<Package> {
         Some(package) => Ok(package),
         None => app.store.package(id, None).await?.ok_or_else(|| Problem::not_found("package")),
     }
-}
-
-/// The name under which an archive is saved: says what is in it (of a bag, its base directory), and is the same for the same archive.
-fn file_name(package: &Package) -> String {
-    match package.layout {
-        Layout::Flat => {
-            let formats: Vec<&str> = package.formats.iter().map(Format::as_str).collect();
-            format!("docset-{}-{}-flat.zip", package.docset, formats.join("-"))
-        }
-        Layout::Bag => bag_folder(&package.fingerprint) + ".zip",
-    }
-}
-
-/// Fetches the archive: a redirect to the object store, or the bytes with ranges.
-///
-/// HEAD tells the length, entity tag and digest, and is never redirected. The entity tag is the archive's SHA-256, which an archive that was erased and built again has too: a download goes on there (`Range` with `If-Range`).
-#[utoipa::path(get, path = "/api/packages/{id}/download", operation_id = "downloadPackage", tag = "packages", security(("key" = [])), params(("id" = i64, Path), Wanted),
-    responses((status = 200, description = "The archive", headers(("etag" = String), ("repr-digest" = String), ("accept-ranges" = String), ("content-disposition" = String)),
-               content_type = "application/zip"),
-              (status = 206, description = "The wanted range", headers(("etag" = String), ("repr-digest" = String), ("content-range" = String), ("content-disposition" = String)),
-               content_type = "application/zip"),
-              (status = 302, description = "The archive in the object store", headers(("location" = String))),
-              (status = 304, description = "Not modified", headers(("etag" = String))),
-              (status = 409, description = "Not ready, or failed"),
-              (status = 410, description = "Erased; `rebuild` tells where to ask for it again"),
-              (status = 416)))]
-pub async fn download(
-    State(app): State<App>,
-    caller: Caller,
-    Path(id): Path<i64>,
-    method: Method,
-    headers: HeaderMap,
-) -> ApiResult<Response> {
-    let package = dispatch::refresh(&app, find(&app, &caller, id).await?).await?;
-    match (package.status, package.content) {
-        (Status::Failed, _) => return Err(failure(&app, &package)),
-        (_, Content::Available) => {}
-        (Status::Dismissed, _) => return Err(gone(&app, &package, "the package was dismissed")),
-        (_, Content::Erased) => return Err(erased(&app, &package)),
-        (_, Content::None) => {
-            let problem = Problem::new(
-                Kind::NotReady,
-                format!("it is {}, {}% done; ask again", package.status.as_str(), package.percent),
-            );
-            return Err(problem.header(header::RETRY_AFTER, HeaderValue::from(poll_after(&package))));
-        }
-    }
-    send_archive(&app, &package, serve::Request { method: &method, headers: &headers }).await
-}
-
-/// Where a third party's packager keeps the archive. Our own packager names the download itself, under whatever URL the server had then.
-fn elsewhere(package: &Package) -> Option<&str> {
-    let location = package.location.as_deref()?;
-    let own = format!("/packages/{}/download", package.id);
-    (location.starts_with("http") && !location.ends_with(&own)).then_some(location)
-}
-
-fn erased(app: &App, package: &Package) -> Problem {
-    gone(app, package, "the archive was erased")
-}
-
-fn gone(app: &App, package: &Package, why: &str) -> Problem {
-    let rebuild = app.url(&format!("/api/docsets/{}/packages", package.docset));
-    let formats: Vec<&str> = package.formats.iter().map(Format::as_str).collect();
-    Problem::new(Kind::Erased, format!("{why}; POST to {rebuild} builds the same bytes")).with(
-        "rebuild",
-        serde_json::json!({"method": "POST", "url": rebuild, "body": {"formats": formats, "layout": package.layout}}),
-    )
-}
-
-async fn send_archive(app: &App, package: &Package, request: serve::Request<'_>) -> ApiResult<Response> {
-    let key = ObjectKey::Archive { package: package.id, fingerprint: &package.fingerprint }.to_string();
-    let name = file_name(package);
-    let Some(length) = app.objects.size(&key).await? else {
-        if let Some(elsewhere) = elsewhere(package) {
-            return Ok((StatusCode::FOUND, [(header::LOCATION, elsewhere.to_owned())]).into_response());
-        }
-        // The store has lost or expired it (a lifecycle rule, say): the database learns of it here.
-        app.store.erase_package(package.id, None).await?;
-        return Err(erased(app, package));
-    };
-    // The same bytes have the same tag, whichever package they were built for. Those of unknown hash are only known to be this archive's.
-    let etag = match package.sha256 {
-        Some(sha256) => format!("\"{sha256}\""),
-        None => format!("\"{}-{}\"", package.fingerprint, package.id),
-    };
-    let stored =
-        Stored { object: &key, offset: 0, length, etag, sha256: package.sha256, media_type: "application/zip" };
-    serve::send_download(&*app.objects, stored, &name, request).await
 }

@@ -54,7 +54,7 @@ impl Archive {
 
     /// Its key in the store.
     pub(crate) fn key(&self, package: PackageId) -> String {
-        ObjectKey::Archive { package, fingerprint: &self.fingerprint }.to_string()
+        ObjectKey::Archive { package, fingerprint: &self.fingerprint, extension: "zip" }.to_string()
     }
 }
 
