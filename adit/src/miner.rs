@@ -6,35 +6,28 @@ mod bag;
 mod client;
 mod download;
 mod hydrate;
+mod package;
 mod part;
 mod patience;
 #[cfg(test)]
 mod testing;
 mod unpack;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use adit_shared::config::Config;
 use adit_shared::digest::Sha256;
-use anyhow::{Context as _, bail};
-use indicatif::{ProgressBar, ProgressStyle};
-use reqwest::StatusCode;
+use anyhow::Context as _;
 use serde_json::{Value, json};
 
 pub(crate) use self::apply::apply;
 pub(crate) use self::archive::check;
 pub(crate) use self::client::Client;
-use self::client::Refusal;
-use self::download::{Downloads, Item, may_pass, retry_after};
 pub(crate) use self::hydrate::hydrate;
+pub(crate) use self::package::{fetch, package, watch};
 pub(crate) use self::part::hash_file;
-use self::patience::Patience;
-use crate::cli::{DocsetArgs, DocsetVerb, PackageArgs, SearchArgs};
-
-/// How often an archive that is erased while it is downloaded is asked for again.
-const REBUILDS: u32 = 10;
+use crate::cli::{DocsetArgs, DocsetVerb, SearchArgs};
 
 /// `adit search`: prints hits.
 pub(crate) async fn search(config: &Config, args: SearchArgs) -> anyhow::Result<()> {
@@ -114,102 +107,6 @@ fn print_docset(docset: &Value) {
         docset["size"],
         docset["collection"].as_str().unwrap_or_default()
     );
-}
-
-/// `adit package`: asks, watches, downloads, verifies.
-pub(crate) async fn package(config: &Config, args: PackageArgs) -> anyhow::Result<()> {
-    let client = Client::new(config)?;
-    let body = json!({"formats": args.formats, "layout": args.layout});
-    let package = client.post(&format!("/api/docsets/{}/packages", args.docset), &body).await?;
-    if args.no_wait {
-        println!("{}", package["url"].as_str().unwrap_or_default());
-        return Ok(());
-    }
-    let package = watch(&client, package).await?;
-    let target = args.output.unwrap_or_else(|| PathBuf::from(default_name(&package)));
-    let sha256 = fetch(&client, package, &target).await?;
-    println!("{}  {}", sha256, target.display());
-    Ok(())
-}
-
-/// The name that the server gives the download, too.
-fn default_name(package: &Value) -> String {
-    if package["layout"] == "bag"
-        && let Some(Ok(fingerprint)) = package["fingerprint"].as_str().map(str::parse)
-    {
-        return adit_packager::bag_folder(&fingerprint) + ".zip";
-    }
-    let formats: Vec<&str> = package["formats"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    format!("docset-{}-{}-{}.zip", package["docset"], formats.join("-"), package["layout"].as_str().unwrap_or_default())
-}
-
-/// Polls a package, at the pace that the server asks for, until its archive is there. Trouble of the server or the network is waited out.
-pub(crate) async fn watch(client: &Client, mut package: Value) -> anyhow::Result<Value> {
-    let path = format!("/api/packages/{}", package["id"]);
-    let style = ProgressStyle::with_template("building {bar:40} {pos:>3}%  {msg}");
-    let bar = ProgressBar::new(100).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    while package["terminal"] != true {
-        bar.set_position(package["percent"].as_u64().unwrap_or(0));
-        bar.set_message(package["eta_seconds"].as_u64().map(|s| format!("{s} s left")).unwrap_or_default());
-        tokio::time::sleep(Duration::from_secs(package["poll_after"].as_u64().unwrap_or(1))).await;
-        package = patiently(async || client.get(&path).await)
-            .await
-            .with_context(|| format!("{path} cannot be watched any more; the build goes on without it"))?;
-    }
-    bar.finish_and_clear();
-    match package["status"].as_str() {
-        Some("successful") => Ok(package),
-        Some("failed") => {
-            bail!("the package could not be built: {}", package["problem"].as_str().unwrap_or("no reason was given"))
-        }
-        _ => bail!("the package was dismissed"),
-    }
-}
-
-/// Asks again and again where the server may come round.
-async fn patiently<T>(ask: impl AsyncFn() -> anyhow::Result<T>) -> anyhow::Result<T> {
-    let patience = Patience::default();
-    loop {
-        match ask().await {
-            Err(error) if may_pass(&error) && patience.wait(retry_after(&error)).await => {}
-            done => return done,
-        }
-    }
-}
-
-/// Downloads a finished package to `target`, goes on where an earlier download stopped, and verifies the SHA-256. An archive that is
-/// erased meanwhile is built again, with the same bytes.
-pub(crate) async fn fetch(client: &Client, mut package: Value, target: &Path) -> anyhow::Result<Sha256> {
-    let style = ProgressStyle::with_template("downloading {bar:40} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left");
-    let bar = ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    let mut rebuilds = 0;
-    loop {
-        // Not the URL of the answer: the server may be known under another one here, and the key is for this one.
-        let url = format!("/api/packages/{}/download", package["id"]);
-        let sha256 = package["sha256"].as_str().map(str::parse).transpose()?;
-        let item = Item { url, size: package["size"].as_u64(), sha256 };
-        bar.set_length(item.size.unwrap_or(0));
-        bar.set_position(0);
-        let downloads = Downloads { client, patience: &Patience::default(), bar: &bar };
-        let error = match downloads.run(&item, target, target).await {
-            Ok(sha256) => {
-                bar.finish_and_clear();
-                return Ok(sha256);
-            }
-            Err(error) => error,
-        };
-        let Some(body) = erased(&error).filter(|_| rebuilds < REBUILDS) else { return Err(error) };
-        rebuilds += 1;
-        let path = format!("/api/docsets/{}/packages", package["docset"]);
-        let asked = patiently(async || client.post(&path, body).await).await;
-        package = watch(client, asked.context("the archive was erased and cannot be built again")?).await?;
-    }
-}
-
-/// What to ask for again, if the server says that the archive was erased.
-fn erased(error: &anyhow::Error) -> Option<&Value> {
-    let refusal = error.downcast_ref::<Refusal>().filter(|refusal| refusal.status == StatusCode::GONE)?;
-    refusal.problem["rebuild"].get("body")
 }
 
 /// `adit verify`: checks an archive. The exit status is 1 when something is wrong with it.
