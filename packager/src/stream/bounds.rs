@@ -6,7 +6,7 @@
 use adit_shared::domain::Encoding;
 
 use super::Document;
-use super::columns::{Columns, DESCRIBED, Described, is_textual};
+use super::columns::{Columns, Described, is_textual};
 use super::compress::Compression;
 use super::parquet::{ROW_GROUP, weight};
 

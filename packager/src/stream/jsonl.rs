@@ -8,12 +8,10 @@ use base64::write::EncoderWriter;
 
 use super::columns::{Columns, Described, FileColumns};
 use super::compress::{Compressed, Compression};
-use super::utf8::lossy;
+use super::utf8::{BUFFER, lossy};
 use super::value::{LARGE, Spool, Tee, small};
 use super::{Contents, Document};
 
-/// Bytes that are handed to the compressor together.
-const BUFFER: usize = 64 << 10;
 /// Of what is read once more only if it is no UTF-8, so that less effort is better.
 const SPOOL_LEVEL: i32 = 1;
 
@@ -21,6 +19,8 @@ const SPOOL_LEVEL: i32 = 1;
 pub(crate) struct Writer<'a, W: Write> {
     out: BufWriter<Compressed<W>>,
     columns: &'a Columns,
+    buffer: Box<[u8]>,
+    scratch: Vec<u8>,
 }
 
 impl<'a, W: Write> Writer<'a, W> {
@@ -29,7 +29,8 @@ impl<'a, W: Write> Writer<'a, W> {
     /// # Errors
     /// The output's.
     pub(crate) fn new(out: W, columns: &'a Columns, compression: Compression) -> io::Result<Self> {
-        Ok(Self { out: BufWriter::with_capacity(BUFFER, Compressed::new(out, compression)?), columns })
+        let out = BufWriter::with_capacity(BUFFER, Compressed::new(out, compression)?);
+        Ok(Self { out, columns, buffer: vec![0; BUFFER].into(), scratch: Vec::new() })
     }
 
     /// Writes a document's line.
@@ -70,16 +71,15 @@ impl<'a, W: Write> Writer<'a, W> {
             self.base64(content)?;
             return write!(self.out, "\",\"{name}_sha256\":\"{}\"", file.sha256);
         }
+        let Self { out, buffer, scratch, .. } = self;
+        let mut sink = |piece: &str| escape(out, scratch, piece);
         let original: Option<Box<dyn Read>> = if file.size > LARGE {
             let mut spool = Spool::new(0, SPOOL_LEVEL, None)?;
-            let mut tee = Tee { reader: content, spool: &mut spool };
-            let valid = lossy(&mut tee, &mut |piece| escape(&mut self.out, piece))?;
+            let valid = lossy(&mut Tee { reader: content, spool: &mut spool }, buffer, &mut sink)?;
             if valid { None } else { Some(Box::new(spool.finish()?.open()?)) }
         } else {
             let bytes = small(content, file.size)?;
-            let text = String::from_utf8_lossy(&bytes);
-            escape(&mut self.out, &text)?;
-            let valid = matches!(text, std::borrow::Cow::Borrowed(_));
+            let valid = lossy(&mut bytes.as_slice(), buffer, &mut sink)?;
             if valid { None } else { Some(Box::new(io::Cursor::new(bytes))) }
         };
         write!(self.out, "\",\"{name}_sha256\":\"{}\",\"{name}_bytes\":", file.sha256)?;
@@ -96,45 +96,9 @@ impl<'a, W: Write> Writer<'a, W> {
     }
 }
 
-/// Writes a piece of a JSON string as [`serde_json`] does (RFC 8259, 7), which takes whole ones only.
-fn escape(out: &mut impl Write, text: &str) -> io::Result<()> {
-    let bytes = text.as_bytes();
-    let mut start = 0;
-    for (i, byte) in bytes.iter().enumerate() {
-        let short: &[u8] = match byte {
-            b'"' => b"\\\"",
-            b'\\' => b"\\\\",
-            b'\n' => b"\\n",
-            b'\r' => b"\\r",
-            b'\t' => b"\\t",
-            0x08 => b"\\b",
-            0x0C => b"\\f",
-            0..0x20 => b"",
-            _ => continue,
-        };
-        out.write_all(&bytes[start..i])?;
-        start = i + 1;
-        match short {
-            [] => write!(out, "\\u{byte:04x}")?,
-            short => out.write_all(short)?,
-        }
-    }
-    out.write_all(&bytes[start..])
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn strings_are_escaped_as_serde_json_escapes_them(text in prop::collection::vec(any::<char>(), 0..50), controls in "[\0-\"\\\\]*") {
-            let text = text.into_iter().collect::<String>() + &controls;
-            let mut escaped = Vec::new();
-            escape(&mut escaped, &text).unwrap();
-            prop_assert_eq!(format!("\"{}\"", String::from_utf8(escaped).unwrap()), serde_json::to_string(&text).unwrap());
-        }
-    }
+/// Writes a piece of a JSON string; `scratch` is for what [`serde_json`] takes a whole one for.
+fn escape(out: &mut impl Write, scratch: &mut Vec<u8>, piece: &str) -> io::Result<()> {
+    scratch.clear();
+    serde_json::to_writer(&mut *scratch, piece)?;
+    out.write_all(&scratch[1..scratch.len() - 1])
 }

@@ -47,7 +47,7 @@ impl<W: Write> Writer<W> {
     /// Writes a file of `size` bytes at `path` (relative, with slashes).
     ///
     /// # Errors
-    /// The reader's and the output's; [`io::ErrorKind::UnexpectedEof`] for a `content` that is shorter than `size`.
+    /// The reader's and the output's; also if `content` has another length than `size`.
     pub(crate) fn entry(&mut self, path: &str, size: u64, content: &mut dyn Read) -> io::Result<()> {
         let records = pax_records(path, size);
         if !records.is_empty() {
@@ -59,11 +59,9 @@ impl<W: Write> Writer<W> {
         }
         self.out.write_all(&header(path, size, b'0'))?;
         let copied = io::copy(&mut content.take(size), &mut self.out)?;
-        if copied != size {
-            return Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                format!("{path} ends after {copied} of {size} bytes"),
-            ));
+        // To its end, where a reader says what it thinks of what it read.
+        if copied != size || content.read(&mut [0])? > 0 {
+            return Err(io::Error::other(format!("{path} has not the {size} bytes that it should have")));
         }
         self.pad(size)
     }
@@ -142,10 +140,12 @@ mod tests {
     }
 
     #[test]
-    fn content_that_is_too_short_is_an_error() {
+    fn content_of_another_length_is_an_error() {
         let mut writer = Writer::new(Vec::new()).unwrap();
-        let error = writer.entry("a", 5, &mut &b"abc"[..]).unwrap_err();
-        assert_eq!(error.to_string(), "a ends after 3 of 5 bytes");
+        for size in [2, 5] {
+            let error = writer.entry("a", size, &mut &b"abc"[..]).unwrap_err();
+            assert_eq!(error.to_string(), format!("a has not the {size} bytes that it should have"));
+        }
     }
 
     #[test]

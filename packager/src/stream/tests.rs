@@ -382,3 +382,20 @@ fn incompressible_and_repetitive_bytes_stay_within_the_bound() {
         }
     }
 }
+
+/// A version of zstd, zlib-rs or `parquet` that writes other bytes is a new version of the layouts (`Layout::version`), or packages that were
+/// half built before an upgrade would be put together of both.
+#[test]
+fn the_bytes_stay() {
+    let samples = awkward();
+    let columns = columns(&samples);
+    let hash = |bytes: Vec<u8>| Sha256::of(&bytes).to_string()[..16].to_owned();
+    let [plain, gzip, zstd] = COMPRESSIONS.map(|compression| hash(write_jsonl(&samples, &columns, compression)));
+    let mut archive = tar::Writer::new(Vec::new()).unwrap();
+    for (file, content) in samples.iter().flat_map(|sample| &sample.files) {
+        archive.entry(file.format.as_str(), file.size, &mut content.as_slice()).unwrap();
+    }
+    let archive = hash(archive.finish().unwrap());
+    let parquet = hash(write_parquet(&samples, &columns));
+    insta::assert_snapshot!(format!("{plain}\n{gzip}\n{zstd}\n{parquet}\n{archive}"));
+}

@@ -5,15 +5,18 @@ use std::io::{self, Read};
 
 /// What stands for bytes that are no UTF-8.
 const REPLACEMENT: &str = "\u{FFFD}";
-/// Bytes that are looked at together.
-const BUFFER: usize = 64 << 10;
+/// Bytes of a buffer for [`lossy`], which must have more than a character.
+pub(super) const BUFFER: usize = 64 << 10;
 
-/// Reads `text` to its end and gives it to `sink` in pieces. Returns whether all of it was UTF-8.
+/// Reads `text` to its end, through `buffer`, and gives it to `sink` in pieces. Returns whether all of it was UTF-8.
 ///
 /// # Errors
 /// What reader and sink fail with.
-pub(super) fn lossy(text: &mut dyn Read, sink: &mut dyn FnMut(&str) -> io::Result<()>) -> io::Result<bool> {
-    let mut buffer = vec![0; BUFFER];
+pub(super) fn lossy(
+    text: &mut dyn Read,
+    buffer: &mut [u8],
+    sink: &mut dyn FnMut(&str) -> io::Result<()>,
+) -> io::Result<bool> {
     // Bytes at the buffer's beginning that may be the first of a character.
     let mut begun = 0;
     let mut valid = true;
@@ -87,7 +90,7 @@ mod tests {
         ) {
             let bytes = pieces.concat();
             let mut text = String::new();
-            let valid = lossy(&mut Slow(&bytes, length), &mut |piece| { text.push_str(piece); Ok(()) }).unwrap();
+            let valid = lossy(&mut Slow(&bytes, length), &mut [0; 8], &mut |piece| { text.push_str(piece); Ok(()) }).unwrap();
             prop_assert_eq!(&text, &String::from_utf8_lossy(&bytes));
             prop_assert_eq!(valid, std::str::from_utf8(&bytes).is_ok());
         }
@@ -98,7 +101,7 @@ mod tests {
         let text = "a".repeat(BUFFER - 2) + "\u{1F4A9}" + &"ü".repeat(BUFFER);
         let mut read = String::new();
         assert!(
-            lossy(&mut text.as_bytes(), &mut |piece| {
+            lossy(&mut text.as_bytes(), &mut [0; BUFFER], &mut |piece| {
                 read.push_str(piece);
                 Ok(())
             })

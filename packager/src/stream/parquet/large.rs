@@ -13,7 +13,7 @@ use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::schema::types::ColumnDescPtr;
 
 use super::super::compress::ZSTD_LEVEL;
-use super::super::utf8::lossy;
+use super::super::utf8::{BUFFER, lossy};
 use super::super::value::{Spool, Spooled, Tee};
 
 /// Bytes of the longest value: a page's lengths are 32-bit integers with a sign, before compression and after. What does not shrink
@@ -46,7 +46,8 @@ impl Chunk {
     pub(super) fn of_text(reader: &mut dyn Read, size: u64) -> io::Result<(Option<Self>, Option<Self>)> {
         let mut spool = begin(size)?;
         let mut length = 0;
-        let valid = lossy(&mut Tee { reader, spool: &mut spool }, &mut |piece| {
+        let mut buffer = vec![0; BUFFER];
+        let valid = lossy(&mut Tee { reader, spool: &mut spool }, &mut buffer, &mut |piece| {
             length += piece.len() as u64;
             Ok(())
         })?;
@@ -60,7 +61,7 @@ impl Chunk {
         let mut bytes = original.open()?;
         bytes.read_exact(&mut [0; PREFIX])?;
         let mut spool = begin(length)?;
-        lossy(&mut bytes, &mut |piece| spool.write_all(piece.as_bytes()))?;
+        lossy(&mut bytes, &mut buffer, &mut |piece| spool.write_all(piece.as_bytes()))?;
         Ok((Some(Self::new(spool.finish()?)?), Some(Self::new(original)?)))
     }
 
