@@ -20,7 +20,7 @@ use super::running::Claim;
 use super::statuses::Statuses;
 use super::{Handled, Packager, settle};
 use crate::api::download_url;
-use crate::build::{Built, Finished, State, remove, remove_unfinished};
+use crate::build::{Built, Done, State, remove, remove_unfinished};
 use crate::error::{BuildError, Fate};
 
 /// How long a link to an archive is good that no server will renew: as long as S3 allows.
@@ -33,11 +33,10 @@ pub(super) async fn handle(packager: &Arc<Packager>, delivery: Delivery) -> Hand
     let message = &delivery.message;
     let text = message.text().map_err(|error| error.to_string());
     let request = text.and_then(|text| text.parse::<PackageRequest>().map_err(|error| error.to_string()));
-    let mut request = match request {
+    let request = match request {
         Ok(request) => request,
         Err(reason) => return packager.bury(Queue::PackageRequests, delivery, &reason).await,
     };
-    request.formats.sort_unstable();
     let Some(statuses) = Statuses::to(&packager.broker, message, &request, packager.clock.now_ms()) else {
         let reason = "there is no reply-to header, and the URL does not end in a docset's number";
         return packager.bury(Queue::PackageRequests, delivery, reason).await;
@@ -240,17 +239,17 @@ impl Job {
     }
 
     async fn complete(mut self, delivery: Delivery, built: Built) -> Handled {
-        let Finished { archive, sha256, done } = built.finished;
+        let Done { key, size, sha256, documents, omitted, .. } = built.done;
         let complete = Complete {
-            url: self.url(&archive.key(self.package)).await,
-            size: Some(archive.size),
+            url: self.url(&key).await,
+            size: Some(size),
             sha256: Some(sha256),
-            documents: Some(done.documents),
-            omitted: Some(done.omitted),
+            documents: Some(documents),
+            omitted: Some(omitted),
             parts_reused: Some(built.parts_reused),
         };
         let Built { parts_reused, parts_sent, .. } = built;
-        tracing::info!(size = archive.size, %sha256, parts_reused, parts_sent, monotonic_counter.packages_built = 1, "complete");
+        tracing::info!(size, %sha256, parts_reused, parts_sent, monotonic_counter.packages_built = 1, "complete");
         match self.insist(&StatusMessage::Complete(complete)).await {
             Ok(()) => settle(delivery).await,
             Err(reason) => self.leave(delivery, reason).await,
