@@ -9,20 +9,29 @@
 mod bounds;
 mod columns;
 mod compress;
+mod feed;
 mod jsonl;
+mod lines;
 mod parquet;
-mod shards;
+mod parts;
+mod shard;
 mod tar;
 mod utf8;
 mod value;
 
 use std::io::{self, Read};
 
-use adit_shared::domain::FileRecord;
+use adit_shared::domain::{FileRecord, Format};
 use adit_shared::ids::VersionId;
 use serde_json::{Map, Value};
 
 use crate::error::BuildError;
+use crate::manifest::Member;
+pub(crate) use bounds::{Bound, Table, compressed};
+pub(crate) use columns::Columns;
+pub(crate) use lines::write as write_line;
+pub(crate) use shard::{Form, Shard};
+pub(crate) use tar::{END as TAR_END, entry_len as tar_entry_len};
 
 /// A member of a docset with all that a row says of it.
 #[derive(Debug, Clone, Copy)]
@@ -41,17 +50,36 @@ pub(crate) struct Document<'a> {
     pub(crate) files: &'a [FileRecord],
 }
 
+impl<'a> Document<'a> {
+    /// A member, with the licence of those that name none, and no metadata for those that have none.
+    pub(crate) fn of(member: &'a Member, license: Option<&'a str>, none: &'a Map<String, Value>) -> Self {
+        Self {
+            id: member.id,
+            r#ref: &member.r#ref,
+            name: &member.name,
+            license: member.license.as_deref().or(license),
+            metadata: member.metadata.as_ref().unwrap_or(none),
+            files: &member.files,
+        }
+    }
+}
+
 /// Where the contents of files come from, one after the other.
 pub(crate) trait Contents {
     /// The decoded content of a document's `file`. Files are opened in the order of documents and formats, each once at the most, and read
     /// to the end before the next. A reader proves what it reads and fails with an [`io::Error`] that holds the [`BuildError`].
-    fn open(&mut self, document: &Document<'_>, file: &FileRecord) -> io::Result<Box<dyn Read + '_>>;
+    fn open<'a>(&'a mut self, document: &'a Document<'_>, file: &'a FileRecord) -> io::Result<Box<dyn Read + 'a>>;
 }
 
 /// The refusal of a document's file, as it travels through readers and writers.
 fn refuse(document: &Document<'_>, file: &FileRecord, reason: String) -> io::Error {
-    let path = format!("{}.{}", document.name, file.format.extension());
+    let path = file_name(document.name, &file.format);
     io::Error::other(BuildError::Document { r#ref: document.r#ref.to_owned(), path, reason })
+}
+
+/// What a document's file is called in messages.
+fn file_name(name: &str, format: &Format) -> String {
+    format!("{name}.{}", format.extension())
 }
 
 #[cfg(test)]

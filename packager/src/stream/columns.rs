@@ -6,38 +6,25 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::Document;
-
-/// What the values of a column are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// An integer.
-    Integer,
-    /// A text that is always there.
-    Text,
-    /// A text, or null.
-    OptionalText,
-    /// A list of texts, maybe empty.
-    Texts,
-    /// Bytes, or null; base64 (RFC 4648, 4) in JSON.
-    Bytes,
-    /// A JSON object; in Parquet a text.
-    Object,
-}
+use crate::describe::{Column, ColumnKind};
 
 /// The columns that every table has, in their order.
-pub(crate) const DESCRIBED: [(&str, Kind); 11] = [
-    ("id", Kind::Integer),
-    ("ref", Kind::Text),
-    ("name", Kind::Text),
-    ("title", Kind::OptionalText),
-    ("creator", Kind::Texts),
-    ("subject", Kind::Texts),
-    ("issued", Kind::OptionalText),
-    ("abstract", Kind::OptionalText),
-    ("language", Kind::OptionalText),
-    ("license", Kind::OptionalText),
-    ("metadata", Kind::Object),
+pub(crate) const DESCRIBED: [(&str, ColumnKind); 11] = [
+    ("id", ColumnKind::Integer),
+    ("ref", ColumnKind::Text),
+    ("name", ColumnKind::Text),
+    ("title", ColumnKind::Text),
+    ("creator", ColumnKind::Texts),
+    ("subject", ColumnKind::Texts),
+    ("issued", ColumnKind::Text),
+    ("abstract", ColumnKind::Text),
+    ("language", ColumnKind::Text),
+    ("license", ColumnKind::Text),
+    ("metadata", ColumnKind::Object),
 ];
+
+/// Columns without nulls; lists have none either, but may be empty.
+pub(super) const REQUIRED: [&str; 4] = ["id", "ref", "name", "metadata"];
 
 /// The values of [`DESCRIBED`] for one document; their names and order agree.
 #[derive(Debug, Serialize)]
@@ -130,11 +117,11 @@ pub(crate) struct FileColumns {
 
 impl FileColumns {
     /// The names and kinds of all of the format's columns, in their order.
-    pub(crate) fn columns(&self) -> impl Iterator<Item = (String, Kind)> + use<> {
+    pub(crate) fn columns(&self) -> impl Iterator<Item = (String, ColumnKind)> + use<> {
         let Self { name, textual, .. } = self.clone();
-        let content = if textual { Kind::OptionalText } else { Kind::Bytes };
-        let columns = [(name.clone(), content), (format!("{name}_sha256"), Kind::OptionalText)];
-        columns.into_iter().chain(textual.then(|| (format!("{name}_bytes"), Kind::Bytes)))
+        let content = if textual { ColumnKind::Text } else { ColumnKind::Bytes };
+        let columns = [(name.clone(), content), (format!("{name}_sha256"), ColumnKind::Text)];
+        columns.into_iter().chain(textual.then(|| (format!("{name}_bytes"), ColumnKind::Bytes)))
     }
 }
 
@@ -168,9 +155,19 @@ impl Columns {
     }
 
     /// The names and kinds of all columns, in their order.
-    pub(crate) fn all(&self) -> impl Iterator<Item = (String, Kind)> + '_ {
+    pub(crate) fn all(&self) -> impl Iterator<Item = (String, ColumnKind)> + '_ {
         let described = DESCRIBED.into_iter().map(|(name, kind)| (name.to_owned(), kind));
         described.chain(self.files.iter().flat_map(FileColumns::columns))
+    }
+
+    /// All columns with their meaning.
+    pub(crate) fn described(&self) -> Vec<Column> {
+        let described = DESCRIBED.into_iter().map(|(name, kind)| Column::new(name, kind, None));
+        let files = self
+            .files
+            .iter()
+            .flat_map(|files| files.columns().map(|(name, kind)| Column::new(name, kind, Some(&files.format))));
+        described.chain(files).collect()
     }
 }
 

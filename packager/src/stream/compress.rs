@@ -5,20 +5,10 @@
 
 use std::io::{self, Write};
 
+use adit_shared::domain::Compression;
 use flate2::GzBuilder;
 use flate2::write::GzEncoder;
 use zstd::stream::write::Encoder;
-
-/// How an object is compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Compression {
-    /// Not at all.
-    None,
-    /// gzip (RFC 1952).
-    Gzip,
-    /// zstd (RFC 8878).
-    Zstd,
-}
 
 /// zstd's own default: the window has 2 MiB, and what does not shrink passes at the speed of memory.
 pub(super) const ZSTD_LEVEL: i32 = 3;

@@ -2,12 +2,12 @@
 
 use std::io::{self, BufWriter, Read, Write};
 
-use adit_shared::domain::FileRecord;
+use adit_shared::domain::{Compression, FileRecord};
 use base64::engine::general_purpose::STANDARD;
 use base64::write::EncoderWriter;
 
 use super::columns::{Columns, Described, FileColumns};
-use super::compress::{Compressed, Compression};
+use super::compress::Compressed;
 use super::utf8::{BUFFER, lossy};
 use super::value::{LARGE, Spool, Tee, small};
 use super::{Contents, Document};

@@ -22,10 +22,11 @@ use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
 use parquet::schema::parser::parse_message_type;
 use parquet::schema::types::{ColumnPath, TypePtr};
 
-use super::columns::{Cell, Columns, DESCRIBED, Described, FileColumns, Kind};
+use super::columns::{Cell, Columns, DESCRIBED, Described, FileColumns, REQUIRED};
 use super::compress::ZSTD_LEVEL;
 use super::value::{LARGE, small};
 use super::{Contents, Document, refuse};
+use crate::describe::ColumnKind;
 use large::Chunk;
 pub(super) use large::MAX_VALUE;
 
@@ -34,13 +35,13 @@ const CREATED_BY: &str = "Adit version 1.0.0";
 /// Bytes of a row group before compression, and so what a reader that streams must hold.
 pub(super) const ROW_GROUP: u64 = 8 << 20;
 /// Bytes that a row counts besides its values.
-pub(super) const ROW: u64 = 256;
+const ROW: u64 = 256;
 
-/// How many bytes a document counts in its row group; `None` if it has a row group of its own.
-pub(super) fn weight(document: &Document<'_>, columns: &Columns, metadata: &str) -> Option<u64> {
+/// How many bytes a document counts in its row group, with so many of metadata; `None` if it has a row group of its own.
+pub(super) fn weight(document: &Document<'_>, columns: &Columns, metadata: u64) -> Option<u64> {
     let wanted = |file: &&FileRecord| columns.files().iter().any(|column| column.format == file.format);
     let content = document.files.iter().filter(wanted).fold(0_u64, |sum, file| sum.saturating_add(file.size));
-    (content <= LARGE).then_some(content + 2 * metadata.len() as u64 + ROW)
+    (content <= LARGE).then_some(content + 2 * metadata + ROW)
 }
 
 /// Writes rows.
@@ -114,7 +115,7 @@ impl<'a, W: Write + Send> Writer<'a, W> {
     pub(crate) fn row(&mut self, document: &Document<'_>, contents: &mut dyn Contents) -> io::Result<()> {
         let described = Described::of(document);
         let metadata = serde_json::to_string(described.metadata)?;
-        let weight = weight(document, self.columns, &metadata);
+        let weight = weight(document, self.columns, metadata.len() as u64);
         if weight.is_none_or(|weight| self.weight + weight > ROW_GROUP) {
             self.flush()?;
         }
@@ -259,16 +260,19 @@ fn too_long(document: &Document<'_>, file: &FileRecord, what: &str) -> io::Error
 }
 
 fn schema(columns: &Columns) -> Result<TypePtr, ParquetError> {
-    let fields = columns.all().map(|(name, kind)| match kind {
-        Kind::Integer => format!("required int64 {name};"),
-        Kind::Text | Kind::Object => format!("required binary {name} (STRING);"),
-        Kind::OptionalText => format!("optional binary {name} (STRING);"),
-        Kind::Bytes => format!("optional binary {name};"),
-        Kind::Texts => {
-            format!("required group {name} (LIST) {{ repeated group list {{ required binary element (STRING); }} }}")
+    let field = |(name, kind): (String, ColumnKind)| {
+        let need = if REQUIRED.contains(&name.as_str()) { "required" } else { "optional" };
+        match kind {
+            ColumnKind::Integer => format!("{need} int64 {name};"),
+            ColumnKind::Text | ColumnKind::Object => format!("{need} binary {name} (STRING);"),
+            ColumnKind::Bytes => format!("{need} binary {name};"),
+            ColumnKind::Texts => {
+                let item = "repeated group list { required binary element (STRING); }";
+                format!("required group {name} (LIST) {{ {item} }}")
+            }
         }
-    });
-    let fields: String = fields.collect();
+    };
+    let fields: String = columns.all().map(field).collect();
     parse_message_type(&format!("message documents {{ {fields} }}")).map(Arc::new)
 }
 
@@ -282,7 +286,7 @@ fn properties(columns: &Columns) -> Result<WriterProperties, ParquetError> {
         .set_offset_index_disabled(true);
     // What one may look for.
     for (name, kind) in columns.all().take(DESCRIBED.len()) {
-        if matches!(kind, Kind::Integer | Kind::Text | Kind::OptionalText) {
+        if matches!(kind, ColumnKind::Integer | ColumnKind::Text) {
             properties = properties.set_column_statistics_enabled(ColumnPath::from(name), EnabledStatistics::Chunk);
         }
     }

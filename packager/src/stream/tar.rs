@@ -5,7 +5,9 @@
 
 use std::io::{self, Read, Write};
 
-use super::compress::{Compressed, Compression};
+use adit_shared::domain::Compression;
+
+use super::compress::Compressed;
 
 /// Everything in a tar archive is so many bytes or a multiple.
 const BLOCK: u64 = 512;
