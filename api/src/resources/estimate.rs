@@ -40,7 +40,7 @@ pub struct FormatsQuery {
     #[param(value_type = Option<Compression>, nullable = false)]
     compression: Option<String>,
     /// About how many bytes a shard has.
-    #[param(nullable = false, minimum = 1048576, maximum = 9007199254740991_u64)]
+    #[param(nullable = false, minimum = 1048576)]
     shard_bytes: Option<u64>,
     /// Whether the documents' files are left out; for layout bag only.
     #[serde(default)]
