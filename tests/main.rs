@@ -10,6 +10,7 @@ mod journey;
 mod lazy;
 mod links;
 mod outages;
+mod resume;
 mod serving;
 mod several;
 mod support;

@@ -63,17 +63,17 @@ enum Weight {
 impl Weight {
     fn new(recipe: &Recipe) -> Self {
         match recipe.layout {
-            Layout::Flat | Layout::Bag if recipe.options == Options::default() => {
-                Self::Exact(SizeEstimator::new(recipe.layout))
+            Layout::Flat if recipe.options == Options::default() => {
+                SizeEstimator::new(recipe, None).map_or(Self::Bound(0), Self::Exact)
             }
             _ => Self::Bound(0),
         }
     }
 
     /// Adds a member; members come in the order of their ids.
-    fn add(&mut self, member: &Member) {
+    fn add(&mut self, member: Member) {
         match self {
-            Self::Exact(estimator) => estimator.add(&member.name, &member.files),
+            Self::Exact(estimator) => _ = estimator.add(&member.into()),
             Self::Bound(bytes) => {
                 *bytes += DOCUMENT_OVERHEAD + member.files.iter().map(|file| file.size).sum::<u64>();
             }
@@ -83,7 +83,7 @@ impl Weight {
     /// Bytes, and whether they are exact.
     fn finish(self) -> (u64, bool) {
         match self {
-            Self::Exact(estimator) => (estimator.finish(), true),
+            Self::Exact(estimator) => (estimator.finish().bytes, true),
             Self::Bound(bytes) => (bytes, false),
         }
     }
@@ -129,7 +129,7 @@ pub async fn estimate(
     let mut members = app.store.members(&docset.members, None, Some(&recipe.formats));
     while let Some(member) = members.try_next().await? {
         included += u64::from(!member.files.is_empty());
-        weight.add(&member);
+        weight.add(member);
     }
     drop(members);
     let (bytes, exact) = weight.finish();
