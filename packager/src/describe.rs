@@ -171,13 +171,14 @@ const CITATION: &str = "CITATION.cff";
 #[must_use]
 pub fn texts(description: &Description) -> Vec<(&'static str, Vec<u8>)> {
     let text = |name, text: String| (name, text.into_bytes());
-    vec![
+    let mut texts = vec![
         text(crate::bag::INFO, bag_info::text(description)),
-        text(RO_CRATE, ro_crate::text(description)),
         text(CROISSANT, croissant::text(description)),
         text(CITATION, citation::text(description)),
         text(README, readme::text(description)),
-    ]
+    ];
+    texts.insert(1, text(RO_CRATE, ro_crate::text(description, &texts)));
+    texts
 }
 
 impl Description {

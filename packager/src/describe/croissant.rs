@@ -104,7 +104,7 @@ fn files(of: &Description) -> (Vec<Json>, Vec<Json>) {
             ("@id", files_id(summary).into()),
             ("name", files_id(summary).into()),
             ("description", summary.sentence().into()),
-            ("encodingFormat", summary.essences().into()),
+            ("encodingFormat", Json::one_or_more(summary.essences())),
             ("includes", format!("{}*.{}", bag::PAYLOAD, summary.format.extension()).into()),
         ])
     });
@@ -148,7 +148,7 @@ fn shards(table: &Table) -> Vec<Json> {
         ("@id", "shards".into()),
         ("name", "shards".into()),
         ("description", "All shards; together they hold every document once.".into()),
-        ("encodingFormat", encodings(table, None).into()),
+        ("encodingFormat", Json::one_or_more(encodings(table, None))),
         ("includes", format!("{}*.{extension}", bag::PAYLOAD).into()),
     ]));
     list
@@ -161,7 +161,7 @@ fn shard_object(table: &Table, shard: &Shard) -> Json {
         ("name", shard.path.trim_start_matches(bag::PAYLOAD).into()),
         ("contentUrl", shard.path.as_str().into()),
         ("contentSize", format!("{} B", shard.size).into()),
-        ("encodingFormat", encodings(table, Some(shard)).into()),
+        ("encodingFormat", Json::one_or_more(encodings(table, Some(shard)))),
         ("sha256", shard.sha256.to_string().into()),
     ])
 }

@@ -26,6 +26,11 @@ impl Json {
         self
     }
 
+    /// A text by itself, or several as a list: JSON-LD's compact form.
+    pub(super) fn one_or_more(mut texts: Vec<String>) -> Self {
+        if texts.len() == 1 { texts.swap_remove(0).into() } else { texts.into() }
+    }
+
     /// A reference to a node (JSON-LD 1.1, 3.3).
     pub(super) fn reference(id: impl Into<String>) -> Self {
         Self::object([("@id", Self::Text(id.into()))])
