@@ -129,10 +129,10 @@ fn load(out: &mut String, table: &Table) {
             ("DuckDB", format!("duckdb.sql(\"from '{all}'\")")),
             ("datasets", format!("load_dataset(\"parquet\", data_files=\"{all}\")")),
         ],
-        // Without `dtype=False` pandas takes texts such as "0042" for numbers.
+        // Without `dtype=False` pandas takes texts such as "0042" for numbers; polars expects no member that its first rows lack.
         Rows::JsonLines => [
             ("pandas", format!("pd.concat(pd.read_json(f, lines=True, dtype=False) for f in sorted(glob(\"{all}\")))")),
-            ("polars", format!("pl.read_ndjson(\"{all}\")")),
+            ("polars", format!("pl.read_ndjson(\"{all}\", infer_schema_length=None)")),
             ("DuckDB", format!("duckdb.sql(\"from '{all}'\")")),
             ("datasets", format!("load_dataset(\"json\", data_files=\"{all}\")")),
         ],
@@ -141,6 +141,9 @@ fn load(out: &mut String, table: &Table) {
     out.push_str("| with | |\n|---|---|\n");
     for (with, line) in lines {
         out.push_str(&format!("| {with} | `{line}` |\n"));
+    }
+    if extension.ends_with(".zst") {
+        out.push_str("\npandas and datasets want the package `zstandard` for these files.\n");
     }
     out.push_str("\nThe API links every shard too, so that these read it without a download.\n\n");
 }
