@@ -17,25 +17,7 @@ mod ro_crate;
 mod tests;
 
 use adit_shared::digest::Sha256;
-use adit_shared::domain::Format;
-use serde::{Deserialize, Serialize};
-
-/// What is known of a docset's collection; frozen when the package is asked for, and part of its fingerprint.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct About {
-    /// The collection's name in URLs.
-    pub collection: String,
-    /// Its name for people.
-    pub name: String,
-    /// What it holds; may be empty.
-    pub description: String,
-    /// Licence of documents that name none: a URI, an SPDX id or any other words; `None` when it is not known.
-    pub license: Option<String>,
-    /// Base URL of the API, such as `https://example.org/api`.
-    pub url: String,
-    /// When the newest member's version was made (RFC 3339).
-    pub date: String,
-}
+use adit_shared::domain::{About, Format};
 
 /// Members of the docset: `requested = included + omitted`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -214,22 +196,15 @@ impl Description {
 
     /// A semantic version (2.0.0) that rises with the documents' dates; two docsets of one day differ in its build metadata.
     fn version(&self) -> String {
-        let mut numbers = self.about.day().split('-').map(|part| part.parse::<u32>().unwrap_or(0));
+        let mut numbers = self.about.date.split('-').map(|part| part.parse::<u32>().unwrap_or(0));
         let mut next = || numbers.next().unwrap_or(0);
         format!("{}.{}.{}+{}", next(), next(), next(), hex::encode(&self.docset.0[..6]))
     }
 }
 
-impl About {
-    /// The collection at the API.
-    fn collection_url(&self) -> String {
-        format!("{}/collections/{}", self.url.trim_end_matches('/'), self.collection)
-    }
-
-    /// The day of its date (`YYYY-MM-DD`).
-    fn day(&self) -> &str {
-        self.date.get(..10).unwrap_or(&self.date)
-    }
+/// The collection at the API.
+fn collection_url(about: &About) -> String {
+    format!("{}/collections/{}", about.url, about.collection)
 }
 
 impl FormatSummary {

@@ -4,7 +4,7 @@
 
 use super::json::Json;
 use super::licence::Licence;
-use super::{Column, ColumnKind, Description, FormatSummary, Rows, Shard, Table, essence};
+use super::{Column, ColumnKind, Description, FormatSummary, Rows, Shard, Table, collection_url, essence};
 use crate::bag;
 
 const VERSION: &str = "http://mlcommons.org/croissant/1.1";
@@ -57,7 +57,7 @@ pub(super) fn text(of: &Description) -> String {
     let creator = Json::object([
         ("@type", "sc:Organization".into()),
         ("name", about.name.as_str().into()),
-        ("url", about.collection_url().into()),
+        ("url", collection_url(about).into()),
     ]);
     let (distribution, record_sets) = match &of.table {
         Some(table) => (shards(table), vec![rows(table)]),
@@ -70,11 +70,11 @@ pub(super) fn text(of: &Description) -> String {
         ("name", of.title().into()),
         ("description", of.abstract_text().into()),
         ("license", license),
-        ("url", about.collection_url().into()),
+        ("url", collection_url(about).into()),
         ("creator", creator),
-        ("datePublished", about.day().into()),
+        ("datePublished", about.date.as_str().into()),
         ("version", of.version().into()),
-        ("citeAs", format!("{}. Version {}. {}", of.title(), of.version(), about.collection_url()).into()),
+        ("citeAs", format!("{}. Version {}. {}", of.title(), of.version(), collection_url(about)).into()),
         ("distribution", Json::List(distribution)),
         ("recordSet", Json::List(record_sets)),
     ])

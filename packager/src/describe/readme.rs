@@ -5,7 +5,7 @@ use url::Url;
 use super::licence::Licence;
 use super::{
     CITATION, CROISSANT, Column, ColumnKind, Description, FETCH, OMITTED, RIGHTS, RO_CRATE, Rows, TOMBSTONES, Table,
-    plural,
+    collection_url, plural,
 };
 use crate::bag;
 
@@ -30,8 +30,8 @@ pub(super) fn text(of: &Description) -> String {
         "## How to cite it\n\n{name}: {}. Version {}, {}. {}\n\n`{CITATION}` says the same to reference managers.\n",
         plural(of.documents.included, "document"),
         of.version(),
-        escaped(of.about.day()),
-        link(&of.about.collection_url()),
+        escaped(&of.about.date),
+        link(&collection_url(&of.about)),
     ));
     out
 }
@@ -39,13 +39,13 @@ pub(super) fn text(of: &Description) -> String {
 fn facts(out: &mut String, of: &Description) {
     let documents = of.documents;
     let rows = [
-        ("Collection", format!("{} {}", escaped(&of.about.name), link(&of.about.collection_url()))),
+        ("Collection", format!("{} {}", escaped(&of.about.name), link(&collection_url(&of.about)))),
         (
             "Documents",
             format!("{} asked for = {} here + {} omitted", documents.requested, documents.included, documents.omitted),
         ),
         ("Payload", format!("{}, {} bytes", plural(of.payload.files, "file"), of.payload.bytes)),
-        ("Newest document", escaped(of.about.day())),
+        ("Newest document", escaped(&of.about.date)),
         ("Docset", format!("`{}`", of.docset)),
         ("Package", format!("`{}`", of.package)),
     ];
@@ -168,7 +168,7 @@ fn complete(out: &mut String, of: &Description) {
 }
 
 fn check(out: &mut String, of: &Description) {
-    let origin = of.about.url.trim_end_matches('/').trim_end_matches("/api");
+    let origin = of.about.url.trim_end_matches("/api");
     out.push_str(&format!(
         "## How to check it\n\nIn this folder, each finds a file that was changed or lost:\n\n\
          ```sh\nsha256sum --check --quiet {} {}\nbagit.py --validate .\n```\n\n\

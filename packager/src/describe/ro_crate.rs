@@ -5,7 +5,7 @@
 
 use super::json::Json;
 use super::licence::Licence;
-use super::{CITATION, CROISSANT, Description, OMITTED, README, RIGHTS, RO_CRATE, Shard, essence};
+use super::{CITATION, CROISSANT, Description, OMITTED, README, RIGHTS, RO_CRATE, Shard, collection_url, essence};
 use crate::bag;
 
 const CONTEXT: &str = "https://w3id.org/ro/crate/1.2/context";
@@ -78,10 +78,10 @@ fn root(of: &Description) -> Json {
         ("@type", "Dataset".into()),
         ("name", of.title().into()),
         ("description", of.abstract_text().into()),
-        ("datePublished", of.about.day().into()),
+        ("datePublished", of.about.date.as_str().into()),
         ("version", of.version().into()),
         ("license", Json::reference(licence_id(&license))),
-        ("url", of.about.collection_url().into()),
+        ("url", collection_url(&of.about).into()),
         ("identifier", Json::List(vec![Json::reference(PACKAGE), Json::reference(DOCSET)])),
         ("hasPart", Json::List(parts)),
     ])

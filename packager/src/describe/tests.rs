@@ -14,7 +14,7 @@ fn about() -> About {
                 .into(),
         license: Some("https://creativecommons.org/licenses/by/4.0/".into()),
         url: "https://example.org/api".into(),
-        date: "2026-08-30T12:34:56Z".into(),
+        date: "2026-08-30".into(),
     }
 }
 
