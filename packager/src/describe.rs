@@ -7,6 +7,7 @@
 
 mod bag_info;
 mod citation;
+mod columns;
 mod croissant;
 mod json;
 mod licence;
@@ -18,6 +19,8 @@ mod tests;
 
 use adit_shared::digest::Sha256;
 use adit_shared::domain::{About, Format};
+
+pub use columns::{Column, ColumnKind};
 
 /// Members of the docset: `requested = included + omitted`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,32 +62,6 @@ pub enum Rows {
     JsonLines,
     /// Apache Parquet.
     Parquet,
-}
-
-/// What a column's values are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ColumnKind {
-    /// A whole number.
-    Integer,
-    /// Text.
-    Text,
-    /// A list of texts.
-    Texts,
-    /// A JSON object: itself in JSON Lines, as text in Parquet.
-    Object,
-    /// Bytes: themselves in Parquet, as Base64 in JSON Lines.
-    Bytes,
-}
-
-/// A column of a tabular layout.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Column {
-    /// Its name: letters, digits and `_`.
-    pub name: String,
-    /// What its values are.
-    pub kind: ColumnKind,
-    /// What they mean, in one sentence.
-    pub description: String,
 }
 
 /// A shard of a tabular layout: one file of the bag's payload.
