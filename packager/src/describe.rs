@@ -11,7 +11,7 @@ mod columns;
 mod croissant;
 mod json;
 mod licence;
-pub mod lines;
+pub(crate) mod lines;
 mod readme;
 mod ro_crate;
 #[cfg(test)]
@@ -20,44 +20,44 @@ mod tests;
 use adit_shared::digest::Sha256;
 use adit_shared::domain::{About, Format};
 
-pub use columns::{Column, ColumnKind};
+pub(crate) use columns::{Column, ColumnKind};
 
 /// Members of the docset: `requested = included + omitted`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Documents {
+pub(crate) struct Documents {
     /// All members.
-    pub requested: u64,
+    pub(crate) requested: u64,
     /// Members with a file or more in the wanted formats.
-    pub included: u64,
+    pub(crate) included: u64,
     /// Members without.
-    pub omitted: u64,
+    pub(crate) omitted: u64,
 }
 
 /// The payload of the bag (RFC 8493, 2.1.2), whether it is in the archive or named in its `fetch.txt`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Payload {
+pub(crate) struct Payload {
     /// Number of files.
-    pub files: u64,
+    pub(crate) files: u64,
     /// Bytes of all of them.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 /// All the files of one format.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FormatSummary {
+pub(crate) struct FormatSummary {
     /// The format.
-    pub format: Format,
+    pub(crate) format: Format,
     /// Documents that have it.
-    pub documents: u64,
+    pub(crate) documents: u64,
     /// Bytes of all of its files.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Its files' media types, sorted, each once.
-    pub media_types: Vec<String>,
+    pub(crate) media_types: Vec<String>,
 }
 
 /// How a tabular layout writes its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rows {
+pub(crate) enum Rows {
     /// JSON Lines, with any compression.
     JsonLines,
     /// Apache Parquet.
@@ -66,26 +66,26 @@ pub enum Rows {
 
 /// A shard of a tabular layout: one file of the bag's payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shard {
+pub(crate) struct Shard {
     /// Its path in the bag, such as `data/data-00001-of-00003.parquet`: a path of plain ASCII letters, digits and `-./`.
-    pub path: String,
+    pub(crate) path: String,
     /// Bytes.
-    pub size: u64,
+    pub(crate) size: u64,
     /// SHA-256 of its bytes.
-    pub sha256: Sha256,
+    pub(crate) sha256: Sha256,
     /// Its media type.
-    pub media_type: String,
+    pub(crate) media_type: String,
 }
 
 /// The rows of a tabular layout.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Table {
+pub(crate) struct Table {
     /// How they are written.
-    pub rows: Rows,
+    pub(crate) rows: Rows,
     /// The columns, in their order.
-    pub columns: Vec<Column>,
+    pub(crate) columns: Vec<Column>,
     /// The shards, in their order; never empty.
-    pub shards: Vec<Shard>,
+    pub(crate) shards: Vec<Shard>,
 }
 
 /// Everything that the texts are made of.
@@ -93,42 +93,42 @@ pub struct Table {
 /// A bag, the same bag dehydrated and a delta to it have one description, so that filling in what they leave out gives
 /// the whole bag's files: `package` is the fingerprint of the whole bag for all three.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Description {
+pub(crate) struct Description {
     /// Fingerprint of the package (of the whole bag, see above).
-    pub package: Sha256,
+    pub(crate) package: Sha256,
     /// Fingerprint of the docset.
-    pub docset: Sha256,
+    pub(crate) docset: Sha256,
     /// Name of the layout.
-    pub layout: &'static str,
+    pub(crate) layout: &'static str,
     /// Whose documents they are.
-    pub about: About,
+    pub(crate) about: About,
     /// How many there are.
-    pub documents: Documents,
+    pub(crate) documents: Documents,
     /// The formats that were asked for, sorted.
-    pub formats: Vec<FormatSummary>,
+    pub(crate) formats: Vec<FormatSummary>,
     /// What the payload adds up to.
-    pub payload: Payload,
+    pub(crate) payload: Payload,
     /// The rows of a tabular layout; `None` where every file stands for itself.
-    pub table: Option<Table>,
+    pub(crate) table: Option<Table>,
 }
 
 /// Name of the description for people.
-pub const README: &str = "README.md";
+pub(crate) const README: &str = "README.md";
 /// Name of the list of rights, see [`lines::write_rights`].
-pub const RIGHTS: &str = "rights.csv";
+pub(crate) const RIGHTS: &str = "rights.csv";
 /// Name of the list of members without files, see [`lines::omitted`].
-pub const OMITTED: &str = "omitted.jsonl";
+pub(crate) const OMITTED: &str = "omitted.jsonl";
 /// Name of the list of files to fetch, see [`lines::write_fetch`].
-pub const FETCH: &str = "fetch.txt";
+pub(crate) const FETCH: &str = "fetch.txt";
 /// Name of a delta's list of files that are gone, see [`lines::tombstone`].
-pub const TOMBSTONES: &str = "tombstones.jsonl";
+pub(crate) const TOMBSTONES: &str = "tombstones.jsonl";
 const RO_CRATE: &str = "ro-crate-metadata.json";
 const CROISSANT: &str = "croissant.json";
 const CITATION: &str = "CITATION.cff";
 
 /// The texts, each with its path in the bag's base directory, in the order in which they stand in an archive.
 #[must_use]
-pub fn texts(description: &Description) -> Vec<(&'static str, Vec<u8>)> {
+pub(crate) fn texts(description: &Description) -> Vec<(&'static str, Vec<u8>)> {
     let text = |name, text: String| (name, text.into_bytes());
     let mut texts = vec![
         text(crate::bag::INFO, bag_info::text(description)),

@@ -29,7 +29,7 @@ def crate_issues(folder: Path, severity: str) -> set[str]:
         rocrate_uri=str(folder),
         profile_identifier="ro-crate-1.2",
         requirement_severity=models.Severity[severity],
-        cache_path=None,
+        no_cache=True,
     )
     before = requests.adapters.HTTPAdapter.send
     requests.adapters.HTTPAdapter.send = Contexts.send

@@ -92,3 +92,11 @@ def test_the_lists_say_whose_rights_and_what_is_omitted(bag: Path, file_names: d
 def test_descriptions_are_plain_json(bag: Path, name: str) -> None:
     text = (bag / name).read_text(encoding="utf-8")
     assert json.dumps(json.loads(text), ensure_ascii=False, indent=2) + "\n" == text
+
+
+def test_the_crate_validator_objects_where_it_should(bag: Path, tmp_path: Path) -> None:
+    crate = json.loads((bag / "ro-crate-metadata.json").read_text(encoding="utf-8"))
+    (root,) = (entity for entity in crate["@graph"] if entity["@id"] == "./")
+    del root["license"]
+    (tmp_path / "ro-crate-metadata.json").write_text(json.dumps(crate))
+    assert any("`license`" in issue for issue in crate_issues(tmp_path, "REQUIRED"))

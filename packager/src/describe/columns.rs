@@ -4,7 +4,7 @@ use adit_shared::domain::Format;
 
 /// What a column's values are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ColumnKind {
+pub(crate) enum ColumnKind {
     /// A whole number.
     Integer,
     /// Text.
@@ -19,19 +19,19 @@ pub enum ColumnKind {
 
 /// A column of a tabular layout.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Column {
+pub(crate) struct Column {
     /// Its name: letters, digits and `_`.
-    pub name: String,
+    pub(crate) name: String,
     /// What its values are.
-    pub kind: ColumnKind,
+    pub(crate) kind: ColumnKind,
     /// What they mean, in one sentence.
-    pub description: String,
+    pub(crate) description: String,
 }
 
 impl Column {
     /// A column with its meaning: of the documents, or of their files of one `format`.
     #[must_use]
-    pub fn new(name: impl Into<String>, kind: ColumnKind, format: Option<&Format>) -> Self {
+    pub(crate) fn new(name: impl Into<String>, kind: ColumnKind, format: Option<&Format>) -> Self {
         let name = name.into();
         let description = match format {
             None => of_document(&name).to_owned(),

@@ -129,13 +129,18 @@ fn load(out: &mut String, table: &Table) {
             ("DuckDB", format!("duckdb.sql(\"from '{all}'\")")),
             ("datasets", format!("load_dataset(\"parquet\", data_files=\"{all}\")")),
         ],
-        // Without `dtype=False` pandas takes texts such as "0042" for numbers; polars expects no member that its first rows lack.
-        Rows::JsonLines => [
-            ("pandas", format!("pd.concat(pd.read_json(f, lines=True, dtype=False) for f in sorted(glob(\"{all}\")))")),
-            ("polars", format!("pl.read_ndjson(\"{all}\", infer_schema_length=None)")),
-            ("DuckDB", format!("duckdb.sql(\"from '{all}'\")")),
-            ("datasets", format!("load_dataset(\"json\", data_files=\"{all}\")")),
-        ],
+        // JSON has no types: these lines keep texts such as "0042" and "2020-02-03" as they are, and let a shard lack what others have.
+        Rows::JsonLines => {
+            let each = format!("for f in sorted(glob(\"{all}\"))");
+            let polars =
+                format!("pl.concat((pl.read_ndjson(f, infer_schema_length=None) {each}), how=\"diagonal_relaxed\")");
+            [
+                ("pandas", format!("pd.concat(pd.read_json(f, lines=True, dtype=False) {each})")),
+                ("polars", polars.clone()),
+                ("DuckDB", format!("duckdb.sql(\"from '{all}'\")")),
+                ("datasets", format!("Dataset.from_polars({polars})")),
+            ]
+        }
     };
     out.push_str("## How to load it\n\nIn this folder, once the shards are in `data/` (see below):\n\n");
     out.push_str("| with | |\n|---|---|\n");
@@ -143,7 +148,7 @@ fn load(out: &mut String, table: &Table) {
         out.push_str(&format!("| {with} | `{line}` |\n"));
     }
     if extension.ends_with(".zst") {
-        out.push_str("\npandas and datasets want the package `zstandard` for these files.\n");
+        out.push_str("\npandas wants the package `zstandard` for these files.\n");
     }
     out.push_str("\nThe API links every shard too, so that these read it without a download.\n\n");
 }
