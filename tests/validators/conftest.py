@@ -1,5 +1,6 @@
 """The server, two docsets of it, and packages, each ordered once when a test first wants it."""
 
+import os
 import shutil
 import subprocess
 import zipfile
@@ -116,7 +117,9 @@ def tool(name: str, *arguments: object) -> str:
     """What a program of the system prints; it must succeed."""
     if shutil.which(name) is None:
         pytest.skip(f"{name} is not installed")
-    result = subprocess.run([name, *map(str, arguments)], capture_output=True, text=True, check=False)
+    # With another locale, unzip's family writes names by their numbers.
+    environment = os.environ | {"LC_ALL": "C.UTF-8"}
+    result = subprocess.run([name, *map(str, arguments)], capture_output=True, text=True, check=False, env=environment)
     assert result.returncode == 0, f"{name} {arguments}: {result.stdout}{result.stderr}"
     return result.stdout
 

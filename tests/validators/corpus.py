@@ -4,6 +4,7 @@ It is imported in two states, so that there is something for a delta: `FIRST`, a
 """
 
 import json
+import random
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,7 +42,8 @@ def paper(number: int, **changes: object) -> Document:
         "identifier": f"https://doi.org/10.1234/{number}",
     }
     text = f"Paper {number}.\n" + "The quick brown fox jumps over the lazy dog.\n" * (100 * number)
-    files = {"txt": text.encode(), "pdf": b"%PDF-1.4\n" + bytes(range(256)) * number + b"\n%%EOF\n"}
+    # As long as PDF is, and as little compressible, so that there are shards.
+    files = {"txt": text.encode(), "pdf": b"%PDF-1.4\n" + random.Random(number).randbytes(500_000) + b"\n%%EOF\n"}
     if number % 3 == 0:
         files["xml"] = f'<?xml version="1.0"?>\n<article><p>Paper {number} &amp; more</p></article>\n'.encode()
     return Document(f"paper.{number:05}", metadata | changes, files)

@@ -23,12 +23,12 @@ class Contexts(requests.adapters.HTTPAdapter):
         return self.build_response(request, raw)
 
 
-def crate_issues(folder: Path, severity: str) -> set[str]:
-    """What the validator has against a crate, in its words."""
+def crate_issues(folder: Path) -> tuple[set[str], set[str]]:
+    """What the validator has against a crate, in its words: what must be otherwise, and what should be."""
     settings = services.ValidationSettings(
         rocrate_uri=str(folder),
         profile_identifier="ro-crate-1.2",
-        requirement_severity=models.Severity[severity],
+        requirement_severity=models.Severity.RECOMMENDED,
         no_cache=True,
     )
     before = requests.adapters.HTTPAdapter.send
@@ -38,4 +38,5 @@ def crate_issues(folder: Path, severity: str) -> set[str]:
     finally:
         requests.adapters.HTTPAdapter.send = before
     assert result.executed_checks, "the validator checked nothing"
-    return {issue.message for issue in result.get_issues()}
+    required = {issue.message for issue in result.get_issues() if issue.severity == models.Severity.REQUIRED}
+    return required, {issue.message for issue in result.get_issues()} - required

@@ -94,6 +94,7 @@ class Package:
 
 def names(server: Server, docset: dict) -> dict[str, str]:
     """The file name (without extension) of every member, by its ref."""
-    lines = server.ask("GET", f"{docset['url']}/manifest", params={"fmt": "meta"}).text.splitlines()
-    members = [json.loads(line) for line in lines]
+    text = server.ask("GET", f"{docset['url']}/manifest", params={"fmt": "meta"}).text
+    # Not `splitlines`, which takes other characters than line feeds for ends of lines too.
+    members = [json.loads(line) for line in text.split("\n") if line]
     return {member["ref"]: member["name"] for member in members if "ref" in member}

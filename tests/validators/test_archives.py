@@ -23,7 +23,7 @@ def test_zip_tools_take_every_archive(order: Ordering, recipe: dict) -> None:
             assert zip.testzip() is None
             listed = sorted(zip.namelist())
         tool("unzip", "-tqq", archive.path)
-        assert sorted(tool("zipinfo", "-1", "-O", "UTF-8", archive.path).splitlines()) == listed
+        assert sorted(tool("zipinfo", "-1", archive.path).splitlines()) == listed
         tool("7z", "t", archive.path)
 
 
