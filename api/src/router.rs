@@ -58,6 +58,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(assets::asset))
         .routes(routes!(assets::follow))
         .routes(routes!(me::get))
+        .routes(routes!(service::public_keys))
         .routes(routes!(service::healthz))
         .routes(routes!(service::readyz))
         .routes(routes!(service::metrics))

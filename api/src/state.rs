@@ -7,6 +7,7 @@ use adit_shared::clock::Clock;
 use adit_shared::messaging::Broker;
 use adit_shared::objects::ObjectStore;
 use adit_shared::search::Search;
+use adit_shared::signing::PublicKeys;
 use adit_shared::store::{Store, StoreResult};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,8 @@ pub struct Settings {
     pub resend_after: Duration,
     /// How long the API works on one request.
     pub request_timeout: Duration,
+    /// The keys that receipts can be checked with.
+    pub public_keys: PublicKeys,
 }
 
 /// How much of what takes long goes on at once in one process.

@@ -14,12 +14,16 @@ use adit_shared::messaging::server::{BrokerServer, ServerConfig};
 use adit_shared::messaging::{Broker, BrokerConfig};
 use adit_shared::objects;
 use adit_shared::search::TantivySearch;
+use adit_shared::signing::PublicKeys;
 use adit_shared::store::{NewCollection, NewDocset, NewPackage, SqlStore, Store as _};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 use crate::state::{App, Limits, Parts, Settings};
+
+/// The public key of RFC 8037, appendix A.2.
+const PUBLIC_KEY: &str = r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
 
 /// The parts that API processes share.
 pub(crate) struct World {
@@ -67,6 +71,7 @@ impl World {
                 package_ttl: Duration::from_hours(1),
                 resend_after: Duration::from_mins(1),
                 request_timeout: Duration::from_mins(1),
+                public_keys: PublicKeys::parse(PUBLIC_KEY).unwrap(),
             },
             metrics: Metrics::default(),
             stop: CancellationToken::new(),

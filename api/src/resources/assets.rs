@@ -1,10 +1,8 @@
 //! What a package consists of, and fetching it: `/packages/{id}/download`, `/packages/{id}/assets`, and links that need no key.
 
-use adit_packager::bag_folder;
+use adit_packager::archive_name;
 use adit_shared::digest::Sha256;
-use adit_shared::domain::{
-    Asset, Content, Format, Layout, MANIFEST_NAME, Package, PackageManifest, RECEIPT_NAME, Status,
-};
+use adit_shared::domain::{Asset, Content, MANIFEST_NAME, Package, PackageManifest, RECEIPT_NAME, Status};
 use adit_shared::ids::PackageId;
 use adit_shared::objects::{ObjectError, ObjectKey};
 use axum::extract::State;
@@ -81,7 +79,7 @@ fn asset_key(package: &Package, name: &str) -> String {
 impl Stocked {
     fn archive(package: &Package) -> Self {
         Self {
-            name: file_name(package, package.recipe.layout.extension()),
+            name: archive_name(&package.recipe, &package.fingerprint),
             media_type: package.recipe.layout.media_type().to_owned(),
             size: package.size,
             sha256: package.sha256,
@@ -139,18 +137,6 @@ async fn stock(app: &App, package: &Package) -> ApiResult<Vec<Stocked>> {
         stock.push(Stocked::small(package, RECEIPT_NAME, RECEIPT_TYPE, &receipt));
     }
     Ok(stock)
-}
-
-/// The name under which a package's archive, or its manifest, is saved: says what is in it (of a bag, its base directory), and is the same for
-/// the same archive.
-fn file_name(package: &Package, extension: &str) -> String {
-    match package.recipe.layout {
-        Layout::Flat => {
-            let formats: Vec<&str> = package.recipe.formats.iter().map(Format::as_str).collect();
-            format!("docset-{}-{}-flat.{extension}", package.docset, formats.join("-"))
-        }
-        _ => format!("{}.{extension}", bag_folder(&package.fingerprint)),
-    }
 }
 
 /// Lists what a package consists of: its archive, or the shards in its place, with its manifest and receipt. Each comes with a `link` that
@@ -277,7 +263,8 @@ pub async fn download(
         Some(bytes) => Stocked::small(&package, MANIFEST_NAME, MANIFEST_TYPE, &bytes),
         None => return absent(&app, &package).await,
     };
-    send(&app, &package, manifest, &file_name(&package, MANIFEST_NAME), request).await
+    let name = format!("{}.{MANIFEST_NAME}", archive_name(&package.recipe, &package.fingerprint));
+    send(&app, &package, manifest, &name, request).await
 }
 
 /// The package as it stands now, if it is there to be fetched.
