@@ -78,7 +78,9 @@ def order(server: Server, first: dict, second: dict, tmp_path_factory: pytest.Te
 
 
 @pytest.fixture(scope="session")
-def whole_bag(server: Server, order: Ordering, first: dict, second: dict, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def whole_bag(
+    server: Server, order: Ordering, first: dict, second: dict, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
     """The folder of a complete bag: what was ordered, unpacked, and filled or applied as its README says."""
     made: dict[str, Path] = {}
 

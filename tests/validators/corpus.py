@@ -60,7 +60,7 @@ AWKWARD = [
     text("10.1000/182 (a slash, a comma; a space)", b"a,b;c\td\n", title='He said: "no", and left\\'),
     text("עברית/العربية", "שלום, العالم\n".encode(), title="\u202eright to left\u202c", language="he"),
     text("🦀 astral 𝔘𝔫𝔦𝔠𝔬𝔡𝔢", "𝔘𝔫𝔦𝔠𝔬𝔡𝔢 🏳️‍🌈 e\u0301 \u2028 \u0085 \ufeff\n".encode(), subject=["a,b", 'c"d', ""]),
-    text("latin-1", "Müller, naïve café\n".encode("latin-1"), license="Ask, please: \"first\""),
+    text("latin-1", "Müller, naïve café\n".encode("latin-1"), license='Ask, please: "first"'),
     text("cut short", "€uro €".encode()[:-1] + b"\xff\xfe\x00\x80 end", license="https://example.org/own licence"),
     text("controls", bytes(range(1, 32)) + b"\x7f\r\nlast line without its end"),
     text("long", ("0123456789abcdef" * 64 + "\n").encode() * 1200),

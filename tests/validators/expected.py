@@ -34,7 +34,9 @@ def licenses(documents: list[Document], names: dict[str, str], formats: list[str
 def rows(documents: list[Document], names: dict[str, str], *, parquet: bool) -> list[dict[str, Any]]:
     """The rows of a table but their ids, by ref."""
     included = [document for document in documents if document.files]
-    return sorted((row(document, names[document.ref], parquet=parquet) for document in included), key=lambda row: row["ref"])
+    return sorted(
+        (row(document, names[document.ref], parquet=parquet) for document in included), key=lambda row: row["ref"]
+    )
 
 
 def row(document: Document, name: str, *, parquet: bool) -> dict[str, Any]:

@@ -35,7 +35,9 @@ def assert_rows(rows: list[dict[str, Any]], file_names: dict[str, str], name: st
     """All documents are there, in the order of their ids, and each of their values is what was imported."""
     parquet = name in PARQUET
     assert [row["id"] for row in rows] == sorted({row["id"] for row in rows})
-    found = sorted(({column: plain(value) for column, value in row.items()} for row in rows), key=lambda row: row["ref"])
+    found = sorted(
+        ({column: plain(value) for column, value in row.items()} for row in rows), key=lambda row: row["ref"]
+    )
     for row in found:
         del row["id"]
         if parquet:
@@ -56,7 +58,7 @@ def all_rows(frame: Any) -> list[dict[str, Any]]:
         return frame.to_dict("records")
     if isinstance(frame, pl.DataFrame):
         return frame.to_dicts()
-    return frame["train"].to_list()
+    return (frame["train"] if isinstance(frame, datasets.DatasetDict) else frame).to_list()
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +76,8 @@ def test_the_lines_of_the_readme_load_the_table(
     lines = [line.split("|") for line in (bag / "README.md").read_text(encoding="utf-8").splitlines()]
     (line,) = [cells[2].strip(" `") for cells in lines if len(cells) == 4 and cells[1].strip() == with_]
     monkeypatch.chdir(bag)
-    known = {"pd": pd, "pl": pl, "duckdb": duckdb, "load_dataset": datasets.load_dataset, "glob": glob}
+    known = {"pd": pd, "pl": pl, "duckdb": duckdb, "glob": glob}
+    known |= {"load_dataset": datasets.load_dataset, "Dataset": datasets.Dataset}
     assert_rows(all_rows(eval(line, known)), file_names, name)
 
 
@@ -102,20 +105,27 @@ def test_pandas_loads_by_link(order: Ordering, file_names: dict[str, str], name:
     assert_rows(all_rows(pd.concat(frames)), file_names, name)
 
 
+def with_polars(order: Ordering, name: str) -> pl.DataFrame:
+    links = [shard.link for shard in order(BAGS[name]).shards]
+    if name in PARQUET:
+        return pl.read_parquet(links)
+    return pl.concat((pl.read_ndjson(link, infer_schema_length=None) for link in links), how="diagonal_relaxed")
+
+
 @pytest.mark.parametrize("name", TABLES)
 def test_polars_loads_by_link(order: Ordering, file_names: dict[str, str], name: str) -> None:
-    links = [shard.link for shard in order(BAGS[name]).shards]
-    read = pl.read_parquet if name in PARQUET else pl.read_ndjson
-    options = {} if name in PARQUET else {"infer_schema_length": None}
-    rows = [row for link in links for row in all_rows(read(link, **options))]
-    assert_rows(rows, file_names, name)
+    assert_rows(all_rows(with_polars(order, name)), file_names, name)
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_datasets_loads_by_link(order: Ordering, file_names: dict[str, str], name: str) -> None:
-    links = [shard.link for shard in order(BAGS[name]).shards]
-    kind = "parquet" if name in PARQUET else "json"
-    assert_rows(all_rows(datasets.load_dataset(kind, data_files=links)), file_names, name)
+    if name in PARQUET:
+        links = [shard.link for shard in order(BAGS[name]).shards]
+        found = datasets.load_dataset("parquet", data_files=links)
+    else:
+        # Its own reader of JSON takes texts such as 2018-08-30 for times, and cannot be told otherwise.
+        found = datasets.Dataset.from_polars(with_polars(order, name))
+    assert_rows(all_rows(found), file_names, name)
 
 
 @pytest.mark.parametrize("name", TABLES)
