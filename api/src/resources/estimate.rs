@@ -55,7 +55,7 @@ pub struct FormatsQuery {
 /// Adds up what a package would weigh.
 enum Weight {
     /// By the packager's own arithmetic.
-    Exact(SizeEstimator),
+    Exact(Box<SizeEstimator>),
     /// By what the documents' files have when they are decoded.
     Bound(u64),
 }
@@ -64,7 +64,7 @@ impl Weight {
     fn new(recipe: &Recipe) -> Self {
         match recipe.layout {
             Layout::Flat if recipe.options == Options::default() => {
-                SizeEstimator::new(recipe, None).map_or(Self::Bound(0), Self::Exact)
+                SizeEstimator::new(recipe, None).map_or(Self::Bound(0), |exact| Self::Exact(Box::new(exact)))
             }
             _ => Self::Bound(0),
         }
