@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use adit_shared::clock::{Clock as _, SystemClock};
 use adit_shared::digest::Sha256;
-use adit_shared::domain::{Layout, Role, secret_hash};
+use adit_shared::domain::{Layout, Recipe, Role, secret_hash};
 use adit_shared::ids::PackageId;
 use adit_shared::messaging::{Broker, Outgoing, Queue, Session, StatusMessage};
 use adit_shared::store::{NewCollection, NewDocset, NewPackage, SqlStore, Store as _};
@@ -126,8 +126,15 @@ async fn packages(store: &SqlStore, count: usize) -> Outcome<Vec<PackageId>> {
     for number in 0..count {
         let fingerprint = Sha256::of(&number.to_be_bytes());
         let formats = vec!["txt".parse()?];
-        let new =
-            NewPackage { owner: key, docset, formats, layout: Layout::Flat, fingerprint, requested: 1, created: 0 };
+        let new = NewPackage {
+            owner: key,
+            docset,
+            recipe: Recipe::new(formats, Layout::Flat),
+            about: None,
+            fingerprint,
+            requested: 1,
+            created: 0,
+        };
         let (package, _) = store.create_package(&new, false).await?;
         store.claim_sending(&package, SystemClock.now_ms()).await?;
         made.push(package.id);

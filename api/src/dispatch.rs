@@ -54,8 +54,7 @@ async fn claim_and_send(app: &App, package: &Package) -> ApiResult<()> {
 
 async fn publish_request(app: &App, package: &Package) -> ApiResult<()> {
     let docset = docset_url(app, package)?;
-    let request =
-        PackageRequest { docset, formats: package.formats.clone(), layout: package.layout, package: Some(package.id) };
+    let request = PackageRequest { docset, recipe: package.recipe.clone(), package: Some(package.id) };
     let message = Outgoing::new(request).header("reply-to", Queue::Package(package.id.to_string()));
     Ok(app.broker.publish(&Queue::PackageRequests, message).await?)
 }

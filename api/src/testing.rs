@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use adit_shared::clock::{Clock as _, ManualClock};
 use adit_shared::digest::Sha256;
-use adit_shared::domain::{Layout, Package, Role};
+use adit_shared::domain::{Layout, Package, Recipe, Role};
 use adit_shared::messaging::server::{BrokerServer, ServerConfig};
 use adit_shared::messaging::{Broker, BrokerConfig};
 use adit_shared::objects;
@@ -91,7 +91,15 @@ impl World {
         let docset = self.store.create_docset(&docset).await.unwrap().id;
         let (formats, fingerprint) = (vec!["txt".parse().unwrap()], Sha256::of(b"package"));
         let created = self.clock.now_ms();
-        let new = NewPackage { owner, docset, formats, layout: Layout::Flat, fingerprint, requested: 1, created };
+        let new = NewPackage {
+            owner,
+            docset,
+            recipe: Recipe::new(formats, Layout::Flat),
+            about: None,
+            fingerprint,
+            requested: 1,
+            created,
+        };
         self.store.create_package(&new, true).await.unwrap().0
     }
 

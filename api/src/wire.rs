@@ -271,8 +271,8 @@ impl PackageView {
         Self {
             id: package.id.0,
             docset: package.docset.0,
-            formats: package.formats.clone(),
-            layout: package.layout,
+            formats: package.recipe.formats.clone(),
+            layout: package.recipe.layout,
             status: package.status,
             content: package.content,
             terminal,

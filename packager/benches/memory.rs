@@ -99,7 +99,14 @@ async fn make(manifest: &Path, store: &str, shape: &Shape) -> Outcome<u64> {
     let (scan_pack, scan_count) = pack(&scans);
     let documents = packs * text_count;
     let formats: Vec<Format> = [META, "pdf", "txt"].into_iter().map(str::parse).collect::<Result<_, _>>()?;
-    let header = Header { docset: DocsetId(1), fingerprint: Sha256::of(shape.name.as_bytes()), documents, formats };
+    let header = Header {
+        docset: DocsetId(1),
+        fingerprint: Sha256::of(shape.name.as_bytes()),
+        documents,
+        formats,
+        about: None,
+        base: None,
+    };
     manifest.write_all(&line(&header)?)?;
     let mut id = 0;
     for number in 0..packs {
@@ -113,7 +120,15 @@ async fn make(manifest: &Path, store: &str, shape: &Shape) -> Outcome<u64> {
                 files.insert(0, file("pdf", &scans, &keys[1], nth)?);
             }
             let r#ref = format!("document.{id:08}");
-            let member = Member { id: VersionId(id), name: r#ref.clone(), r#ref, files };
+            let member = Member {
+                id: VersionId(id),
+                name: r#ref.clone(),
+                r#ref,
+                files,
+                license: None,
+                metadata: None,
+                unchanged: Vec::new(),
+            };
             manifest.write_all(&line(&member)?)?;
         }
     }

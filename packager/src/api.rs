@@ -183,7 +183,7 @@ impl Api {
     ) -> Result<impl Stream<Item = Result<Bytes, ApiError>> + use<>, ApiError> {
         let mut url = request.docset.clone();
         url.set_path(&format!("{}/manifest", request.docset.path().trim_end_matches('/')));
-        let formats: Vec<_> = request.formats.iter().map(|format| format.as_str()).collect();
+        let formats: Vec<_> = request.recipe.formats.iter().map(|format| format.as_str()).collect();
         url.query_pairs_mut().append_pair("fmt", &formats.join(","));
         let mut get = self.http.get(url.clone()).header(ACCEPT, manifest::MEDIA_TYPE);
         if let Some(traceparent) = traceparent {

@@ -5,7 +5,7 @@
 //! No HTTP is here (see `api`).
 
 use adit_shared::digest::Sha256;
-use adit_shared::domain::{Encoding, FileRecord, Format};
+use adit_shared::domain::{About, Encoding, FileRecord, Format};
 use adit_shared::ids::{DocsetId, VersionId};
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +29,12 @@ pub struct Header {
     pub documents: u64,
     /// The formats that were asked for, sorted.
     pub formats: Vec<Format>,
+    /// What the package says about itself; a server that knows nothing of it sends none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<About>,
+    /// Fingerprint of the docset that a delta starts from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<Sha256>,
 }
 
 /// One member of the docset.
@@ -42,12 +48,31 @@ pub struct Member {
     pub name: String,
     /// Its files in the wanted formats, sorted by format; none if it has none of them.
     pub files: Vec<FileRecord>,
+    /// URI of its own licence, where it names one and licences were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub license: Option<String>,
+    /// Its metadata, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<serde_json::Map<String, serde_json::Value>>,
+    /// Formats of those of its files that a package of the base has already, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unchanged: Vec<Format>,
 }
 
 impl From<adit_shared::store::Member> for Member {
     fn from(member: adit_shared::store::Member) -> Self {
-        Self { id: member.id, r#ref: member.r#ref, name: member.name, files: member.files }
+        let adit_shared::store::Member { id, r#ref, name, files, .. } = member;
+        Self { id, r#ref, name, files, license: None, metadata: None, unchanged: Vec::new() }
     }
+}
+
+/// Files of the base that a package of the docset has no more; such lines stand before the end, sorted by nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tombstone {
+    /// Safe file name of the document that they were of.
+    pub gone: String,
+    /// Their formats, sorted.
+    pub formats: Vec<Format>,
 }
 
 /// The last line.

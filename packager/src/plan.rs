@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::io;
 
 use adit_shared::digest::Sha256;
-use adit_shared::domain::{FileRecord, Layout, package_fingerprint};
+use adit_shared::domain::{FileRecord, Layout, Recipe};
 use sha2::Digest as _;
 
 use crate::bag;
@@ -90,6 +90,7 @@ fn size(sections: &[Section]) -> u64 {
 /// Takes members in and makes a [`Plan`].
 #[derive(Debug)]
 pub(crate) struct PlanBuilder {
+    recipe: Recipe,
     layout: Layout,
     sum: Sum,
     spool: SpoolWriter,
@@ -104,8 +105,10 @@ pub(crate) struct PlanBuilder {
 
 impl PlanBuilder {
     /// A plan without files.
-    pub(crate) fn new(layout: Layout) -> Result<Self, PlanError> {
+    pub(crate) fn new(recipe: &Recipe) -> Result<Self, PlanError> {
+        let layout = recipe.layout;
         Ok(Self {
+            recipe: recipe.clone(),
             layout,
             sum: Sum::new(layout),
             spool: SpoolWriter::new()?,
@@ -168,7 +171,7 @@ impl PlanBuilder {
         if announced != included + omitted {
             return Err(PlanError::Incomplete { announced, included, omitted });
         }
-        let fingerprint = package_fingerprint(&header.fingerprint, &header.formats, self.layout);
+        let fingerprint = self.recipe.fingerprint(&header.fingerprint, header.base.as_ref(), header.about.as_ref());
         let digests = Digests {
             docset: header.fingerprint,
             package: fingerprint,

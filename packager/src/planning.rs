@@ -1,6 +1,6 @@
 //! From a manifest's stream to a plan, off the threads that wait for the network: reading a million lines takes seconds.
 
-use adit_shared::domain::{Format, Layout};
+use adit_shared::domain::Recipe;
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 use tokio::sync::mpsc;
@@ -16,14 +16,14 @@ const WAITING: usize = 8;
 /// Reads a manifest to its end and plans the archive in parts of `part_size` bytes or more.
 pub(crate) async fn plan(
     manifest: impl Stream<Item = Result<Bytes, ApiError>>,
-    formats: &[Format],
-    layout: Layout,
+    recipe: &Recipe,
     part_size: u64,
 ) -> Result<Plan, BuildError> {
     let (sender, mut chunks) = mpsc::channel::<Bytes>(WAITING);
-    let mut reader = Reader::new(formats);
+    let mut reader = Reader::new(&recipe.formats);
+    let recipe = recipe.clone();
     let planning = tokio::task::spawn_blocking(move || {
-        let mut builder = PlanBuilder::new(layout)?;
+        let mut builder = PlanBuilder::new(&recipe)?;
         while let Some(chunk) = chunks.blocking_recv() {
             reader.push(&chunk, &mut |member| builder.add(&member).map_err(BuildError::from))?;
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use adit_shared::digest::Sha256;
-use adit_shared::domain::{Encoding, FileRecord, Format, Layout, Place, package_fingerprint};
+use adit_shared::domain::{Encoding, FileRecord, Format, Layout, Place, Recipe};
 use adit_shared::ids::{DocsetId, VersionId};
 use adit_shared::objects::{ObjectError, ObjectResult, ObjectStore, Part, Upload};
 use bytes::{Bytes, BytesMut};
@@ -42,7 +42,15 @@ impl Corpus {
         let files = files.iter().map(|(name, content, encoding)| self.file(r#ref, name, content, *encoding)).collect();
         let id = VersionId(self.members.len() as u32 * 3 + 1);
         let name = adit_shared::names::safe_name(r#ref);
-        self.members.push(Member { id, r#ref: r#ref.to_owned(), name, files });
+        self.members.push(Member {
+            id,
+            r#ref: r#ref.to_owned(),
+            name,
+            files,
+            license: None,
+            metadata: None,
+            unchanged: Vec::new(),
+        });
     }
 
     fn file(&mut self, r#ref: &str, name: &str, content: &[u8], encoding: Encoding) -> FileRecord {
@@ -72,7 +80,14 @@ impl Corpus {
 
     pub(crate) fn header(&self) -> Header {
         let fingerprint = Sha256::of(format!("{:?}", self.contents).as_bytes());
-        Header { docset: DocsetId(5), fingerprint, documents: self.members.len() as u64, formats: self.formats() }
+        Header {
+            docset: DocsetId(5),
+            fingerprint,
+            documents: self.members.len() as u64,
+            formats: self.formats(),
+            about: None,
+            base: None,
+        }
     }
 
     /// The manifest that a server would stream.
@@ -85,11 +100,15 @@ impl Corpus {
     /// The base directory of its bag, with a slash.
     pub(crate) fn bag(&self) -> String {
         let header = self.header();
-        crate::bag_folder(&package_fingerprint(&header.fingerprint, &header.formats, Layout::Bag)) + "/"
+        crate::bag_folder(&Recipe::new(header.formats.clone(), Layout::Bag).fingerprint(
+            &header.fingerprint,
+            None,
+            None,
+        )) + "/"
     }
 
     pub(crate) fn plan(&self, layout: Layout, part_size: u64) -> Plan {
-        let mut builder = PlanBuilder::new(layout).unwrap();
+        let mut builder = PlanBuilder::new(&Recipe::new(self.formats(), layout)).unwrap();
         for member in &self.members {
             builder.add(member).unwrap();
         }

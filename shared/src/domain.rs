@@ -6,10 +6,10 @@ mod docset;
 mod document;
 mod key;
 mod package;
+mod recipe;
 
 pub use docset::{Docset, DocsetFingerprint, FormatTotal};
 pub use document::{Collection, Document, Encoding, FileRecord, Format, InvalidFormat, META, Place, content_hash};
 pub use key::{ApiKey, Role, secret_hash};
-pub use package::{
-    Content, Documents, InvalidLayout, Layout, PACKAGE_FORMAT_VERSION, Package, Status, package_fingerprint,
-};
+pub use package::{Content, Documents, Package, Status};
+pub use recipe::{About, Compression, InvalidLayout, InvalidRecipe, Layout, MIN_SHARD_BYTES, Options, Recipe};

@@ -12,7 +12,8 @@ use roaring::RoaringBitmap;
 
 use crate::digest::Sha256;
 use crate::domain::{
-    ApiKey, Collection, Docset, Document, Documents, FileRecord, Format, FormatTotal, Layout, Package, Role, Status,
+    About, ApiKey, Collection, Docset, Document, Documents, FileRecord, Format, FormatTotal, Package, Recipe, Role,
+    Status,
 };
 use crate::ids::{CollectionId, DocsetId, ImportId, IndexId, KeyId, PackageId, VersionId};
 
@@ -181,11 +182,11 @@ pub struct NewPackage {
     pub owner: KeyId,
     /// The docset.
     pub docset: DocsetId,
-    /// Sorted, without duplicates.
-    pub formats: Vec<Format>,
-    /// The layout.
-    pub layout: Layout,
-    /// See [`crate::domain::package_fingerprint`].
+    /// What it is to be made of.
+    pub recipe: Recipe,
+    /// What it is to say about itself.
+    pub about: Option<About>,
+    /// See [`Recipe::fingerprint`].
     pub fingerprint: Sha256,
     /// Members of the docset.
     pub requested: u64,

@@ -1,6 +1,6 @@
 //! `GET /docsets/{id}/dump`: the package of layout flat, for clients that only know how to ask again.
 
-use adit_shared::domain::{Docset, Format, Layout, Package, Status, package_fingerprint};
+use adit_shared::domain::{Docset, Format, Layout, Package, Recipe, Status};
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
@@ -49,7 +49,7 @@ pub async fn dump(
     if let Some(failed) = failed_lately(&app, &caller, &docset, &formats).await? {
         return Err(failure(&app, &failed));
     }
-    let wish = Wish { docset, formats, layout: Layout::Flat, reuse: true, retry: false };
+    let wish = Wish { docset, recipe: Recipe::new(formats, Layout::Flat), reuse: true, retry: false };
     let (package, limits) = ask(&app, &caller, wish).await?;
     match package.status {
         Status::Successful => {
@@ -63,7 +63,7 @@ pub async fn dump(
 
 /// Who asks again and again by `dump` must learn of a failure, not set off one build after the other.
 async fn failed_lately(app: &App, caller: &Caller, docset: &Docset, formats: &[Format]) -> ApiResult<Option<Package>> {
-    let fingerprint = package_fingerprint(&docset.fingerprint, formats, Layout::Flat);
+    let fingerprint = Recipe::new(formats.to_vec(), Layout::Flat).fingerprint(&docset.fingerprint, None, None);
     let newest = app.store.packages_like(caller.0.id, &fingerprint, 1).await?.pop();
     let since = app.clock.now_ms() - FAILURE_SHOWN_MS;
     Ok(newest.filter(|p| p.status == Status::Failed && p.finished.is_some_and(|finished| finished > since)))

@@ -43,7 +43,7 @@ pub async fn manifest(
     formats.sort();
     formats.dedup();
     Ok(ndjson(try_stream! {
-        yield line(&Header { docset: docset.id, fingerprint: docset.fingerprint, documents: docset.size, formats: formats.clone() })?;
+        yield line(&Header { docset: docset.id, fingerprint: docset.fingerprint, documents: docset.size, formats: formats.clone(), about: None, base: None })?;
         let mut count = 0;
         let mut members = app.store.members(&docset.members, None, Some(&formats));
         while let Some(member) = members.try_next().await? {

@@ -1,7 +1,7 @@
 //! `/packages`, and `POST /docsets/{id}/packages`, which asks for one.
 
 use adit_packager::bag_folder;
-use adit_shared::domain::{Content, Docset, Format, Layout, Package, Role, Status, package_fingerprint};
+use adit_shared::domain::{Content, Docset, Format, Layout, Package, Recipe, Role, Status};
 use adit_shared::ids::PackageId;
 use adit_shared::objects::ObjectKey;
 use adit_shared::store::NewPackage;
@@ -72,8 +72,7 @@ pub(crate) fn split_list(fmts: Option<&str>, fmt: Option<&str>) -> Vec<String> {
 /// What somebody wants.
 pub(crate) struct Wish {
     pub(crate) docset: Docset,
-    pub(crate) formats: Vec<Format>,
-    pub(crate) layout: Layout,
+    pub(crate) recipe: Recipe,
     /// Whether an identical package will do.
     pub(crate) reuse: bool,
     /// Whether one that turns out to have failed is tried anew.
@@ -88,7 +87,7 @@ pub(crate) async fn ask(app: &App, caller: &Caller, wish: Wish) -> ApiResult<(Pa
 }
 
 async fn ask_to_the_end(app: &App, caller: &Caller, wish: &Wish) -> ApiResult<(Package, HeaderMap)> {
-    let fingerprint = package_fingerprint(&wish.docset.fingerprint, &wish.formats, wish.layout);
+    let fingerprint = wish.recipe.fingerprint(&wish.docset.fingerprint, None, None);
     let alike = app.store.packages_like(caller.0.id, &fingerprint, ALIKE).await?;
     // Whatever was sent was paid for. One that is under way is not built a second time at its side.
     let paid = alike.iter().any(|package| package.sent.is_some());
@@ -99,8 +98,8 @@ async fn ask_to_the_end(app: &App, caller: &Caller, wish: &Wish) -> ApiResult<(P
     let new = NewPackage {
         owner: caller.0.id,
         docset: wish.docset.id,
-        formats: wish.formats.clone(),
-        layout: wish.layout,
+        recipe: wish.recipe.clone(),
+        about: None,
         fingerprint,
         requested: wish.docset.size,
         created: app.clock.now_ms(),
@@ -170,7 +169,7 @@ pub async fn create(
         return Err(Problem::new(Kind::InvalidRequest, "formats must name one format at least, or be left out"));
     }
     let layout = request.layout.as_deref().unwrap_or("flat").parse()?;
-    let wish = Wish { docset, formats, layout, reuse: request.reuse, retry: true };
+    let wish = Wish { docset, recipe: Recipe::new(formats, layout), reuse: request.reuse, retry: true };
     let (package, limits) = ask(&app, &caller, wish).await?;
     Ok(answer(&app, &package, limits, StatusCode::OK))
 }
@@ -248,12 +247,12 @@ async fn dismiss(app: &App, package: Package) -> ApiResult<Package> {
 
 /// The name under which an archive is saved: says what is in it (of a bag, its base directory), and is the same for the same archive.
 fn file_name(package: &Package) -> String {
-    match package.layout {
+    match package.recipe.layout {
         Layout::Flat => {
-            let formats: Vec<&str> = package.formats.iter().map(Format::as_str).collect();
+            let formats: Vec<&str> = package.recipe.formats.iter().map(Format::as_str).collect();
             format!("docset-{}-{}-flat.zip", package.docset, formats.join("-"))
         }
-        Layout::Bag => bag_folder(&package.fingerprint) + ".zip",
+        layout => format!("{}.{}", bag_folder(&package.fingerprint), layout.extension()),
     }
 }
 
@@ -303,10 +302,10 @@ fn erased(app: &App, package: &Package) -> Problem {
 
 fn gone(app: &App, package: &Package, why: &str) -> Problem {
     let rebuild = app.url(&format!("/api/docsets/{}/packages", package.docset));
-    let formats: Vec<&str> = package.formats.iter().map(Format::as_str).collect();
+    let formats: Vec<&str> = package.recipe.formats.iter().map(Format::as_str).collect();
     Problem::new(Kind::Erased, format!("{why}; POST to {rebuild} builds the same bytes")).with(
         "rebuild",
-        serde_json::json!({"method": "POST", "url": rebuild, "body": {"formats": formats, "layout": package.layout}}),
+        serde_json::json!({"method": "POST", "url": rebuild, "body": {"formats": formats, "layout": package.recipe.layout}}),
     )
 }
 

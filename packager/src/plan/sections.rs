@@ -57,7 +57,7 @@ pub(super) struct Digests {
 pub(super) fn path(layout: Layout, name: &str, format: &Format) -> String {
     let payload = match layout {
         Layout::Flat => "",
-        Layout::Bag => bag::PAYLOAD,
+        Layout::Bag | Layout::TarZst | Layout::Jsonl | Layout::Parquet => bag::PAYLOAD,
     };
     format!("{payload}{name}.{}", format.extension())
 }
@@ -66,7 +66,7 @@ pub(super) fn path(layout: Layout, name: &str, format: &Format) -> String {
 pub(super) fn folder(layout: Layout, package: &Sha256) -> String {
     match layout {
         Layout::Flat => String::new(),
-        Layout::Bag => bag::bag_folder(package) + "/",
+        Layout::Bag | Layout::TarZst | Layout::Jsonl | Layout::Parquet => bag::bag_folder(package) + "/",
     }
 }
 

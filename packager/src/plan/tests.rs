@@ -188,9 +188,9 @@ fn what_is_too_long_or_incomplete_has_no_plan() {
     corpus.add("d", &[("pdf", b"x", Encoding::Identity)]);
     let file = &mut corpus.members[0].files[0];
     (file.size, file.place.stored) = (MAX_ARCHIVE, MAX_ARCHIVE);
-    let mut builder = PlanBuilder::new(Layout::Flat).unwrap();
+    let mut builder = PlanBuilder::new(&Recipe::new(Vec::new(), Layout::Flat)).unwrap();
     builder.add(&corpus.members[0]).unwrap();
     assert!(matches!(builder.finish(&corpus.header(), PART_SIZE), Err(PlanError::TooLarge(_))));
-    let empty = PlanBuilder::new(Layout::Flat).unwrap();
+    let empty = PlanBuilder::new(&Recipe::new(Vec::new(), Layout::Flat)).unwrap();
     assert!(matches!(empty.finish(&corpus.header(), PART_SIZE), Err(PlanError::Incomplete { announced: 1, .. })));
 }

@@ -33,11 +33,10 @@ pub(super) async fn handle(packager: &Arc<Packager>, delivery: Delivery) -> Hand
     let message = &delivery.message;
     let text = message.text().map_err(|error| error.to_string());
     let request = text.and_then(|text| text.parse::<PackageRequest>().map_err(|error| error.to_string()));
-    let mut request = match request {
+    let request = match request {
         Ok(request) => request,
         Err(reason) => return packager.bury(Queue::PackageRequests, delivery, &reason).await,
     };
-    request.formats.sort_unstable();
     let Some(statuses) = Statuses::to(&packager.broker, message, &request, packager.clock.now_ms()) else {
         let reason = "there is no reply-to header, and the URL does not end in a docset's number";
         return packager.bury(Queue::PackageRequests, delivery, reason).await;

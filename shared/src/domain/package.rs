@@ -1,63 +1,13 @@
-//! Packages: archives of docsets, their states and their fingerprint.
+//! Packages: archives of docsets, and their states.
 
-use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use sha2::Digest as _;
 use utoipa::ToSchema;
 
-use super::Format;
+use super::{About, Recipe};
 use crate::digest::Sha256;
 use crate::ids::{DocsetId, KeyId, PackageId};
-
-/// Version of the archive layout. It is part of every package's fingerprint: raise it with any change that alters a
-/// single byte of an archive.
-pub const PACKAGE_FORMAT_VERSION: u32 = 1;
-
-/// How an archive is laid out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Layout {
-    /// All files at the top: `{name}.{extension}`.
-    Flat,
-    /// A BagIt 1.0 bag (RFC 8493) in a base directory: `{base}/data/{name}.{extension}` and `{base}/manifest-sha256.txt`.
-    Bag,
-}
-
-/// Not a layout's name.
-#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
-#[error("unknown layout {0:?}; there are: flat, bag")]
-pub struct InvalidLayout(pub String);
-
-impl Layout {
-    /// Its name.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Flat => "flat",
-            Self::Bag => "bag",
-        }
-    }
-}
-
-impl fmt::Display for Layout {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Layout {
-    type Err = InvalidLayout;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "flat" => Ok(Self::Flat),
-            "bag" => Ok(Self::Bag),
-            other => Err(InvalidLayout(other.to_owned())),
-        }
-    }
-}
 
 /// Where a package stands, in the words of OGC API - Processes (18-062r2, `statusCode`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
@@ -163,11 +113,11 @@ pub struct Package {
     pub owner: KeyId,
     /// Its docset.
     pub docset: DocsetId,
-    /// Sorted, without duplicates.
-    pub formats: Vec<Format>,
-    /// Its layout.
-    pub layout: Layout,
-    /// See [`package_fingerprint`].
+    /// What it is made of.
+    pub recipe: Recipe,
+    /// What it says about itself; a package that was asked for before packages described themselves has nothing.
+    pub about: Option<About>,
+    /// See [`Recipe::fingerprint`].
     pub fingerprint: Sha256,
     /// Where it stands.
     pub status: Status,
@@ -209,33 +159,9 @@ pub struct Package {
     pub heard: Option<i64>,
 }
 
-/// The fingerprint of a package: SHA-256 over the docset's fingerprint, the sorted formats, the layout and
-/// [`PACKAGE_FORMAT_VERSION`]. Equal fingerprints give equal archives, byte for byte.
-#[must_use]
-pub fn package_fingerprint(docset: &Sha256, formats: &[Format], layout: Layout) -> Sha256 {
-    let mut names: Vec<&str> = formats.iter().map(Format::as_str).collect();
-    names.sort_unstable();
-    names.dedup();
-    let mut hash = sha2::Sha256::new();
-    hash.update(docset.0);
-    hash.update(format!("\n{}\n{layout}\n{PACKAGE_FORMAT_VERSION}\n", names.join(",")));
-    Sha256(hash.finalize().into())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_fingerprint_depends_on_docset_formats_and_layout_but_not_on_their_order() {
-        let (a, b) = (Sha256::of(b"a"), Sha256::of(b"b"));
-        let f = |names: &[&str]| names.iter().map(|n| n.parse().unwrap()).collect::<Vec<Format>>();
-        let one = package_fingerprint(&a, &f(&["txt", "pdf"]), Layout::Flat);
-        assert_eq!(one, package_fingerprint(&a, &f(&["pdf", "txt", "pdf"]), Layout::Flat));
-        assert_ne!(one, package_fingerprint(&b, &f(&["txt", "pdf"]), Layout::Flat));
-        assert_ne!(one, package_fingerprint(&a, &f(&["txt"]), Layout::Flat));
-        assert_ne!(one, package_fingerprint(&a, &f(&["txt", "pdf"]), Layout::Bag));
-    }
 
     #[test]
     fn names_and_values_agree() {
@@ -246,6 +172,5 @@ mod tests {
         for content in [Content::None, Content::Available, Content::Erased] {
             assert_eq!(content.as_str().parse(), Ok(content));
         }
-        assert_eq!("zip".parse::<Layout>(), Err(InvalidLayout("zip".into())));
     }
 }

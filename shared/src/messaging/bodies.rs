@@ -10,7 +10,7 @@ use std::str::FromStr;
 use url::{Url, form_urlencoded};
 
 use crate::digest::Sha256;
-use crate::domain::{Format, Layout};
+use crate::domain::{Format, Layout, Options, Recipe};
 use crate::ids::{DocsetId, PackageId};
 
 /// A body that cannot be understood. It says what was expected and what was found.
@@ -25,15 +25,14 @@ fn invalid(expected: &'static str, found: &str) -> InvalidBody {
     InvalidBody { expected, found: found.chars().take(200).collect() }
 }
 
-/// A request to build a package: `http://server/api/docsets/5?fmt=meta,txt[&layout=bag][&package=7]`.
+/// A request to build a package: `http://server/api/docsets/5?fmt=meta,txt[&layout=bag][&compression=gzip][&shard_bytes=N][&dehydrated=true]`
+/// `[&delta_from=4][&package=7]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackageRequest {
     /// The docset, on the server that wants the package; its query without the parameters below.
     pub docset: Url,
-    /// What to put in, at least one; `txt` when the URL names none.
-    pub formats: Vec<Format>,
-    /// How to lay it out; `flat` when the URL does not say.
-    pub layout: Layout,
+    /// What it is made of: at least one format, `txt` when the URL names none; of layout `flat` when the URL does not say.
+    pub recipe: Recipe,
     /// The server's own id of the package, if it has one.
     pub package: Option<PackageId>,
 }
@@ -49,11 +48,24 @@ impl PackageRequest {
 impl fmt::Display for PackageRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mark = if self.docset.query().is_some() { '&' } else { '?' };
-        let formats: Vec<_> = self.formats.iter().map(Format::as_str).collect();
+        let Recipe { formats, layout, options } = &self.recipe;
+        let formats: Vec<_> = formats.iter().map(Format::as_str).collect();
         // Written by hand because a query serializer would turn the comma into `%2C`; nothing here needs escaping.
         write!(f, "{}{mark}fmt={}", self.docset, formats.join(","))?;
-        if self.layout != Layout::Flat {
-            write!(f, "&layout={}", self.layout)?;
+        if *layout != Layout::Flat {
+            write!(f, "&layout={layout}")?;
+        }
+        if let Some(compression) = options.compression {
+            write!(f, "&compression={}", compression.as_str())?;
+        }
+        if let Some(bytes) = options.shard_bytes {
+            write!(f, "&shard_bytes={bytes}")?;
+        }
+        if options.dehydrated {
+            f.write_str("&dehydrated=true")?;
+        }
+        if let Some(docset) = options.delta_from {
+            write!(f, "&delta_from={docset}")?;
         }
         self.package.map_or(Ok(()), |id| write!(f, "&package={id}"))
     }
@@ -69,15 +81,23 @@ impl FromStr for PackageRequest {
             .filter(|url| matches!(url.scheme(), "http" | "https"))
             .ok_or_else(|| invalid("the http or https URL of a docset", line))?;
         docset.set_fragment(None);
-        let (mut formats, mut layout, mut package) = (Vec::new(), Layout::Flat, None);
+        let (mut formats, mut layout, mut options, mut package) = (Vec::new(), Layout::Flat, Options::default(), None);
         let mut others = Vec::new();
         let query = docset.query().unwrap_or_default().to_owned();
         for part in query.split('&').filter(|part| !part.is_empty()) {
             let Some((name, value)) = form_urlencoded::parse(part.as_bytes()).next() else { continue };
             match name.as_ref() {
                 "fmt" | "fmts" => formats.extend(value.split(',').map(str::to_owned)),
-                "layout" => layout = value.parse().map_err(|_| invalid("layout=flat or layout=bag", part))?,
-                "package" => package = Some(value.parse().map_err(|_| invalid("package=<number>", part))?),
+                "layout" => layout = value.parse().map_err(|_| invalid("layout=<name of a layout>", part))?,
+                "compression" => {
+                    options.compression = Some(parameter(&value, "compression=none, gzip or zstd", part)?);
+                }
+                "shard_bytes" => options.shard_bytes = Some(parameter(&value, "shard_bytes=<number>", part)?),
+                "dehydrated" => {
+                    options.dehydrated = parameter(&value, "dehydrated=true or dehydrated=false", part)?;
+                }
+                "delta_from" => options.delta_from = Some(parameter(&value, "delta_from=<number of a docset>", part)?),
+                "package" => package = Some(parameter(&value, "package=<number>", part)?),
                 _ => others.push(part),
             }
         }
@@ -85,19 +105,19 @@ impl FromStr for PackageRequest {
         if formats.is_empty() {
             formats.push("txt".to_owned());
         }
-        Ok(Self { docset, formats: distinct(&formats)?, layout, package })
+        let format =
+            |name: &String| name.trim().parse().map_err(|_| invalid("fmt=<formats with commas between>", name));
+        let formats = formats.iter().map(format).collect::<Result<_, _>>()?;
+        let recipe = Recipe { options, ..Recipe::new(formats, layout) };
+        recipe
+            .check()
+            .map_err(|error| InvalidBody { expected: "a recipe that can be made", found: error.to_string() })?;
+        Ok(Self { docset, recipe, package })
     }
 }
 
-fn distinct(names: &[String]) -> Result<Vec<Format>, InvalidBody> {
-    let mut formats = Vec::with_capacity(names.len());
-    for name in names {
-        let format = name.trim().parse().map_err(|_| invalid("fmt=<formats with commas between>", name))?;
-        if !formats.contains(&format) {
-            formats.push(format);
-        }
-    }
-    Ok(formats)
+fn parameter<T: FromStr>(value: &str, expected: &'static str, part: &str) -> Result<T, InvalidBody> {
+    value.parse().map_err(|_| invalid(expected, part))
 }
 
 /// What a packager tells of a package.

@@ -3,11 +3,11 @@
 use sqlx::any::AnyRow;
 use sqlx::{Any, Transaction};
 
-use super::rows::{Columns as _, Statement, int, query};
+use super::rows::{Columns as _, Statement, int, query, to_json};
 use super::sql::returned;
 use super::{NewPackage, SqlStore, StatusUpdate, StoreError, StoreResult, errors};
 use crate::digest::Sha256;
-use crate::domain::{Documents, Format, Package, Status};
+use crate::domain::{Documents, Format, Package, Recipe, Status};
 use crate::ids::{DocsetId, KeyId, PackageId};
 
 pub(super) fn package_of(row: &AnyRow) -> StoreResult<Package> {
@@ -15,8 +15,8 @@ pub(super) fn package_of(row: &AnyRow) -> StoreResult<Package> {
         id: PackageId(row.value("id")?),
         owner: KeyId(row.value("owner")?),
         docset: DocsetId(row.value("docset")?),
-        formats: formats_of(row)?,
-        layout: row.parsed("layout")?,
+        recipe: Recipe { formats: formats_of(row)?, layout: row.parsed("layout")?, options: row.json("options")? },
+        about: row.json("about")?,
         fingerprint: row.digest("fingerprint")?,
         status: row.parsed("status")?,
         content: row.parsed("content")?,
@@ -60,18 +60,20 @@ pub(super) async fn create(db: &SqlStore, package: &NewPackage, reuse: bool) -> 
     if reuse && let Some(found) = find_live(package, &mut transaction).await? {
         return Ok((found, false));
     }
-    let names: Vec<&str> = package.formats.iter().map(Format::as_str).collect();
+    let names: Vec<&str> = package.recipe.formats.iter().map(Format::as_str).collect();
     let insert = query(
-        "INSERT INTO packages (owner, docset, formats, layout, fingerprint, requested, created) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING *",
+        "INSERT INTO packages (owner, docset, formats, layout, fingerprint, requested, created, options, about) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING *",
     )
     .bind(package.owner.0)
     .bind(package.docset.0)
     .bind(names.join(","))
-    .bind(package.layout.as_str())
+    .bind(package.recipe.layout.as_str())
     .bind(&package.fingerprint.0[..])
     .bind(int(package.requested))
-    .bind(package.created);
+    .bind(package.created)
+    .bind(to_json(&package.recipe.options)?)
+    .bind(to_json(&package.about)?);
     let rows = insert.fetch_all(&mut *transaction).await?;
     match transaction.commit().await {
         Err(error) if errors::is_foreign_key_violation(&error) => return Err(StoreError::NotFound("docset")),

@@ -69,8 +69,8 @@ pub(crate) async fn a_claim_that_is_given_back_leaves_no_trace(db: Database) {
 pub(crate) async fn equal_requests_share_one_package(db: Database) {
     let (owner, docset, package) = made(&db.store).await;
     let expected = new_package(owner, docset, "1");
-    assert_eq!((package.owner, package.docset, package.layout), (owner, docset, expected.layout));
-    assert_eq!((&package.formats, package.fingerprint), (&expected.formats, expected.fingerprint));
+    assert_eq!((package.owner, package.docset, &package.recipe), (owner, docset, &expected.recipe));
+    assert_eq!((&package.about, package.fingerprint), (&expected.about, expected.fingerprint));
     assert_eq!((package.status, package.content, package.created), (Status::Accepted, Content::None, 10));
     assert_eq!(package.documents, Documents { requested: 2, ..Documents::default() });
     assert_eq!((package.sent, package.sends, package.heard), (None, 0, None));

@@ -2,7 +2,7 @@
 
 use adit_shared::digest::Sha256;
 use adit_shared::domain::{
-    Collection, Document, Encoding, FileRecord, Format, FormatTotal, Layout, Place, Role, content_hash,
+    Collection, Document, Encoding, FileRecord, Format, FormatTotal, Layout, Place, Recipe, Role, content_hash,
 };
 use adit_shared::ids::{CollectionId, DocsetId, KeyId, VersionId};
 use adit_shared::names;
@@ -134,8 +134,8 @@ pub(crate) fn new_package(owner: KeyId, docset: DocsetId, seed: &str) -> NewPack
     NewPackage {
         owner,
         docset,
-        formats: formats(&["meta", "txt"]),
-        layout: Layout::Bag,
+        recipe: Recipe::new(formats(&["meta", "txt"]), Layout::Bag),
+        about: None,
         fingerprint: Sha256::of(seed.as_bytes()),
         requested: 2,
         created: 10,

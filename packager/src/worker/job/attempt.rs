@@ -90,7 +90,7 @@ impl Job {
             }
             let manifest = packager.api.manifest(&request, traceparent.as_deref()).await?;
             let part_size = packager.config.part_size;
-            planning::plan(manifest, &request.formats, request.layout, part_size).await.map(Some)
+            planning::plan(manifest, &request.recipe, part_size).await.map(Some)
         };
         let halted = halt.clone();
         let planning = async move { halted.run_until_cancelled(planning).await.unwrap_or(Ok(None)) };

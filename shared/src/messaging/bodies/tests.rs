@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::{Compression, MIN_SHARD_BYTES};
 
 fn request(text: &str) -> PackageRequest {
     text.parse().unwrap()
@@ -14,18 +15,24 @@ fn status(text: &str) -> StatusMessage {
 fn a_request_is_the_docsets_url_with_what_is_wanted() {
     let asked = request("http://server/api/docsets/5?fmt=meta,txt&layout=bag&package=7");
     assert_eq!(asked.docset.as_str(), "http://server/api/docsets/5");
-    assert_eq!(asked.formats, [Format::meta(), "txt".parse().unwrap()]);
-    assert_eq!((asked.layout, asked.package, asked.docset_id()), (Layout::Bag, Some(PackageId(7)), Some(DocsetId(5))));
+    assert_eq!(asked.recipe.formats, [Format::meta(), "txt".parse().unwrap()]);
+    assert_eq!(
+        (asked.recipe.layout, asked.package, asked.docset_id()),
+        (Layout::Bag, Some(PackageId(7)), Some(DocsetId(5)))
+    );
     assert_eq!(asked.to_string(), "http://server/api/docsets/5?fmt=meta,txt&layout=bag&package=7");
 }
 
 #[test]
 fn a_request_of_a_third_party_is_read_leniently() {
     let plain = request("  https://h/x/docsets/12/ \r\nwhatever: else\r\n");
-    assert_eq!((plain.formats.len(), plain.formats[0].as_str(), plain.layout), (1, "txt", Layout::Flat));
+    assert_eq!(
+        (plain.recipe.formats.len(), plain.recipe.formats[0].as_str(), plain.recipe.layout),
+        (1, "txt", Layout::Flat)
+    );
     assert_eq!((plain.package, plain.docset_id()), (None, Some(DocsetId(12))));
     let other = request("http://h/docsets/a?key=a%26b&fmts=txt%2Cpdf,txt#top");
-    assert_eq!(other.to_string(), "http://h/docsets/a?key=a%26b&fmt=txt,pdf");
+    assert_eq!(other.to_string(), "http://h/docsets/a?key=a%26b&fmt=pdf,txt");
     assert_eq!(other.docset_id(), None);
 }
 
@@ -138,6 +145,23 @@ fn statuses() -> impl Strategy<Value = StatusMessage> {
     ]
 }
 
+fn options() -> impl Strategy<Value = Options> {
+    let compression = proptest::option::weighted(
+        0.3,
+        prop::sample::select(vec![Compression::None, Compression::Gzip, Compression::Zstd]),
+    );
+    let shard_bytes = proptest::option::weighted(0.3, MIN_SHARD_BYTES..);
+    let delta_from = proptest::option::weighted(0.2, any::<i64>().prop_map(DocsetId));
+    (compression, shard_bytes, proptest::bool::weighted(0.2), delta_from).prop_map(
+        |(compression, shard_bytes, dehydrated, delta_from)| Options {
+            compression,
+            shard_bytes,
+            dehydrated,
+            delta_from,
+        },
+    )
+}
+
 proptest! {
     #[test]
     fn statuses_survive_their_text(message in statuses()) {
@@ -148,14 +172,17 @@ proptest! {
     fn requests_survive_their_text(
         id in 0..i64::MAX,
         names in prop::collection::btree_set("[a-z0-9]{1,16}", 1..5),
-        bag: bool,
+        layout in prop::sample::select(&Layout::ALL[..]),
+        options in options(),
         package in proptest::option::of(any::<i64>().prop_map(PackageId)),
         query in proptest::option::of("[a-e]=[a-z%+]{0,8}(&x=[0-9]{1,3})?"),
     ) {
         let mut docset = Url::parse(&format!("https://adit.example/api/docsets/{id}")).unwrap();
         docset.set_query(query.as_deref());
         let formats = names.iter().map(|name| name.parse().unwrap()).collect();
-        let request = PackageRequest { docset, formats, layout: if bag { Layout::Bag } else { Layout::Flat }, package };
+        let recipe = Recipe { options, ..Recipe::new(formats, layout) };
+        prop_assume!(recipe.check().is_ok());
+        let request = PackageRequest { docset, recipe, package };
         prop_assert_eq!(request.docset_id(), Some(DocsetId(id)));
         prop_assert_eq!(request.to_string().parse(), Ok(request));
     }
