@@ -20,9 +20,13 @@
 #[expect(dead_code, unused_imports, reason = "the journeys use the rest of it")]
 mod support;
 
+#[path = "packages/baselines.rs"]
 mod baselines;
+#[path = "packages/corpus.rs"]
 mod corpus;
+#[path = "packages/floors.rs"]
 mod floors;
+#[path = "packages/site.rs"]
 mod site;
 
 use std::env;
@@ -143,15 +147,13 @@ fn row(store: &str, corpus: &Corpus, measured: &Measured) -> String {
         format!("{about}{seconds:.1} | **{:.0}**", seconds / adit)
     };
     let floor = |floor: Option<Duration>| {
-        floor.map_or("– | –".to_owned(), |floor| format!("{:.2} | **{:.2}**", floor.as_secs_f64(), floor.as_secs_f64() / adit))
+        floor.map_or("– | –".to_owned(), |floor| {
+            format!("{:.2} | **{:.2}**", floor.as_secs_f64(), floor.as_secs_f64() / adit)
+        })
     };
     let [packager, workers, up] =
         measured.peaks.map(|peak| if peak == 0 { "–".to_owned() } else { format!("{:.0}", peak as f64 / MIB) });
-    eprintln!(
-        "{} on {store}: imported at {:.0} documents/s",
-        corpus.run,
-        documents / measured.import.as_secs_f64()
-    );
+    eprintln!("{} on {store}: imported at {:.0} documents/s", corpus.run, documents / measured.import.as_secs_f64());
     format!(
         "| {store} | {} | {documents} | {:.0} | {adit:.2} | {:.0} | {:.0} | {} | {} | {} | {} | {packager} | {workers} | {up} |",
         corpus.run.kind,

@@ -184,10 +184,13 @@ impl Reader {
             return Ok(self.take_header(line)?);
         };
         let documents = header.documents;
-        if let Ok(End { end }) = serde_json::from_slice(line) {
-            return Ok(self.take_end(end, documents)?);
-        }
-        let next: Member = serde_json::from_slice(line).map_err(|error| self.invalid(error.to_string()))?;
+        let next: Member = match serde_json::from_slice(line) {
+            Ok(member) => member,
+            Err(error) => match serde_json::from_slice(line) {
+                Ok(End { end }) => return Ok(self.take_end(end, documents)?),
+                Err(_) => return Err(self.invalid(error.to_string()).into()),
+            },
+        };
         self.check(&next).map_err(|reason| self.invalid(format!("{:?}: {reason}", next.r#ref)))?;
         self.last = Some(next.id);
         self.members += 1;
@@ -252,6 +255,9 @@ fn check_file(file: &FileRecord) -> Result<(), String> {
     };
     if !sound {
         return Err(format!("of {} bytes cannot be stored in {stored} bytes ({})", file.size, file.encoding.as_str()));
+    }
+    if file.encoding == Encoding::Identity && file.deflate_crc32.is_some() {
+        return Err("is not deflated but has the checksum of a deflate stream".to_owned());
     }
     if file.size == 0 && file.crc32 != 0 {
         return Err("is empty but its CRC-32 is not 0".to_owned());

@@ -109,7 +109,11 @@ impl Corpus {
                 files.push(file("pdf", &pdf(id))?);
             }
             let metadata = json!({"title": format!("On {}", words[id as usize % words.len()]), "issued": "2020-05-01"});
-            writeln!(lines, "{}", json!({"ref": format!("{}.{id:07}", run.kind), "metadata": metadata, "files": files}))?;
+            writeln!(
+                lines,
+                "{}",
+                json!({"ref": format!("{}.{id:07}", run.kind), "metadata": metadata, "files": files})
+            )?;
         }
         lines.flush()?;
         Ok(Self { run: *run, folder })
