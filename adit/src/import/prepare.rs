@@ -85,7 +85,7 @@ pub(crate) fn prepare<R: Read + Seek>(mut source: R, media_type: &str) -> std::i
 /// content's digests and the CRC-32 of the deflate stream between header and trailer.
 fn compress(source: &mut impl Read, packed: &mut impl Write) -> std::io::Result<(Digests, u32)> {
     packed.write_all(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255])?;
-    let mut deflated = Summed { to: packed, crc32: crc32fast::Hasher::new() };
+    let mut deflated = Summed { to: &mut *packed, crc32: crc32fast::Hasher::new() };
     let mut encoder = DeflateEncoder::new(&mut deflated, Compression::default());
     let digests = measure(&mut Tee { source, copy: &mut encoder })?;
     encoder.finish()?;
