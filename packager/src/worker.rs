@@ -16,6 +16,7 @@ use std::time::Duration;
 use adit_shared::clock::{Clock, rfc3339};
 use adit_shared::messaging::{Broker, BrokerError, Consumer, Delivery, Outgoing, Queue};
 use adit_shared::objects::ObjectStore;
+use adit_shared::signing::SigningKey;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -55,6 +56,8 @@ pub struct PackagerConfig {
     pub ask_every: Duration,
     /// Length of an upload's parts in bytes, made a multiple of 64; S3 wants 5 MiB at least. A build holds five of them. [`PART_SIZE`].
     pub part_size: u64,
+    /// Signs the packages' manifests. `None`: packages have no receipts.
+    pub key: Option<Arc<SigningKey>>,
 }
 
 impl PackagerConfig {
@@ -72,6 +75,7 @@ impl PackagerConfig {
             progress_every: Duration::from_secs(1),
             ask_every: Duration::from_secs(2),
             part_size: PART_SIZE,
+            key: None,
         }
     }
 

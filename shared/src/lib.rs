@@ -12,5 +12,6 @@ pub mod messaging;
 pub mod names;
 pub mod objects;
 pub mod search;
+pub mod signing;
 pub mod store;
 pub mod telemetry;

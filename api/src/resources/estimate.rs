@@ -1,7 +1,8 @@
 //! `/docsets/{id}/estimate`: what a package would hold and weigh, before it is built.
 
 use adit_packager::SizeEstimator;
-use adit_shared::domain::{Format, Layout};
+use adit_packager::manifest::Member;
+use adit_shared::domain::{Format, Layout, Recipe};
 use axum::extract::State;
 use futures::TryStreamExt as _;
 use serde::{Deserialize, Serialize};
@@ -61,17 +62,18 @@ pub async fn estimate(
 ) -> ApiResult<axum::Json<Estimate>> {
     let docset = docsets::find(&app, &caller, id).await?;
     let formats = wanted_formats(&docset, &split_list(query.fmts.as_deref(), query.fmt.as_deref()))?;
-    let layout = query.layout.as_deref().unwrap_or("flat").parse()?;
+    let layout: Layout = query.layout.as_deref().unwrap_or("flat").parse()?;
     let _pass = app.pass().await;
-    let mut estimator = SizeEstimator::new(layout);
+    let recipe = Recipe::new(formats.clone(), layout);
+    let mut estimator = SizeEstimator::new(&recipe, None)?;
     let mut included = 0;
     let mut members = app.store.members(&docset.members, None, Some(&formats));
     while let Some(member) = members.try_next().await? {
         included += u64::from(!member.files.is_empty());
-        estimator.add(&member.name, &member.files);
+        estimator.add(&Member::from(member))?;
     }
     drop(members);
-    let bytes = estimator.finish();
+    let bytes = estimator.finish().bytes;
     let seconds = 1 + bytes / ESTIMATED_RATE;
     Ok(axum::Json(Estimate { formats, layout, documents: docset.size, included, bytes, seconds }))
 }

@@ -221,6 +221,14 @@ impl Recipe {
         }
     }
 
+    /// The recipe of the whole package that this one is a part or a form of: the same without shards, with all files. What a package says of
+    /// itself, it says of the whole.
+    #[must_use]
+    pub fn whole(&self) -> Self {
+        let options = Options { compression: self.options.compression, ..Options::default() };
+        Self { options, ..self.clone() }
+    }
+
     /// The fingerprint of a package: SHA-256 over the docset's fingerprint, formats, layout and how that is written, options, the fingerprint of
     /// the docset that a delta starts from, and what the package says about itself. Equal fingerprints give equal packages, byte for byte.
     #[must_use]
