@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use rand::TryRng as _;
 
-use crate::cli::KeysVerb;
+use crate::cli::ApiKeysVerb;
 use crate::services::{make_folder, open_store};
 
 /// 256 random bits of the operating system, as text.
@@ -32,16 +32,16 @@ pub(crate) async fn create(
 }
 
 /// Carries out `adit keys …`.
-pub(crate) async fn run(config: &Config, verb: KeysVerb) -> anyhow::Result<()> {
+pub(crate) async fn run(config: &Config, verb: ApiKeysVerb) -> anyhow::Result<()> {
     make_folder(&config.data)?;
     let store = open_store(config).await?;
     match verb {
-        KeysVerb::Create { name, role, quota } => {
+        ApiKeysVerb::Create { name, role, quota } => {
             let (key, secret) = create(&*store, &name, role, quota).await?;
             println!("key {} ({}, {name}); it is shown only now:", key.id, role.as_str());
             println!("{secret}");
         }
-        KeysVerb::List => {
+        ApiKeysVerb::List => {
             println!("{:>4}  {:8}  {:>12}  {:24}  {:24}  name", "id", "role", "quota", "created", "revoked");
             for key in store.keys().await? {
                 let quota = key.quota.map_or_else(|| "unlimited".to_owned(), |quota| quota.to_string());
@@ -55,7 +55,7 @@ pub(crate) async fn run(config: &Config, verb: KeysVerb) -> anyhow::Result<()> {
                 );
             }
         }
-        KeysVerb::Revoke { id } => {
+        ApiKeysVerb::Revoke { id } => {
             if !store.revoke_key(KeyId(id), SystemClock.now_ms()).await? {
                 bail!("there is no unrevoked key {id}; `adit keys list` shows them");
             }

@@ -10,6 +10,7 @@ mod miner;
 mod queues;
 mod running;
 mod services;
+mod signing;
 mod up;
 
 use std::process::ExitCode;
@@ -20,7 +21,7 @@ use adit_shared::telemetry;
 use anyhow::Context as _;
 use clap::Parser as _;
 
-use crate::cli::{Cli, Verb};
+use crate::cli::{Cli, KeysVerb, Verb};
 
 /// How long work on threads of its own may go on when everything else has ended. None of it leaves half of anything behind where it is cut off.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -55,7 +56,8 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Api => up::api(config).await?,
         Verb::Packager => up::packager(config).await?,
         Verb::Import { folder, wait } => return import::run(&config, &folder, wait).await,
-        Verb::Keys(verb) => keys::run(&config, verb).await?,
+        Verb::Keys(KeysVerb::Signing { out }) => signing::create(&config, out)?,
+        Verb::Keys(KeysVerb::Api(verb)) => keys::run(&config, verb).await?,
         Verb::Queues { json } => queues::run(&config, json).await?,
         Verb::Openapi { check } => return openapi(check.as_deref()),
         Verb::Demo { once } => demo::run(config, once).await?,
@@ -63,6 +65,8 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Docset(args) => miner::docset(&config, args).await?,
         Verb::Package(args) => miner::package(&config, args).await?,
         Verb::Verify { file, sha256 } => return miner::verify(&file, sha256),
+        Verb::Hydrate { bag } => return miner::hydrate(&config, &bag).await,
+        Verb::Apply { delta, folder } => return miner::apply(&delta, &folder).await,
     }
     Ok(ExitCode::SUCCESS)
 }

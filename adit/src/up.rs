@@ -11,6 +11,7 @@ use adit_shared::config::{Config, Secret};
 use adit_shared::domain::{ApiKey, Role};
 use adit_shared::ids::KeyId;
 use adit_shared::messaging::{Broker, BrokerConfig, BrokerError, BrokerServer, ServerConfig};
+use adit_shared::signing::{PublicKeys, SigningKey};
 use anyhow::{Context as _, bail};
 use futures::future::join_all;
 use tokio::net::TcpListener;
@@ -21,6 +22,7 @@ use url::Url;
 use crate::keys;
 use crate::running::{self, Hold, Running};
 use crate::services::{Services, await_objects};
+use crate::signing;
 
 /// How the name of the key begins that the packager inside `adit up` uses; made anew at each start, revoked at its end.
 const OWN_PACKAGER: &str = "packager inside adit up";
@@ -58,6 +60,8 @@ impl Server {
     pub(crate) async fn start(config: Config) -> anyhow::Result<Self> {
         let services = Services::open(&config).await?;
         let hold = Hold::take(&config.data).await?;
+        let signing_key = signing::named_or_own(&config)?;
+        let public_keys = signing::published(&config, Some(&signing_key))?;
         let (listener, address) = listen(&config).await?;
         let url = public_url(&config, address)?;
         let (server, broker_url) = start_broker(&config).await?;
@@ -70,9 +74,9 @@ impl Server {
         })?;
         let broker = Broker::new(broker_config(&config, &broker_url)?);
         let stop = CancellationToken::new();
-        let settings = packager_config(&config, &keys.secret, Some(&url));
-        let packager = spawn_packager(&services, broker.clone(), settings, stop.clone());
-        let api = spawn_api(&config, &services, broker, url.clone(), listener, stop.clone());
+        let packager = packager_config(&config, &keys.secret, Some(&url), Some(signing_key));
+        let packager = spawn_packager(&services, broker.clone(), packager, stop.clone());
+        let api = spawn_api(settings(&config, url.clone(), public_keys), &services, broker, listener, stop.clone());
         Ok(Self {
             url: trimmed(&url),
             first_key: keys.first,
@@ -145,6 +149,7 @@ fn ended_early(part: &str, ended: Result<anyhow::Result<()>, tokio::task::JoinEr
 /// Runs an API server on outside parts.
 pub(crate) async fn api(config: Config) -> anyhow::Result<()> {
     let broker_url = outside_broker(&config)?;
+    let public_keys = signing::published(&config, signing::named(&config)?.as_ref())?;
     let broker = Broker::new(broker_config(&config, broker_url.reveal())?);
     let stop = stop_token();
     let Some(services) = stop.run_until_cancelled(Services::await_open(&config)).await else { return Ok(()) };
@@ -154,7 +159,7 @@ pub(crate) async fn api(config: Config) -> anyhow::Result<()> {
     let (listener, address) = listen(&config).await?;
     let url = public_url(&config, address)?;
     println!("Adit API on {}/api", trimmed(&url));
-    let api = spawn_api(&config, &services, broker, url, listener, stop.clone());
+    let api = spawn_api(settings(&config, url, public_keys), &services, broker, listener, stop.clone());
     // Who downloads or listens for as long as that goes on elsewhere: that is no failure.
     run_one("the API", api, stop).await.map(drop)
 }
@@ -167,12 +172,16 @@ pub(crate) async fn packager(config: Config) -> anyhow::Result<()> {
             "a packager needs a key for the API: set ADIT_API_KEY (`adit keys create NAME --role packager` makes one)"
         );
     };
+    let signing_key = signing::named(&config)?;
+    if signing_key.is_none() {
+        tracing::warn!("packages get no receipt: set ADIT_SIGNING_KEY (`adit keys signing --out FILE` makes a key)");
+    }
     let broker = Broker::new(broker_config(&config, broker_url.reveal())?);
     let stop = stop_token();
     let Some(objects) = stop.run_until_cancelled(await_objects(&config)).await else { return Ok(()) };
     let objects = objects?;
     println!("Adit packager: {} build(s) at once", config.workers);
-    let settings = packager_config(&config, &key, config.public_url.as_ref());
+    let settings = packager_config(&config, &key, config.public_url.as_ref(), signing_key);
     let clock = Arc::new(adit_shared::clock::SystemClock);
     let run = adit_packager::run(settings, broker, objects, clock, stop.clone());
     if !run_one("the packager", tokio::spawn(async move { Ok(run.await?) }), stop).await? {
@@ -303,10 +312,15 @@ async fn prepare_keys(services: &Services, data: &Path) -> anyhow::Result<Keys> 
 }
 
 /// A packager that shows its key to no other server than `api`, where that is known.
-fn packager_config(config: &Config, key: &Secret, api: Option<&Url>) -> PackagerConfig {
+fn packager_config(
+    config: &Config,
+    key: &Secret,
+    api: Option<&Url>,
+    signing_key: Option<SigningKey>,
+) -> PackagerConfig {
     let api = api.and_then(|url| Url::parse(&format!("{}/api", trimmed(url))).ok());
     let usual = PackagerConfig::new(key.reveal().to_owned(), api);
-    PackagerConfig { workers: config.workers, attempts: config.attempts, ..usual }
+    PackagerConfig { workers: config.workers, attempts: config.attempts, signing_key, ..usual }
 }
 
 fn spawn_packager(
@@ -319,11 +333,20 @@ fn spawn_packager(
     tokio::spawn(async move { Ok(run.await?) })
 }
 
+fn settings(config: &Config, public_url: Url, public_keys: PublicKeys) -> Settings {
+    Settings {
+        public_url,
+        package_ttl: config.package_ttl,
+        resend_after: config.resend_after,
+        request_timeout: config.request_timeout,
+        public_keys,
+    }
+}
+
 fn spawn_api(
-    config: &Config,
+    settings: Settings,
     services: &Services,
     broker: Broker,
-    public_url: Url,
     listener: TcpListener,
     stop: CancellationToken,
 ) -> JoinHandle<anyhow::Result<()>> {
@@ -333,12 +356,7 @@ fn spawn_api(
         search: services.search.clone(),
         broker,
         clock: services.clock.clone(),
-        settings: Settings {
-            public_url,
-            package_ttl: config.package_ttl,
-            resend_after: config.resend_after,
-            request_timeout: config.request_timeout,
-        },
+        settings,
         metrics: adit_api::metrics::Metrics::default(),
         stop: stop.clone(),
         limits: adit_api::Limits::default(),

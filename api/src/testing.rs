@@ -1,5 +1,7 @@
 //! The whole API in one process, as tests run it: SQLite, a folder, the embedded broker, and a clock that is moved by hand.
 
+pub(crate) mod http;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,16 +9,21 @@ use std::time::Duration;
 use adit_shared::clock::{Clock as _, ManualClock};
 use adit_shared::digest::Sha256;
 use adit_shared::domain::{Layout, Package, Recipe, Role};
+use adit_shared::ids::PackageId;
 use adit_shared::messaging::server::{BrokerServer, ServerConfig};
 use adit_shared::messaging::{Broker, BrokerConfig};
 use adit_shared::objects;
 use adit_shared::search::TantivySearch;
+use adit_shared::signing::PublicKeys;
 use adit_shared::store::{NewCollection, NewDocset, NewPackage, SqlStore, Store as _};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 use crate::state::{App, Limits, Parts, Settings};
+
+/// The public key of RFC 8037, appendix A.2.
+const PUBLIC_KEY: &str = r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
 
 /// The parts that API processes share.
 pub(crate) struct World {
@@ -64,6 +71,7 @@ impl World {
                 package_ttl: Duration::from_hours(1),
                 resend_after: Duration::from_mins(1),
                 request_timeout: Duration::from_mins(1),
+                public_keys: PublicKeys::parse(PUBLIC_KEY).unwrap(),
             },
             metrics: Metrics::default(),
             stop: CancellationToken::new(),
@@ -105,6 +113,11 @@ impl World {
 
     /// The package as the database has it.
     pub(crate) async fn row(&self, package: &Package) -> Package {
-        self.store.package(package.id, None).await.unwrap().unwrap()
+        self.row_of(package.id.0).await
+    }
+
+    /// The package of that id.
+    pub(crate) async fn row_of(&self, id: i64) -> Package {
+        self.store.package(PackageId(id), None).await.unwrap().unwrap()
     }
 }

@@ -42,7 +42,7 @@ pub(crate) struct Build {
     progress: watch::Sender<Progress>,
     spare: Spare,
     /// Signs the package's manifest.
-    key: Option<Arc<SigningKey>>,
+    key: Option<SigningKey>,
 }
 
 /// How far a build is.
@@ -90,7 +90,7 @@ impl Build {
     }
 
     /// Has the package's manifest signed.
-    pub(crate) fn signed(self, key: Option<Arc<SigningKey>>) -> Self {
+    pub(crate) fn signed(self, key: Option<SigningKey>) -> Self {
         Self { key, ..self }
     }
 

@@ -56,8 +56,8 @@ pub struct PackagerConfig {
     pub ask_every: Duration,
     /// Length of an upload's parts in bytes, made a multiple of 64; S3 wants 5 MiB at least. A build holds five of them. [`PART_SIZE`].
     pub part_size: u64,
-    /// Signs the packages' manifests. `None`: packages have no receipts.
-    pub key: Option<Arc<SigningKey>>,
+    /// The key that signs receipts. `None`: packages have none.
+    pub signing_key: Option<SigningKey>,
 }
 
 impl PackagerConfig {
@@ -75,7 +75,7 @@ impl PackagerConfig {
             progress_every: Duration::from_secs(1),
             ask_every: Duration::from_secs(2),
             part_size: PART_SIZE,
-            key: None,
+            signing_key: None,
         }
     }
 

@@ -43,6 +43,14 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("ADIT_BROKER_URL", "stomp://user:pass@host:61613/vhost or stomps://… (default: the embedded broker)"),
     ("ADIT_STORE_URL", "file:///path or s3://bucket/prefix?endpoint=…&region=… (default: a folder in the data folder)"),
     ("ADIT_API_KEY", "the packager's key for the API, or the miner's for the miner's verbs"),
+    (
+        "ADIT_SIGNING_KEY",
+        "private key that signs receipts, a PEM file of `adit keys signing` (default of adit up: one in the data folder)",
+    ),
+    (
+        "ADIT_PUBLIC_KEYS",
+        "further public keys that the API publishes, a JWK set or PEM file: old ones, other packagers' (default: none)",
+    ),
     ("ADIT_WORKERS", "builds at once in one packager process (default: 1)"),
     ("ADIT_ATTEMPTS", "tries of one build before it fails for good (default: 5)"),
     ("ADIT_PACKAGE_TTL", "how long a finished archive is kept, such as 7d (default: 7d)"),
@@ -70,6 +78,10 @@ pub struct Config {
     pub store_url: String,
     /// A key for the API.
     pub api_key: Option<Secret>,
+    /// File of the private key that signs receipts.
+    pub signing_key: Option<PathBuf>,
+    /// File of further public keys that the API publishes.
+    pub public_keys: Option<PathBuf>,
     /// Builds at once.
     pub workers: usize,
     /// Tries of one build.
@@ -123,6 +135,8 @@ impl Config {
                 .with_scheme("ADIT_STORE_URL", &["file", "s3"])
                 .unwrap_or_else(|| file_url(&data.join("objects"))),
             api_key: read.text("ADIT_API_KEY").map(Secret),
+            signing_key: read.text("ADIT_SIGNING_KEY").map(PathBuf::from),
+            public_keys: read.text("ADIT_PUBLIC_KEYS").map(PathBuf::from),
             workers: read.number("ADIT_WORKERS", 1, 1..=64),
             attempts: read.number("ADIT_ATTEMPTS", 5, 1..=100),
             package_ttl: read.duration("ADIT_PACKAGE_TTL", "7d"),

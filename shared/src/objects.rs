@@ -16,7 +16,6 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 
 use crate::digest::Sha256;
-use crate::domain::Layout;
 use crate::ids::{CollectionId, ImportId, IndexId, PackageId};
 
 pub use self::disposition::content_disposition;
@@ -52,10 +51,10 @@ pub enum ObjectKey<'a> {
         package: PackageId,
         /// Its fingerprint.
         fingerprint: &'a Sha256,
-        /// Its layout, which tells the file name extension.
-        layout: Layout,
+        /// Extension of its name: see [`crate::domain::Layout::extension`].
+        extension: &'a str,
     },
-    /// Another asset of a package: a shard, its manifest, its receipt.
+    /// What a package consists of beside its archive: shards, manifest, receipt.
     Asset {
         /// The package.
         package: PackageId,
@@ -84,8 +83,8 @@ impl fmt::Display for ObjectKey<'_> {
             Self::IndexManifest(IndexId { collection, corpus_version, import: None }) => {
                 write!(f, "indexes/{collection}/v{corpus_version:010}.json")
             }
-            Self::Archive { package, fingerprint, layout } => {
-                write!(f, "packages/{package}/{}.{}", &fingerprint.to_string()[..16], layout.extension())
+            Self::Archive { package, fingerprint, extension } => {
+                write!(f, "packages/{package}/{}.{extension}", &fingerprint.to_string()[..16])
             }
             Self::Asset { package, fingerprint, name } => {
                 write!(f, "packages/{package}/{}/{name}", &fingerprint.to_string()[..16])
@@ -207,7 +206,7 @@ mod tests {
             ObjectKey::IndexFile { collection, name: "x.term" }.to_string(),
             ObjectKey::IndexManifest(index).to_string(),
             ObjectKey::IndexManifest(IndexId { import: None, ..index }).to_string(),
-            ObjectKey::Archive { package: PackageId(5), fingerprint: &fingerprint, layout: Layout::TarZst }.to_string(),
+            ObjectKey::Archive { package: PackageId(5), fingerprint: &fingerprint, extension: "zip" }.to_string(),
             ObjectKey::Asset { package: PackageId(5), fingerprint: &fingerprint, name: "manifest.json" }.to_string(),
             ObjectKey::Build { package: PackageId(5) }.to_string(),
         ];

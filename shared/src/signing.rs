@@ -15,7 +15,7 @@ use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{self, DecodePrivateKey as _, EncodePrivateKey as _, KeypairBytes};
 use rand::TryRng as _;
 
-pub use public::{InvalidKeys, PublicKey, PublicKeys};
+pub use public::{InvalidKeys, Jwk, JwkSet, PublicKey, PublicKeys};
 pub use receipt::{Receipt, ReceiptError, verify_detached};
 
 /// The private key that signs receipts.

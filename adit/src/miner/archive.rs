@@ -135,7 +135,7 @@ fn check_manifests(
 }
 
 /// A path of a manifest with its line ends and percent signs as they are (RFC 8493, section 2.1.3).
-fn decoded(path: &str) -> String {
+pub(super) fn decoded(path: &str) -> String {
     // The percent sign comes last: what it would complete to another sequence is no sequence.
     let codes = [("%0A", "\n"), ("%0a", "\n"), ("%0D", "\r"), ("%0d", "\r"), ("%25", "%")];
     codes.iter().fold(path.to_owned(), |path, (code, character)| path.replace(code, character))

@@ -1,8 +1,9 @@
-//! Outside `/api`: liveness, readiness, metrics and the contract itself.
+//! Outside `/api`: the keys that receipts are checked with, liveness, readiness, metrics and the contract itself.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use adit_shared::signing::JwkSet;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
@@ -71,6 +72,21 @@ pub async fn readyz(State(app): State<App>) -> Response {
     responses((status = 200, description = "OpenMetrics text", content_type = "application/openmetrics-text", body = String)))]
 pub async fn metrics(State(app): State<App>) -> ([(header::HeaderName, &'static str); 1], String) {
     ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], app.metrics.render())
+}
+
+/// How long others may keep the keys. A new key is published before it signs, so what is kept longer does no harm.
+const KEYS_AGE: &str = "public, max-age=300";
+
+/// The public keys of this service's packagers.
+///
+/// A package's receipt (`receipt.jws`) is a JSON Web Signature (RFC 7515) over its `manifest.json`; it names its key by `kid`. Keys stay here
+/// after they were replaced, so that older receipts can be checked. Who keeps a copy can check packages offline.
+#[utoipa::path(get, path = "/.well-known/jwks.json", operation_id = "getPublicKeys", tag = "service",
+    responses((status = 200, description = "A JWK set (RFC 7517) of Ed25519 keys (RFC 8037); the one that signs now comes first",
+        content_type = "application/jwk-set+json", body = JwkSet, headers(("cache-control" = String, description = "They may be kept for some minutes")))))]
+pub async fn public_keys(State(app): State<App>) -> Response {
+    let headers = [(header::CONTENT_TYPE, "application/jwk-set+json"), (header::CACHE_CONTROL, KEYS_AGE)];
+    (headers, axum::Json(app.settings.public_keys.jwk_set())).into_response()
 }
 
 /// Nothing is at this path.

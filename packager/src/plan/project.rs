@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use adit_shared::digest::Sha256;
 use adit_shared::domain::{Asset, MANIFEST_TYPE};
-use adit_shared::domain::{Layout, ManifestDocuments, PackageManifest, Payload, Recipe};
+use adit_shared::domain::{ManifestDocuments, PackageManifest, Payload, Recipe};
 use adit_shared::ids::PackageId;
 use adit_shared::objects::ObjectKey;
 
@@ -123,15 +123,14 @@ impl Project {
 
     /// Its archive's name; `None` if it has shards instead.
     pub(crate) fn archive(&self) -> Option<String> {
-        let sharded = self.recipe.options.shard_bytes.is_some() && !self.recipe.layout.is_tabular();
-        (!sharded).then(|| archive_name(&self.recipe, &self.fingerprint))
+        self.recipe.has_archive().then(|| archive_name(&self.recipe, &self.fingerprint))
     }
 
     /// Key in the store of one of its assets.
     pub(crate) fn key(&self, package: PackageId, name: &str) -> String {
         let fingerprint = &self.fingerprint;
         let key = if self.archive().as_deref() == Some(name) {
-            ObjectKey::Archive { package, fingerprint, layout: self.recipe.layout }
+            ObjectKey::Archive { package, fingerprint, extension: self.recipe.layout.extension() }
         } else {
             ObjectKey::Asset { package, fingerprint, name }
         };
@@ -248,15 +247,11 @@ fn archives(
         let sharded = recipe.options.shard_bytes.is_some();
         assets.push(AssetPlan {
             name: if sharded { shard_name(&archive, index, count) } else { archive },
-            media_type: media_type(recipe.layout),
+            media_type: recipe.layout.media_type(),
             documents: sharded.then_some(volume.documents),
             source: Source::Plan(Arc::new(plan)),
         });
         members = volume.members;
     }
     Ok(assets)
-}
-
-fn media_type(layout: Layout) -> &'static str {
-    if layout == Layout::TarZst { "application/zstd" } else { "application/zip" }
 }

@@ -76,6 +76,15 @@ impl Layout {
         }
     }
 
+    /// Media type of its archive.
+    #[must_use]
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::TarZst => "application/zstd",
+            Self::Flat | Self::Bag | Self::Jsonl | Self::Parquet => "application/zip",
+        }
+    }
+
     /// Counts the ways in which it was written. It is part of every fingerprint: raise it with any change that alters a single byte.
     fn version(self) -> u32 {
         match self {
@@ -192,6 +201,12 @@ impl Recipe {
         formats.sort_unstable();
         formats.dedup();
         Self { formats, layout, options: Options::default() }
+    }
+
+    /// Whether packages of it have one archive; else it is divided into shards that are archives themselves.
+    #[must_use]
+    pub fn has_archive(&self) -> bool {
+        self.options.shard_bytes.is_none() || self.layout.is_tabular()
     }
 
     /// Refuses what does not go together.

@@ -95,7 +95,7 @@ pub struct Jwk {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PublicKeys(Vec<PublicKey>);
 
-/// How [`PublicKeys`] are published.
+/// Public keys, as a JWK set (RFC 7517, section 5).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct JwkSet {
     /// The one that signs now comes first.

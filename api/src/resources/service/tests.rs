@@ -1,6 +1,7 @@
 use std::env;
 use std::time::Instant;
 
+use adit_shared::signing::PublicKeys;
 use serde_json::{Value, json};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
@@ -29,6 +30,19 @@ async fn line_to(server: String, frozen: watch::Receiver<bool>) -> u16 {
         }
     });
     port
+}
+
+#[tokio::test]
+async fn public_keys_may_be_kept_by_anybody() {
+    let world = World::new().await;
+    let app = world.app().await;
+    let answer = super::public_keys(State(app.clone())).await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert_eq!(answer.headers()[header::CONTENT_TYPE], "application/jwk-set+json");
+    assert_eq!(answer.headers()[header::CACHE_CONTROL], "public, max-age=300");
+    let body = axum::body::to_bytes(answer.into_body(), 1000).await.unwrap();
+    let keys = PublicKeys::parse(std::str::from_utf8(&body).unwrap()).unwrap();
+    assert_eq!(keys, app.settings.public_keys);
 }
 
 #[tokio::test(flavor = "multi_thread")]

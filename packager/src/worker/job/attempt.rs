@@ -103,7 +103,7 @@ impl Job {
         let (progress, seen) = watch::channel(Progress::default());
         let (objects, spare) = (self.packager.objects.clone(), self.packager.spare.clone());
         let build = Build::new(objects, self.package, project.clone(), state, progress, spare)
-            .signed(self.packager.config.key.clone());
+            .signed(self.packager.config.signing_key.clone());
         let seconds = self.packager.speed.seconds(project.size());
         let accepted = StatusMessage::Accepted { seconds: Some(seconds) };
         let status = || report(&project, *seen.borrow());
