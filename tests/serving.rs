@@ -84,9 +84,7 @@ async fn an_archive_can_be_fetched_in_pieces() {
     for answer in [&head, &piece("bytes=5-9").await] {
         assert_eq!(header(answer, "etag"), Some(&*format!("\"{}\"", Sha256::of(&whole))));
         assert_eq!(header(answer, "repr-digest"), Some(digest(&whole).as_str()), "of the whole, whatever part is sent");
-        assert!(
-            header(answer, "content-disposition").unwrap().starts_with("attachment; filename=\"flat-")
-        );
+        assert!(header(answer, "content-disposition").unwrap().starts_with("attachment; filename=\"flat-"));
     }
 }
 

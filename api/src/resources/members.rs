@@ -82,7 +82,11 @@ pub fn ndjson(lines: impl Stream<Item = StoreResult<Bytes>> + Send + 'static) ->
             if !chunk.is_empty() && chunk.len() + line.len() > SENT_AT_ONCE {
                 yield chunk.split().freeze();
             }
-            chunk.extend_from_slice(&line);
+            if line.len() < SENT_AT_ONCE {
+                chunk.extend_from_slice(&line);
+            } else {
+                yield line;
+            }
         }
         yield chunk.freeze();
     };

@@ -109,7 +109,7 @@ impl Build {
         bytes: Bytes,
         (parts, uploads): (&mut BTreeMap<u32, Part>, &mut Uploads),
     ) -> Result<(), BuildError> {
-        self.assert_ours().await?;
+        self.save_now_and_then().await?;
         while uploads.len() >= UPLOADS
             && let Some(uploaded) = uploads.join_next().await
         {
