@@ -44,7 +44,7 @@ impl<'a> Copy<'a> {
     pub(crate) async fn of(site: &'a Site, package: &Package) -> Outcome<Self> {
         let path = site.dir.path().join("archive");
         let mut file = File::create(&path)?;
-        let mut chunks = site.objects.read(&package.key, None).await?;
+        let mut chunks = site.objects.read(&site.archive(package).await?, None).await?;
         while let Some(chunk) = chunks.try_next().await? {
             file.write_all(&chunk)?;
         }

@@ -4,10 +4,9 @@ use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adit_shared::digest::Sha256;
 use adit_shared::ids::PackageId;
 use adit_shared::messaging::{BrokerServer, ServerConfig};
-use adit_shared::objects::{self, ObjectKey, ObjectStore};
+use adit_shared::objects::{self, ObjectStore};
 use futures::future::try_join_all;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -23,8 +22,6 @@ const POLLS: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(5
 #[derive(Debug)]
 pub(crate) struct Package {
     id: PackageId,
-    /// Key of its archive in the store.
-    pub(crate) key: String,
     /// Bytes of its archive.
     pub(crate) size: u64,
     /// From the request until it was seen to be successful.
@@ -91,10 +88,18 @@ impl Site {
         build(&self.api, self.docset, self.kind.formats()).await
     }
 
-    /// Removes its archive.
+    /// Key of a package's archive in the store.
+    pub(crate) async fn archive(&self, package: &Package) -> Outcome<String> {
+        let listed = self.objects.list(&package.prefix()).await?;
+        let archive = listed.into_iter().find(|(_, size)| *size == package.size);
+        Ok(archive.ok_or("the archive is not in the store")?.0)
+    }
+
+    /// Removes all that there is of a package.
     pub(crate) async fn forget(&self, package: &Package) -> Outcome<()> {
-        let state = ObjectKey::Build { package: package.id }.to_string();
-        Ok(self.objects.delete(&[package.key.clone(), state]).await?)
+        let listed = self.objects.list(&package.prefix()).await?;
+        let keys: Vec<String> = listed.into_iter().map(|(key, _)| key).collect();
+        Ok(self.objects.delete(&keys).await?)
     }
 
     /// Peak memory in bytes of the packager so far.
@@ -131,6 +136,12 @@ impl Site {
     }
 }
 
+impl Package {
+    fn prefix(&self) -> String {
+        format!("packages/{}/", self.id)
+    }
+}
+
 async fn build(client: &Client, docset: i64, formats: &[&str]) -> Outcome<Package> {
     let began = Instant::now();
     let id = client.ask(docset, &json!({"formats": formats, "reuse": false})).await;
@@ -142,14 +153,10 @@ async fn build(client: &Client, docset: i64, formats: &[&str]) -> Outcome<Packag
         tokio::time::sleep(POLLS[usize::from(began.elapsed() > Duration::from_secs(2))]).await;
     };
     let took = began.elapsed();
-    let told = |name: &str| package[name].as_str().ok_or_else(|| package.to_string());
-    if told("status")? != "successful" {
+    if package["status"] != "successful" {
         return Err(package.to_string().into());
     }
-    let fingerprint: Sha256 = told("fingerprint")?.parse()?;
-    let id = PackageId(id);
-    let key = ObjectKey::Archive { package: id, fingerprint: &fingerprint }.to_string();
-    Ok(Package { id, key, size: package["size"].as_u64().ok_or("the package has no size")?, took })
+    Ok(Package { id: PackageId(id), size: package["size"].as_u64().ok_or("the package has no size")?, took })
 }
 
 /// Peak resident memory (`VmHWM`) in bytes of a process.
