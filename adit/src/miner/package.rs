@@ -153,7 +153,7 @@ async fn fetch_assets(
     let mut fetched = Vec::new();
     for (asset, place) in assets.iter().zip(places) {
         let downloads = Downloads { client, patience: &Patience::default(), bar };
-        let item = Item { url: format!("{list}/{}", asset.name), size: asset.size, sha256: asset.sha256 };
+        let item = Item { url: format!("{list}/{}", asset.name), size: asset.size, sha256: asset.sha256, gzip: false };
         let sha256 = match asset.sha256.filter(|sha256| is_there(&place, asset.size, *sha256)) {
             Some(sha256) => {
                 bar.inc(asset.size.unwrap_or(0));
