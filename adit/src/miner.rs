@@ -3,9 +3,10 @@
 mod archive;
 mod client;
 mod download;
+mod proof;
+mod verify;
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use adit_shared::config::Config;
@@ -14,10 +15,10 @@ use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
-pub(crate) use self::archive::check;
 pub(crate) use self::client::Client;
 use self::client::Refusal;
-pub(crate) use self::download::{download, hash_file};
+pub(crate) use self::download::download;
+pub(crate) use self::verify::{examine, verify};
 use crate::cli::{DocsetArgs, DocsetVerb, PackageArgs, SearchArgs};
 
 /// How long a watch goes on while the server only fails.
@@ -181,27 +182,4 @@ pub(crate) async fn fetch(client: &Client, package: &Value, target: &Path) -> an
     let size = package["size"].as_u64();
     let expected = package["sha256"].as_str().map(str::parse).transpose()?;
     download(client, &path, target, size, expected).await
-}
-
-/// `adit verify`: checks an archive. The exit status is 1 when something is wrong with it.
-pub(crate) fn verify(file: &Path, expected: Option<Sha256>) -> anyhow::Result<ExitCode> {
-    let sha256 = hash_file(file)?;
-    let mut problems = check(file)?;
-    if let Some(expected) = expected.filter(|expected| *expected != sha256.1) {
-        problems.faults.insert(0, format!("the archive's SHA-256 is {}, not {expected}", sha256.1));
-    }
-    for fault in &problems.faults {
-        eprintln!("{}: {fault}", file.display());
-    }
-    if !problems.faults.is_empty() {
-        return Ok(ExitCode::FAILURE);
-    }
-    println!(
-        "{}: {} files are whole{}",
-        file.display(),
-        problems.files,
-        if problems.bag { ", and are those of the bag's manifest" } else { "" }
-    );
-    println!("{}  {}", sha256.1, file.display());
-    Ok(ExitCode::SUCCESS)
 }

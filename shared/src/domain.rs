@@ -13,8 +13,8 @@ pub use docset::{Docset, DocsetFingerprint, FormatTotal};
 pub use document::{Collection, Document, Encoding, FileRecord, Format, InvalidFormat, META, Place, content_hash};
 pub use key::{ApiKey, Role, secret_hash};
 pub use package::{Content, Documents, Package, Status};
-pub use recipe::{About, Compression, InvalidLayout, InvalidRecipe, Layout, MIN_SHARD_BYTES, Options, Recipe};
 pub use package_manifest::{
     Asset, InvalidManifest, MANIFEST_NAME, MANIFEST_TYPE, ManifestDocuments, PackageManifest, Payload, RECEIPT_NAME,
     check_asset_name,
 };
+pub use recipe::{About, Compression, InvalidLayout, InvalidRecipe, Layout, MIN_SHARD_BYTES, Options, Recipe};

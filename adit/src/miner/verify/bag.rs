@@ -50,7 +50,8 @@ pub(super) fn check(contents: &Contents, base: &str, beside: &Beside, faults: &m
     if let (Some(oxum), Some(bytes)) = (bag.info.get("Payload-Oxum"), bag.bytes)
         && *oxum != format!("{bytes}.{}", bag.files)
     {
-        check.fault(INFO, format!("says Payload-Oxum {oxum}, but the payload has {bytes} bytes in {} files", bag.files));
+        check
+            .fault(INFO, format!("says Payload-Oxum {oxum}, but the payload has {bytes} bytes in {} files", bag.files));
     }
     bag
 }
@@ -188,8 +189,7 @@ fn fields(text: &str) -> BTreeMap<String, String> {
     for line in text.lines() {
         match (line.strip_prefix([' ', '\t']), fields.last_mut()) {
             (Some(more), Some((_, value))) => {
-                value.push(' ');
-                value.push_str(more.trim());
+                *value = format!("{value} {}", more.trim()).trim_start().to_owned();
             }
             _ => fields.extend(line.split_once(':').map(|(label, value)| (label.to_owned(), value.trim().to_owned()))),
         }

@@ -81,7 +81,10 @@ impl<'a> Reading<'a> {
             hash.update(read);
             crc32.update(read);
             if kept {
-                ensure!(found <= keep, "is longer than {keep} bytes, the most that a list may have in so few bytes of an archive");
+                ensure!(
+                    found <= keep,
+                    "is longer than {keep} bytes, the most that a list may have in so few bytes of an archive"
+                );
                 text.extend_from_slice(read);
             }
         }
@@ -111,8 +114,8 @@ fn is_read(path: &str) -> bool {
 pub(super) fn read_archive(path: &Path, kind: Kind, contents: &mut Contents, faults: &mut Vec<Fault>) {
     let mut reading = Reading::new(path, contents, faults);
     let read = File::open(path).context("cannot be read").and_then(|file| match kind {
-        Kind::Zip => super::zip::read(file, &mut reading),
-        Kind::TarZst => super::tar::read(file, &mut reading),
+        Kind::Zip => super::zip_archive::read(file, &mut reading),
+        Kind::TarZst => super::tar_archive::read(file, &mut reading),
         Kind::Table => Ok(()),
     });
     if let Err(error) = read {
