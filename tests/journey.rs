@@ -129,8 +129,8 @@ async fn every_file_comes_out_as_it_went_in(deployment: &Deployment, server: &Cl
         assert_eq!((&package["size"], &estimate["bytes"]), (&json!(bytes.len()), &json!(bytes.len())));
         let told = json!({"requested": count, "done": count, "included": count, "omitted": 0});
         assert_eq!(package["documents"], told);
-        let folder = (layout == "bag").then(|| format!("bag-{}", &package["fingerprint"].as_str().unwrap()[..12]));
-        let name = folder.clone().unwrap_or_else(|| format!("docset-{docset}-meta-pdf-txt-xml-flat")) + ".zip";
+        let stem = format!("{layout}-{}", &package["fingerprint"].as_str().unwrap()[..12]);
+        let (folder, name) = ((layout == "bag").then(|| stem.clone()), format!("{stem}.zip"));
         let download = server.download(package["download"].as_str().unwrap()).await;
         assert_eq!(download.headers()["content-disposition"], format!("attachment; filename=\"{name}\""));
         check_archive(&deployment.folder().join(format!("{layout}.zip")), &bytes, documents, folder.as_deref());

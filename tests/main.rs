@@ -9,6 +9,7 @@ mod import;
 mod journey;
 mod lazy;
 mod outages;
+mod resume;
 mod serving;
 mod several;
 mod support;

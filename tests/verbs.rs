@@ -43,6 +43,7 @@ async fn search_docset_package_and_verify() {
     let half = &whole[..whole.len() / 2];
     for (part, tag) in [(half, own.as_str()), (&noise(1, 100), "\"other\""), (&noise(2, whole.len() + 1), own.as_str())]
     {
+        std::fs::remove_file(&archive).unwrap();
         std::fs::write(beside(".part"), part).unwrap();
         std::fs::write(beside(".part.etag"), tag).unwrap();
         package(&output);

@@ -71,6 +71,18 @@ pub(crate) enum Verb {
     Package(PackageArgs),
     /// Check a package, offline: receipt, manifest, and every byte of every file. The exit status is 1 when something is wrong
     Verify(VerifyArgs),
+    /// Fetch what a dehydrated bag has not. It goes on past failures, and can be run again; the exit status is 1 when something is missing
+    Hydrate {
+        /// Folder of the bag, or its archive, which is unpacked beside itself
+        bag: PathBuf,
+    },
+    /// Make the package that a delta leads to out of the one that it was made from. It can be run again when it was interrupted
+    Apply {
+        /// Archive of the delta, or its folder
+        delta: PathBuf,
+        /// Folder of the bag that it is applied to
+        folder: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -158,6 +170,32 @@ pub(crate) enum DocsetVerb {
     },
 }
 
+/// What a delta starts from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DeltaFrom {
+    Docset,
+    Package,
+}
+
+impl DeltaFrom {
+    /// Its name in a request.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Docset => "docset",
+            Self::Package => "package",
+        }
+    }
+}
+
+fn delta_from(text: &str) -> Result<(DeltaFrom, i64), String> {
+    let read = || {
+        let (what, id) = text.split_once(':')?;
+        let what = [DeltaFrom::Docset, DeltaFrom::Package].into_iter().find(|known| known.as_str() == what)?;
+        Some((what, id.parse().ok()?))
+    };
+    read().ok_or_else(|| "say docset:5 or package:7".to_owned())
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct PackageArgs {
     /// Id of the docset
@@ -165,11 +203,23 @@ pub(crate) struct PackageArgs {
     /// Formats, separated by commas
     #[arg(long, default_value = "txt", value_delimiter = ',')]
     pub(crate) formats: Vec<String>,
-    /// flat or bag
+    /// flat, bag, tar.zst, jsonl or parquet
     #[arg(long, default_value = "flat")]
     pub(crate) layout: String,
-    /// Where to save the archive (default: the name that the server gives it)
-    #[arg(long, short, value_name = "FILE")]
+    /// Of layout jsonl: none, gzip or zstd
+    #[arg(long)]
+    pub(crate) compression: Option<String>,
+    /// Divide it into shards of about so many bytes
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) shard_bytes: Option<u64>,
+    /// Of layout bag: leave the documents' files out, for `adit hydrate` to fetch
+    #[arg(long)]
+    pub(crate) dehydrated: bool,
+    /// Of layout bag: leave out what the package of this docset, or this package, has, for `adit apply` to join
+    #[arg(long, value_name = "docset:ID|package:ID", value_parser = delta_from)]
+    pub(crate) delta_from: Option<(DeltaFrom, i64)>,
+    /// Where to save the archive, or a folder; packages in shards get one anyway (default: the name that the server gives)
+    #[arg(long, short, value_name = "PATH")]
     pub(crate) output: Option<PathBuf>,
     /// Only ask for it; print where it can be watched
     #[arg(long)]
@@ -238,6 +288,15 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_delta_starts_from_a_docset_or_a_package() {
+        assert_eq!(delta_from("docset:5"), Ok((DeltaFrom::Docset, 5)));
+        assert_eq!(delta_from("package:7"), Ok((DeltaFrom::Package, 7)));
+        for wrong in ["5", "docset:", "docset:x", "corpus:5"] {
+            assert!(delta_from(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

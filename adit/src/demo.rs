@@ -82,13 +82,16 @@ async fn main_job(config: &Config, url: &str, services: &Services) -> anyhow::Re
 
     step(5, "Download it and verify every byte");
     let target: PathBuf = config.data.join("demo-package.zip");
-    let sha256 = miner::fetch(&client, &package, &target).await?;
+    let fetched = miner::fetch(&client, package, Some(&target)).await?;
     let found = miner::examine(&VerifyArgs { paths: vec![target.clone()], ..VerifyArgs::default() })?;
     if !found.faults.is_empty() || !found.bag {
         let faults: Vec<String> = found.faults.iter().map(ToString::to_string).collect();
         bail!("the archive is not whole: {}", faults.join("; "));
     }
-    println!("   SHA-256 {sha256} is right; all {} files of the bag are whole", found.files);
+    for (sha256, _) in &fetched {
+        println!("   SHA-256 {sha256} is right");
+    }
+    println!("   all {} files of the bag are whole", found.files);
     println!("   {}", target.display());
     println!("Done.");
     Ok(secret)

@@ -65,6 +65,8 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Docset(args) => miner::docset(&config, args).await?,
         Verb::Package(args) => miner::package(&config, args).await?,
         Verb::Verify(args) => return miner::verify(&args),
+        Verb::Hydrate { bag } => return miner::hydrate(&config, &bag).await,
+        Verb::Apply { delta, folder } => return miner::apply(&delta, &folder).await,
     }
     Ok(ExitCode::SUCCESS)
 }

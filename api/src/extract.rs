@@ -74,13 +74,31 @@ pub fn word<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> 
     T::deserialize(String::deserialize(deserializer)?.into_deserializer())
 }
 
+/// The greatest of the whole numbers that JSON carries exactly everywhere (RFC 8259, section 6): 2^53 - 1.
+pub const MAX_WHOLE: u64 = (1 << 53) - 1;
+
 /// Reads a whole number; `20.0` is one too (JSON Schema 2020-12, 4.2.3), and some languages write no other.
 pub fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
-    let number = f64::deserialize(deserializer)?;
-    if number.fract() != 0.0 || !(0.0..=f64::from(u32::MAX)).contains(&number) {
-        return Err(D::Error::custom(format!("{number} is no whole number from 0 to {}", u32::MAX)));
+    let number = whole_up_to(f64::deserialize(deserializer)?, u64::from(u32::MAX));
+    number.map(|number| number as u32).map_err(D::Error::custom)
+}
+
+/// The same up to [`MAX_WHOLE`], or nothing.
+pub fn whole_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let number = Option::<f64>::deserialize(deserializer)?;
+    number.map(|number| whole_up_to(number, MAX_WHOLE)).transpose().map_err(D::Error::custom)
+}
+
+/// The same, and not null either.
+pub fn whole_not_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    whole_up_to(f64::deserialize(deserializer)?, MAX_WHOLE).map(Some).map_err(D::Error::custom)
+}
+
+fn whole_up_to(number: f64, max: u64) -> Result<u64, String> {
+    if number.fract() != 0.0 || !(0.0..=max as f64).contains(&number) {
+        return Err(format!("{number} is no whole number from 0 to {max}"));
     }
-    Ok(number as u32)
+    Ok(number as u64)
 }
 
 /// The query string.

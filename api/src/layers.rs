@@ -42,7 +42,8 @@ fn span(request: &Request) -> Span {
 
 /// Browsers anywhere may call the API: it is authorised by a key that scripts send themselves, never by cookies.
 fn cors() -> CorsLayer {
-    let exposed = ["location", "link", "retry-after", "etag", "content-disposition", "content-range", "x-request-id"];
+    let exposed = ["location", "link", "retry-after", "etag", "x-request-id"];
+    let download = ["accept-ranges", "content-disposition", "content-range", "repr-digest"];
     let limits = ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"];
     CorsLayer::new()
         .allow_origin(AnyOrigin)
@@ -51,10 +52,13 @@ fn cors() -> CorsLayer {
             header::CONTENT_TYPE,
             header::AUTHORIZATION,
             header::RANGE,
+            header::IF_RANGE,
             header::IF_NONE_MATCH,
             HeaderName::from_static(crate::auth::KEY_HEADER),
         ])
-        .expose_headers(exposed.into_iter().chain(limits).map(HeaderName::from_static).collect::<Vec<_>>())
+        .expose_headers(
+            exposed.into_iter().chain(download).chain(limits).map(HeaderName::from_static).collect::<Vec<_>>(),
+        )
 }
 
 /// Only our own text answers: documents come compressed from the packs, archives do not shrink, and an answer with an

@@ -5,13 +5,16 @@
 pub mod accept;
 pub mod auth;
 pub mod contract;
+mod delta;
 pub mod dispatch;
 pub mod extract;
 pub mod layers;
+mod links;
 pub mod metrics;
 pub mod paging;
 pub mod problem;
 pub mod quota;
+pub mod recipe;
 pub mod resources;
 pub mod router;
 pub mod serve;

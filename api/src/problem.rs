@@ -1,7 +1,7 @@
 //! Errors as the client sees them: RFC 9457 problem details. This is the only place where an error becomes HTTP;
 //! what must not be seen outside is logged here and replaced by a general text.
 
-use adit_shared::domain::{InvalidFormat, InvalidLayout};
+use adit_shared::domain::{InvalidFormat, InvalidLayout, InvalidRecipe};
 use adit_shared::messaging::BrokerError;
 use adit_shared::objects::ObjectError;
 use adit_shared::search::SearchError;
@@ -45,12 +45,16 @@ kinds! {
     UnknownField = BAD_REQUEST "unknown-field" "There is no such field";
     /// A format that no document of the docset has.
     UnknownFormat = BAD_REQUEST "unknown-format" "There is no such format";
+    /// Options that do not go together, or not with the layout.
+    InvalidRecipe = BAD_REQUEST "invalid-recipe" "There is no such package";
     /// A cursor that was not made by this server, or for another question.
     InvalidCursor = BAD_REQUEST "invalid-cursor" "The cursor is not valid here";
     /// No key, or one that is unknown or revoked.
     Unauthorized = UNAUTHORIZED "unauthorized" "A valid API key is needed";
     /// The key's role may not do this.
     Forbidden = FORBIDDEN "forbidden" "This key may not do that";
+    /// A link that carries its own right is wrong, or too old.
+    InvalidLink = FORBIDDEN "invalid-link" "The link is wrong or has expired";
     /// Not there, or somebody else's.
     NotFound = NOT_FOUND "not-found" "There is no such thing";
     /// No path of this service. Told from a thing that is not there, so that a client with a wrong base URL takes nothing for gone.
@@ -228,6 +232,12 @@ impl From<SearchError> for Problem {
 impl From<InvalidFormat> for Problem {
     fn from(error: InvalidFormat) -> Self {
         Self::new(Kind::UnknownFormat, error.to_string())
+    }
+}
+
+impl From<InvalidRecipe> for Problem {
+    fn from(error: InvalidRecipe) -> Self {
+        Self::new(Kind::InvalidRecipe, error.to_string())
     }
 }
 

@@ -1,5 +1,6 @@
 //! One file for each resource: its routes, its handlers, its shapes.
 
+pub mod assets;
 pub mod collections;
 pub mod docsets;
 pub mod documents;

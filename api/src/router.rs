@@ -12,7 +12,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use crate::problem::ProblemBody;
 use crate::resources::{
-    collections, docsets, documents, dump, estimate, events, manifest, me, members, packages, search, service,
+    assets, collections, docsets, documents, dump, estimate, events, manifest, me, members, packages, search, service,
 };
 use crate::state::App;
 use crate::{contract, layers};
@@ -53,7 +53,10 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(manifest::manifest))
         .routes(routes!(packages::get, packages::delete))
         .routes(routes!(events::events))
-        .routes(routes!(packages::download))
+        .routes(routes!(assets::download))
+        .routes(routes!(assets::list))
+        .routes(routes!(assets::asset))
+        .routes(routes!(assets::follow))
         .routes(routes!(me::get))
         .routes(routes!(service::public_keys))
         .routes(routes!(service::healthz))

@@ -1,13 +1,16 @@
-//! Serving stored bytes: ranges (RFC 9110, section 14), entity tags, and gzip members as they lie.
+//! Serving stored bytes: ranges (RFC 9110, section 14), entity tags, digests (RFC 9530), downloads, and gzip members as they lie.
 
 use std::ops::Range;
 
+use adit_shared::digest::Sha256;
 use adit_shared::domain::{Encoding, FileRecord};
-use adit_shared::objects::ObjectStore;
+use adit_shared::objects::{ObjectStore, content_disposition};
 use async_compression::tokio::bufread::GzipDecoder;
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use futures::TryStreamExt as _;
 use tokio_util::io::{ReaderStream, StreamReader};
 use utoipa::IntoParams;
@@ -15,7 +18,36 @@ use utoipa::IntoParams;
 use crate::accept::quality;
 use crate::problem::{ApiResult, Kind, Problem};
 
-/// The headers that [`send`] and [`send_file`] look at.
+/// The digest of the whole representation, whatever part of it is sent (RFC 9530, section 3).
+pub const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
+/// How long a presigned URL is good, in seconds: enough to start a download, not to pass it around.
+const PRESIGNED_SECONDS: u64 = 900;
+
+/// What is asked of a stored content, beside its place.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// GET, or HEAD, for which nothing is read.
+    pub method: &'a Method,
+    /// Those that [`Wanted`] tells of.
+    pub headers: &'a HeaderMap,
+}
+
+impl Request<'_> {
+    fn is_head(&self) -> bool {
+        self.method == Method::HEAD
+    }
+
+    fn text(&self, name: HeaderName) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// Whether a range is wanted only of another content than that which `etag` names.
+    fn wants_range_of_another(&self, etag: &str) -> bool {
+        self.text(header::RANGE).is_some() && self.text(header::IF_RANGE).is_some_and(|tag| tag != etag)
+    }
+}
+
+/// The headers that [`send`], [`send_download`] and [`send_file`] look at.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "it tells the contract; the headers are read where they are needed")]
@@ -42,18 +74,21 @@ pub struct Stored<'a> {
     pub length: u64,
     /// Strong entity tag, with its quotes.
     pub etag: String,
+    /// SHA-256 of the content as it is sent, where it is known.
+    pub sha256: Option<Sha256>,
     /// Media type.
     pub media_type: &'a str,
 }
 
 /// What a `Range` header asks of a content of `length` bytes: `None` where all of it is to be sent (no range, several ranges, another
-/// unit, or an `If-Range` that does not hold).
-fn wanted_range(headers: &HeaderMap, etag: &str, length: u64) -> ApiResult<Option<Range<u64>>> {
-    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-    if text(header::IF_RANGE).is_some_and(|tag| tag != etag) {
+/// unit, an `If-Range` that does not hold, or a HEAD, for which RFC 9110, section 14.2, knows no ranges).
+fn wanted_range(request: Request<'_>, etag: &str, length: u64) -> ApiResult<Option<Range<u64>>> {
+    if request.is_head() || request.wants_range_of_another(etag) {
         return Ok(None);
     }
-    let Some(spec) = text(header::RANGE).and_then(|range| range.strip_prefix("bytes=")) else { return Ok(None) };
+    let Some(spec) = request.text(header::RANGE).and_then(|range| range.strip_prefix("bytes=")) else {
+        return Ok(None);
+    };
     if spec.contains(',') {
         return Ok(None);
     }
@@ -102,10 +137,14 @@ pub fn unless_known(headers: &HeaderMap, etag: &str) -> Option<Response> {
 }
 
 fn head(status: StatusCode, stored: &Stored<'_>) -> axum::http::response::Builder {
-    Response::builder()
+    let builder = Response::builder()
         .status(status)
         .header(header::CONTENT_TYPE, stored.media_type)
-        .header(header::ETAG, &stored.etag)
+        .header(header::ETAG, &stored.etag);
+    match &stored.sha256 {
+        Some(sha256) => builder.header(REPR_DIGEST, format!("sha-256=:{}:", STANDARD.encode(sha256.0))),
+        None => builder,
+    }
 }
 
 fn finish(builder: axum::http::response::Builder, body: Body) -> ApiResult<Response> {
@@ -116,11 +155,11 @@ fn finish(builder: axum::http::response::Builder, body: Body) -> ApiResult<Respo
 }
 
 /// Sends bytes as they lie, whole or the wanted range.
-pub async fn send(objects: &dyn ObjectStore, stored: Stored<'_>, headers: &HeaderMap) -> ApiResult<Response> {
-    if let Some(response) = unless_known(headers, &stored.etag) {
+pub async fn send(objects: &dyn ObjectStore, stored: Stored<'_>, request: Request<'_>) -> ApiResult<Response> {
+    if let Some(response) = unless_known(request.headers, &stored.etag) {
         return Ok(response);
     }
-    let range = wanted_range(headers, &stored.etag, stored.length)?;
+    let range = wanted_range(request, &stored.etag, stored.length)?;
     let (status, part) = match range {
         Some(range) => (StatusCode::PARTIAL_CONTENT, range),
         None => (StatusCode::OK, 0..stored.length),
@@ -132,7 +171,7 @@ pub async fn send(objects: &dyn ObjectStore, stored: Stored<'_>, headers: &Heade
         builder =
             builder.header(header::CONTENT_RANGE, format!("bytes {}-{}/{}", part.start, part.end - 1, stored.length));
     }
-    let body = if part.is_empty() {
+    let body = if part.is_empty() || request.is_head() {
         Body::empty()
     } else {
         let place = stored.offset + part.start..stored.offset + part.end;
@@ -141,22 +180,49 @@ pub async fn send(objects: &dyn ObjectStore, stored: Stored<'_>, headers: &Heade
     finish(builder, body)
 }
 
+/// Hands out a whole object to be saved as `file_name`: from the object store itself, where that has URLs, else from here.
+pub async fn send_download(
+    objects: &dyn ObjectStore,
+    stored: Stored<'_>,
+    file_name: &str,
+    request: Request<'_>,
+) -> ApiResult<Response> {
+    if let Some(response) = unless_known(request.headers, &stored.etag) {
+        return Ok(response);
+    }
+    // A URL that is signed for GET refuses HEAD. And an object store knows no entity tags of ours, and sends a range whatever If-Range says:
+    // who has a part of something else would join it to this, so that all of this comes from here.
+    let from_here = request.is_head() || request.wants_range_of_another(&stored.etag);
+    if !from_here && let Some(url) = objects.presign(stored.object, file_name, PRESIGNED_SECONDS).await? {
+        let headers = [(header::LOCATION, url), (header::CACHE_CONTROL, "no-store".to_owned())];
+        return Ok((StatusCode::FOUND, headers).into_response());
+    }
+    let mut response = send(objects, stored, request).await?;
+    if let Ok(disposition) = HeaderValue::try_from(content_disposition(file_name)) {
+        response.headers_mut().insert(header::CONTENT_DISPOSITION, disposition);
+    }
+    Ok(response)
+}
+
 /// Sends a document's file. A gzip member goes out as it lies to a client that takes gzip and wants all of it; others get it decoded, which
 /// has no ranges.
-pub async fn send_file(objects: &dyn ObjectStore, file: &FileRecord, headers: &HeaderMap) -> ApiResult<Response> {
+pub async fn send_file(objects: &dyn ObjectStore, file: &FileRecord, request: Request<'_>) -> ApiResult<Response> {
     let place = &file.place;
-    let stored = |etag: String| Stored {
+    let stored = Stored {
         object: &place.object,
         offset: place.offset,
         length: place.stored,
-        etag,
+        etag: format!("\"{}\"", file.sha256),
+        sha256: Some(file.sha256),
         media_type: &file.media_type,
     };
     if file.encoding == Encoding::Identity {
-        return send(objects, stored(format!("\"{}\"", file.sha256)), headers).await;
+        return send(objects, stored, request).await;
     }
-    if takes_gzip(headers) && !headers.contains_key(header::RANGE) {
-        let mut response = send(objects, stored(format!("\"{}-gzip\"", file.sha256)), headers).await?;
+    if takes_gzip(request.headers) && !request.headers.contains_key(header::RANGE) {
+        // Of the coded bytes, which are what a digest would be of here, no hash is kept.
+        let coded = Stored { etag: format!("\"{}-gzip\"", file.sha256), sha256: None, ..stored };
+        let mut response = send(objects, coded, request).await?;
         response.headers_mut().remove(header::ACCEPT_RANGES);
         if response.status() == StatusCode::OK {
             response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
@@ -164,16 +230,18 @@ pub async fn send_file(objects: &dyn ObjectStore, file: &FileRecord, headers: &H
         response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept-encoding"));
         return Ok(response);
     }
-    let stored = stored(format!("\"{}\"", file.sha256));
-    if let Some(response) = unless_known(headers, &stored.etag) {
+    if let Some(response) = unless_known(request.headers, &stored.etag) {
         return Ok(response);
     }
-    let bytes = objects.read(&place.object, Some(place.offset..place.offset + place.stored)).await?;
-    let decoder = GzipDecoder::new(StreamReader::new(bytes.map_err(std::io::Error::other)));
     let builder = head(StatusCode::OK, &stored)
         .header(header::CONTENT_LENGTH, file.size)
         .header(header::ACCEPT_RANGES, "none")
         .header(header::VARY, "accept-encoding");
+    if request.is_head() {
+        return finish(builder, Body::empty());
+    }
+    let bytes = objects.read(&place.object, Some(place.offset..place.offset + place.stored)).await?;
+    let decoder = GzipDecoder::new(StreamReader::new(bytes.map_err(std::io::Error::other)));
     finish(builder, Body::from_stream(ReaderStream::with_capacity(decoder, 64 * 1024)))
 }
 
@@ -185,9 +253,13 @@ fn takes_gzip(headers: &HeaderMap) -> bool {
 mod tests {
     use super::*;
 
+    fn asked(method: &Method, headers: &HeaderMap, length: u64) -> ApiResult<Option<Range<u64>>> {
+        wanted_range(Request { method, headers }, "\"x\"", length)
+    }
+
     fn range(spec: &str, length: u64) -> Result<Option<Range<u64>>, StatusCode> {
         let headers = HeaderMap::from_iter([(header::RANGE, HeaderValue::try_from(spec).unwrap())]);
-        wanted_range(&headers, "\"x\"", length).map_err(|problem| problem.into_response().status())
+        asked(&Method::GET, &headers, length).map_err(|problem| problem.into_response().status())
     }
 
     #[test]
@@ -210,9 +282,10 @@ mod tests {
     fn if_range_with_another_tag_gives_the_whole() {
         let mut headers = HeaderMap::from_iter([(header::RANGE, HeaderValue::from_static("bytes=1-"))]);
         headers.insert(header::IF_RANGE, HeaderValue::from_static("\"y\""));
-        assert_eq!(wanted_range(&headers, "\"x\"", 10).unwrap(), None);
+        assert_eq!(asked(&Method::GET, &headers, 10).unwrap(), None);
         headers.insert(header::IF_RANGE, HeaderValue::from_static("\"x\""));
-        assert_eq!(wanted_range(&headers, "\"x\"", 10).unwrap(), Some(1..10));
+        assert_eq!(asked(&Method::GET, &headers, 10).unwrap(), Some(1..10));
+        assert_eq!(asked(&Method::HEAD, &headers, 10).unwrap(), None, "a HEAD has no ranges");
     }
 
     #[test]

@@ -8,11 +8,12 @@ use adit_shared::messaging::Broker;
 use adit_shared::objects::ObjectStore;
 use adit_shared::search::Search;
 use adit_shared::signing::PublicKeys;
-use adit_shared::store::Store;
+use adit_shared::store::{Store, StoreResult};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use crate::links::{Key, Signer};
 use crate::metrics::Metrics;
 
 /// The API's settings.
@@ -48,7 +49,13 @@ impl Default for Limits {
 
 /// The API's state; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct App(Arc<Parts>);
+pub struct App(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    parts: Parts,
+    links: Key,
+}
 
 /// The parts of [`App`].
 #[derive(Debug)]
@@ -77,7 +84,12 @@ impl App {
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(parts))
+        Self(Arc::new(Inner { parts, links: Key::default() }))
+    }
+
+    /// Signs links and checks them.
+    pub(crate) async fn links(&self) -> StoreResult<Signer> {
+        self.0.links.signer(&*self.store).await
     }
 
     /// Waits for the right to pass over all members of a docset.
@@ -103,6 +115,6 @@ impl std::ops::Deref for App {
     type Target = Parts;
 
     fn deref(&self) -> &Parts {
-        &self.0
+        &self.0.parts
     }
 }

@@ -1,5 +1,7 @@
 //! The whole API in one process, as tests run it: SQLite, a folder, the embedded broker, and a clock that is moved by hand.
 
+pub(crate) mod http;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +9,7 @@ use std::time::Duration;
 use adit_shared::clock::{Clock as _, ManualClock};
 use adit_shared::digest::Sha256;
 use adit_shared::domain::{Layout, Package, Recipe, Role};
+use adit_shared::ids::PackageId;
 use adit_shared::messaging::server::{BrokerServer, ServerConfig};
 use adit_shared::messaging::{Broker, BrokerConfig};
 use adit_shared::objects;
@@ -110,6 +113,11 @@ impl World {
 
     /// The package as the database has it.
     pub(crate) async fn row(&self, package: &Package) -> Package {
-        self.store.package(package.id, None).await.unwrap().unwrap()
+        self.row_of(package.id.0).await
+    }
+
+    /// The package of that id.
+    pub(crate) async fn row_of(&self, id: i64) -> Package {
+        self.store.package(PackageId(id), None).await.unwrap().unwrap()
     }
 }

@@ -3,12 +3,13 @@
 use adit_shared::clock::rfc3339;
 use adit_shared::digest::Sha256;
 use adit_shared::domain::{
-    Collection, Content, Docset, Document, Documents, Format, FormatTotal, Layout, Package, Status,
+    Collection, Compression, Content, Docset, Document, Documents, Format, FormatTotal, Layout, Package, Status,
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use crate::recipe::DeltaFrom;
 use crate::state::App;
 
 /// A corpus.
@@ -196,8 +197,16 @@ pub struct PackageView {
     docset: i64,
     /// Formats, sorted.
     formats: Vec<Format>,
-    /// Layout of the archive.
+    /// How it is laid out.
     layout: Layout,
+    /// How its shards are compressed (layout jsonl).
+    compression: Option<Compression>,
+    /// The size in bytes that its shards were to have; null where it has an archive, or as many shards as its layout makes by itself.
+    shard_bytes: Option<u64>,
+    /// Whether it names the documents' files in the place of having them.
+    dehydrated: bool,
+    /// The docset that it starts from, if it is a delta.
+    delta_from: Option<DeltaFrom>,
     /// Where it stands (the words of OGC API - Processes).
     status: Status,
     /// Whether the archive can be fetched.
@@ -227,14 +236,17 @@ pub struct PackageView {
     eta_seconds: Option<u64>,
     /// Seconds after which to ask again; null when terminal.
     poll_after: Option<u64>,
-    /// Absolute URL of the archive, once it is there.
+    /// Absolute URL of the archive (of a package in shards: of its manifest), once it is there.
     #[schema(format = "uri")]
     download: Option<String>,
+    /// Absolute URL of the list of all that can be fetched, once it is there.
+    #[schema(format = "uri")]
+    assets: Option<String>,
     /// Size of the archive in bytes.
     size: Option<u64>,
     /// SHA-256 of the archive.
     sha256: Option<Sha256>,
-    /// SHA-256 over docset, formats, layout and format version: equal fingerprints give equal archives.
+    /// SHA-256 over docset, formats, layout, options and what else decides over its bytes: equal fingerprints give equal packages.
     fingerprint: Sha256,
     /// Why it failed.
     problem: Option<String>,
@@ -268,11 +280,17 @@ impl PackageView {
     pub fn new(app: &App, package: &Package) -> Self {
         let url = app.url(&format!("/api/packages/{}", package.id));
         let terminal = package.status.is_terminal();
+        let options = &package.recipe.options;
+        let once_there = |path: &str| (package.content == Content::Available).then(|| format!("{url}/{path}"));
         Self {
             id: package.id.0,
             docset: package.docset.0,
             formats: package.recipe.formats.clone(),
             layout: package.recipe.layout,
+            compression: options.compression,
+            shard_bytes: options.shard_bytes,
+            dehydrated: options.dehydrated,
+            delta_from: options.delta_from.map(DeltaFrom::Docset),
             status: package.status,
             content: package.content,
             terminal,
@@ -285,7 +303,8 @@ impl PackageView {
             percent: package.percent,
             eta_seconds: eta_seconds(package),
             poll_after: (!terminal).then(|| poll_after(package)),
-            download: (package.content == Content::Available).then(|| format!("{url}/download")),
+            download: once_there("download"),
+            assets: once_there("assets"),
             size: package.size,
             sha256: package.sha256,
             fingerprint: package.fingerprint,

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use adit_shared::domain::{Content, Role, Status};
+use adit_shared::domain::{Content, Layout, Role, Status};
 use adit_shared::ids::PackageId;
 use adit_shared::messaging::PackageRequest;
 use bytes::Bytes;
@@ -185,6 +185,15 @@ impl Api {
         url.set_path(&format!("{}/manifest", request.docset.path().trim_end_matches('/')));
         let formats: Vec<_> = request.recipe.formats.iter().map(|format| format.as_str()).collect();
         url.query_pairs_mut().append_pair("fmt", &formats.join(","));
+        if let Some(package) = request.package {
+            url.query_pairs_mut().append_pair("package", &package.to_string());
+        }
+        if let Some(metadata) = metadata(request.recipe.layout) {
+            url.query_pairs_mut().append_pair("metadata", metadata);
+        }
+        if let Some(base) = request.recipe.options.delta_from {
+            url.query_pairs_mut().append_pair("base", &base.to_string());
+        }
         let mut get = self.http.get(url.clone()).header(ACCEPT, manifest::MEDIA_TYPE);
         if let Some(traceparent) = traceparent {
             get = get.header("traceparent", traceparent);
@@ -281,6 +290,15 @@ async fn problem(answer: Response) -> Option<String> {
     }
     let Problem { r#type } = serde_json::from_slice(&answer.bytes().await.ok()?).ok()?;
     r#type.strip_prefix(PROBLEMS).map(str::to_owned)
+}
+
+/// How much of the members' metadata a layout needs: nothing more is asked for.
+fn metadata(layout: Layout) -> Option<&'static str> {
+    match layout {
+        Layout::Flat => None,
+        Layout::Bag | Layout::TarZst => Some("license"),
+        Layout::Jsonl | Layout::Parquet => Some("full"),
+    }
 }
 
 /// URL of the archive of `package` on the server that asked for it.

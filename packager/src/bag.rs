@@ -25,34 +25,10 @@ pub fn bag_folder(package: &Sha256) -> String {
     format!("bag-{}", hex::encode(&package.0[..6]))
 }
 
-/// Length in bytes of a manifest's line for a path of `path` bytes.
-pub(crate) fn manifest_line_len(path: usize) -> u64 {
-    64 + 2 + path as u64 + 1
-}
-
 /// Writes a manifest's line; with two spaces, so that `sha256sum --check` reads it too.
 pub(crate) fn write_manifest_line(out: &mut impl BufMut, sha256: &Sha256, path: &str) {
     out.put_slice(hex::encode(sha256.0).as_bytes());
     out.put_slice(b"  ");
     out.put_slice(path.as_bytes());
     out.put_u8(b'\n');
-}
-
-/// The bag's metadata: whose selection it is and how much payload it has.
-pub(crate) fn info(docset: &Sha256, package: &Sha256, octets: u64, files: u64) -> String {
-    format!(
-        "Bag-Software-Agent: Adit\n\
-         External-Identifier: {docset}\n\
-         Internal-Sender-Identifier: {package}\n\
-         Payload-Oxum: {octets}.{files}\n"
-    )
-}
-
-/// The manifest of tag files.
-pub(crate) fn tag_manifest(manifest: &Sha256, info: &str) -> Vec<u8> {
-    let mut text = Vec::new();
-    write_manifest_line(&mut text, &Sha256::of(info.as_bytes()), INFO);
-    write_manifest_line(&mut text, &Sha256::of(DECLARATION_TEXT.as_bytes()), DECLARATION);
-    write_manifest_line(&mut text, manifest, MANIFEST);
-    text
 }

@@ -12,8 +12,10 @@
 mod api;
 mod bag;
 mod build;
+mod describe;
 mod error;
 pub mod manifest;
+mod names;
 mod plan;
 mod planning;
 mod read;
@@ -27,5 +29,6 @@ mod zip;
 pub use api::ApiError;
 pub use bag::bag_folder;
 pub use error::{BuildError, Fate};
-pub use plan::{MAX_ARCHIVE, MAX_PARTS, PART_SIZE, PlanError, SizeEstimator};
+pub use names::archive_name;
+pub use plan::{Estimate, MAX_ARCHIVE, MAX_PARTS, PART_SIZE, PlanError, SizeEstimator};
 pub use worker::{PackagerConfig, PackagerError, run};

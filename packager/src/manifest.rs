@@ -113,11 +113,23 @@ pub enum ManifestError {
     },
 }
 
+/// What a line of the stream says, but for the last.
+#[derive(Debug)]
+pub(crate) enum Line {
+    /// The first.
+    Header(Header),
+    /// A member.
+    Member(Member),
+    /// Files that the base of a delta has and the docset has not.
+    Gone(Tombstone),
+}
+
 /// Reads a manifest from chunks of any size.
 #[derive(Debug)]
 pub(crate) struct Reader {
     formats: Vec<Format>,
-    header: Option<Header>,
+    /// Members that the header has announced.
+    documents: Option<u64>,
     last: Option<VersionId>,
     members: u64,
     ended: bool,
@@ -131,24 +143,24 @@ impl Reader {
         let mut formats = formats.to_vec();
         formats.sort_unstable();
         formats.dedup();
-        Self { formats, header: None, last: None, members: 0, ended: false, lines: 0, partial: Vec::new() }
+        Self { formats, documents: None, last: None, members: 0, ended: false, lines: 0, partial: Vec::new() }
     }
 
-    /// Takes the next chunk and gives every member in it that is whole by now to `member`.
+    /// Takes the next chunk and gives every line in it that is whole by now to `take`.
     pub(crate) fn push<E: From<ManifestError>>(
         &mut self,
         mut chunk: &[u8],
-        member: &mut impl FnMut(Member) -> Result<(), E>,
+        take: &mut impl FnMut(Line) -> Result<(), E>,
     ) -> Result<(), E> {
         while let Some(end) = chunk.iter().position(|byte| *byte == b'\n') {
             let (head, rest) = chunk.split_at(end);
             chunk = &rest[1..];
             if self.partial.is_empty() {
-                self.line(head, member)?;
+                self.line(head, take)?;
             } else {
                 let mut line = std::mem::take(&mut self.partial);
                 line.extend_from_slice(head);
-                self.line(&line, member)?;
+                self.line(&line, take)?;
             }
         }
         self.partial.extend_from_slice(chunk);
@@ -158,13 +170,12 @@ impl Reader {
         Ok(())
     }
 
-    /// The header, once the stream has come to its end.
-    pub(crate) fn finish(self) -> Result<Header, ManifestError> {
-        let documents = self.header.as_ref().map_or(0, |header| header.documents);
-        match self.header {
-            Some(header) if self.ended && self.partial.is_empty() => Ok(header),
-            _ => Err(ManifestError::Cut { members: self.members, documents }),
+    /// Refuses a stream that has not come to its end.
+    pub(crate) fn finish(self) -> Result<(), ManifestError> {
+        if self.ended && self.partial.is_empty() {
+            return Ok(());
         }
+        Err(ManifestError::Cut { members: self.members, documents: self.documents.unwrap_or(0) })
     }
 
     fn invalid(&self, reason: impl Into<String>) -> ManifestError {
@@ -174,24 +185,27 @@ impl Reader {
     fn line<E: From<ManifestError>>(
         &mut self,
         line: &[u8],
-        member: &mut impl FnMut(Member) -> Result<(), E>,
+        take: &mut impl FnMut(Line) -> Result<(), E>,
     ) -> Result<(), E> {
         self.lines += 1;
         if self.ended {
             return Err(self.invalid("there is more behind the end").into());
         }
-        let Some(header) = &self.header else {
-            return Ok(self.take_header(line)?);
+        let Some(documents) = self.documents else {
+            return take(Line::Header(self.header(line)?));
         };
-        let documents = header.documents;
         if let Ok(End { end }) = serde_json::from_slice(line) {
             return Ok(self.take_end(end, documents)?);
+        }
+        if let Ok(gone) = serde_json::from_slice::<Tombstone>(line) {
+            check_name(&gone.gone).map_err(|reason| self.invalid(reason))?;
+            return take(Line::Gone(gone));
         }
         let next: Member = serde_json::from_slice(line).map_err(|error| self.invalid(error.to_string()))?;
         self.check(&next).map_err(|reason| self.invalid(format!("{:?}: {reason}", next.r#ref)))?;
         self.last = Some(next.id);
         self.members += 1;
-        member(next)
+        take(Line::Member(next))
     }
 
     fn take_end(&mut self, end: u64, announced: u64) -> Result<(), ManifestError> {
@@ -203,15 +217,15 @@ impl Reader {
         Ok(())
     }
 
-    fn take_header(&mut self, line: &[u8]) -> Result<(), ManifestError> {
+    fn header(&mut self, line: &[u8]) -> Result<Header, ManifestError> {
         let header: Header = serde_json::from_slice(line).map_err(|error| self.invalid(error.to_string()))?;
         let mut formats = header.formats.clone();
         formats.sort_unstable();
         if formats != self.formats {
             return Err(self.invalid("it is of other formats than were asked for"));
         }
-        self.header = Some(header);
-        Ok(())
+        self.documents = Some(header.documents);
+        Ok(header)
     }
 
     fn check(&self, member: &Member) -> Result<(), String> {
@@ -268,14 +282,19 @@ mod tests {
 
     fn read(corpus: &Corpus, manifest: &[u8], chunk: usize) -> Result<(Header, Vec<Member>), ManifestError> {
         let mut reader = Reader::new(&corpus.formats());
-        let mut members = Vec::new();
+        let (mut header, mut members) = (None, Vec::new());
         for chunk in manifest.chunks(chunk) {
-            reader.push(chunk, &mut |member| {
-                members.push(member);
+            reader.push(chunk, &mut |line| {
+                match line {
+                    Line::Header(line) => header = Some(line),
+                    Line::Member(member) => members.push(member),
+                    Line::Gone(_) => {}
+                }
                 Ok::<_, ManifestError>(())
             })?;
         }
-        Ok((reader.finish()?, members))
+        reader.finish()?;
+        Ok((header.unwrap(), members))
     }
 
     fn sample() -> Corpus {

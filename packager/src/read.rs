@@ -71,6 +71,11 @@ impl Reader {
         Self { objects, plan, spare }
     }
 
+    /// The plan that it reads for.
+    pub(crate) fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
     /// Draws part `number` up and fills the files' data in.
     pub(crate) async fn part(&self, number: u32) -> Result<Filled, BuildError> {
         // Whole parts, however short this one: then every buffer serves every part.

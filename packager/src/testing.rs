@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use adit_shared::digest::Sha256;
-use adit_shared::domain::{Encoding, FileRecord, Format, Layout, Place, Recipe};
+use adit_shared::domain::{About, Encoding, FileRecord, Format, Layout, Place, Recipe};
 use adit_shared::ids::{DocsetId, VersionId};
 use adit_shared::objects::{ObjectError, ObjectResult, ObjectStore, Part, Upload};
 use bytes::{Bytes, BytesMut};
@@ -15,7 +15,10 @@ use futures::stream::BoxStream;
 use proptest::prelude::*;
 
 use crate::manifest::{End, Header, Member, line};
-use crate::plan::{Plan, PlanBuilder};
+use crate::plan::{Plan, Project, ProjectBuilder, Source};
+
+/// Tag files of a whole bag.
+pub(crate) const TAGS: usize = 10;
 
 /// A corpus and the objects that hold it.
 #[derive(Debug, Clone, Default)]
@@ -85,7 +88,14 @@ impl Corpus {
             fingerprint,
             documents: self.members.len() as u64,
             formats: self.formats(),
-            about: None,
+            about: Some(About {
+                collection: "sample".to_owned(),
+                name: "A sample".to_owned(),
+                description: "Documents for tests.".to_owned(),
+                license: None,
+                url: "https://adit.example/api".to_owned(),
+                date: "2026-01-31".to_owned(),
+            }),
             base: None,
         }
     }
@@ -100,19 +110,29 @@ impl Corpus {
     /// The base directory of its bag, with a slash.
     pub(crate) fn bag(&self) -> String {
         let header = self.header();
-        crate::bag_folder(&Recipe::new(header.formats.clone(), Layout::Bag).fingerprint(
-            &header.fingerprint,
-            None,
-            None,
-        )) + "/"
+        let recipe = Recipe::new(header.formats.clone(), Layout::Bag);
+        crate::bag_folder(&recipe.fingerprint(&header.fingerprint, None, header.about.as_ref())) + "/"
     }
 
-    pub(crate) fn plan(&self, layout: Layout, part_size: u64) -> Plan {
-        let mut builder = PlanBuilder::new(&Recipe::new(self.formats(), layout)).unwrap();
+    /// The package of all of it.
+    pub(crate) fn project(&self, layout: Layout, part_size: u64) -> Project {
+        self.project_by(&Recipe::new(self.formats(), layout), part_size)
+    }
+
+    pub(crate) fn project_by(&self, recipe: &Recipe, part_size: u64) -> Project {
+        let mut builder = ProjectBuilder::new(recipe, self.header()).unwrap();
         for member in &self.members {
             builder.add(member).unwrap();
         }
-        builder.finish(&self.header(), part_size).unwrap()
+        builder.finish(part_size).unwrap()
+    }
+
+    /// The plan of its only archive.
+    pub(crate) fn plan(&self, layout: Layout, part_size: u64) -> Arc<Plan> {
+        match &self.project(layout, part_size).assets[0].source {
+            Source::Plan(plan) => plan.clone(),
+            Source::Stream(..) => panic!("a ZIP archive has a plan"),
+        }
     }
 
     /// The archive, put together from drafts and packs without a store.
@@ -135,7 +155,7 @@ impl Corpus {
         let mut zip = zip::ZipArchive::new(Cursor::new(archive)).unwrap();
         assert_eq!(zip.offset(), 0);
         let folder = if layout == Layout::Bag { self.bag() + "data/" } else { String::new() };
-        let tags = if layout == Layout::Bag { 4 } else { 0 };
+        let tags = if layout == Layout::Bag { TAGS } else { 0 };
         assert_eq!(zip.len(), self.contents.len() + tags);
         for member in &self.members {
             for file in &member.files {

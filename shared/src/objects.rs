@@ -51,6 +51,17 @@ pub enum ObjectKey<'a> {
         package: PackageId,
         /// Its fingerprint.
         fingerprint: &'a Sha256,
+        /// Extension of its name: see [`crate::domain::Layout::extension`].
+        extension: &'a str,
+    },
+    /// What a package consists of beside its archive: shards, manifest, receipt.
+    Asset {
+        /// The package.
+        package: PackageId,
+        /// Its fingerprint.
+        fingerprint: &'a Sha256,
+        /// The asset's name.
+        name: &'a str,
     },
     /// What a packager must remember to go on with an interrupted build, and the result of a finished one.
     Build {
@@ -72,8 +83,11 @@ impl fmt::Display for ObjectKey<'_> {
             Self::IndexManifest(IndexId { collection, corpus_version, import: None }) => {
                 write!(f, "indexes/{collection}/v{corpus_version:010}.json")
             }
-            Self::Archive { package, fingerprint } => {
-                write!(f, "packages/{package}/{}.zip", &fingerprint.to_string()[..16])
+            Self::Archive { package, fingerprint, extension } => {
+                write!(f, "packages/{package}/{}.{extension}", &fingerprint.to_string()[..16])
+            }
+            Self::Asset { package, fingerprint, name } => {
+                write!(f, "packages/{package}/{}/{name}", &fingerprint.to_string()[..16])
             }
             Self::Build { package } => write!(f, "packages/{package}/build.json"),
         }
@@ -192,7 +206,8 @@ mod tests {
             ObjectKey::IndexFile { collection, name: "x.term" }.to_string(),
             ObjectKey::IndexManifest(index).to_string(),
             ObjectKey::IndexManifest(IndexId { import: None, ..index }).to_string(),
-            ObjectKey::Archive { package: PackageId(5), fingerprint: &fingerprint }.to_string(),
+            ObjectKey::Archive { package: PackageId(5), fingerprint: &fingerprint, extension: "zip" }.to_string(),
+            ObjectKey::Asset { package: PackageId(5), fingerprint: &fingerprint, name: "manifest.json" }.to_string(),
             ObjectKey::Build { package: PackageId(5) }.to_string(),
         ];
         insta::assert_json_snapshot!(keys);

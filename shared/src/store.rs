@@ -252,6 +252,16 @@ pub trait Store: fmt::Debug + Send + Sync {
         corpus_version: i64,
         refs: &[String],
     ) -> StoreResult<HashMap<String, VersionId>>;
+    /// When the import that added a document version was committed, in milliseconds since the epoch; of one from before imports were
+    /// recorded, when the first recorded one after it was. `None` if there is no such version, or its import is not committed.
+    async fn imported(&self, id: VersionId) -> StoreResult<Option<i64>>;
+    /// Those members of a docset (of `collection`) that are versions of the works `refs`; other refs are left out.
+    async fn members_by_ref(
+        &self,
+        collection: CollectionId,
+        members: &RoaringBitmap,
+        refs: &[&str],
+    ) -> StoreResult<HashMap<String, VersionId>>;
     /// Members in the order of ids, starting behind `after`, each with its files in `formats` (all for `None`).
     /// Reads page by page; holds no connection while the consumer is slow. A member that is not there ends the stream with
     /// [`StoreError::Corrupt`]: none is left out in silence.
@@ -261,6 +271,12 @@ pub trait Store: fmt::Debug + Send + Sync {
         after: Option<VersionId>,
         formats: Option<&'a [Format]>,
     ) -> BoxStream<'a, StoreResult<Member>>;
+    /// [`Store::members`] from the first on, each with its metadata: an object as JSON.
+    fn described_members<'a>(
+        &'a self,
+        members: &'a RoaringBitmap,
+        formats: &'a [Format],
+    ) -> BoxStream<'a, StoreResult<(Member, String)>>;
 
     // ---- import ----
 
@@ -365,6 +381,8 @@ pub trait Store: fmt::Debug + Send + Sync {
     async fn charge(&self, key: KeyId, day: i64, documents: u64, quota: Option<u64>) -> StoreResult<Option<u64>>;
     /// The key's use by day, newest first, at most `limit` days.
     async fn usage(&self, key: KeyId, limit: u32) -> StoreResult<Vec<(i64, u64)>>;
+    /// The secret of that name, the same for all processes of the installation: `fresh` (random) bytes if there was none.
+    async fn secret(&self, name: &str, fresh: &[u8; 32]) -> StoreResult<[u8; 32]>;
 }
 
 /// Sums files by format, as collections and docsets show them.

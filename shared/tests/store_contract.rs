@@ -51,7 +51,8 @@ contract! {
     keys:
         a_key_is_found_by_its_hash_until_it_is_revoked,
         a_quota_bounds_the_use_of_a_day,
-        requests_at_once_never_pass_a_quota_together;
+        requests_at_once_never_pass_a_quota_together,
+        a_secret_is_made_once_for_all;
     leases:
         one_import_holds_a_collection,
         an_overtaken_import_changes_nothing,
@@ -71,11 +72,14 @@ contract! {
         version_ids_run_out,
         imports_into_two_collections_run_at_once,
         totals_stay_true_over_many_imports,
+        a_version_tells_when_it_was_imported,
         collections_are_listed_by_slug;
     members:
         members_come_in_order_with_the_wanted_files,
         pages_of_every_shape_give_every_member_once,
         a_missing_member_is_an_error,
+        described_members_come_with_their_metadata,
+        members_are_found_by_ref_in_their_docset_only,
         a_waiting_consumer_holds_no_connection;
     docsets:
         a_docset_comes_back_as_it_was_made,

@@ -79,7 +79,7 @@ pub(crate) fn import_noise(deployment: &Deployment, documents: usize) {
 pub(crate) async fn stored_parts(objects: &dyn ObjectStore, package: &Value) -> usize {
     let id = PackageId(package["id"].as_i64().unwrap());
     let fingerprint: Sha256 = package["fingerprint"].as_str().unwrap().parse().unwrap();
-    let key = ObjectKey::Archive { package: id, fingerprint: &fingerprint }.to_string();
+    let key = ObjectKey::Archive { package: id, fingerprint: &fingerprint, extension: "zip" }.to_string();
     let Some(upload) = objects.find_upload(&key, PART_SIZE).await.unwrap() else { return 0 };
     // It may have been completed since.
     objects.parts(&upload).await.map_or(0, |parts| parts.len())

@@ -8,6 +8,7 @@ use anyhow::{Context as _, bail};
 use reqwest::header::{IF_RANGE, LOCATION, RANGE, RETRY_AFTER};
 use reqwest::{RequestBuilder, Response, StatusCode, redirect};
 use serde_json::Value;
+use url::{Origin, Url};
 
 use crate::running;
 
@@ -25,14 +26,20 @@ pub(crate) struct Refusal {
     pub(crate) status: StatusCode,
     /// How long the server asks to wait.
     pub(crate) retry_after: Option<Duration>,
+    /// The problem details, where the answer holds them.
+    pub(crate) problem: Value,
+    /// Whether it is of an object store that the server has redirected to.
+    of_store: bool,
     message: String,
 }
 
 impl Refusal {
-    /// Whether the same request may succeed later: the server's own trouble, a timeout, or too many requests.
+    /// Whether the same request may succeed later: the server's own trouble, a timeout, or too many requests. What an object store denies
+    /// or has lost the server knows better when it is asked again.
     pub(crate) fn may_pass(&self) -> bool {
-        self.status.is_server_error()
-            || matches!(self.status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
+        let own = matches!(self.status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
+        let of_store = matches!(self.status, StatusCode::FORBIDDEN | StatusCode::NOT_FOUND);
+        self.status.is_server_error() || own || (self.of_store && of_store)
     }
 
     /// Reads an answer that is no success: problem details (RFC 9457), where it holds them.
@@ -43,16 +50,18 @@ impl Refusal {
         let retry_after = header(RETRY_AFTER).and_then(|text| text.parse().ok()).map(Duration::from_secs);
         if let Some(location) = header(LOCATION).filter(|_| status.is_redirection()) {
             let message = format!("the server is at {location} now ({}); name it with --url", status.as_u16());
-            return Self { status, retry_after, message };
+            return Self { status, retry_after, problem: Value::Null, of_store: false, message };
         }
         let problem: Value = response.json().await.unwrap_or_default();
         let title = problem["title"].as_str().unwrap_or("the server refused");
         let detail = problem["detail"].as_str().unwrap_or_default();
         let message = match status {
-            StatusCode::UNAUTHORIZED => format!("{title}: {detail}; put the key into ADIT_API_KEY"),
+            StatusCode::UNAUTHORIZED => {
+                format!("{title}: {detail}; put the key into ADIT_API_KEY (it is shown only to the server of --url)")
+            }
             _ => format!("{title} ({}): {detail}", status.as_u16()),
         };
-        Self { status, retry_after, message }
+        Self { status, retry_after, problem, of_store: false, message }
     }
 }
 
@@ -69,6 +78,7 @@ impl std::error::Error for Refusal {}
 pub(crate) struct Client {
     http: reqwest::Client,
     base: String,
+    origin: Origin,
     key: Option<Secret>,
 }
 
@@ -92,7 +102,8 @@ impl Client {
             .connect_timeout(CONNECT)
             .read_timeout(SILENCE)
             .build()?;
-        Ok(Self { http, base: base.trim_end_matches('/').to_owned(), key })
+        let origin = Url::parse(base).with_context(|| format!("{base} is no URL"))?.origin();
+        Ok(Self { http, base: base.trim_end_matches('/').to_owned(), origin, key })
     }
 
     /// GETs JSON.
@@ -105,29 +116,36 @@ impl Client {
         json(self.send(self.http.post(self.url(path)).json(body)).await?).await
     }
 
-    /// GETs bytes, from an offset on if the content still has that entity tag. Redirects are followed by hand, so that the key is
-    /// shown to no other server than the API.
-    pub(crate) async fn get_from(&self, path: &str, rest: Option<(u64, &str)>) -> anyhow::Result<Response> {
-        let ranged = |request: RequestBuilder| match rest {
-            Some((offset, tag)) => request.header(RANGE, format!("bytes={offset}-")).header(IF_RANGE, tag),
-            None => request,
+    /// GETs bytes at a path of the server, or at any URL, from an offset on if the content still has that entity tag. The key is shown to
+    /// no other server than this one; so redirects are followed by hand.
+    ///
+    /// # Errors
+    /// [`Refusal`], [`reqwest::Error`], or what is wrong with the URL.
+    pub(crate) async fn get_from(&self, url: &str, rest: Option<(u64, &str)>) -> anyhow::Result<Response> {
+        let ranged = |url: Url| match rest {
+            Some((offset, tag)) => self.http.get(url).header(RANGE, format!("bytes={offset}-")).header(IF_RANGE, tag),
+            None => self.http.get(url),
         };
-        let mut response = self.answer(ranged(self.http.get(self.url(path)))).await?;
+        let url = if url.starts_with('/') { self.url(url) } else { url.to_owned() };
+        let url = Url::parse(&url).with_context(|| format!("{url} is no URL"))?;
+        let mut response = if url.origin() == self.origin {
+            self.answer(ranged(url)).await?
+        } else {
+            elsewhere(ranged(url.clone()), &url).await?
+        };
         let mut hops = 0;
         loop {
             let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
             let Some(location) = location.filter(|_| response.status().is_redirection()) else {
-                return success(response).await;
+                let of_store = hops > 0;
+                return success(response, of_store).await;
             };
             hops += 1;
             if hops > HOPS {
                 bail!("the download was redirected more than {HOPS} times");
             }
             let next = response.url().join(location).context("the server redirects to no URL")?;
-            let host = next.host_str().unwrap_or_default().to_owned();
-            // The URL is as good as a key for a while: it is not shown.
-            let answer = ranged(self.http.get(next)).send().await.map_err(reqwest::Error::without_url);
-            response = answer.with_context(|| format!("cannot reach the object store {host}"))?;
+            response = elsewhere(ranged(next.clone()), &next).await?;
         }
     }
 
@@ -136,7 +154,7 @@ impl Client {
     }
 
     async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
-        success(self.answer(request).await?).await
+        success(self.answer(request).await?, false).await
     }
 
     async fn answer(&self, request: RequestBuilder) -> anyhow::Result<Response> {
@@ -149,11 +167,18 @@ impl Client {
     }
 }
 
-async fn success(response: Response) -> anyhow::Result<Response> {
+/// Asks another server than the API.
+async fn elsewhere(request: RequestBuilder, url: &Url) -> anyhow::Result<Response> {
+    // A URL may be as good as a key for a while: it is not shown.
+    let answer = request.send().await.map_err(reqwest::Error::without_url);
+    answer.with_context(|| format!("cannot reach {}", url.host_str().unwrap_or_default()))
+}
+
+async fn success(response: Response, of_store: bool) -> anyhow::Result<Response> {
     if response.status().is_success() {
         return Ok(response);
     }
-    Err(Refusal::read(response).await.into())
+    Err(Refusal { of_store, ..Refusal::read(response).await }.into())
 }
 
 async fn json(response: Response) -> anyhow::Result<Value> {

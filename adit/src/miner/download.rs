@@ -1,205 +1,191 @@
-//! Downloads an archive: goes on where it was cut off, and lets it appear under its name only when its SHA-256 is right.
+//! Downloads a file: goes on where it was cut off, waits trouble out, and lets it appear under its name only when its SHA-256 is right.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use adit_shared::digest::Sha256;
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::bail;
 use futures::StreamExt as _;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use reqwest::header::{CONTENT_RANGE, ETAG, HeaderName};
 use reqwest::{Response, StatusCode};
-use sha2::Digest as _;
 
 use super::client::{Client, Refusal};
+use super::part::Part;
+use super::patience::Patience;
 
-/// Tries in a row that bring no byte before a download is given up.
-const TRIES: u32 = 5;
-/// The longest that a server may ask to wait between two tries.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const BROKEN: &str = "the connection broke";
 
-/// Downloads `path` to `target`. What has arrived stays in `{target}.part`, and a later call goes on from there.
-///
-/// # Errors
-/// When the server refuses or cannot be reached any more, or when the archive's SHA-256 is not `expected` (the part is then removed).
-pub(crate) async fn download(
-    client: &Client,
-    path: &str,
-    target: &Path,
-    size: Option<u64>,
-    expected: Option<Sha256>,
-) -> anyhow::Result<Sha256> {
-    let part = Part::of(target);
-    let style = ProgressStyle::with_template("downloading {bar:40} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left");
-    let bar = ProgressBar::new(size.unwrap_or(0)).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    receive_all(client, path, &part, size, &bar).await?;
-    bar.finish_and_clear();
-    let (_, sha256) = hash_file(&part.file)?;
-    if let Some(expected) = expected.filter(|expected| *expected != sha256) {
-        part.remove()?;
-        bail!("the archive arrived damaged (SHA-256 {sha256}, not {expected}) and was removed; run it again");
-    }
-    std::fs::rename(&part.file, target).with_context(|| format!("cannot write {}", target.display()))?;
-    part.remove()?;
-    Ok(sha256)
+/// What is to be downloaded.
+#[derive(Debug, Clone)]
+pub(crate) struct Item {
+    /// Its URL, or its path on the server.
+    pub(crate) url: String,
+    /// Its length in bytes, where that is known.
+    pub(crate) size: Option<u64>,
+    /// Its SHA-256, where that is known.
+    pub(crate) sha256: Option<Sha256>,
 }
 
-/// Asks until all of the archive is in the part.
-async fn receive_all(
-    client: &Client,
-    path: &str,
-    part: &Part,
-    size: Option<u64>,
-    bar: &ProgressBar,
-) -> anyhow::Result<()> {
-    let (mut failures, mut anew) = (0, false);
-    loop {
-        let before = part.length();
-        if size == Some(before) {
-            return Ok(());
-        }
-        let too_long = size.is_some_and(|size| before > size);
-        let outcome = if too_long { Ok(Received::Unfit) } else { receive(client, path, part, bar).await };
-        let why = match outcome {
-            Ok(Received::All) if size.is_none_or(|size| part.length() == size) => return Ok(()),
-            Ok(Received::All) => anyhow!("the answer does not have the length that was announced"),
-            Ok(Received::Unfit) if anew => bail!("the server sends other bytes than those that it announces"),
-            Ok(Received::Unfit) => {
-                part.remove()?;
-                anew = true;
-                continue;
+impl Item {
+    /// The entity tag that the server has for these bytes. It is not that of an object store, which has tags of its own.
+    fn tag(&self) -> Option<String> {
+        self.sha256.map(|sha256| format!("\"{sha256}\""))
+    }
+}
+
+/// How downloads are made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Downloads<'a> {
+    /// Whom to ask.
+    pub(crate) client: &'a Client,
+    /// How long trouble is waited out.
+    pub(crate) patience: &'a Patience,
+    /// Moves by the bytes that arrive.
+    pub(crate) bar: &'a ProgressBar,
+}
+
+impl Downloads<'_> {
+    /// Downloads `item` to `target`. What has arrived stays in `{part}.part`, and a later call goes on from there, whichever URL it
+    /// then asks for the same bytes.
+    ///
+    /// # Errors
+    /// When the server refuses or cannot be reached any more, or when the SHA-256 is wrong, also when all is fetched anew (the part is
+    /// then removed).
+    pub(crate) async fn run(self, item: &Item, part: &Path, target: &Path) -> anyhow::Result<Sha256> {
+        let mut part = Part::open(part, item.tag().as_deref())?;
+        self.bar.inc(part.length());
+        match self.receive_right(item, &mut part).await {
+            Ok(sha256) => part.finish(target).map(|()| sha256),
+            Err(why) => {
+                let length = part.length();
+                part.leave();
+                Err(if length == 0 {
+                    why
+                } else {
+                    why.context(format!("{length} bytes have arrived, and are gone on from when it is run again"))
+                })
             }
-            Err(why) => why,
+        }
+    }
+
+    async fn receive_right(self, item: &Item, part: &mut Part) -> anyhow::Result<Sha256> {
+        let mut anew = false;
+        loop {
+            let found = match self.receive_all(item, part).await? {
+                Received::All => Some(part.sha256()),
+                _ => None,
+            };
+            if let Some(sha256) = found.filter(|found| item.sha256.is_none_or(|expected| expected == *found)) {
+                return Ok(sha256);
+            }
+            self.begin(part, item.tag().as_deref())?;
+            if anew {
+                bail!("the server sends other bytes than those that it announces, twice; run it again later");
+            }
+            anew = true;
+        }
+    }
+
+    /// Asks until all has come, or what has come cannot be gone on with.
+    async fn receive_all(self, item: &Item, part: &mut Part) -> anyhow::Result<Received> {
+        loop {
+            let before = part.length();
+            match item.size {
+                Some(size) if before == size && part.tag().is_some() => return Ok(Received::All),
+                Some(size) if before > size => return Ok(Received::Unfit),
+                _ => {}
+            }
+            let outcome = self.receive(item, part).await;
+            if part.length() > before {
+                self.patience.renew();
+            }
+            let why = match outcome {
+                Ok(Received::Unfit) => return Ok(Received::Unfit),
+                Ok(Received::All) if item.size.is_none_or(|size| part.length() >= size) => return Ok(Received::All),
+                Ok(Received::All) => io::Error::new(io::ErrorKind::UnexpectedEof, BROKEN).into(),
+                Err(why) => why,
+            };
+            if !may_pass(&why) || !self.patience.wait(retry_after(&why)).await {
+                return Err(why);
+            }
+        }
+    }
+
+    /// Asks for what the part lacks, and adds it.
+    async fn receive(self, item: &Item, part: &mut Part) -> anyhow::Result<Received> {
+        let offset = part.length();
+        let rest = part.tag().filter(|_| offset > 0).map(|tag| (offset, tag));
+        let response = match self.client.get_from(&item.url, rest).await {
+            Err(error) if rest.is_some() && refused_range(&error) => return Ok(Received::Unfit),
+            response => response?,
         };
-        failures = if part.length() > before { 0 } else { failures + 1 };
-        match why.downcast_ref::<Refusal>() {
-            Some(refusal) if !refusal.may_pass() => return Err(why),
-            refusal if failures < TRIES && why.downcast_ref::<io::Error>().is_none() => {
-                let asked = refusal.and_then(|refusal| refusal.retry_after);
-                let wait = asked.unwrap_or(Duration::from_millis(200 << failures)).min(LONGEST_WAIT);
-                tokio::time::sleep(wait).await;
+        if response.status() == StatusCode::PARTIAL_CONTENT {
+            if !continues(&response, item, part) {
+                return Ok(Received::Unfit);
             }
-            _ => {
-                let stopped =
-                    format!("the download stopped at {} bytes; run it again to go on from there", part.length());
-                return Err(why.context(stopped));
+        } else {
+            self.begin(part, item.tag().as_deref().or(header(&response, ETAG)))?;
+        }
+        let mut body = response.bytes_stream();
+        while let Some(chunk) = body.next().await {
+            let chunk = chunk.map_err(|error| anyhow::Error::new(error.without_url()).context(BROKEN))?;
+            part.add(&chunk)?;
+            self.bar.inc(chunk.len() as u64);
+            if item.size.is_some_and(|size| part.length() > size) {
+                return Ok(Received::Unfit);
             }
         }
+        Ok(Received::All)
+    }
+
+    fn begin(self, part: &mut Part, tag: Option<&str>) -> anyhow::Result<()> {
+        self.bar.set_position(self.bar.position().saturating_sub(part.length()));
+        part.begin(tag)
     }
 }
 
-/// What an answer has brought.
+/// What answers have brought.
 enum Received {
-    /// Its body, to the end.
+    /// All of it.
     All,
     /// Nothing, because it cannot be joined to the part.
     Unfit,
 }
 
-/// Asks for what the part lacks, and adds it.
-async fn receive(client: &Client, path: &str, part: &Part, bar: &ProgressBar) -> anyhow::Result<Received> {
-    let offset = part.length();
-    let tag = part.tag().filter(|_| offset > 0);
-    let rest = tag.as_deref().map(|tag| (offset, tag));
-    let response = match client.get_from(path, rest).await {
-        Err(error) if rest.is_some() && refused_range(&error) => return Ok(Received::Unfit),
-        response => response?,
-    };
-    let goes_on = response.status() == StatusCode::PARTIAL_CONTENT;
-    let sent_tag = header(&response, ETAG);
-    if goes_on && (first_byte(&response) != Some(offset) || sent_tag.is_some_and(|sent| tag.as_deref() != Some(sent))) {
-        return Ok(Received::Unfit);
-    }
-    let mut file = if goes_on { part.open() } else { part.begin(sent_tag) }
-        .with_context(|| format!("cannot write {}", part.file.display()))?;
-    bar.set_position(if goes_on { offset } else { 0 });
-    let mut body = response.bytes_stream();
-    while let Some(chunk) = body.next().await {
-        let chunk = chunk.map_err(reqwest::Error::without_url).context("the connection broke")?;
-        file.write_all(&chunk).with_context(|| format!("cannot write {}", part.file.display()))?;
-        bar.inc(chunk.len() as u64);
-    }
-    file.sync_all().with_context(|| format!("cannot write {}", part.file.display()))?;
-    Ok(Received::All)
+/// Whether an answer's bytes follow on those of the part. An object store does not heed `If-Range`, so that what it tells is compared, and the
+/// SHA-256 in the end.
+fn continues(response: &Response, item: &Item, part: &Part) -> bool {
+    // bytes 100-199/200 (RFC 9110, section 14.4)
+    let range = header(response, CONTENT_RANGE).and_then(|range| range.strip_prefix("bytes ")?.split_once('/'));
+    let Some((range, total)) = range else { return false };
+    let first = range.split_once('-').and_then(|(first, _)| first.parse().ok());
+    let total = total.parse().ok();
+    let same_length = item.size.is_none() || total.is_none() || total == item.size;
+    let same_tag = item.sha256.is_some() || header(response, ETAG).is_none_or(|sent| part.tag() == Some(sent));
+    first == Some(part.length()) && same_length && same_tag
 }
 
 fn refused_range(error: &anyhow::Error) -> bool {
     error.downcast_ref::<Refusal>().is_some_and(|refusal| refusal.status == StatusCode::RANGE_NOT_SATISFIABLE)
 }
 
+/// Whether the same request may succeed later.
+pub(crate) fn may_pass(error: &anyhow::Error) -> bool {
+    let cut = |error: &io::Error| error.kind() == io::ErrorKind::UnexpectedEof;
+    error.downcast_ref().is_some_and(Refusal::may_pass)
+        || error.downcast_ref().is_some_and(|error: &reqwest::Error| !error.is_builder())
+        || error.downcast_ref().is_some_and(cut)
+}
+
+/// How long the server asks to wait.
+pub(crate) fn retry_after(error: &anyhow::Error) -> Option<Duration> {
+    error.downcast_ref::<Refusal>()?.retry_after
+}
+
 fn header(response: &Response, name: HeaderName) -> Option<&str> {
     response.headers().get(name)?.to_str().ok()
-}
-
-/// Where the sent range begins (RFC 9110, section 14.4).
-fn first_byte(response: &Response) -> Option<u64> {
-    header(response, CONTENT_RANGE)?.strip_prefix("bytes ")?.split_once('-')?.0.parse().ok()
-}
-
-/// What has arrived of an archive, beside the place where it is to be.
-struct Part {
-    file: PathBuf,
-    /// Holds the entity tag of the archive that the bytes are of; bytes without one are not gone on with.
-    tag: PathBuf,
-}
-
-impl Part {
-    fn of(target: &Path) -> Self {
-        let beside = |ending: &str| {
-            let mut name = target.as_os_str().to_owned();
-            name.push(ending);
-            PathBuf::from(name)
-        };
-        Self { file: beside(".part"), tag: beside(".part.etag") }
-    }
-
-    fn length(&self) -> u64 {
-        std::fs::metadata(&self.file).map_or(0, |metadata| metadata.len())
-    }
-
-    fn tag(&self) -> Option<String> {
-        std::fs::read_to_string(&self.tag).ok()
-    }
-
-    /// Begins anew. The old bytes go before the new tag is there, so that they never stand under it.
-    fn begin(&self, tag: Option<&str>) -> io::Result<File> {
-        self.remove()?;
-        // If-Range takes strong tags only (RFC 9110, section 13.1.5).
-        if let Some(tag) = tag.filter(|tag| tag.starts_with('"')) {
-            std::fs::write(&self.tag, tag)?;
-        }
-        self.open()
-    }
-
-    fn open(&self) -> io::Result<File> {
-        OpenOptions::new().create(true).append(true).open(&self.file)
-    }
-
-    fn remove(&self) -> io::Result<()> {
-        for path in [&self.file, &self.tag] {
-            match std::fs::remove_file(path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Length and SHA-256 of a file.
-pub(crate) fn hash_file(path: &Path) -> anyhow::Result<(u64, Sha256)> {
-    let mut file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let (mut hash, mut length, mut chunk) = (sha2::Sha256::new(), 0, vec![0; 1 << 20]);
-    loop {
-        let read = file.read(&mut chunk).with_context(|| format!("cannot read {}", path.display()))?;
-        if read == 0 {
-            return Ok((length, Sha256(hash.finalize().into())));
-        }
-        hash.update(&chunk[..read]);
-        length += read as u64;
-    }
 }
 
 #[cfg(test)]
@@ -220,32 +206,40 @@ mod tests {
     /// What a server was asked: path, `Range`, and whether a key was shown.
     type Asked = Arc<Mutex<Vec<(String, Option<String>, bool)>>>;
 
-    /// Serves [`ARCHIVE`] at `/a` as RFC 9110 has it, at `/moved` by a redirect to the same server under another name, and ranges that
-    /// begin elsewhere at `/shifted`; `/gone` is not there, `/busy` is only once.
+    /// Serves [`ARCHIVE`] at `/a` as RFC 9110 has it, at `/moved` by a redirect to the same server under another name, without heeding
+    /// `If-Range` at `/heedless`, with a byte too much at `/longer`, and ranges that begin elsewhere at `/shifted`; `/gone` is not there,
+    /// `/busy` is only once, `/vanishing` redirects to what is not there once.
     fn answer(request: &Request, asked: &Asked) -> Response {
         let text = |name| request.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
         let path = request.uri().path().to_owned();
         let first = asked.lock().unwrap().is_empty();
         asked.lock().unwrap().push((path.clone(), text(RANGE), request.headers().contains_key(AUTHORIZATION)));
         let answer = Response::builder().header(ETAG, TAG);
-        let whole = text(IF_RANGE).is_none_or(|tag| tag != TAG);
+        let own = [TAG.to_owned(), format!("\"{}\"", Sha256::of(ARCHIVE))];
+        let whole = path != "/heedless" && text(IF_RANGE).is_none_or(|tag| !own.contains(&tag));
         let from = text(RANGE).map(|range| range[6..].trim_end_matches('-').parse::<usize>().unwrap());
         let answer = match (path.as_str(), from.filter(|_| !whole)) {
             ("/gone", _) => return answer.status(410).body("{}".into()).unwrap(),
+            ("/lost", _) => return answer.status(404).body("<Error/>".into()).unwrap(),
             ("/busy", _) if first => return answer.status(503).header("retry-after", "0").body("{}".into()).unwrap(),
             ("/moved", _) => answer.status(302).header(LOCATION, "/a").body(Body::empty()),
+            ("/vanishing", _) => {
+                answer.status(302).header(LOCATION, if first { "/lost" } else { "/a" }).body(Body::empty())
+            }
+            ("/longer", None) => answer.body("0123456789a".into()),
             (_, None) => answer.body(ARCHIVE.into()),
             (_, Some(from)) if from >= ARCHIVE.len() => answer.status(416).body(Body::empty()),
             (path, Some(from)) => {
-                let from = if path == "/shifted" { from - 1 } else { from };
+                let from = if path == "/shifted" || path == "/longer" { from - 1 } else { from };
                 answer.status(206).header(CONTENT_RANGE, format!("bytes {from}-9/10")).body(ARCHIVE[from..].into())
             }
         };
         answer.unwrap()
     }
 
-    /// Downloads `path` where a part and its tag are there already; also the ranges that were asked for.
-    async fn run(
+    /// Downloads `path` where a part and its tag are there already; also what was asked for.
+    async fn run_for(
+        sha256: Option<Sha256>,
         path: &str,
         part: &str,
         tag: Option<&str>,
@@ -266,14 +260,28 @@ mod tests {
             std::fs::write(folder.path().join("a.zip.part.etag"), tag).unwrap();
         }
         let client = Client::with(&base, Some(adit_shared::config::Secret::new("key".into()))).unwrap();
-        let outcome = download(&client, path, &target, size, Some(Sha256::of(ARCHIVE))).await;
+        let item = Item { url: path.to_owned(), size, sha256 };
+        let downloads = Downloads { client: &client, patience: &Patience::default(), bar: &ProgressBar::hidden() };
+        let outcome = downloads.run(&item, &target, &target).await;
         server.abort();
         if outcome.is_ok() {
             assert_eq!(std::fs::read(&target).unwrap(), ARCHIVE);
             assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside the archive");
+            assert_eq!(downloads.bar.position(), ARCHIVE.len() as u64);
         }
         let asked = std::mem::take(&mut *asked.lock().unwrap());
         (outcome, asked)
+    }
+
+    /// The same where the SHA-256 is known, and a tag is that of a SHA-256.
+    async fn run(
+        path: &str,
+        part: &str,
+        of: Option<&[u8]>,
+        size: Option<u64>,
+    ) -> (anyhow::Result<Sha256>, Vec<(String, Option<String>, bool)>) {
+        let tag = of.map(|of| format!("\"{}\"", Sha256::of(of)));
+        run_for(Some(Sha256::of(ARCHIVE)), path, part, tag.as_deref(), size).await
     }
 
     fn ranges(asked: &[(String, Option<String>, bool)]) -> Vec<Option<&str>> {
@@ -281,31 +289,52 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_part_is_gone_on_with_only_if_it_is_of_the_same_archive() {
+    async fn a_part_is_gone_on_with_only_if_it_is_of_the_same_bytes() {
         for size in [Some(10), None] {
-            let (outcome, asked) = run("/a", "0123", Some(TAG), size).await;
+            let (outcome, asked) = run("/a", "0123", Some(ARCHIVE), size).await;
             assert_eq!((outcome.is_ok(), ranges(&asked)), (true, vec![Some("bytes=4-")]));
-            let (outcome, asked) = run("/a", "abcd", Some("\"old\""), size).await;
-            assert_eq!((outcome.is_ok(), ranges(&asked)), (true, vec![Some("bytes=4-")]));
-            let (outcome, asked) = run("/a", "abcd", None, size).await;
-            assert_eq!((outcome.is_ok(), ranges(&asked)), (true, vec![None]));
+            for of in [Some(b"other".as_slice()), None] {
+                let (outcome, asked) = run("/a", "abcd", of, size).await;
+                assert_eq!((outcome.is_ok(), ranges(&asked)), (true, vec![None]));
+            }
         }
+        let (outcome, asked) = run("/a", "0123456789", Some(ARCHIVE), Some(10)).await;
+        assert_eq!((outcome.is_ok(), asked.len()), (true, 0), "nothing is missing");
     }
 
     #[tokio::test]
-    async fn a_part_that_cannot_be_gone_on_with_is_begun_anew() {
-        let (outcome, asked) = run("/a", "0123456789ab", Some(TAG), Some(10)).await;
-        assert_eq!((outcome.is_ok(), ranges(&asked)), (true, vec![None]), "too long");
-        let (outcome, asked) = run("/a", "0123456789", Some(TAG), None).await;
+    async fn bytes_of_unknown_hash_are_gone_on_with_by_the_tag_of_who_sent_them() {
+        for size in [Some(10), None] {
+            for (part, tag, range) in [
+                ("0123", Some(TAG), Some("bytes=4-")),
+                ("abcd", Some("\"old\""), Some("bytes=4-")),
+                ("abcd", None, None),
+            ] {
+                let (outcome, asked) = run_for(None, "/a", part, tag, size).await;
+                assert_eq!((outcome.is_ok(), ranges(&asked)), (true, vec![range]));
+            }
+        }
+        let (outcome, asked) = run_for(None, "/a", "0123456789", Some(TAG), None).await;
         assert_eq!(
             (outcome.is_ok(), ranges(&asked)),
             (true, vec![Some("bytes=10-"), None]),
             "complete, of unknown size"
         );
-        let (outcome, asked) = run("/shifted", "0123", Some(TAG), Some(10)).await;
+        let (outcome, asked) = run_for(None, "/heedless", "abcd", Some("\"old\""), Some(10)).await;
+        assert_eq!((outcome.is_ok(), ranges(&asked)), (true, vec![Some("bytes=4-"), None]), "If-Range is not heeded");
+    }
+
+    #[tokio::test]
+    async fn a_part_that_cannot_be_gone_on_with_is_begun_anew() {
+        let (outcome, asked) = run("/a", "0123456789ab", Some(ARCHIVE), Some(10)).await;
+        assert_eq!((outcome.is_ok(), ranges(&asked)), (true, vec![None]), "too long");
+        let (outcome, asked) = run("/shifted", "0123", Some(ARCHIVE), Some(10)).await;
         assert_eq!((outcome.is_ok(), ranges(&asked)), (true, vec![Some("bytes=4-"), None]), "another range");
-        let (outcome, _) = run("/a", "", None, Some(9)).await;
+        let (outcome, asked) = run("/heedless", "abcd", Some(ARCHIVE), Some(10)).await;
+        assert_eq!((outcome.is_ok(), ranges(&asked)), (true, vec![Some("bytes=4-"), None]), "damaged on the disk");
+        let (outcome, asked) = run("/longer", "0123", Some(ARCHIVE), Some(10)).await;
         assert!(outcome.unwrap_err().to_string().contains("other bytes"), "and only once");
+        assert_eq!(ranges(&asked), [Some("bytes=4-"), None]);
     }
 
     #[tokio::test]
@@ -315,13 +344,27 @@ mod tests {
         assert_eq!(asked.len(), 1);
         let (outcome, asked) = run("/busy", "", None, Some(10)).await;
         assert_eq!((outcome.is_ok(), asked.len()), (true, 2));
+        let (outcome, asked) = run("/vanishing", "", None, Some(10)).await;
+        let paths: Vec<_> = asked.iter().map(|(path, ..)| path.as_str()).collect();
+        assert!(outcome.is_ok(), "what the object store does not have any more is asked of the server again");
+        assert_eq!(paths, ["/vanishing", "/lost", "/vanishing", "/a"]);
     }
 
     #[tokio::test]
     async fn a_redirect_is_followed_without_the_key() {
-        let (outcome, asked) = run("/moved", "0123", Some(TAG), Some(10)).await;
+        let (outcome, asked) = run("/moved", "0123", Some(ARCHIVE), Some(10)).await;
         outcome.unwrap();
         let range = Some("bytes=4-".to_owned());
         assert_eq!(asked, [("/moved".to_owned(), range.clone(), true), ("/a".to_owned(), range, false)]);
+    }
+
+    #[tokio::test]
+    async fn two_downloads_to_one_file_do_not_mix() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("a.zip");
+        let first = Part::open(&target, None).unwrap();
+        assert!(Part::open(&target, None).err().unwrap().to_string().contains("another download"));
+        drop(first);
+        assert!(Part::open(&target, None).is_ok());
     }
 }

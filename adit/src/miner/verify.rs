@@ -23,9 +23,10 @@ use serde::Serialize;
 
 use self::agree::compare;
 use self::bag::{Bag, Beside};
-use self::contents::{Contents, DECLARATION, Kind, read_archive, read_folder};
+use self::contents::{Contents, Kind, read_archive, read_folder};
 use self::targets::Targets;
-use super::download::hash_file;
+use super::bag::DECLARATION;
+use super::part::hash_file;
 use super::proof::Proof;
 use crate::cli::VerifyArgs;
 

@@ -11,7 +11,7 @@ use crate::auth::Caller;
 use crate::extract::Path;
 use crate::problem::{ApiResult, Kind, Problem};
 use crate::quota;
-use crate::serve::{Wanted, send_file};
+use crate::serve::{Request, Wanted, send_file};
 use crate::state::App;
 use crate::wire::DocumentView;
 
@@ -47,7 +47,7 @@ async fn serve(
     file: &FileRecord,
     headers: &HeaderMap,
 ) -> ApiResult<Response> {
-    let mut response = send_file(&*app.objects, file, headers).await?;
+    let mut response = send_file(&*app.objects, file, Request { method, headers }).await?;
     let range = response.headers().get(header::CONTENT_RANGE).and_then(|range| range.to_str().ok());
     let begins = match response.status() {
         StatusCode::OK => true,
@@ -63,8 +63,8 @@ async fn serve(
 
 /// Gives a document's text; its PDF where `Accept` asks for that.
 #[utoipa::path(get, path = "/api/documents/{id}/text", operation_id = "getDocumentText", tag = "documents", params(("id" = u32, Path), Wanted), security(("key" = [])),
-    responses((status = 200, description = "The text (or the PDF)", headers(("etag" = String)), content((String = "text/plain"), (serde_json::Value = "application/pdf"))),
-              (status = 206, description = "The wanted range (of what is not stored compressed)", headers(("etag" = String), ("content-range" = String)),
+    responses((status = 200, description = "The text (or the PDF)", headers(("etag" = String), ("repr-digest" = String)), content((String = "text/plain"), (serde_json::Value = "application/pdf"))),
+              (status = 206, description = "The wanted range (of what is not stored compressed)", headers(("etag" = String), ("repr-digest" = String), ("content-range" = String)),
                content((String = "text/plain"), (serde_json::Value = "application/pdf"))),
               (status = 304, description = "Not modified", headers(("etag" = String))),
               (status = 406, description = "Neither text/plain nor application/pdf is accepted"),
@@ -93,8 +93,8 @@ pub async fn text(
 /// Gives a document's file in one format.
 #[utoipa::path(get, path = "/api/documents/{id}/files/{format}", operation_id = "getDocumentFile", tag = "documents", security(("key" = [])),
     params(("id" = u32, Path), ("format" = String, Path), Wanted),
-    responses((status = 200, description = "The file, in its media type", headers(("etag" = String)), content_type = "*/*"),
-              (status = 206, description = "The wanted range (of what is not stored compressed)", headers(("etag" = String), ("content-range" = String)),
+    responses((status = 200, description = "The file, in its media type", headers(("etag" = String), ("repr-digest" = String)), content_type = "*/*"),
+              (status = 206, description = "The wanted range (of what is not stored compressed)", headers(("etag" = String), ("repr-digest" = String), ("content-range" = String)),
                content_type = "*/*"),
               (status = 304, description = "Not modified", headers(("etag" = String))),
               (status = 416), (status = 429)))]

@@ -49,7 +49,7 @@ pub async fn dump(
     if let Some(failed) = failed_lately(&app, &caller, &docset, &formats).await? {
         return Err(failure(&app, &failed));
     }
-    let wish = Wish { docset, recipe: Recipe::new(formats, Layout::Flat), reuse: true, retry: false };
+    let wish = Wish { docset, recipe: Recipe::new(formats, Layout::Flat), base: None, reuse: true, retry: false };
     let (package, limits) = ask(&app, &caller, wish).await?;
     match package.status {
         Status::Successful => {

@@ -1,7 +1,9 @@
 //! `/docsets/{id}/estimate`: what a package would hold and weigh, before it is built.
 
 use adit_packager::SizeEstimator;
-use adit_shared::domain::{Format, Layout};
+use adit_shared::domain::{Compression, Format, Layout, Options, Recipe};
+use adit_shared::ids::DocsetId;
+use adit_shared::store::Member;
 use axum::extract::State;
 use futures::TryStreamExt as _;
 use serde::{Deserialize, Serialize};
@@ -10,14 +12,17 @@ use utoipa::{IntoParams, ToSchema};
 use crate::auth::Caller;
 use crate::extract::{Path, Query};
 use crate::problem::ApiResult;
+use crate::recipe::{Choice, DeltaFrom};
 use crate::resources::docsets;
 use crate::resources::packages::{split_list, wanted_formats};
 use crate::state::App;
 
 /// Bytes a second that an estimate reckons with; the packager itself says better when it accepts.
 const ESTIMATED_RATE: u64 = 100 * 1024 * 1024;
+/// Bytes that a document may cost beside its files, where there is no exact arithmetic.
+const DOCUMENT_OVERHEAD: u64 = 4096;
 
-/// Formats and layout in a query string.
+/// A recipe in a query string.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
@@ -28,9 +33,59 @@ pub struct FormatsQuery {
     /// The same as `fmts`.
     #[param(value_type = Option<Vec<Format>>, min_items = 1, style = Form, explode = false)]
     fmt: Option<String>,
-    /// Layout: flat or bag (default: flat).
+    /// How it is laid out (default: flat).
     #[param(value_type = Option<Layout>)]
     layout: Option<String>,
+    /// How shards are compressed; for layout jsonl only (default: zstd).
+    #[param(value_type = Option<Compression>, nullable = false)]
+    compression: Option<String>,
+    /// About how many bytes a shard has.
+    #[param(nullable = false, minimum = 1048576, maximum = 9007199254740991_u64)]
+    shard_bytes: Option<u64>,
+    /// Whether the documents' files are left out; for layout bag only.
+    #[serde(default)]
+    #[param(nullable = false)]
+    dehydrated: bool,
+    /// The docset that a delta starts from; for layout bag only.
+    #[param(nullable = false)]
+    delta_from: Option<i64>,
+}
+
+/// Adds up what a package would weigh.
+enum Weight {
+    /// By the packager's own arithmetic.
+    Exact(SizeEstimator),
+    /// By what the documents' files have when they are decoded.
+    Bound(u64),
+}
+
+impl Weight {
+    fn new(recipe: &Recipe) -> Self {
+        match recipe.layout {
+            Layout::Flat if recipe.options == Options::default() => {
+                SizeEstimator::new(recipe, None).map_or(Self::Bound(0), Self::Exact)
+            }
+            _ => Self::Bound(0),
+        }
+    }
+
+    /// Adds a member; members come in the order of their ids.
+    fn add(&mut self, member: Member) {
+        match self {
+            Self::Exact(estimator) => _ = estimator.add(&member.into()),
+            Self::Bound(bytes) => {
+                *bytes += DOCUMENT_OVERHEAD + member.files.iter().map(|file| file.size).sum::<u64>();
+            }
+        }
+    }
+
+    /// Bytes, and whether they are exact.
+    fn finish(self) -> (u64, bool) {
+        match self {
+            Self::Exact(estimator) => (estimator.finish().bytes, true),
+            Self::Bound(bytes) => (bytes, false),
+        }
+    }
 }
 
 /// What a package would hold and weigh.
@@ -38,19 +93,21 @@ pub struct FormatsQuery {
 pub struct Estimate {
     /// Formats, sorted.
     formats: Vec<Format>,
-    /// Layout of the archive.
+    /// How it is laid out.
     layout: Layout,
     /// Members of the docset.
     documents: u64,
     /// Members with at least one file in these formats.
     included: u64,
-    /// Exact size of the archive.
+    /// Size of the archive, or of the shards; see `exact`.
     bytes: u64,
+    /// Whether that is the exact size; else the package will probably have less.
+    exact: bool,
     /// Seconds that building it may take.
     seconds: u64,
 }
 
-/// Tells what a package would hold and weigh: the archive's exact size, before anything is built.
+/// Tells what a package would hold and weigh, before anything is built: exactly where `exact` says so.
 #[utoipa::path(get, path = "/api/docsets/{id}/estimate", operation_id = "estimatePackage", tag = "packages", security(("key" = [])), params(("id" = i64, Path), FormatsQuery),
     responses((status = 200, description = "The estimate", body = Estimate)))]
 pub async fn estimate(
@@ -61,17 +118,21 @@ pub async fn estimate(
 ) -> ApiResult<axum::Json<Estimate>> {
     let docset = docsets::find(&app, &caller, id).await?;
     let formats = wanted_formats(&docset, &split_list(query.fmts.as_deref(), query.fmt.as_deref()))?;
-    let layout = query.layout.as_deref().unwrap_or("flat").parse()?;
+    let FormatsQuery { layout, compression, shard_bytes, dehydrated, delta_from, .. } = query;
+    let delta_from = delta_from.map(|docset| DeltaFrom::Docset(DocsetId(docset)));
+    let choice = Choice { layout, compression, shard_bytes, dehydrated, delta_from };
+    let (recipe, _) = choice.recipe(&app, &caller, &docset, formats).await?;
     let _pass = app.pass().await;
-    let mut estimator = SizeEstimator::new(layout);
+    let mut weight = Weight::new(&recipe);
     let mut included = 0;
-    let mut members = app.store.members(&docset.members, None, Some(&formats));
+    let mut members = app.store.members(&docset.members, None, Some(&recipe.formats));
     while let Some(member) = members.try_next().await? {
         included += u64::from(!member.files.is_empty());
-        estimator.add(&member.name, &member.files);
+        weight.add(member);
     }
     drop(members);
-    let bytes = estimator.finish();
+    let (bytes, exact) = weight.finish();
+    let Recipe { formats, layout, .. } = recipe;
     let seconds = 1 + bytes / ESTIMATED_RATE;
-    Ok(axum::Json(Estimate { formats, layout, documents: docset.size, included, bytes, seconds }))
+    Ok(axum::Json(Estimate { formats, layout, documents: docset.size, included, bytes, exact, seconds }))
 }

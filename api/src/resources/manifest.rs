@@ -1,22 +1,43 @@
 //! `/docsets/{id}/manifest`: where a docset's files lie, for packagers.
 
-use adit_packager::manifest::{End, Header, Member};
-use adit_shared::domain::Format;
-use adit_shared::ids::DocsetId;
+use adit_packager::manifest::{End, Header, Member, Tombstone};
+use adit_shared::domain::{About, Docset, Format};
+use adit_shared::ids::{DocsetId, PackageId};
+use adit_shared::store::{Member as Row, StoreError, StoreResult};
 use async_stream::try_stream;
 use axum::extract::State;
 use axum::response::Response;
-use futures::TryStreamExt as _;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use serde::Deserialize;
-use utoipa::IntoParams;
+use serde_json::{Map, Value};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::auth::Caller;
+use crate::delta::Delta;
 use crate::extract::{Path, Query};
-use crate::problem::{ApiResult, Problem};
+use crate::problem::{ApiResult, Kind, Problem};
+use crate::recipe;
 use crate::resources::members::{line, ndjson};
 use crate::state::App;
 
-/// Formats in a query string.
+/// Members that are looked up in the base, and sent, at once.
+const CHUNK: usize = 500;
+
+/// How much of the members' metadata is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Metadata {
+    /// Nothing.
+    None,
+    /// The document's own licence.
+    License,
+    /// All of it, and the licence.
+    Full,
+}
+
+/// What a packager wants to know.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
@@ -24,10 +45,20 @@ pub struct ManifestQuery {
     /// Formats, separated by commas.
     #[param(value_type = Vec<Format>, min_items = 1, style = Form, explode = false, example = json!(["txt", "meta"]))]
     fmt: String,
+    /// The package that is built: what it says about itself was settled when it was asked for.
+    #[param(nullable = false)]
+    package: Option<i64>,
+    /// How much of the members' metadata is wanted (default: none).
+    #[param(inline, nullable = false)]
+    metadata: Option<Metadata>,
+    /// The docset that a delta starts from, of the same collection.
+    #[param(nullable = false)]
+    base: Option<i64>,
 }
 
 /// Streams a docset's members with the places of their files as NDJSON: a header, a line for each member in the order of
-/// ids, and an end line that counts them, so that a stream that was cut off is noticed.
+/// ids, with `base` a line for each document of which it has files that this docset has no more, and an end line that counts the members, so
+/// that a stream that was cut off is noticed.
 #[utoipa::path(get, path = "/api/docsets/{id}/manifest", operation_id = "getManifest", tag = "packager", security(("key" = [])), params(("id" = i64, Path), ManifestQuery),
     responses((status = 200, description = "The manifest", content_type = "application/x-ndjson", body = String),
               (status = 403)))]
@@ -38,18 +69,130 @@ pub async fn manifest(
     Query(query): Query<ManifestQuery>,
 ) -> ApiResult<Response> {
     caller.must_be_packager()?;
-    let docset = app.store.docset(DocsetId(id), None).await?.ok_or_else(|| Problem::not_found("docset"))?;
+    let docset = find(&app, id, "docset").await?;
     let mut formats = query.fmt.split(',').map(str::parse).collect::<Result<Vec<Format>, _>>()?;
     formats.sort();
     formats.dedup();
-    Ok(ndjson(try_stream! {
-        yield line(&Header { docset: docset.id, fingerprint: docset.fingerprint, documents: docset.size, formats: formats.clone(), about: None, base: None })?;
+    let base = match query.base {
+        Some(base) => Some(find(&app, base, "base").await?),
+        None => None,
+    };
+    if base.as_ref().is_some_and(|base| base.collection != docset.collection) {
+        return Err(Problem::new(Kind::InvalidRecipe, "base is a docset of another collection; give one of the same"));
+    }
+    let header = Header {
+        docset: docset.id,
+        fingerprint: docset.fingerprint,
+        documents: docset.size,
+        formats,
+        about: about(&app, &docset, query.package).await?,
+        base: base.as_ref().map(|base| base.fingerprint),
+    };
+    Ok(ndjson(lines(app, docset, base, header, query.metadata.unwrap_or(Metadata::None))))
+}
+
+async fn find(app: &App, id: i64, what: &str) -> ApiResult<Docset> {
+    app.store.docset(DocsetId(id), None).await?.ok_or_else(|| Problem::not_found(what))
+}
+
+async fn about(app: &App, docset: &Docset, package: Option<i64>) -> ApiResult<Option<About>> {
+    let Some(id) = package else { return Ok(Some(recipe::about(app, docset).await?)) };
+    let package = app.store.package(PackageId(id), None).await?.filter(|package| package.docset == docset.id);
+    Ok(package.ok_or_else(|| Problem::not_found("package of this docset"))?.about)
+}
+
+/// The whole stream, in pieces of many lines.
+fn lines(
+    app: App,
+    docset: Docset,
+    base: Option<Docset>,
+    header: Header,
+    metadata: Metadata,
+) -> impl Stream<Item = StoreResult<Bytes>> + Send + 'static {
+    try_stream! {
+        yield line(&header)?;
+        let formats = &header.formats;
+        let delta = base.as_ref().map(|base| Delta { store: &*app.store, docset: &docset, base, formats });
         let mut count = 0;
-        let mut members = app.store.members(&docset.members, None, Some(&formats));
-        while let Some(member) = members.try_next().await? {
-            count += 1;
-            yield line(&Member::from(member))?;
+        let mut chunks = members(&app, &docset, formats, metadata).try_chunks(CHUNK);
+        while let Some(chunk) = chunks.try_next().await.map_err(|error| error.1)? {
+            count += chunk.len() as u64;
+            yield member_lines(chunk, delta.as_ref(), metadata).await?;
+        }
+        if let Some(delta) = &delta {
+            let left = delta.left();
+            let mut chunks = app.store.members(&left, None, Some(formats)).try_chunks(CHUNK);
+            while let Some(chunk) = chunks.try_next().await.map_err(|error| error.1)? {
+                yield tombstone_lines(chunk, delta).await?;
+            }
         }
         yield line(&End { end: count })?;
-    }))
+    }
 }
+
+/// The docset's members, with their metadata as JSON where anything of it is wanted.
+fn members<'a>(
+    app: &'a App,
+    docset: &'a Docset,
+    formats: &'a [Format],
+    metadata: Metadata,
+) -> BoxStream<'a, StoreResult<(Row, String)>> {
+    match metadata {
+        Metadata::None => {
+            app.store.members(&docset.members, None, Some(formats)).map_ok(|row| (row, String::new())).boxed()
+        }
+        Metadata::License | Metadata::Full => app.store.described_members(&docset.members, formats),
+    }
+}
+
+async fn member_lines(chunk: Vec<(Row, String)>, delta: Option<&Delta<'_>>, metadata: Metadata) -> StoreResult<Bytes> {
+    let (rows, texts): (Vec<Row>, Vec<String>) = chunk.into_iter().unzip();
+    let mut unchanged = match delta {
+        Some(delta) => delta.unchanged(&rows).await?,
+        None => Vec::new(),
+    }
+    .into_iter();
+    let mut lines = Vec::new();
+    for (row, text) in rows.into_iter().zip(texts) {
+        let unchanged = unchanged.next().unwrap_or_default();
+        let (license, metadata) = describe(metadata, &text)?;
+        lines.extend_from_slice(&line(&Member { unchanged, license, metadata, ..Member::from(row) })?);
+    }
+    Ok(lines.into())
+}
+
+/// A document's licence and metadata, as far as they are wanted.
+fn describe(wanted: Metadata, text: &str) -> StoreResult<(Option<String>, Option<Map<String, Value>>)> {
+    /// The rest is not even made into values.
+    #[derive(Deserialize)]
+    struct Licensed {
+        license: Option<Value>,
+    }
+    let unreadable = |error: serde_json::Error| StoreError::Corrupt(format!("a document's metadata: {error}"));
+    let own = |license: Option<&Value>| license.and_then(Value::as_str).map(str::to_owned);
+    match wanted {
+        Metadata::None => Ok((None, None)),
+        Metadata::License => {
+            let Licensed { license } = serde_json::from_str(text).map_err(unreadable)?;
+            Ok((own(license.as_ref()), None))
+        }
+        Metadata::Full => {
+            let metadata: Map<String, Value> = serde_json::from_str(text).map_err(unreadable)?;
+            Ok((own(metadata.get("license")), Some(metadata)))
+        }
+    }
+}
+
+async fn tombstone_lines(chunk: Vec<Row>, delta: &Delta<'_>) -> StoreResult<Bytes> {
+    let gone = delta.gone(&chunk).await?;
+    let mut lines = Vec::new();
+    for (row, formats) in chunk.into_iter().zip(gone) {
+        if !formats.is_empty() {
+            lines.extend_from_slice(&line(&Tombstone { gone: row.name, formats })?);
+        }
+    }
+    Ok(lines.into())
+}
+
+#[cfg(test)]
+mod tests;

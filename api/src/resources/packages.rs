@@ -1,30 +1,27 @@
-//! `/packages`, and `POST /docsets/{id}/packages`, which asks for one.
+//! `/packages`, and `POST /docsets/{id}/packages`, which asks for one. What they consist of is fetched by [`super::assets`].
 
-use adit_packager::bag_folder;
-use adit_shared::domain::{Content, Docset, Format, Layout, Package, Recipe, Role, Status};
+use adit_shared::domain::{Compression, Content, Docset, Format, Layout, Package, Recipe, Role, Status};
 use adit_shared::ids::PackageId;
-use adit_shared::objects::ObjectKey;
 use adit_shared::store::NewPackage;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::auth::Caller;
 use crate::dispatch;
-use crate::extract::{Json, Path};
+use crate::extract::{Json, Path, whole_or_null};
 use crate::problem::{ApiResult, Kind, Problem};
 use crate::quota;
+use crate::recipe::{self, Choice, DeltaFrom};
 use crate::resources::docsets;
-use crate::serve::{self, Stored, Wanted};
+use crate::serve;
 use crate::state::App;
 use crate::wire::{PackageView, poll_after};
 
 /// Earlier packages that are looked at to know whether this one is paid for.
 const ALIKE: u32 = 100;
-/// How long a presigned URL is good, in seconds: enough to start a download, not to pass it around.
-const PRESIGNED_SECONDS: u64 = 900;
 
 fn yes() -> bool {
     true
@@ -37,9 +34,21 @@ pub struct PackageRequestBody {
     /// Formats to put in (default: txt).
     #[schema(value_type = Option<Vec<Format>>, min_items = 1)]
     formats: Option<Vec<String>>,
-    /// Layout of the archive: flat or bag (default: flat).
+    /// How it is laid out (default: flat).
     #[schema(value_type = Option<Layout>)]
     layout: Option<String>,
+    /// How shards are compressed; for layout jsonl only (default: zstd).
+    #[schema(value_type = Option<Compression>)]
+    compression: Option<String>,
+    /// Divides the package into shards of about so many bytes: of the archive; in tabular layouts of the documents' content.
+    #[serde(default, deserialize_with = "whole_or_null")]
+    #[schema(minimum = 1048576, maximum = 9007199254740991_u64)]
+    shard_bytes: Option<u64>,
+    /// Whether the documents' files are left out and named in `fetch.txt` instead (RFC 8493, 2.2.3); for layout bag only.
+    #[serde(default)]
+    dehydrated: bool,
+    /// Leaves out those files that a package of that docset, or that package, has already; for layout bag only.
+    delta_from: Option<DeltaFrom>,
     /// Whether an identical package that is there, or being built, will do.
     #[serde(default = "yes")]
     #[schema(default = true)]
@@ -73,6 +82,8 @@ pub(crate) fn split_list(fmts: Option<&str>, fmt: Option<&str>) -> Vec<String> {
 pub(crate) struct Wish {
     pub(crate) docset: Docset,
     pub(crate) recipe: Recipe,
+    /// The docset that a delta starts from.
+    pub(crate) base: Option<Docset>,
     /// Whether an identical package will do.
     pub(crate) reuse: bool,
     /// Whether one that turns out to have failed is tried anew.
@@ -87,7 +98,12 @@ pub(crate) async fn ask(app: &App, caller: &Caller, wish: Wish) -> ApiResult<(Pa
 }
 
 async fn ask_to_the_end(app: &App, caller: &Caller, wish: &Wish) -> ApiResult<(Package, HeaderMap)> {
-    let fingerprint = wish.recipe.fingerprint(&wish.docset.fingerprint, None, None);
+    let about = match wish.recipe.layout.is_described() {
+        true => Some(recipe::about(app, &wish.docset).await?),
+        false => None,
+    };
+    let base = wish.base.as_ref().map(|base| &base.fingerprint);
+    let fingerprint = wish.recipe.fingerprint(&wish.docset.fingerprint, base, about.as_ref());
     let alike = app.store.packages_like(caller.0.id, &fingerprint, ALIKE).await?;
     // Whatever was sent was paid for. One that is under way is not built a second time at its side.
     let paid = alike.iter().any(|package| package.sent.is_some());
@@ -99,7 +115,7 @@ async fn ask_to_the_end(app: &App, caller: &Caller, wish: &Wish) -> ApiResult<(P
         owner: caller.0.id,
         docset: wish.docset.id,
         recipe: wish.recipe.clone(),
-        about: None,
+        about,
         fingerprint,
         requested: wish.docset.size,
         created: app.clock.now_ms(),
@@ -164,12 +180,14 @@ pub async fn create(
     Json(request): Json<PackageRequestBody>,
 ) -> ApiResult<Response> {
     let docset = docsets::find(&app, &caller, id).await?;
-    let formats = wanted_formats(&docset, &request.formats.unwrap_or_else(|| vec!["txt".to_owned()]))?;
+    let formats = wanted_formats(&docset, &request.formats.clone().unwrap_or_else(|| vec!["txt".to_owned()]))?;
     if formats.is_empty() {
         return Err(Problem::new(Kind::InvalidRequest, "formats must name one format at least, or be left out"));
     }
-    let layout = request.layout.as_deref().unwrap_or("flat").parse()?;
-    let wish = Wish { docset, recipe: Recipe::new(formats, layout), reuse: request.reuse, retry: true };
+    let PackageRequestBody { layout, compression, shard_bytes, dehydrated, delta_from, reuse, .. } = request;
+    let choice = Choice { layout, compression, shard_bytes, dehydrated, delta_from };
+    let (recipe, base) = choice.recipe(&app, &caller, &docset, formats).await?;
+    let wish = Wish { docset, recipe, base, reuse, retry: true };
     let (package, limits) = ask(&app, &caller, wish).await?;
     Ok(answer(&app, &package, limits, StatusCode::OK))
 }
@@ -245,96 +263,5 @@ async fn dismiss(app: &App, package: Package) -> ApiResult<Package> {
     }
 }
 
-/// The name under which an archive is saved: says what is in it (of a bag, its base directory), and is the same for the same archive.
-fn file_name(package: &Package) -> String {
-    match package.recipe.layout {
-        Layout::Flat => {
-            let formats: Vec<&str> = package.recipe.formats.iter().map(Format::as_str).collect();
-            format!("docset-{}-{}-flat.zip", package.docset, formats.join("-"))
-        }
-        layout => format!("{}.{}", bag_folder(&package.fingerprint), layout.extension()),
-    }
-}
-
-/// Fetches the archive: a redirect to the object store, or the bytes with ranges.
-#[utoipa::path(get, path = "/api/packages/{id}/download", operation_id = "downloadPackage", tag = "packages", security(("key" = [])), params(("id" = i64, Path), Wanted),
-    responses((status = 200, description = "The archive", headers(("etag" = String), ("content-disposition" = String)), content_type = "application/zip"),
-              (status = 206, description = "The wanted range", headers(("etag" = String), ("content-range" = String)), content_type = "application/zip"),
-              (status = 302, description = "The archive in the object store", headers(("location" = String))),
-              (status = 304, description = "Not modified", headers(("etag" = String))),
-              (status = 409, description = "Not ready, or failed"),
-              (status = 410, description = "Erased; `rebuild` tells where to ask for it again"),
-              (status = 416)))]
-pub async fn download(
-    State(app): State<App>,
-    caller: Caller,
-    Path(id): Path<i64>,
-    method: Method,
-    headers: HeaderMap,
-) -> ApiResult<Response> {
-    let package = dispatch::refresh(&app, find(&app, &caller, id).await?).await?;
-    match (package.status, package.content) {
-        (Status::Failed, _) => return Err(failure(&app, &package)),
-        (_, Content::Available) => {}
-        (Status::Dismissed, _) => return Err(gone(&app, &package, "the package was dismissed")),
-        (_, Content::Erased) => return Err(erased(&app, &package)),
-        (_, Content::None) => {
-            let problem = Problem::new(
-                Kind::NotReady,
-                format!("it is {}, {}% done; ask again", package.status.as_str(), package.percent),
-            );
-            return Err(problem.header(header::RETRY_AFTER, HeaderValue::from(poll_after(&package))));
-        }
-    }
-    send_archive(&app, &package, &method, &headers).await
-}
-
-/// Where a third party's packager keeps the archive. Our own packager names the download itself, under whatever URL the server had then.
-fn elsewhere(package: &Package) -> Option<&str> {
-    let location = package.location.as_deref()?;
-    let own = format!("/packages/{}/download", package.id);
-    (location.starts_with("http") && !location.ends_with(&own)).then_some(location)
-}
-
-fn erased(app: &App, package: &Package) -> Problem {
-    gone(app, package, "the archive was erased")
-}
-
-fn gone(app: &App, package: &Package, why: &str) -> Problem {
-    let rebuild = app.url(&format!("/api/docsets/{}/packages", package.docset));
-    let formats: Vec<&str> = package.recipe.formats.iter().map(Format::as_str).collect();
-    Problem::new(Kind::Erased, format!("{why}; POST to {rebuild} builds the same bytes")).with(
-        "rebuild",
-        serde_json::json!({"method": "POST", "url": rebuild, "body": {"formats": formats, "layout": package.recipe.layout}}),
-    )
-}
-
-async fn send_archive(app: &App, package: &Package, method: &Method, headers: &HeaderMap) -> ApiResult<Response> {
-    let key = ObjectKey::Archive { package: package.id, fingerprint: &package.fingerprint }.to_string();
-    let name = file_name(package);
-    let Some(length) = app.objects.size(&key).await? else {
-        if let Some(elsewhere) = elsewhere(package) {
-            return Ok((StatusCode::FOUND, [(header::LOCATION, elsewhere.to_owned())]).into_response());
-        }
-        // The store has lost or expired it (a lifecycle rule, say): the database learns of it here.
-        app.store.erase_package(package.id, None).await?;
-        return Err(erased(app, package));
-    };
-    // A URL that is signed for GET would refuse HEAD.
-    let presigned = match *method {
-        Method::HEAD => None,
-        _ => app.objects.presign(&key, &name, PRESIGNED_SECONDS).await?,
-    };
-    if let Some(url) = presigned {
-        return Ok((StatusCode::FOUND, [(header::LOCATION, url), (header::CACHE_CONTROL, "no-store".to_owned())])
-            .into_response());
-    }
-    let etag = format!("\"{}\"", package.sha256.unwrap_or(package.fingerprint));
-    let stored = Stored { object: &key, offset: 0, length, etag, media_type: "application/zip" };
-    let mut response = serve::send(&*app.objects, stored, headers).await?;
-    let disposition = HeaderValue::try_from(format!("attachment; filename=\"{name}\""));
-    if let Ok(disposition) = disposition {
-        response.headers_mut().insert(header::CONTENT_DISPOSITION, disposition);
-    }
-    Ok(response)
-}
+#[cfg(test)]
+mod tests;

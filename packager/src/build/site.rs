@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use adit_shared::ids::PackageId;
 use adit_shared::objects::{ObjectError, ObjectResult, ObjectStore, Part, Upload};
 
-use super::state::{Archive, State};
+use super::state::{Archive, State, package_folder};
 use crate::plan::Plan;
 
 /// What the store has of an archive when a build of it begins.
@@ -78,9 +78,9 @@ pub(super) async fn complete(
 }
 
 /// Gives up every unfinished upload of an archive.
-pub(super) async fn abandon(objects: &dyn ObjectStore, package: PackageId, archive: &Archive) -> ObjectResult<()> {
+pub(super) async fn abandon(objects: &dyn ObjectStore, archive: &Archive) -> ObjectResult<()> {
     let mut last = None;
-    while let Some(upload) = objects.find_upload(&archive.key(package), archive.part_size).await? {
+    while let Some(upload) = objects.find_upload(&archive.key, archive.part_size).await? {
         if last.as_ref() == Some(&upload.id) {
             tracing::warn!(key = upload.key, id = upload.id, "the store still lists an upload that was given up");
             break;
@@ -94,22 +94,22 @@ pub(super) async fn abandon(objects: &dyn ObjectStore, package: PackageId, archi
 /// Removes all that there is of a package: its archives, its unfinished upload, and last the state that knows of them.
 pub(crate) async fn remove(objects: &dyn ObjectStore, package: PackageId) -> ObjectResult<()> {
     let state = State::load(objects, package).await?;
-    if let Some(archive) = state.archive {
-        abandon(objects, package, &archive).await?;
+    if let Some(archive) = &state.archive {
+        abandon(objects, archive).await?;
     }
-    let listed = objects.list(&format!("packages/{package}/")).await?;
+    let listed = objects.list(&package_folder(package)).await?;
     delete(objects, listed).await
 }
 
 /// Removes what a build that failed leaves, but nothing once the archive is whole: another process may have finished it meanwhile.
 pub(crate) async fn remove_unfinished(objects: &dyn ObjectStore, package: PackageId) -> ObjectResult<()> {
     let before = State::load(objects, package).await?;
-    if let Some(archive) = before.archive {
-        abandon(objects, package, &archive).await?;
+    if let Some(archive) = &before.archive {
+        abandon(objects, archive).await?;
     }
     // What is finished after this is not in the list, and so stays too.
-    let mut listed = objects.list(&format!("packages/{package}/")).await?;
-    if before.archive.is_some_and(|archive| listed.contains(&(archive.key(package), archive.size))) {
+    let mut listed = objects.list(&package_folder(package)).await?;
+    if before.archive.as_ref().is_some_and(|archive| listed.contains(&(archive.key.clone(), archive.size))) {
         return Ok(());
     }
     if State::load(objects, package).await? != before {

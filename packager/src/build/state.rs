@@ -1,14 +1,16 @@
-//! What outlives the process that builds a package: one small object beside the archive (`build.json`), written before a
-//! part is uploaded, so that whoever takes the request next knows how often it was tried and how far the hash had come.
+//! What outlives the process that builds a package: one small object beside its assets (`build.json`), written before a part is uploaded, so
+//! that whoever takes the request next knows how often it was tried, which assets are there, and how far the hash of the next had come.
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 
 use adit_shared::digest::Sha256;
+use adit_shared::domain::Asset;
 use adit_shared::ids::PackageId;
 use adit_shared::objects::{ObjectError, ObjectKey, ObjectResult, ObjectStore};
 use serde::{Deserialize, Serialize};
 
-use crate::plan::Plan;
+use crate::plan::{AssetPlan, Project};
 use crate::sha::Midstate;
 
 /// The memory of one package's builds.
@@ -21,50 +23,68 @@ pub(crate) struct State {
     pub(crate) turn: u64,
     /// Chance number of whoever makes that attempt: settles which of two that began at the same moment goes on.
     pub(crate) by: u64,
-    /// The archive that is being built, or was.
+    /// Assets of the package that are in the store already.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) assets: Vec<Stored>,
+    /// The object that is being built, or was built last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) archive: Option<Archive>,
-    /// Hash of the archive's first bytes: of all parts that were ever uploaded.
+    /// Hash of its first bytes: of all parts that were ever uploaded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) hashed: Option<Midstate>,
-    /// Hash of the whole archive, once its last part was drawn up.
+    /// Hash of all of it, once its last part was drawn up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) sha256: Option<Sha256>,
-    /// The result, once the archive is in the store.
+    /// The result, once the package is in the store.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) done: Option<Done>,
 }
 
-/// Which archive a state is about: what was learned of one says nothing of another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// The object that is being built: what was learned of one says nothing of another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Archive {
     /// The package's fingerprint.
     pub(crate) fingerprint: Sha256,
-    /// Its size in bytes.
+    /// Its key in the store.
+    pub(crate) key: String,
+    /// Its size in bytes; of what is compressed on the way, a bound.
     pub(crate) size: u64,
     /// Length in bytes of its upload's parts.
     pub(crate) part_size: u64,
 }
 
 impl Archive {
-    /// The archive of a plan.
-    pub(crate) fn of(plan: &Plan) -> Self {
-        Self { fingerprint: *plan.fingerprint(), size: plan.size(), part_size: plan.part_size() }
-    }
-
-    /// Its key in the store.
-    pub(crate) fn key(&self, package: PackageId) -> String {
-        ObjectKey::Archive { package, fingerprint: &self.fingerprint }.to_string()
+    /// The object that holds an asset.
+    pub(crate) fn of(package: PackageId, project: &Project, asset: &AssetPlan) -> Self {
+        let (fingerprint, source) = (project.fingerprint, &asset.source);
+        Self { fingerprint, key: project.key(package, &asset.name), size: source.size(), part_size: source.part_size() }
     }
 }
 
-/// The result of a finished build.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// The result of a finished build: what a client is given, and what was put in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Done {
-    /// Number of documents with files in the archive.
+    /// Key of the archive; of a package in shards, of its manifest.
+    pub(crate) key: String,
+    /// Its size in bytes.
+    pub(crate) size: u64,
+    /// Its SHA-256.
+    pub(crate) sha256: Sha256,
+    /// Number of documents with files in the package.
     pub(crate) documents: u64,
     /// Number of the docset's other documents.
     pub(crate) omitted: u64,
+    /// Number of parts in which all assets were uploaded.
+    pub(crate) parts: u32,
+}
+
+/// An asset that is in the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Stored {
+    /// What the package's manifest says of it.
+    pub(crate) asset: Asset,
+    /// Its key in the store.
+    pub(crate) key: String,
     /// Number of parts that it was uploaded in.
     pub(crate) parts: u32,
 }
@@ -106,40 +126,39 @@ impl State {
         (self.turn, self.by)
     }
 
-    /// Forgets what was learned of any other archive than this one.
-    pub(crate) fn turn_to(&mut self, archive: Archive) {
-        if self.archive != Some(archive) {
-            let Self { attempts, turn, by, .. } = *self;
-            *self = Self { attempts, turn, by, archive: Some(archive), ..Self::default() };
+    /// Forgets what was learned of any other object than this one.
+    pub(crate) fn turn_to(&mut self, archive: &Archive) {
+        if self.archive.as_ref() == Some(archive) {
+            return;
         }
+        // What is there of the same package stays there.
+        let same = self.archive.as_ref().is_some_and(|before| before.fingerprint == archive.fingerprint);
+        let assets = if same { std::mem::take(&mut self.assets) } else { Vec::new() };
+        let Self { attempts, turn, by, .. } = *self;
+        *self = Self { attempts, turn, by, assets, archive: Some(archive.clone()), ..Self::default() };
     }
 
-    /// The result of an earlier build, if its archive is still there whole.
-    pub(crate) async fn finished(
-        &self,
-        objects: &dyn ObjectStore,
-        package: PackageId,
-    ) -> ObjectResult<Option<Finished>> {
-        let (Some(archive), Some(sha256), Some(done)) = (self.archive, self.sha256, self.done) else {
-            return Ok(None);
-        };
-        let there = objects.size(&archive.key(package)).await? == Some(archive.size);
-        Ok(there.then_some(Finished { archive, sha256, done }))
+    /// An asset that is in the store, as far as is known.
+    pub(crate) fn stored(&self, key: &str) -> Option<&Stored> {
+        self.assets.iter().find(|stored| stored.key == key)
     }
+
+    /// The result of an earlier build, if all of it is still there whole.
+    pub(crate) async fn finished(&self, objects: &dyn ObjectStore, package: PackageId) -> ObjectResult<Option<Done>> {
+        let Some(done) = &self.done else { return Ok(None) };
+        let listed: HashMap<_, _> = objects.list(&package_folder(package)).await?.into_iter().collect();
+        let mut wanted =
+            self.assets.iter().map(|stored| (&stored.key, stored.asset.size)).chain([(&done.key, done.size)]);
+        Ok(wanted.all(|(key, size)| listed.get(key) == Some(&size)).then(|| done.clone()))
+    }
+}
+
+/// What the keys of all objects of a package begin with.
+pub(crate) fn package_folder(package: PackageId) -> String {
+    format!("packages/{package}/")
 }
 
 /// Whole seconds since the epoch.
 pub(crate) fn seconds(now_ms: i64) -> u64 {
     u64::try_from(now_ms / 1000).unwrap_or(0)
-}
-
-/// A finished archive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Finished {
-    /// Which.
-    pub(crate) archive: Archive,
-    /// Its SHA-256.
-    pub(crate) sha256: Sha256,
-    /// What is in it.
-    pub(crate) done: Done,
 }

@@ -3,11 +3,12 @@
 use std::future::poll_fn;
 use std::task::Poll;
 
-use adit_shared::domain::{Encoding, Layout};
+use adit_shared::domain::{Encoding, Layout, PackageManifest};
 use adit_shared::objects::{Call, ObjectKey, Recorder};
 use proptest::prelude::*;
 
 use super::*;
+use crate::sha::Midstate;
 use crate::testing::{Corpus, Fused, corpus, folder};
 
 const PACKAGE: PackageId = PackageId(7);
@@ -40,24 +41,33 @@ async fn build(
     part_size: u64,
 ) -> Result<Built, BuildError> {
     let state = State::load(&**objects, package).await?;
-    let plan = Arc::new(corpus.plan(Layout::Bag, part_size));
-    let build = Build::new(objects.clone(), package, plan, state, watch::Sender::default(), Spare::default());
+    let project = Arc::new(corpus.project(Layout::Bag, part_size));
+    let build = Build::new(objects.clone(), package, project, state, watch::Sender::default(), Spare::default());
     build.run(CancellationToken::new()).await.map(|built| built.expect("nobody halts it"))
 }
 
 /// The archive is the planned one, and nothing else of the package is left but its state.
 async fn assert_whole(objects: &dyn ObjectStore, package: PackageId, built: &Built, archive: &[u8]) {
-    let key = built.finished.archive.key(package);
-    assert!(objects.get(&key, None).await.unwrap() == archive);
-    assert_eq!(built.finished.sha256, Sha256::of(archive));
+    let key = &built.done.key;
+    assert!(objects.get(key, None).await.unwrap() == archive);
+    assert_eq!(built.done.sha256, Sha256::of(archive));
     let keys: Vec<String> =
         objects.list(&format!("packages/{package}/")).await.unwrap().into_iter().map(|(key, _)| key).collect();
-    let mut expected = [ObjectKey::Build { package }.to_string(), key.clone()];
+    let manifest = format!("{}/{MANIFEST_NAME}", key.trim_end_matches(".zip"));
+    let mut expected = [ObjectKey::Build { package }.to_string(), key.clone(), manifest.clone()];
     expected.sort_unstable();
     assert_eq!(keys, expected);
-    assert_eq!(objects.find_upload(&key, built.finished.archive.part_size).await.unwrap(), None);
     let state = State::load(objects, package).await.unwrap();
-    assert_eq!(state.finished(objects, package).await.unwrap(), Some(built.finished));
+    assert_eq!(objects.find_upload(key, state.archive.as_ref().unwrap().part_size).await.unwrap(), None);
+    assert_eq!(state.finished(objects, package).await.unwrap().as_ref(), Some(&built.done));
+    let manifest = PackageManifest::parse(&objects.get(&manifest, None).await.unwrap()).unwrap();
+    assert_eq!((manifest.assets.len(), manifest.assets[0].sha256), (1, built.done.sha256));
+}
+
+/// What a build of the bag puts together.
+fn target(corpus: &Corpus, part_size: u64) -> Archive {
+    let project = corpus.project(Layout::Bag, part_size);
+    Archive::of(PACKAGE, &project, &project.assets[0])
 }
 
 fn archive(corpus: &Corpus) -> Vec<u8> {
@@ -71,7 +81,7 @@ async fn a_build_makes_the_planned_archive() {
     corpus.store(&*objects).await;
     let built = build(&objects, PACKAGE, &corpus, 256).await.unwrap();
     assert_whole(&*objects, PACKAGE, &built, &archive(&corpus)).await;
-    assert_eq!((built.finished.done.documents, built.finished.done.omitted, built.parts_reused), (6, 1, 0));
+    assert_eq!((built.done.documents, built.done.omitted, built.parts_reused), (6, 1, 0));
     corpus.assert_holds(&archive(&corpus), Layout::Bag);
 }
 
@@ -152,10 +162,10 @@ async fn a_halted_build_comes_to_rest_and_goes_on_later() {
     let (_folder, objects) = folder().await;
     let corpus = sample();
     corpus.store(&*objects).await;
-    let plan = Arc::new(corpus.plan(Layout::Bag, 256));
+    let project = Arc::new(corpus.project(Layout::Bag, 256));
     let (progress, mut seen) = watch::channel(Progress::default());
     let halt = CancellationToken::new();
-    let build = Build::new(objects.clone(), PACKAGE, plan.clone(), State::default(), progress, Spare::default());
+    let build = Build::new(objects.clone(), PACKAGE, project, State::default(), progress, Spare::default());
     let halting = async {
         seen.wait_for(|progress| progress.parts >= 5).await.unwrap();
         halt.cancel();
@@ -163,7 +173,7 @@ async fn a_halted_build_comes_to_rest_and_goes_on_later() {
     let (built, ()) = tokio::join!(build.run(halt.clone()), halting);
     assert_eq!(built.unwrap(), None);
     let built = self::build(&objects, PACKAGE, &corpus, 256).await.unwrap();
-    assert!(built.parts_reused >= 5 && built.parts_reused < plan.parts());
+    assert!(built.parts_reused >= 5 && built.parts_reused < built.done.parts);
     assert_whole(&*objects, PACKAGE, &built, &archive(&corpus)).await;
 }
 
@@ -207,10 +217,10 @@ async fn an_archive_that_is_there_is_not_put_again() {
     let recorder = Recorder::new(objects.clone());
     let recorded: Arc<dyn ObjectStore> = Arc::new(recorder.clone());
     let second = build(&recorded, PACKAGE, &corpus, 256).await.unwrap();
-    assert_eq!((second.finished, second.parts_reused), (first.finished, first.finished.done.parts));
+    assert_eq!((&second.done, second.parts_reused), (&first.done, first.done.parts));
     assert_eq!(recorder.counts().of(Call::PutPart).calls + recorder.counts().of(Call::CreateUpload).calls, 0);
     // And one that was deleted is built again, the same.
-    objects.delete(&[first.finished.archive.key(PACKAGE)]).await.unwrap();
+    objects.delete(&[first.done.key]).await.unwrap();
     let state = State::load(&*objects, PACKAGE).await.unwrap();
     assert_eq!(state.finished(&*objects, PACKAGE).await.unwrap(), None);
     let third = build(&objects, PACKAGE, &corpus, 256).await.unwrap();
@@ -227,7 +237,7 @@ async fn what_was_remembered_of_another_archive_is_forgotten() {
     build(&fused, PACKAGE, &other, 256).await.unwrap_err();
     let built = build(&objects, PACKAGE, &corpus, 256).await.unwrap();
     assert_whole(&*objects, PACKAGE, &built, &archive(&corpus)).await;
-    let key = Archive::of(&other.plan(Layout::Bag, 256)).key(PACKAGE);
+    let key = target(&other, 256).key;
     assert_eq!(objects.find_upload(&key, 256).await.unwrap(), None);
 }
 
@@ -236,7 +246,7 @@ async fn removing_a_package_leaves_nothing() {
     let (_folder, objects) = folder().await;
     let corpus = sample();
     corpus.store(&*objects).await;
-    let key = Archive::of(&corpus.plan(Layout::Bag, 256)).key(PACKAGE);
+    let key = target(&corpus, 256).key;
     for moments in [0, 3, 60, i64::MAX] {
         let fused: Arc<dyn ObjectStore> = Arc::new(Fused::new(objects.clone(), moments));
         _ = build(&fused, PACKAGE, &corpus, 256).await;
@@ -289,8 +299,8 @@ proptest! {
         runtime.block_on(async {
             let (_folder, objects) = folder().await;
             corpus.store(&*objects).await;
-            let archive = Archive::of(&plan);
-            let upload = objects.create_upload(&archive.key(PACKAGE), 512).await.unwrap();
+            let archive = target(&corpus, 512);
+            let upload = objects.create_upload(&archive.key, 512).await.unwrap();
             for number in &held {
                 objects.put_part(&upload, *number, corpus.part(&plan, *number).into()).await.unwrap();
             }

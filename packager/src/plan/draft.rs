@@ -8,8 +8,8 @@ use bytes::BytesMut;
 
 use super::sections::{Content, Section};
 use super::spool::Record;
-use super::{Mark, Plan};
-use crate::{bag, zip};
+use super::{Mark, Plan, Text};
+use crate::zip;
 
 /// A part without the files' data.
 #[derive(Debug)]
@@ -73,6 +73,7 @@ impl Plan {
             }
             match &section.content {
                 Content::Fixed(bytes) => window.put(section.start, bytes),
+                Content::Text(text) => window.copy_text(section.start, text)?,
                 // Only the section that the part begins in can have begun before it.
                 _ if section.start < window.range.start => self.fill(section, mark, &mut window)?,
                 _ => self.fill(section, None, &mut window)?,
@@ -83,22 +84,24 @@ impl Plan {
 
     /// Fills in what the files have in `section`, from the mark or from the section's beginning to the part's end.
     fn fill(&self, section: &Section, mark: Option<Mark>, window: &mut Window) -> io::Result<()> {
-        let (position, mut offset) = mark.map_or((0, section.start), |mark| (mark.position, mark.offset));
-        let mut reader = self.spool.read(position);
+        let (position, mut offset) =
+            mark.map_or((self.records.start, section.start), |mark| (mark.position, mark.offset));
+        let mut reader = self.spool.read(position..self.records.end);
         let mut item = Vec::new();
         while offset < window.range.end.min(section.end()) {
             let Some((position, record)) = reader.next()? else {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             };
             item.clear();
-            match section.content {
-                Content::Listing => bag::write_manifest_line(&mut item, &record.sha256, &record.path),
-                Content::Directory => zip::write_central(&mut item, &record.entry(&self.folder), record.offset),
-                Content::Files | Content::Fixed(_) => zip::write_local(&mut item, &record.entry(&self.folder)),
+            let files = matches!(section.content, Content::Files);
+            if files {
+                zip::write_local(&mut item, &record.entry(&self.folder));
+            } else {
+                zip::write_central(&mut item, &record.entry(&self.folder), record.offset);
             }
             window.put(offset, &item);
             offset += item.len() as u64;
-            if section.content == Content::Files {
+            if files {
                 window.copy(offset, position, &record);
                 offset += record.packed;
             }
@@ -128,6 +131,15 @@ impl Window {
             let len = (common.end - common.start) as usize;
             self.draft.bytes[at..at + len].copy_from_slice(&bytes[from..from + len]);
         }
+    }
+
+    /// Puts the part's share of a text, which begins at `start` in the archive.
+    fn copy_text(&mut self, start: u64, text: &Text) -> io::Result<()> {
+        let Some(common) = self.common(start, text.size) else { return Ok(()) };
+        let mut bytes = Vec::new();
+        text.read(common.start - start, common.end - common.start, &mut bytes)?;
+        self.put(common.start, &bytes);
+        Ok(())
     }
 
     /// Notes the part's share of a file's data, which stands at `start` in the archive.

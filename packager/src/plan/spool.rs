@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use adit_shared::digest::Sha256;
@@ -112,6 +113,17 @@ impl SpoolWriter {
         self.file.write_all(&self.scratch)
     }
 
+    /// Appends bytes that are no record: of another kind of file than records go to.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.len += bytes.len() as u64;
+        self.file.write_all(bytes)
+    }
+
+    /// Where the next record will stand.
+    pub(crate) fn position(&self) -> u64 {
+        self.len
+    }
+
     pub(crate) fn finish(self) -> io::Result<Spool> {
         let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
         Ok(Spool { file: Mutex::new(file), len: self.len })
@@ -126,13 +138,18 @@ pub(crate) struct Spool {
 }
 
 impl Spool {
-    /// Reads records from `position`, which is 0 or one that [`SpoolReader::next`] gave.
-    pub(crate) fn read(&self, position: u64) -> SpoolReader<'_> {
-        SpoolReader { spool: self, position, buffer: Vec::new(), used: 0 }
+    /// Reads the records of a stretch, which begins and ends between two records.
+    pub(crate) fn read(&self, range: Range<u64>) -> SpoolReader<'_> {
+        SpoolReader { spool: self, position: range.start, end: range.end, buffer: Vec::new(), used: 0 }
     }
 
-    /// Appends up to `wanted` bytes at `position` to `buffer`.
-    fn fill(&self, position: u64, wanted: u64, buffer: &mut Vec<u8>) -> io::Result<()> {
+    /// Length in bytes.
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Appends up to `wanted` bytes at `position` to `buffer`; fewer only at the end.
+    pub(crate) fn fill(&self, position: u64, wanted: u64, buffer: &mut Vec<u8>) -> io::Result<()> {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         file.seek(SeekFrom::Start(position))?;
         let wanted = wanted.min(self.len.saturating_sub(position));
@@ -147,6 +164,7 @@ pub(crate) struct SpoolReader<'a> {
     spool: &'a Spool,
     /// Of the next record.
     position: u64,
+    end: u64,
     buffer: Vec<u8>,
     used: usize,
 }
@@ -154,7 +172,7 @@ pub(crate) struct SpoolReader<'a> {
 impl SpoolReader<'_> {
     /// The next record and its position; `None` behind the last.
     pub(crate) fn next(&mut self) -> io::Result<Option<(u64, Record)>> {
-        if self.position >= self.spool.len {
+        if self.position >= self.end {
             return Ok(None);
         }
         let len = self.want(4)?.get_u32() as usize;
@@ -206,7 +224,7 @@ mod tests {
                 writer.push(record).unwrap();
             }
             let spool = writer.finish().unwrap();
-            let mut reader = spool.read(0);
+            let mut reader = spool.read(0..spool.len());
             let mut positions = Vec::new();
             for record in &records {
                 let (position, read) = reader.next().unwrap().unwrap();
@@ -215,7 +233,7 @@ mod tests {
             }
             prop_assert!(reader.next().unwrap().is_none());
             for (position, record) in positions.iter().zip(&records).rev().step_by(37) {
-                prop_assert_eq!(&spool.read(*position).next().unwrap().unwrap().1, record);
+                prop_assert_eq!(&spool.read(*position..spool.len()).next().unwrap().unwrap().1, record);
             }
         }
     }

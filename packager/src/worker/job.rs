@@ -20,7 +20,7 @@ use super::running::Claim;
 use super::statuses::Statuses;
 use super::{Handled, Packager, settle};
 use crate::api::download_url;
-use crate::build::{Built, Finished, State, remove, remove_unfinished};
+use crate::build::{Built, Done, State, remove, remove_unfinished};
 use crate::error::{BuildError, Fate};
 
 /// How long a link to an archive is good that no server will renew: as long as S3 allows.
@@ -239,17 +239,17 @@ impl Job {
     }
 
     async fn complete(mut self, delivery: Delivery, built: Built) -> Handled {
-        let Finished { archive, sha256, done } = built.finished;
+        let Done { key, size, sha256, documents, omitted, .. } = built.done;
         let complete = Complete {
-            url: self.url(&archive.key(self.package)).await,
-            size: Some(archive.size),
+            url: self.url(&key).await,
+            size: Some(size),
             sha256: Some(sha256),
-            documents: Some(done.documents),
-            omitted: Some(done.omitted),
+            documents: Some(documents),
+            omitted: Some(omitted),
             parts_reused: Some(built.parts_reused),
         };
         let Built { parts_reused, parts_sent, .. } = built;
-        tracing::info!(size = archive.size, %sha256, parts_reused, parts_sent, monotonic_counter.packages_built = 1, "complete");
+        tracing::info!(size, %sha256, parts_reused, parts_sent, monotonic_counter.packages_built = 1, "complete");
         match self.insist(&StatusMessage::Complete(complete)).await {
             Ok(()) => settle(delivery).await,
             Err(reason) => self.leave(delivery, reason).await,

@@ -87,7 +87,7 @@ async fn a_docset_that_the_server_does_not_know_fails_at_once() {
 #[tokio::test]
 async fn a_build_that_fails_leaves_the_archive_that_another_process_has_finished() {
     let world = World::new().await;
-    let (objects, plan) = (world.objects.clone(), Arc::new(world.corpus.plan(Layout::Flat, 4096)));
+    let (objects, plan) = (world.objects.clone(), Arc::new(world.corpus.project(Layout::Flat, 4096)));
     let elsewhere = async move {
         let mut memory = Memory::load(&*objects, PackageId(7)).await.unwrap();
         memory.begin(0, true);
@@ -255,7 +255,7 @@ async fn a_delete_calls_off_the_build_and_removes_what_is_there() {
     let worker = world.packager();
     world.ask(&world.request()).await;
     world.complete().await;
-    assert_eq!(world.keys().await.len(), 2);
+    assert_eq!(world.keys().await.len(), 3);
     world.broker.publish(&Queue::Deletes, delete()).await.unwrap();
     world.wait_for(&Queue::Deletes, 0).await;
     assert_eq!(world.keys().await, [""; 0]);

@@ -76,6 +76,15 @@ impl Layout {
         }
     }
 
+    /// Media type of its archive.
+    #[must_use]
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::TarZst => "application/zstd",
+            Self::Flat | Self::Bag | Self::Jsonl | Self::Parquet => "application/zip",
+        }
+    }
+
     /// Counts the ways in which it was written. It is part of every fingerprint: raise it with any change that alters a single byte.
     fn version(self) -> u32 {
         match self {
@@ -194,6 +203,12 @@ impl Recipe {
         Self { formats, layout, options: Options::default() }
     }
 
+    /// Whether packages of it have one archive; else it is divided into shards that are archives themselves.
+    #[must_use]
+    pub fn has_archive(&self) -> bool {
+        self.options.shard_bytes.is_none() || self.layout.is_tabular()
+    }
+
     /// Refuses what does not go together.
     ///
     /// # Errors
@@ -219,6 +234,14 @@ impl Recipe {
             Some(bytes) if bytes < MIN_SHARD_BYTES => Err(InvalidRecipe::ShardBytes(bytes)),
             _ => Ok(()),
         }
+    }
+
+    /// The recipe of the whole package that this one is a part or a form of: the same without shards, with all files. What a package says of
+    /// itself, it says of the whole.
+    #[must_use]
+    pub fn whole(&self) -> Self {
+        let options = Options { compression: self.options.compression, ..Options::default() };
+        Self { options, ..self.clone() }
     }
 
     /// The fingerprint of a package: SHA-256 over the docset's fingerprint, formats, layout and how that is written, options, the fingerprint of

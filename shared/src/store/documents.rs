@@ -72,7 +72,7 @@ pub(super) async fn indexes(db: &SqlStore, collection: CollectionId, limit: u32)
 }
 
 /// PostgreSQL stores no NUL character and refuses even to compare with one: no row has such a text.
-fn has_nul(text: &str) -> bool {
+pub(super) fn has_nul(text: &str) -> bool {
     text.contains('\0')
 }
 
@@ -96,6 +96,15 @@ pub(super) async fn documents(db: &SqlStore, ids: &[VersionId]) -> StoreResult<V
         }
     }
     Ok(documents)
+}
+
+pub(super) async fn imported(db: &SqlStore, id: VersionId) -> StoreResult<Option<i64>> {
+    let statement = query(
+        "SELECT v.made FROM documents d JOIN corpus_versions v ON v.collection = d.collection AND v.version >= d.added \
+         WHERE d.id = $1 ORDER BY v.version LIMIT 1",
+    );
+    let row = statement.bind(i64::from(id.0)).fetch_optional(&db.read).await?;
+    row.map(|row| row.value("made")).transpose()
 }
 
 fn document_of(row: &AnyRow) -> StoreResult<Document> {

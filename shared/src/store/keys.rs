@@ -1,4 +1,4 @@
-//! API keys and what they have used of their quota.
+//! API keys, what they have used of their quota, and secrets of the installation.
 
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
@@ -95,4 +95,18 @@ pub(super) async fn usage(db: &SqlStore, key: KeyId, limit: u32) -> StoreResult<
         .fetch_all(&db.read)
         .await?;
     rows.iter().map(|row| Ok((row.try_get("day")?, row.number("documents")?))).collect()
+}
+
+pub(super) async fn secret(db: &SqlStore, name: &str, fresh: &[u8; 32]) -> StoreResult<[u8; 32]> {
+    let kept = async || {
+        let row = query("SELECT value FROM secrets WHERE name = $1").bind(name).fetch_optional(&db.read).await?;
+        row.map(|row| row.digest("value")).transpose()
+    };
+    if let Some(Sha256(secret)) = kept().await? {
+        return Ok(secret);
+    }
+    // Of several that come here at once, one makes it.
+    let insert = query("INSERT INTO secrets (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING");
+    insert.bind(name).bind(&fresh[..]).execute(&db.write).await?;
+    kept().await?.map(|Sha256(secret)| secret).ok_or(StoreError::NotFound("secret"))
 }

@@ -1,5 +1,6 @@
-//! Streams a docset's members with their files, page by page.
+//! Streams a docset's members with their files, page by page, and finds members by ref.
 
+use std::collections::HashMap;
 use std::ops::Bound;
 
 use futures::StreamExt as _;
@@ -7,14 +8,17 @@ use futures::stream::BoxStream;
 use roaring::RoaringBitmap;
 use sqlx::Row as _;
 
+use super::documents::has_nul;
 use super::files::{Names, files_of_d, parse_files};
-use super::rows::{Statement, join, made, placeholders};
+use super::rows::{BATCH, Columns as _, Statement, join, made, placeholders};
 use super::{Member, SqlStore, StoreError, StoreResult};
 use crate::domain::Format;
-use crate::ids::VersionId;
+use crate::ids::{CollectionId, VersionId};
 
 /// Members of one page: few enough to keep memory small, enough to make the cost of a round trip vanish.
 const PAGE: usize = 1000;
+/// Members of one page with their metadata, which may have many times the length of the rest.
+const DESCRIBED_PAGE: usize = 250;
 
 pub(super) fn stream<'a>(
     db: &'a SqlStore,
@@ -31,7 +35,7 @@ pub(super) fn stream<'a>(
             if page.is_empty() {
                 break;
             }
-            for member in read_page(db, &mut names, &page, formats).await? {
+            for (member, _) in read_page(db, &mut names, &page, formats, false).await? {
                 yield member;
             }
         }
@@ -39,13 +43,61 @@ pub(super) fn stream<'a>(
     .boxed()
 }
 
+pub(super) fn described<'a>(
+    db: &'a SqlStore,
+    members: &'a RoaringBitmap,
+    formats: &'a [Format],
+) -> BoxStream<'a, StoreResult<(Member, String)>> {
+    let mut ids = members.iter();
+    async_stream::try_stream! {
+        let mut names = Names::default();
+        loop {
+            let page: Vec<u32> = ids.by_ref().take(DESCRIBED_PAGE).collect();
+            if page.is_empty() {
+                break;
+            }
+            for described in read_page(db, &mut names, &page, Some(formats), true).await? {
+                yield described;
+            }
+        }
+    }
+    .boxed()
+}
+
+pub(super) async fn by_ref(
+    db: &SqlStore,
+    collection: CollectionId,
+    members: &RoaringBitmap,
+    refs: &[&str],
+) -> StoreResult<HashMap<String, VersionId>> {
+    let refs: Vec<&str> = refs.iter().copied().filter(|text| !has_nul(text)).collect();
+    let mut found = HashMap::with_capacity(refs.len());
+    for chunk in refs.chunks(BATCH) {
+        // All versions of these works: which of them the docset has, its bitmap tells.
+        let wanted = placeholders(2, chunk.len());
+        let sql = format!("SELECT ref, id FROM documents WHERE collection = $1 AND ref IN ({wanted})");
+        let mut statement = made(sql, chunk.len() == BATCH).bind(collection.0);
+        for text in chunk {
+            statement = statement.bind(*text);
+        }
+        for row in statement.fetch_all(&db.read).await? {
+            let id = VersionId(row.number("id")?);
+            if members.contains(id.0) {
+                found.insert(row.value("ref")?, id);
+            }
+        }
+    }
+    Ok(found)
+}
+
 async fn read_page(
     db: &SqlStore,
     names: &mut Names,
     page: &[u32],
     formats: Option<&[Format]>,
-) -> StoreResult<Vec<Member>> {
-    let row = select(page, formats).fetch_one(&db.read).await?;
+    described: bool,
+) -> StoreResult<Vec<(Member, String)>> {
+    let row = select(page, formats, described).fetch_one(&db.read).await?;
     let text: &str = row.try_get::<Option<&str>, _>(0)?.unwrap_or_default();
     let mut read = parse(text).ok_or_else(|| StoreError::Corrupt("a member's row cannot be read".to_owned()))?;
     read.sort_unstable_by_key(|(member, _)| member.id);
@@ -54,26 +106,33 @@ async fn read_page(
         // A package must never leave out a member in silence.
         return Err(StoreError::Corrupt(format!("document version {id} is not there")));
     }
-    let (mut members, files): (Vec<Member>, Vec<&str>) = read.into_iter().unzip();
-    for (member, files) in members.iter_mut().zip(parse_files(db, names, &files).await?) {
-        member.files = files;
-    }
-    Ok(members)
+    let texts: Vec<&str> = read.iter().map(|(_, text)| text.files).collect();
+    let files = parse_files(db, names, &texts).await?;
+    let whole =
+        |((member, text), files): ((Member, Text<'_>), _)| (Member { files, ..member }, text.metadata.to_owned());
+    Ok(read.into_iter().zip(files).map(whole).collect())
+}
+
+/// One member's files and metadata, as the database gives them.
+struct Text<'a> {
+    files: &'a str,
+    metadata: &'a str,
 }
 
 /// Reads a page as one text, in no order. For each row the driver hands over, two threads must wake each other (SQLite) or a
 /// message is decoded (PostgreSQL), which would cost more than all the rest.
 ///
-/// Each member is `<id> <content hash> <length of ref> <length of name> <ref><name><files>` and a line feed; lengths are in characters.
-/// A page without gaps is a range of ids, which stays prepared; any other is a list of ids.
-fn select<'q>(page: &[u32], formats: Option<&'q [Format]>) -> Statement<'q> {
+/// Each member is `<id> <content hash> <length of ref> <length of name> <length of metadata> <ref><name><metadata><files>` and a line feed;
+/// lengths are in characters; the metadata is empty unless it is `described`. A page without gaps is a range of ids, which stays prepared; any other is a list of ids.
+fn select<'q>(page: &[u32], formats: Option<&'q [Format]>, described: bool) -> Statement<'q> {
     let (first, last) = (page[0], page[page.len() - 1]);
     let dense = (last - first) as usize + 1 == page.len();
     let condition = if dense { "BETWEEN $1 AND $2".to_owned() } else { format!("IN ({})", join(page)) };
     let wanted = formats.map(|formats| placeholders(if dense { 3 } else { 1 }, formats.len()));
+    let metadata = if described { "d.metadata" } else { "''" };
     let sql = format!(
-        "SELECT string_agg(concat_ws(' ', d.id, hex(d.content_hash), length(d.ref), length(d.name), \
-         d.ref || d.name || {} || '\n'), '') FROM documents d WHERE d.id {condition}",
+        "SELECT string_agg(concat_ws(' ', d.id, hex(d.content_hash), length(d.ref), length(d.name), length({metadata}), \
+         d.ref || d.name || {metadata} || {} || '\n'), '') FROM documents d WHERE d.id {condition}",
         files_of_d(wanted.as_deref())
     );
     let mut statement = made(sql, dense);
@@ -86,19 +145,21 @@ fn select<'q>(page: &[u32], formats: Option<&'q [Format]>) -> Statement<'q> {
     statement
 }
 
-/// The members, without their files, and their files' text.
-fn parse(mut text: &str) -> Option<Vec<(Member, &str)>> {
+/// The members, without their files, and what the rest says.
+fn parse(mut text: &str) -> Option<Vec<(Member, Text<'_>)>> {
     let mut members = Vec::new();
     while !text.is_empty() {
-        let mut fields = text.splitn(5, ' ');
+        let mut fields = text.splitn(6, ' ');
         let id = VersionId(fields.next()?.parse().ok()?);
         let content_hash = fields.next()?.parse().ok()?;
-        let (ref_length, name_length) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+        let mut length = || fields.next()?.parse().ok();
+        let (ref_length, name_length, metadata_length) = (length()?, length()?, length()?);
         let (r#ref, rest) = split_chars(fields.next()?, ref_length)?;
         let (name, rest) = split_chars(rest, name_length)?;
+        let (metadata, rest) = split_chars(rest, metadata_length)?;
         let (files, rest) = rest.split_once('\n')?;
         let member = Member { id, r#ref: r#ref.to_owned(), name: name.to_owned(), content_hash, files: Vec::new() };
-        members.push((member, files));
+        members.push((member, Text { files, metadata }));
         text = rest;
     }
     Some(members)

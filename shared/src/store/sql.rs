@@ -91,6 +91,19 @@ impl Store for SqlStore {
         Ok(visible.into_iter().map(|(text, document)| (text, document.id)).collect())
     }
 
+    async fn imported(&self, id: VersionId) -> StoreResult<Option<i64>> {
+        documents::imported(self, id).await
+    }
+
+    async fn members_by_ref(
+        &self,
+        collection: CollectionId,
+        members: &RoaringBitmap,
+        refs: &[&str],
+    ) -> StoreResult<HashMap<String, VersionId>> {
+        members::by_ref(self, collection, members, refs).await
+    }
+
     fn members<'a>(
         &'a self,
         members: &'a RoaringBitmap,
@@ -98,6 +111,14 @@ impl Store for SqlStore {
         formats: Option<&'a [Format]>,
     ) -> BoxStream<'a, StoreResult<Member>> {
         members::stream(self, members, after, formats)
+    }
+
+    fn described_members<'a>(
+        &'a self,
+        members: &'a RoaringBitmap,
+        formats: &'a [Format],
+    ) -> BoxStream<'a, StoreResult<(Member, String)>> {
+        members::described(self, members, formats)
     }
 
     async fn begin_import(&self, collection: &NewCollection, now: i64, lease_ms: i64) -> StoreResult<ImportLease> {
@@ -233,5 +254,9 @@ impl Store for SqlStore {
 
     async fn usage(&self, key: KeyId, limit: u32) -> StoreResult<Vec<(i64, u64)>> {
         keys::usage(self, key, limit).await
+    }
+
+    async fn secret(&self, name: &str, fresh: &[u8; 32]) -> StoreResult<[u8; 32]> {
+        keys::secret(self, name, fresh).await
     }
 }

@@ -236,3 +236,16 @@ pub(crate) async fn collections_are_listed_by_slug(db: Database) {
     let slugs: Vec<String> = db.store.collections().await.unwrap().into_iter().map(|c| c.slug).collect();
     assert_eq!(slugs, ["a", "b", "b-c", "ba"], "by code points, whatever the server's locale");
 }
+
+pub(crate) async fn a_version_tells_when_it_was_imported(db: Database) {
+    let mut ids = Vec::new();
+    for made in [1000, 2000] {
+        let lease = db.store.begin_import(&new_collection("c"), 0, HOUR).await.unwrap();
+        ids.extend(stage(&db.store, &lease, &["a".to_owned()], &["txt"]).await);
+        assert_eq!(db.store.imported(ids[ids.len() - 1]).await.unwrap(), None, "not yet");
+        db.store.commit_import(&lease, made).await.unwrap();
+    }
+    assert_eq!(db.store.imported(ids[0]).await.unwrap(), Some(1000));
+    assert_eq!(db.store.imported(ids[1]).await.unwrap(), Some(2000));
+    assert_eq!(db.store.imported(VersionId(u32::MAX)).await.unwrap(), None);
+}

@@ -1,4 +1,6 @@
-//! Keys and quotas.
+//! Keys, quotas and secrets.
+
+use std::collections::HashSet;
 
 use adit_shared::digest::Sha256;
 use adit_shared::domain::{ApiKey, Role};
@@ -64,4 +66,16 @@ pub(crate) async fn requests_at_once_never_pass_a_quota_together(db: Database) {
     granted.sort_unstable();
     assert_eq!(granted, (1..=33).map(|n| n * 3).collect::<Vec<_>>());
     assert_eq!(db.store.usage(key, 9).await.unwrap(), [(1, 99)]);
+}
+
+pub(crate) async fn a_secret_is_made_once_for_all(db: Database) {
+    let other = db.open_again().await;
+    let asking = (0..20_u8).map(|i| {
+        let store = if i % 2 == 0 { db.store.clone() } else { other.clone() };
+        tokio::spawn(async move { store.secret("links", &[i; 32]).await.unwrap() })
+    });
+    let secrets: HashSet<[u8; 32]> = join_all(asking).await.into_iter().map(Result::unwrap).collect();
+    assert_eq!(secrets.len(), 1);
+    assert!(secrets.contains(&other.secret("links", &[99; 32]).await.unwrap()));
+    assert_eq!(db.store.secret("other", &[99; 32]).await.unwrap(), [99; 32]);
 }

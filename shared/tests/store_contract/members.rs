@@ -1,14 +1,16 @@
 //! Reading members, page by page.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use adit_shared::ids::VersionId;
-use adit_shared::store::{Member, Store as _, StoreError};
+use adit_shared::store::{Member, NewDocument, Store as _, StoreError};
 use futures::{StreamExt as _, TryStreamExt as _};
 use roaring::RoaringBitmap;
+use serde_json::{Value, json};
 
 use super::harness::Database;
-use super::samples::{HOUR, formats, import, member, new_collection, stage};
+use super::samples::{HOUR, document, file, formats, import, member, new_collection, stage};
 
 pub(crate) async fn members_come_in_order_with_the_wanted_files(db: Database) {
     let (_, old) = import(&db.store, "c", &["a", "b"], &["txt", "pdf", "meta"]).await;
@@ -93,4 +95,56 @@ pub(crate) async fn a_waiting_consumer_holds_no_connection(db: Database) {
     for stream in &mut streams {
         assert_eq!(stream.try_next().await.unwrap().unwrap().id, ids[1]);
     }
+}
+
+pub(crate) async fn described_members_come_with_their_metadata(db: Database) {
+    let lease = db.store.begin_import(&new_collection("c"), 0, HOUR).await.unwrap();
+    let first = db.store.reserve_versions(600).await.unwrap().0;
+    let metadata = |id: u32| match id % 3 {
+        0 => json!({}),
+        1 => {
+            json!({"title": "שלום 🜁 ; \n \u{0} end", "license": "https://example.org/l", "n": [1, 2.5, null, {"a": true}]})
+        }
+        _ => json!({"abstract": "long ".repeat(2000), "id": id}),
+    };
+    let documents: Vec<NewDocument> = (first..first + 600)
+        .map(|id| NewDocument {
+            metadata: metadata(id).as_object().unwrap().clone(),
+            ..document(VersionId(id), &format!("ref {id} é"), vec![file("txt", id, 10), file("meta", id, 10)])
+        })
+        .collect();
+    db.store.stage_documents(&lease, &documents).await.unwrap();
+    db.store.commit_import(&lease, 1).await.unwrap();
+    let (dense, sparse): (RoaringBitmap, RoaringBitmap) =
+        ((first..first + 600).collect(), (first..first + 600).step_by(2).collect());
+    let wanted = formats(&["txt"]);
+    for bitmap in [&dense, &sparse] {
+        let plain: Vec<Member> = db.store.members(bitmap, None, Some(&wanted)).try_collect().await.unwrap();
+        let described: Vec<(Member, String)> = db.store.described_members(bitmap, &wanted).try_collect().await.unwrap();
+        assert_eq!(described.len() as u64, bitmap.len());
+        for ((member, text), plain) in described.into_iter().zip(plain) {
+            assert_eq!(member, plain);
+            assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), metadata(member.id.0));
+        }
+    }
+}
+
+pub(crate) async fn members_are_found_by_ref_in_their_docset_only(db: Database) {
+    let (collection, old) = import(&db.store, "c", &["a", "b", "ç"], &["txt"]).await;
+    let (_, new) = import(&db.store, "c", &["a", "d"], &["txt"]).await;
+    import(&db.store, "other", &["a"], &["txt"]).await;
+    let found = async |members: &[VersionId], refs: &[&str]| {
+        let members = members.iter().map(|id| id.0).collect();
+        let found = db.store.members_by_ref(collection.id, &members, refs).await.unwrap();
+        found.into_iter().collect::<BTreeMap<String, VersionId>>()
+    };
+    let all = ["a", "b", "ç", "d", "none", "nul\0"];
+    let named = |pairs: &[(&str, VersionId)]| pairs.iter().map(|&(text, id)| (text.to_owned(), id)).collect();
+    assert_eq!(found(&old, &all).await, named(&[("a", old[0]), ("b", old[1]), ("ç", old[2])]));
+    assert_eq!(found(&new, &all).await, named(&[("a", new[0]), ("d", new[1])]));
+    assert_eq!(found(&old[1..], &["a"]).await, BTreeMap::new());
+    assert_eq!(found(&[], &all).await, BTreeMap::new());
+    let many: Vec<String> = (0..2000).map(|i| format!("no.{i}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).chain(["b"]).collect();
+    assert_eq!(found(&old, &many).await, named(&[("b", old[1])]));
 }

@@ -4,7 +4,7 @@ use adit_shared::digest::Sha256;
 use adit_shared::domain::{Collection, Role};
 use adit_shared::store::{SqlStore, Store as _, StoreError};
 use futures::future::join_all;
-use sqlx::{AnyConnection, Connection as _, Executor as _};
+use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -39,6 +39,10 @@ pub(crate) async fn versions_from_before_imports_were_recorded_stay(db: Database
     // The schema as it was before the second migration.
     let mut old = AnyConnection::connect(&db.url).await.unwrap();
     old.execute("DROP TABLE corpus_versions").await.unwrap();
+    old.execute("DROP TABLE secrets").await.unwrap();
+    for column in ["options", "about"] {
+        old.execute(AssertSqlSafe(format!("ALTER TABLE packages DROP COLUMN {column}"))).await.unwrap();
+    }
     old.execute("DELETE FROM _sqlx_migrations WHERE version > 1").await.unwrap();
     old.close().await.unwrap();
 

@@ -10,14 +10,10 @@ use anyhow::{Context as _, ensure};
 use sha2::Digest as _;
 
 use super::Fault;
+use super::bag::{INFO, OMITTED};
+use crate::miner::bag::{DECLARATION, FETCH, MANIFEST, TAG_MANIFEST};
 
 /// The tag files of a bag that are read and not only hashed.
-pub(super) const DECLARATION: &str = "bagit.txt";
-pub(super) const MANIFEST: &str = "manifest-sha256.txt";
-pub(super) const TAG_MANIFEST: &str = "tagmanifest-sha256.txt";
-pub(super) const INFO: &str = "bag-info.txt";
-pub(super) const FETCH: &str = "fetch.txt";
-pub(super) const OMITTED: &str = "omitted.jsonl";
 const READ: [&str; 6] = [DECLARATION, MANIFEST, TAG_MANIFEST, INFO, FETCH, OMITTED];
 
 /// A file.

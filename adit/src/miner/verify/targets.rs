@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use adit_shared::domain::{Asset, MANIFEST_NAME, PackageManifest};
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 
 use super::Fault;
-use super::contents::{DECLARATION, Kind};
+use super::contents::Kind;
 use crate::cli::VerifyArgs;
+use crate::miner::bag::Bag;
 use crate::miner::proof::Proof;
 
 /// What the arguments name.
@@ -28,13 +29,11 @@ impl Targets {
         for path in &args.paths {
             if path.is_dir() {
                 let inside = Proof::inside(path);
-                match bag_root(path) {
-                    _ if inside.manifest.is_file() => found.push(inside),
-                    Some(root) => targets.bags.push(root),
-                    None => bail!(
-                        "{} is neither the folder of a package nor a bag: there is no {MANIFEST_NAME} and no {DECLARATION} in it",
-                        path.display()
-                    ),
+                if inside.manifest.is_file() {
+                    found.push(inside);
+                } else {
+                    let bag = Bag::find(path).with_context(|| format!("there is no {MANIFEST_NAME} either"))?;
+                    targets.bags.push(bag.root().to_owned());
                 }
             } else if path.to_string_lossy().ends_with(MANIFEST_NAME) {
                 found.push(Proof::of_manifest(path));
@@ -114,17 +113,6 @@ impl Targets {
         }
         groups.into_values().collect()
     }
-}
-
-/// The folder of the bag that is in a folder: itself, or the only one in it that is a bag, as archives of bags unpack.
-fn bag_root(folder: &Path) -> Option<PathBuf> {
-    let is_bag = |folder: &Path| folder.join(DECLARATION).is_file();
-    if is_bag(folder) {
-        return Some(folder.to_owned());
-    }
-    let inside = std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path());
-    let mut bags = inside.filter(|path| is_bag(path));
-    bags.next().filter(|_| bags.next().is_none())
 }
 
 /// The path of a shard without its number: `a.zip` of `a-00001-of-00004.zip`. Of other files, the path itself.

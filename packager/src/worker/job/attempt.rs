@@ -12,7 +12,7 @@ use tracing::Instrument as _;
 use super::{Begun, End, Job};
 use crate::build::{Build, Built, Progress, State};
 use crate::error::BuildError;
-use crate::plan::Plan;
+use crate::plan::Project;
 use crate::planning;
 
 /// How long parts that are under way may take to arrive once the packager was told to stop. A part that is cut off is sent again by whoever
@@ -68,17 +68,17 @@ impl Job {
 
     /// Plans the archive and builds it.
     async fn make(&mut self, state: State) -> Result<Built, End> {
-        let plan = self.plan().await?;
+        let project = self.plan().await?;
         let began = self.packager.clock.now_ms();
-        let built = self.build(state, plan).await?;
+        let built = self.build(state, project.clone()).await?;
         if built.parts_reused == 0 {
-            self.packager.speed.learn(built.finished.archive.size, self.packager.clock.now_ms() - began);
+            self.packager.speed.learn(project.size(), self.packager.clock.now_ms() - began);
         }
         Ok(built)
     }
 
-    /// Plans the archive, if it is wanted. Of a docset so large that this takes a while, it says meanwhile that it is at it.
-    async fn plan(&mut self) -> Result<Arc<Plan>, End> {
+    /// Plans the package, if it is wanted. Of a docset so large that this takes a while, it says meanwhile that it is at it.
+    async fn plan(&mut self) -> Result<Arc<Project>, End> {
         let halt = CancellationToken::new();
         let (packager, request, traceparent) = (self.packager.clone(), self.request.clone(), self.traceparent.clone());
         let planning = async move {
@@ -98,14 +98,15 @@ impl Job {
     }
 
     /// Builds and reports. A build that is called off comes to rest before this returns, so that nothing appears in the store later.
-    async fn build(&mut self, state: State, plan: Arc<Plan>) -> Result<Built, End> {
+    async fn build(&mut self, state: State, project: Arc<Project>) -> Result<Built, End> {
         let halt = CancellationToken::new();
         let (progress, seen) = watch::channel(Progress::default());
         let (objects, spare) = (self.packager.objects.clone(), self.packager.spare.clone());
-        let build = Build::new(objects, self.package, plan.clone(), state, progress, spare);
-        let seconds = self.packager.speed.seconds(plan.size());
+        let build = Build::new(objects, self.package, project.clone(), state, progress, spare)
+            .signed(self.packager.config.signing_key.clone());
+        let seconds = self.packager.speed.seconds(project.size());
         let accepted = StatusMessage::Accepted { seconds: Some(seconds) };
-        let status = || report(&plan, *seen.borrow());
+        let status = || report(&project, *seen.borrow());
         let built = self.attend(build.run(halt.clone()), &halt, Some(accepted), status).await;
         let parts_sent = seen.borrow().sent;
         if let (Err(_), 1..) = (&built, parts_sent) {
@@ -149,12 +150,13 @@ impl Job {
     }
 }
 
-fn report(plan: &Plan, progress: Progress) -> StatusMessage {
-    let percent = u8::try_from(progress.bytes.saturating_mul(100) / plan.size().max(1)).unwrap_or(100).min(100);
+fn report(project: &Project, progress: Progress) -> StatusMessage {
+    let size = project.size();
+    let percent = u8::try_from(progress.bytes.saturating_mul(100) / size.max(1)).unwrap_or(100).min(100);
     StatusMessage::Progress {
         percent,
-        documents: Some((plan.members_done(progress.parts), plan.requested())),
-        bytes: Some((progress.bytes, plan.size())),
+        documents: Some((progress.members, project.requested())),
+        bytes: Some((progress.bytes, size)),
     }
 }
 
@@ -171,13 +173,13 @@ mod tests {
         for i in 0..10 {
             corpus.add(&format!("d{i}"), &[("pdf", &[0; 1000], Encoding::Identity)]);
         }
-        let plan = corpus.plan(Layout::Flat, 1024);
-        let said = |parts| {
-            let bytes = u64::from(parts) * 1024;
-            report(&plan, Progress { parts, bytes: bytes.min(plan.size()), sent: parts }).to_string()
+        let project = corpus.project(Layout::Flat, 1024);
+        let said = |parts: u32, members| {
+            let bytes = (u64::from(parts) * 1024).min(project.size());
+            report(&project, Progress { parts, bytes, sent: parts, members }).to_string()
         };
-        assert_eq!(said(0), "Progress: 0%\nDocuments: 0/10\nBytes: 0/10902");
-        assert_eq!(said(5), "Progress: 46%\nDocuments: 4/10\nBytes: 5120/10902");
-        assert_eq!(said(11), "Progress: 100%\nDocuments: 10/10\nBytes: 10902/10902");
+        assert_eq!(said(0, 0), "Progress: 0%\nDocuments: 0/10\nBytes: 0/10902");
+        assert_eq!(said(5, 4), "Progress: 46%\nDocuments: 4/10\nBytes: 5120/10902");
+        assert_eq!(said(11, 10), "Progress: 100%\nDocuments: 10/10\nBytes: 10902/10902");
     }
 }

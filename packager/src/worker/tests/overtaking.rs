@@ -25,7 +25,7 @@ async fn race(world: &World, other: &World, head_start: usize) {
     let (_, StatusMessage::Complete(complete)) = said.last().unwrap() else { panic!("{said:?}") };
 
     let keys = world.keys().await;
-    assert_eq!(keys.len(), 2, "{keys:?}");
+    assert_eq!(keys.len(), 3, "{keys:?}");
     let archive = world.objects.get(&keys[0], None).await.unwrap();
     assert_eq!((complete.size, complete.sha256), (Some(archive.len() as u64), Some(Sha256::of(&archive))));
     assert_eq!(world.objects.find_upload(&keys[0], world.part_size).await.unwrap(), None);

@@ -1,0 +1,97 @@
+//! Links that carry the right to fetch one asset of a package until they expire, for programs that send no key: a URL, a time and a signature
+//! (HMAC-SHA256, RFC 2104) by a secret that all API processes share. What they lead to is served by [`crate::resources::assets`].
+
+use adit_shared::ids::PackageId;
+use adit_shared::store::{Store, StoreResult};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use tokio::sync::OnceCell;
+
+/// The secret's name in the database.
+const SECRET: &str = "links";
+/// A link is good for so many hours at least, and one more at most: those of one hour are the same, so that what was fetched
+/// by one can be kept by it.
+const HOURS: i64 = 24;
+const HOUR_MS: i64 = 3_600_000;
+
+/// The secret that signs, once it is known.
+#[derive(Default)]
+pub(crate) struct Key(OnceCell<[u8; 32]>);
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Key(…)")
+    }
+}
+
+impl Key {
+    /// The signer, whose secret is in the database; it is made there when nobody has needed it before.
+    pub(crate) async fn signer(&self, store: &dyn Store) -> StoreResult<Signer> {
+        let secret = self.0.get_or_try_init(|| async { store.secret(SECRET, &rand::random()).await }).await?;
+        Ok(Signer(*secret))
+    }
+}
+
+/// Makes and checks the part of a link that is the right: `{seconds since 1970}-{signature}`.
+pub(crate) struct Signer([u8; 32]);
+
+impl Signer {
+    fn mac(&self, expires: i64, package: PackageId, asset: &str) -> Hmac<sha2::Sha256> {
+        // HMAC takes keys of any length (RFC 2104, section 2).
+        #[expect(clippy::expect_used, reason = "there is no length that it refuses")]
+        let mut mac = Hmac::<sha2::Sha256>::new_from_slice(&self.0).expect("a key of 32 bytes");
+        mac.update(format!("{expires}\n{package}\n{asset}").as_bytes());
+        mac
+    }
+
+    /// The right to fetch an asset, given at `now_ms`.
+    pub(crate) fn grant(&self, now_ms: i64, package: PackageId, asset: &str) -> String {
+        let expires = (now_ms.div_euclid(HOUR_MS) + HOURS + 1) * HOUR_MS / 1000;
+        let signature = self.mac(expires, package, asset).finalize().into_bytes();
+        format!("{expires}-{}", URL_SAFE_NO_PAD.encode(signature))
+    }
+
+    /// Whether `grant` is the right to fetch that asset at `now_ms`; compares in constant time.
+    pub(crate) fn allows(&self, grant: &str, now_ms: i64, package: PackageId, asset: &str) -> bool {
+        let Some((expires, signature)) = grant.split_once('-') else { return false };
+        let (Ok(expires), Ok(signature)) = (expires.parse::<i64>(), URL_SAFE_NO_PAD.decode(signature)) else {
+            return false;
+        };
+        self.mac(expires, package, asset).verify_slice(&signature).is_ok() && now_ms / 1000 < expires
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grant_is_for_one_asset_and_a_day() {
+        const NOW: i64 = 1_700_000_000_000;
+        let signer = Signer([7; 32]);
+        let (package, asset) = (PackageId(5), "data-00001-of-00002.parquet");
+        let grant = signer.grant(NOW, package, asset);
+        insta::assert_snapshot!(grant, @"1700089200-PvGIouYHHjmft5pQkOZfDz-t5tfUAO7tQy4gkvJLFsk");
+        let allows = |grant: &str, now, package, asset| signer.allows(grant, now, package, asset);
+        assert!(allows(&grant, NOW, package, asset));
+        assert!(allows(&grant, NOW + HOURS * HOUR_MS, package, asset));
+        assert!(!allows(&grant, NOW + (HOURS + 1) * HOUR_MS, package, asset));
+        assert!(!allows(&grant, NOW, PackageId(6), asset));
+        assert!(!allows(&grant, NOW, package, "data-00002-of-00002.parquet"));
+        assert!(!Signer([8; 32]).allows(&grant, NOW, package, asset));
+        let (expires, signature) = grant.split_once('-').unwrap();
+        let later = format!("{}-{signature}", expires.parse::<i64>().unwrap() + 1);
+        for wrong in [&later, expires, signature, "", "-", &format!("{grant}A"), &format!("{expires}-")] {
+            assert!(!allows(wrong, NOW, package, asset), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn links_of_one_hour_are_the_same() {
+        let signer = Signer([7; 32]);
+        let grant = |now| signer.grant(now, PackageId(5), "a");
+        assert_eq!(grant(0), grant(HOUR_MS - 1));
+        assert_ne!(grant(0), grant(HOUR_MS));
+    }
+}
