@@ -17,6 +17,7 @@ use super::client::{Client, Refusal};
 use super::download::{Downloads, Item, may_pass, retry_after};
 use super::part::hash_file;
 use super::patience::Patience;
+use super::proof::Proof;
 use crate::cli::PackageArgs;
 
 /// How often a package that is erased while it is downloaded is asked for again.
@@ -193,12 +194,11 @@ fn places(package: &Value, assets: &[Asset], output: Option<&Path>) -> anyhow::R
         Some(file) => file.to_owned(),
         None => PathBuf::from(&archive.name),
     };
-    let place = |asset: &Asset| {
-        let mut place = archive_place.as_os_str().to_owned();
-        if asset.is_proof() {
-            place.push(format!(".{}", asset.name));
-        }
-        PathBuf::from(place)
+    let proof = Proof::beside(&archive_place);
+    let place = |asset: &Asset| match asset.name.as_str() {
+        MANIFEST_NAME => proof.manifest.clone(),
+        RECEIPT_NAME => proof.receipt.clone(),
+        _ => archive_place.clone(),
     };
     Ok(assets.iter().map(place).collect())
 }
