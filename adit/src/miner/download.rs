@@ -163,13 +163,13 @@ enum Received {
 /// How an answer's bytes are coded (RFC 9110, section 8.4). That nothing is missing at the end, the length and the SHA-256 show.
 enum Coding {
     Identity,
-    Gzip(MultiGzDecoder<Vec<u8>>),
+    Gzip(Box<MultiGzDecoder<Vec<u8>>>),
 }
 
 impl Coding {
     fn of(response: &Response) -> Self {
         match header(response, CONTENT_ENCODING) {
-            Some("gzip") => Self::Gzip(MultiGzDecoder::new(Vec::new())),
+            Some("gzip") => Self::Gzip(Box::new(MultiGzDecoder::new(Vec::new()))),
             _ => Self::Identity,
         }
     }
