@@ -6,7 +6,7 @@ use adit_shared::digest::Sha256;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::{Method, Response};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{
     BrokerKind, Client, DatabaseKind, Deployment, StoreKind, expect, noise, small, small_collection, succeed, text,
@@ -218,4 +218,9 @@ async fn the_service_tells_how_it_is() {
     let docs = server.get("/docs/").await;
     assert!(docs.status().is_success() && docs.text().await.unwrap().contains("swagger"));
     assert!(server.stop().success());
+}
+
+/// The name of a flat archive.
+fn flat_name(package: &Value) -> String {
+    format!("flat-{}.zip", &package["fingerprint"].as_str().unwrap()[..12])
 }

@@ -263,7 +263,8 @@ pub async fn download(
         Some(bytes) => Stocked::small(&package, MANIFEST_NAME, MANIFEST_TYPE, &bytes),
         None => return absent(&app, &package).await,
     };
-    let name = format!("{}.{MANIFEST_NAME}", archive_name(&package.recipe, &package.fingerprint));
+    let name =
+        archive_name(&package.recipe, &package.fingerprint).replace(package.recipe.layout.extension(), MANIFEST_NAME);
     send(&app, &package, manifest, &name, request).await
 }
 

@@ -1,5 +1,6 @@
 //! What a package consists of, and the ways to it.
 
+use adit_packager::archive_name;
 use adit_shared::digest::Sha256;
 use adit_shared::domain::{
     Asset, MANIFEST_NAME, MANIFEST_TYPE, ManifestDocuments, Package, PackageManifest, Payload, RECEIPT_NAME, Status,
