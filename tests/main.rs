@@ -9,6 +9,7 @@ mod import;
 mod journey;
 mod lazy;
 mod outages;
+mod proof;
 mod resume;
 mod serving;
 mod several;
