@@ -7,6 +7,7 @@
 
 mod bag_info;
 mod citation;
+mod columns;
 mod croissant;
 mod json;
 mod licence;
@@ -18,6 +19,8 @@ mod tests;
 
 use adit_shared::digest::Sha256;
 use adit_shared::domain::{About, Format};
+
+pub(crate) use columns::{Column, ColumnKind};
 
 /// Members of the docset: `requested = included + omitted`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,32 +64,6 @@ pub(crate) enum Rows {
     Parquet,
 }
 
-/// What a column's values are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ColumnKind {
-    /// A whole number.
-    Integer,
-    /// Text.
-    Text,
-    /// A list of texts.
-    Texts,
-    /// A JSON object: itself in JSON Lines, as text in Parquet.
-    Object,
-    /// Bytes: themselves in Parquet, as Base64 in JSON Lines.
-    Bytes,
-}
-
-/// A column of a tabular layout.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Column {
-    /// Its name: letters, digits and `_`.
-    pub(crate) name: String,
-    /// What its values are.
-    pub(crate) kind: ColumnKind,
-    /// What they mean, in one sentence.
-    pub(crate) description: String,
-}
-
 /// A shard of a tabular layout: one file of the bag's payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Shard {
@@ -95,7 +72,7 @@ pub(crate) struct Shard {
     /// Bytes.
     pub(crate) size: u64,
     /// SHA-256 of its bytes.
-    pub sha256: Sha256,
+    pub(crate) sha256: Sha256,
     /// Its media type.
     pub(crate) media_type: String,
 }
@@ -153,13 +130,14 @@ const CITATION: &str = "CITATION.cff";
 #[must_use]
 pub(crate) fn texts(description: &Description) -> Vec<(&'static str, Vec<u8>)> {
     let text = |name, text: String| (name, text.into_bytes());
-    vec![
+    let mut texts = vec![
         text(crate::bag::INFO, bag_info::text(description)),
-        text(RO_CRATE, ro_crate::text(description)),
         text(CROISSANT, croissant::text(description)),
         text(CITATION, citation::text(description)),
         text(README, readme::text(description)),
-    ]
+    ];
+    texts.insert(1, text(RO_CRATE, ro_crate::text(description, &texts)));
+    texts
 }
 
 impl Description {
@@ -195,7 +173,7 @@ impl Description {
 
     /// A semantic version (2.0.0) that rises with the documents' dates; two docsets of one day differ in its build metadata.
     fn version(&self) -> String {
-        let mut numbers = day(&self.about).split('-').map(|part| part.parse::<u32>().unwrap_or(0));
+        let mut numbers = self.about.date.split('-').map(|part| part.parse::<u32>().unwrap_or(0));
         let mut next = || numbers.next().unwrap_or(0);
         format!("{}.{}.{}+{}", next(), next(), next(), hex::encode(&self.docset.0[..6]))
     }
@@ -203,12 +181,7 @@ impl Description {
 
 /// The collection at the API.
 fn collection_url(about: &About) -> String {
-    format!("{}/collections/{}", about.url.trim_end_matches('/'), about.collection)
-}
-
-/// The day of its date (`YYYY-MM-DD`).
-fn day(about: &About) -> &str {
-    about.date.get(..10).unwrap_or(&about.date)
+    format!("{}/collections/{}", about.url, about.collection)
 }
 
 impl FormatSummary {
