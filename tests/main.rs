@@ -11,6 +11,7 @@ mod journey;
 mod lazy;
 mod links;
 mod outages;
+mod proof;
 mod resume;
 mod serving;
 mod several;
