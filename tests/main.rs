@@ -8,6 +8,7 @@ mod fleet;
 mod import;
 mod journey;
 mod lazy;
+mod links;
 mod outages;
 mod resume;
 mod serving;

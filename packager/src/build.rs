@@ -24,7 +24,7 @@ use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::BuildError;
-use crate::plan::{AssetPlan, Project, Source};
+use crate::plan::{AssetPlan, Index, Plan, Project, Source};
 use crate::read::Spare;
 pub(crate) use site::{remove, remove_unfinished};
 pub(crate) use state::{Archive, Done, State, Stored, seconds};
@@ -114,13 +114,29 @@ impl Build {
         Ok(Some(Built { done, parts_reused: parts - sent, parts_sent: sent }))
     }
 
+    /// The plan of the archive about a table's shards, which are there.
+    async fn index(&self, index: &Arc<Index>) -> Result<Arc<Plan>, BuildError> {
+        let (index, mut shards) = (index.clone(), self.stored());
+        shards.retain(|asset| asset.documents.is_some());
+        Ok(tokio::task::spawn_blocking(move || index.plan(&shards).map(Arc::new)).await??)
+    }
+
+    /// Those of the package's assets that are there.
+    fn stored(&self) -> Vec<Asset> {
+        let stored = |asset: &AssetPlan| {
+            let key = self.project.key(self.package, &asset.name);
+            self.state.stored(&key).map(|stored| stored.asset.clone())
+        };
+        self.project.assets.iter().filter_map(stored).collect()
+    }
+
     /// Builds an asset, unless it is there; `false` if it was halted.
     async fn asset(&mut self, asset: &AssetPlan, halt: &CancellationToken) -> Result<bool, BuildError> {
         let archive = Archive::of(self.package, &self.project, asset);
         if let Some(stored) = self.state.stored(&archive.key)
             && self.objects.size(&archive.key).await? == Some(stored.asset.size)
         {
-            let (parts, bytes) = (stored.parts, stored.asset.size);
+            let (parts, bytes) = (stored.parts, asset.source.size());
             self.progress.send_modify(|progress| {
                 progress.parts += parts;
                 progress.bytes += bytes;
@@ -132,6 +148,10 @@ impl Build {
         let built = match &asset.source {
             Source::Plan(plan) => self.planned(plan, &archive, halt).await?,
             Source::Stream(stream, _) => self.streamed(stream, &archive, halt).await?,
+            Source::Index(index) => {
+                let plan = self.index(index).await?;
+                self.planned(&plan, &archive, halt).await?
+            }
         };
         let Some((size, sha256)) = built else { return Ok(false) };
         let parts = self.progress.borrow().parts - before;
@@ -146,12 +166,7 @@ impl Build {
     /// Puts the package's manifest and receipt beside its assets; returns the manifest's bytes.
     async fn describe(&self) -> Result<Vec<u8>, BuildError> {
         self.assert_ours().await?;
-        let listed = |asset: &AssetPlan| {
-            let key = self.project.key(self.package, &asset.name);
-            self.state.stored(&key).map(|stored| stored.asset.clone())
-        };
-        let assets = self.project.assets.iter().filter_map(listed).collect();
-        let manifest = self.project.manifest(assets).to_bytes();
+        let manifest = self.project.manifest(self.stored()).to_bytes();
         let manifest = manifest.map_err(|error| ObjectError::Unavailable(format!("the manifest: {error}")))?;
         let put = |name, bytes: Vec<u8>| {
             let key = self.project.key(self.package, name);

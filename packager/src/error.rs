@@ -88,8 +88,11 @@ impl BuildError {
 }
 
 impl From<std::io::Error> for BuildError {
-    /// The plan's temporary file is the only one that a build touches by itself.
+    /// A build touches no files but its temporary ones. What readers and writers on the way could only pass on as such an error is taken out.
     fn from(error: std::io::Error) -> Self {
-        Self::Plan(PlanError::Spool(error))
+        match error.downcast::<Self>() {
+            Ok(error) => error,
+            Err(error) => Self::Plan(PlanError::Spool(error)),
+        }
     }
 }

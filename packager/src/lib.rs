@@ -20,6 +20,7 @@ mod plan;
 mod planning;
 mod read;
 mod sha;
+mod stream;
 #[cfg(test)]
 mod testing;
 mod verify;

@@ -10,6 +10,7 @@ mod project;
 mod sections;
 mod spool;
 mod streamed;
+mod streams;
 mod sum;
 
 use std::io;
@@ -22,9 +23,12 @@ pub use estimate::{Estimate, SizeEstimator};
 pub(crate) use lists::Text;
 pub(crate) use project::{AssetPlan, Objects, Project, ProjectBuilder, Source};
 use sections::{Content, Section};
-use spool::{Record, Spool};
+use spool::Record;
+pub(crate) use spool::{Spool, SpoolWriter};
 pub(crate) use streamed::{Streamed, Stretch};
+pub(crate) use streams::Index;
 use sum::Volume;
+pub(crate) use sum::{before, packed, path};
 
 /// Length in bytes of an upload's parts (all but the last), doubled for archives that would have more than [`MAX_PARTS`].
 /// Always a multiple of SHA-256's block.
@@ -146,9 +150,9 @@ impl Plan {
         }
     }
 
-    /// Key of one of the objects that the data lies in.
-    pub(crate) fn object(&self, number: u32) -> &str {
-        self.objects.key(number)
+    /// The objects that the data lies in.
+    pub(crate) fn objects(&self) -> &Objects {
+        &self.objects
     }
 
     /// Ref and path (below the plan's folder) of the file whose record is at `position`, to name it in a message.

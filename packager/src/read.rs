@@ -10,7 +10,7 @@ use futures::stream::BoxStream;
 use futures::{Stream, StreamExt as _, TryFutureExt as _, stream};
 
 use crate::error::BuildError;
-use crate::plan::{Draft, Piece, Plan};
+use crate::plan::{Draft, Objects, Piece, Plan};
 
 /// Bytes between two pieces that are read and thrown away, because another request would take longer.
 const MAX_GAP: u64 = 128 << 10;
@@ -26,12 +26,28 @@ pub(crate) struct Filled {
     pub(crate) pieces: Vec<Piece>,
 }
 
-/// Reads the data of a build's files.
+/// Reads the data of an archive's files.
 #[derive(Debug, Clone)]
 pub(crate) struct Reader {
-    objects: Arc<dyn ObjectStore>,
+    fetcher: Fetcher,
     plan: Arc<Plan>,
     spare: Spare,
+}
+
+/// Reads pieces of objects.
+#[derive(Debug, Clone)]
+pub(crate) struct Fetcher {
+    objects: Arc<dyn ObjectStore>,
+    keys: Objects,
+}
+
+/// Why a piece could not be read.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// What the store said.
+    pub(crate) error: ObjectError,
+    /// The piece whose bytes are not there, if it said that.
+    pub(crate) piece: Option<Piece>,
 }
 
 /// Buffers that were parts and can be parts again, in this build or a later one. They are kept as long as the packager runs: once
@@ -41,7 +57,7 @@ pub(crate) struct Spare(Arc<Mutex<Vec<BytesMut>>>);
 
 impl Spare {
     /// A buffer with room for `len` bytes.
-    fn take(&self, len: usize) -> BytesMut {
+    pub(crate) fn take(&self, len: usize) -> BytesMut {
         let spare = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
         spare.filter(|buffer| buffer.capacity() >= len).unwrap_or_else(|| BytesMut::with_capacity(len))
     }
@@ -68,7 +84,7 @@ type Placed = Result<(u64, Bytes), ObjectError>;
 
 impl Reader {
     pub(crate) fn new(objects: Arc<dyn ObjectStore>, plan: Arc<Plan>, spare: Spare) -> Self {
-        Self { objects, plan, spare }
+        Self { fetcher: Fetcher::new(objects, plan.objects().clone()), plan, spare }
     }
 
     /// The plan that it reads for.
@@ -82,28 +98,8 @@ impl Reader {
         let (plan, buffer) = (self.plan.clone(), self.spare.take(self.plan.part_size() as usize));
         let draft = tokio::task::spawn_blocking(move || plan.draft(number, buffer)).await??;
         let Draft { mut bytes, pieces } = draft;
-        let mut sorted = pieces.clone();
-        sorted.sort_by_key(|piece| (piece.object, piece.from));
-        let mut reads = stream::iter(runs(&sorted)).map(|run| self.read(run)).flatten_unordered(READS);
-        while let Some((run, read)) = reads.next().await {
-            match read {
-                Ok((at, chunk)) => scatter(&chunk, at, &sorted[run.pieces], &mut bytes),
-                Err(error) => return Err(self.blame(error, &sorted[run.pieces]).await),
-            }
-        }
-        drop(reads);
+        self.fetcher.fill(&pieces, &mut bytes).await.map_err(|failure| self.failed(failure))?;
         Ok(Filled { bytes, pieces })
-    }
-
-    /// What comes of a run: chunks, each with its place in the object.
-    fn read(&self, run: Run) -> BoxStream<'_, (Run, Placed)> {
-        let (key, mut at) = (self.plan.object(run.object), run.range.start);
-        let chunks = self.objects.read(key, Some(run.range.clone())).try_flatten_stream();
-        let placed = chunks.map(move |chunk| {
-            let placed = chunk.map(|chunk| (at, chunk)).inspect(|(_, chunk)| at += chunk.len() as u64);
-            (run.clone(), placed)
-        });
-        placed.boxed()
     }
 
     /// The bytes of a piece's file that come before the piece, as pieces in their order.
@@ -113,31 +109,21 @@ impl Reader {
         let whole = Piece { len: piece.skipped as usize, from: start, skipped: 0, ..piece };
         async_stream::try_stream! {
             let run = Run { object: piece.object, range: whole.range(), pieces: 0..1 };
-            let mut chunks = reader.read(run);
+            let mut chunks = reader.fetcher.read(run);
             while let Some((_, chunk)) = chunks.next().await {
                 match chunk {
                     Ok((from, chunk)) => yield (Piece { len: chunk.len(), from, skipped: from - start, ..piece }, chunk),
-                    Err(error) => Err(reader.blame(error, &[whole]).await)?,
+                    Err(error) => Err(reader.failed(reader.fetcher.blame(error, &[whole]).await))?,
                 }
             }
         }
     }
 
-    /// Says which document could not be read, where the store answered that its bytes are not there.
-    async fn blame(&self, error: ObjectError, pieces: &[Piece]) -> BuildError {
-        if matches!(error, ObjectError::Unavailable(_) | ObjectError::Refused(_)) {
-            return error.into();
+    fn failed(&self, Failure { error, piece }: Failure) -> BuildError {
+        match piece {
+            Some(piece) => self.document(piece.position, error.to_string()),
+            None => error.into(),
         }
-        let Some(mut blamed) = pieces.first() else { return error.into() };
-        if let (ObjectError::OutOfRange { key, .. }, true) = (&error, pieces.len() > 1) {
-            // The pack was cut: the first document beyond its end is the one.
-            match self.objects.size(key).await {
-                Ok(Some(size)) => blamed = pieces.iter().find(|piece| piece.range().end > size).unwrap_or(blamed),
-                Ok(None) => {}
-                Err(error) => return error.into(),
-            }
-        }
-        self.document(blamed.position, error.to_string())
     }
 
     /// The error that names the document of the file at `position`.
@@ -146,6 +132,55 @@ impl Reader {
             Ok((r#ref, path)) => BuildError::Document { r#ref, path, reason },
             Err(error) => error.into(),
         }
+    }
+}
+
+impl Fetcher {
+    /// Reads objects by these keys.
+    pub(crate) fn new(objects: Arc<dyn ObjectStore>, keys: Objects) -> Self {
+        Self { objects, keys }
+    }
+
+    /// Puts the pieces' data where it goes in `bytes`.
+    pub(crate) async fn fill(&self, pieces: &[Piece], bytes: &mut [u8]) -> Result<(), Failure> {
+        let mut sorted = pieces.to_vec();
+        sorted.sort_by_key(|piece| (piece.object, piece.from));
+        let mut reads = stream::iter(runs(&sorted)).map(|run| self.read(run)).flatten_unordered(READS);
+        while let Some((run, read)) = reads.next().await {
+            match read {
+                Ok((at, chunk)) => scatter(&chunk, at, &sorted[run.pieces], bytes),
+                Err(error) => return Err(self.blame(error, &sorted[run.pieces]).await),
+            }
+        }
+        Ok(())
+    }
+
+    /// What comes of a run: chunks, each with its place in the object.
+    fn read(&self, run: Run) -> BoxStream<'_, (Run, Placed)> {
+        let (key, mut at) = (self.keys.key(run.object), run.range.start);
+        let chunks = self.objects.read(key, Some(run.range.clone())).try_flatten_stream();
+        let placed = chunks.map(move |chunk| {
+            let placed = chunk.map(|chunk| (at, chunk)).inspect(|(_, chunk)| at += chunk.len() as u64);
+            (run.clone(), placed)
+        });
+        placed.boxed()
+    }
+
+    /// Says which piece could not be read, where the store answered that its bytes are not there.
+    async fn blame(&self, error: ObjectError, pieces: &[Piece]) -> Failure {
+        if matches!(error, ObjectError::Unavailable(_) | ObjectError::Refused(_)) {
+            return Failure { error, piece: None };
+        }
+        let mut blamed = pieces.first();
+        if let (ObjectError::OutOfRange { key, .. }, true) = (&error, pieces.len() > 1) {
+            // The pack was cut: the first document beyond its end is the one.
+            match self.objects.size(key).await {
+                Ok(Some(size)) => blamed = pieces.iter().find(|piece| piece.range().end > size).or(blamed),
+                Ok(None) => {}
+                Err(error) => return Failure { error, piece: None },
+            }
+        }
+        Failure { error, piece: blamed.copied() }
     }
 }
 

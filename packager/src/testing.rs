@@ -131,7 +131,7 @@ impl Corpus {
     pub(crate) fn plan(&self, layout: Layout, part_size: u64) -> Arc<Plan> {
         match &self.project(layout, part_size).assets[0].source {
             Source::Plan(plan) => plan.clone(),
-            Source::Stream(..) => panic!("a ZIP archive has a plan"),
+            Source::Stream(..) | Source::Index(_) => panic!("a ZIP archive has a plan"),
         }
     }
 
@@ -144,7 +144,7 @@ impl Corpus {
         let mut draft = plan.draft(number, BytesMut::from(&b"anything"[..])).unwrap();
         for piece in draft.pieces {
             let from = piece.from as usize;
-            let data = &self.packs[plan.object(piece.object)][from..from + piece.len];
+            let data = &self.packs[plan.objects().key(piece.object)][from..from + piece.len];
             draft.bytes[piece.at..piece.at + piece.len].copy_from_slice(data);
         }
         draft.bytes.to_vec()

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::auth::Caller;
-use crate::extract::{Path, Query};
+use crate::extract::{Path, Query, digits};
 use crate::problem::ApiResult;
 use crate::recipe::{Choice, DeltaFrom};
 use crate::resources::docsets;
@@ -40,6 +40,7 @@ pub struct FormatsQuery {
     #[param(value_type = Option<Compression>, nullable = false)]
     compression: Option<String>,
     /// About how many bytes a shard has.
+    #[serde(default, deserialize_with = "digits")]
     #[param(nullable = false, minimum = 1048576, maximum = 9007199254740991_u64)]
     shard_bytes: Option<u64>,
     /// Whether the documents' files are left out; for layout bag only.

@@ -155,14 +155,15 @@ async fn member_lines(chunk: Vec<(Row, String)>, delta: Option<&Delta<'_>>, meta
     let mut lines = Vec::new();
     for (row, text) in rows.into_iter().zip(texts) {
         let unchanged = unchanged.next().unwrap_or_default();
-        let (license, metadata) = describe(metadata, &text)?;
-        lines.extend_from_slice(&line(&Member { unchanged, license, metadata, ..Member::from(row) })?);
+        let mut member = Member { unchanged, ..Member::from(row) };
+        describe(&mut member, metadata, &text)?;
+        lines.extend_from_slice(&line(&member)?);
     }
     Ok(lines.into())
 }
 
-/// A document's licence and metadata, as far as they are wanted.
-fn describe(wanted: Metadata, text: &str) -> StoreResult<(Option<String>, Option<Map<String, Value>>)> {
+/// Adds a document's licence and metadata, as far as they are wanted.
+fn describe(member: &mut Member, wanted: Metadata, text: &str) -> StoreResult<()> {
     /// The rest is not even made into values.
     #[derive(Deserialize)]
     struct Licensed {
@@ -171,16 +172,18 @@ fn describe(wanted: Metadata, text: &str) -> StoreResult<(Option<String>, Option
     let unreadable = |error: serde_json::Error| StoreError::Corrupt(format!("a document's metadata: {error}"));
     let own = |license: Option<&Value>| license.and_then(Value::as_str).map(str::to_owned);
     match wanted {
-        Metadata::None => Ok((None, None)),
+        Metadata::None => {}
         Metadata::License => {
             let Licensed { license } = serde_json::from_str(text).map_err(unreadable)?;
-            Ok((own(license.as_ref()), None))
+            member.license = own(license.as_ref());
         }
         Metadata::Full => {
             let metadata: Map<String, Value> = serde_json::from_str(text).map_err(unreadable)?;
-            Ok((own(metadata.get("license")), Some(metadata)))
+            member.license = own(metadata.get("license"));
+            member.metadata = Some(metadata);
         }
     }
+    Ok(())
 }
 
 async fn tombstone_lines(chunk: Vec<Row>, delta: &Delta<'_>) -> StoreResult<Bytes> {

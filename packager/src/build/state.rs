@@ -47,7 +47,7 @@ pub(crate) struct Archive {
     pub(crate) fingerprint: Sha256,
     /// Its key in the store.
     pub(crate) key: String,
-    /// Its size in bytes; of what is compressed on the way, a bound.
+    /// Its size in bytes; of what is compressed on the way, that of its content.
     pub(crate) size: u64,
     /// Length in bytes of its upload's parts.
     pub(crate) part_size: u64,

@@ -30,7 +30,6 @@ pub(crate) struct Column {
 
 impl Column {
     /// A column with its meaning: of the documents, or of their files of one `format`.
-    #[must_use]
     pub(crate) fn new(name: impl Into<String>, kind: ColumnKind, format: Option<&Format>) -> Self {
         let name = name.into();
         let description = match format {

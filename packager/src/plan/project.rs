@@ -1,27 +1,35 @@
 //! All of one package: which assets it consists of, each of them planned, from the members of the docset as they come in.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
 
 use adit_shared::digest::Sha256;
 use adit_shared::domain::{Asset, MANIFEST_TYPE};
-use adit_shared::domain::{ManifestDocuments, PackageManifest, Payload, Recipe};
+use adit_shared::domain::{Layout, ManifestDocuments, PackageManifest, Payload, Recipe};
 use adit_shared::ids::PackageId;
 use adit_shared::objects::ObjectKey;
 
 use super::lists::Written;
 use super::spool::{Record, Spool, SpoolWriter};
-use super::sum::{Carried, Sum, before, folder, packed, tags};
+use super::streams::{Ground, Index};
+use super::sum::{Carried, Listed, Sum, before, folder, packed, tags};
 use super::{Plan, PlanError, Streamed};
-use crate::describe::Documents;
+use crate::describe::{Description, Documents};
 use crate::manifest::{Header, Member, Tombstone};
 use crate::names::{archive_name, shard_name};
+use crate::stream::{Columns, write_line};
 
 /// The keys of the objects that data lies in; packs are few, whatever the number of files.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Objects(Arc<Vec<String>>);
 
 impl Objects {
+    /// Objects with these keys, numbered in their order.
+    pub(crate) fn new(keys: Vec<String>) -> Self {
+        Self(Arc::new(keys))
+    }
+
     /// The key of an object, by its number.
     pub(crate) fn key(&self, number: u32) -> &str {
         self.0.get(number as usize).map_or("", String::as_str)
@@ -54,14 +62,18 @@ pub(crate) enum Source {
     Plan(Arc<Plan>),
     /// What is compressed on the way, and the length in bytes of its upload's parts.
     Stream(Arc<dyn Streamed>, u64),
+    /// A ZIP archive that is planned when those before it are there.
+    Index(Arc<Index>),
 }
 
 impl Source {
-    /// Its length in bytes; where that is not known yet, a bound.
+    /// Its length in bytes; where that is not known yet, that of the content that it is made of.
     pub(crate) fn size(&self) -> u64 {
         match self {
             Self::Plan(plan) => plan.size(),
-            Self::Stream(stream, _) => stream.bound(),
+            Self::Stream(stream, _) => stream.source(),
+            // Nobody waits for that.
+            Self::Index(_) => 0,
         }
     }
 
@@ -70,6 +82,7 @@ impl Source {
         match self {
             Self::Plan(plan) => plan.part_size(),
             Self::Stream(_, part_size) => *part_size,
+            Self::Index(index) => index.part_size(),
         }
     }
 }
@@ -116,7 +129,7 @@ impl Project {
         self.documents.omitted
     }
 
-    /// Length in bytes of all assets; where that is not known yet, a bound.
+    /// Length in bytes of all assets; where that is not known yet, of the content that they are made of.
     pub(crate) fn size(&self) -> u64 {
         self.assets.iter().map(|asset| asset.source.size()).sum()
     }
@@ -165,17 +178,23 @@ pub(crate) struct ProjectBuilder {
     sum: Sum<Written>,
     spool: SpoolWriter,
     objects: Numbers,
+    /// Of a table.
+    columns: Columns,
 }
 
 impl ProjectBuilder {
     /// A project of that recipe without members yet.
     pub(crate) fn new(recipe: &Recipe, header: Header) -> Result<Self, PlanError> {
         let sum = Sum::new(recipe, header.about.as_ref())?;
-        Ok(Self { header, sum, spool: SpoolWriter::new()?, objects: Numbers::default() })
+        let columns = Columns::new(&recipe.formats);
+        Ok(Self { header, sum, spool: SpoolWriter::new()?, objects: Numbers::default(), columns })
     }
 
     /// Adds the next member, which a [`crate::manifest::Reader`] has checked.
     pub(crate) fn add(&mut self, member: &Member) -> Result<(), PlanError> {
+        if self.sum.recipe.layout.is_streamed() {
+            return Ok(self.add_line(member)?);
+        }
         let (spool, objects) = (&mut self.spool, &mut self.objects);
         let index = self.sum.documents.requested;
         self.sum.add(member, spool.position(), |Carried { file, path, offset }| {
@@ -198,6 +217,17 @@ impl ProjectBuilder {
         Ok(())
     }
 
+    /// Adds the next member of a package that is made from whole members.
+    fn add_line(&mut self, member: &Member) -> io::Result<()> {
+        let start = self.spool.position();
+        if !member.files.is_empty() {
+            write_line(&mut self.spool, self.sum.documents.requested, member)?;
+        }
+        member.files.iter().for_each(|file| self.columns.see(file));
+        let end = self.spool.position();
+        self.sum.add(member, start, |_| Ok(end))
+    }
+
     /// Adds files that the base of a delta has and the docset has not.
     pub(crate) fn bury(&mut self, gone: &Tombstone) -> Result<(), PlanError> {
         Ok(self.sum.bury(gone)?)
@@ -213,15 +243,35 @@ impl ProjectBuilder {
         let docset = self.header.fingerprint;
         let fingerprint = recipe.fingerprint(&docset, self.header.base.as_ref(), self.header.about.as_ref());
         let whole = recipe.whole().fingerprint(&docset, None, self.header.about.as_ref());
-        let tags = match (self.sum.take_lists()?, self.sum.description(whole, docset, None)) {
-            (Some(lists), Some(description)) => tags(lists, &description),
-            _ => Vec::new(),
+        let described = self.sum.take_lists()?.zip(self.sum.description(whole, docset, None));
+        let spool = Arc::new(self.spool.finish()?);
+        let ground = || Ground {
+            recipe: &recipe,
+            fingerprint: &fingerprint,
+            folder: folder(recipe.layout, &whole),
+            volumes: self.sum.volumes(),
+            spool: spool.clone(),
+            license: self.header.about.as_ref().and_then(|about| about.license.clone()),
+            part_size,
         };
-        let ground = (Arc::new(self.spool.finish()?), Objects(Arc::new(self.objects.keys)));
-        let assets = archives(&self.sum, &fingerprint, &whole, tags, &ground, part_size)?;
+        let assets = match (recipe.layout, described) {
+            (Layout::Jsonl | Layout::Parquet, Some((listed, description))) => {
+                ground().tables(self.columns, listed, description)?
+            }
+            (Layout::TarZst, described) => ground().tars(described.map_or_else(Vec::new, all_tags))?,
+            (_, described) => {
+                let tags = described.map_or_else(Vec::new, all_tags);
+                let ground = (spool.clone(), Objects::new(self.objects.keys));
+                archives(&self.sum, &fingerprint, &whole, tags, &ground, part_size)?
+            }
+        };
         let (documents, payload) = (self.sum.documents, self.sum.payload);
         Ok(Project { recipe, header: self.header, fingerprint, documents, payload, assets })
     }
+}
+
+fn all_tags((listed, description): (Listed, Description)) -> Vec<(&'static str, super::Text)> {
+    tags(listed, &description)
 }
 
 /// The ZIP archives: one, or one for each shard, the last of which has the tag files.

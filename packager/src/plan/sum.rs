@@ -13,7 +13,12 @@ use super::lists::{Counted, List, Text, Written};
 use crate::bag;
 use crate::describe::{self, Description, Documents, FormatSummary, Payload, Table, lines};
 use crate::manifest::{GZIP_HEADER, GZIP_TRAILER, Member, Tombstone};
+use crate::stream::tar_entry_len;
 use crate::zip;
+
+/// Bytes of content in a table's shard where the request says nothing: some 80 MiB of text when it is compressed, one download that can be
+/// read while the next comes; and of a corpus that people train on still some hundred, so that as many readers have work.
+const DEFAULT_SHARD_BYTES: u64 = 256 << 20;
 
 /// Path of a file below the archive's folder.
 pub(crate) fn path(layout: Layout, name: &str, format: &Format) -> String {
@@ -48,7 +53,7 @@ pub(super) struct Volume {
     pub(super) members: u64,
     /// Length of their local headers and data; of a tar archive, of their content.
     pub(super) data: u64,
-    /// Length of what the central directory says of them.
+    /// Length of what the central directory says of them; of a tar archive, of headers and padding.
     pub(super) directory: u64,
     /// Their records' places in the spool.
     pub(super) records: Range<u64>,
@@ -136,7 +141,7 @@ impl<L: List> Sum<L> {
             let path = path(layout, &member.name, &file.format);
             self.list(member, file, &path)?;
             if self.carries(member, file) {
-                let offset = self.enter(path.len(), file);
+                let offset = self.enter(&path, file);
                 records = each(Carried { file, path, offset })?;
             }
         }
@@ -203,19 +208,23 @@ impl<L: List> Sum<L> {
         Ok(())
     }
 
-    /// Gives a file with a path of `name` bytes its place; returns where its local header stands.
-    fn enter(&mut self, name: usize, file: &FileRecord) -> u64 {
-        let (volume, path) = (&mut self.volume, self.folder + name);
+    /// Gives a file its place; returns where its local header stands.
+    fn enter(&mut self, path: &str, file: &FileRecord) -> u64 {
+        let (volume, length) = (&mut self.volume, self.folder + path.len());
         let offset = volume.data;
         let (data, directory) = match self.recipe.layout {
             Layout::Flat | Layout::Bag => {
                 let packed = packed(file);
                 (
-                    zip::local_len(path, file.size, packed).saturating_add(packed),
-                    zip::central_len(path, file.size, packed, offset),
+                    zip::local_len(length, file.size, packed).saturating_add(packed),
+                    zip::central_len(length, file.size, packed, offset),
                 )
             }
-            Layout::TarZst | Layout::Jsonl | Layout::Parquet => (file.size, 0),
+            Layout::TarZst => (
+                file.size,
+                tar_entry_len(&format!("{:1$}{path}", "", self.folder), file.size).saturating_sub(file.size),
+            ),
+            Layout::Jsonl | Layout::Parquet => (file.size, 0),
         };
         volume.entries += 1;
         volume.data = volume.data.saturating_add(data);
@@ -225,11 +234,12 @@ impl<L: List> Sum<L> {
 
     /// Goes on to the next shard where the member would make this one too long. A document's files are not torn apart.
     fn close_when_full(&mut self, member: &Member, records: u64) {
-        let Some(limit) = self.recipe.options.shard_bytes else { return };
+        let default = self.recipe.layout.is_tabular().then_some(DEFAULT_SHARD_BYTES);
+        let Some(limit) = self.recipe.options.shard_bytes.or(default) else { return };
         let before = self.volume.clone();
         for file in &member.files {
             let path = path(self.recipe.layout, &member.name, &file.format);
-            self.enter(path.len(), file);
+            self.enter(&path, file);
         }
         let full = self.volume.data.saturating_add(self.volume.directory) > limit;
         self.volume = before;
@@ -276,6 +286,7 @@ pub(crate) fn folder(layout: Layout, whole: &Sha256) -> String {
 }
 
 /// The lists of a bag, as texts.
+#[derive(Debug, Clone)]
 pub(super) struct Listed {
     pub(super) manifest: Text,
     pub(super) rights: Option<Text>,

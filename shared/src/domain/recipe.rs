@@ -61,6 +61,12 @@ impl Layout {
         matches!(self, Self::Jsonl | Self::Parquet)
     }
 
+    /// Whether its assets are compressed on the way, so that their length is known only when they are there.
+    #[must_use]
+    pub fn is_streamed(self) -> bool {
+        matches!(self, Self::TarZst | Self::Jsonl | Self::Parquet)
+    }
+
     /// Whether packages of it carry a description of themselves, which is made of an [`About`].
     #[must_use]
     pub fn is_described(self) -> bool {

@@ -123,7 +123,7 @@ struct Text<'a> {
 /// message is decoded (PostgreSQL), which would cost more than all the rest.
 ///
 /// Each member is `<id> <content hash> <length of ref> <length of name> <length of metadata> <ref><name><metadata><files>` and a line feed;
-/// lengths are in characters; the metadata is empty unless it is `described`. A page without gaps is a range of ids, which stays prepared; any other is a list of ids.
+/// lengths are in bytes; the metadata is empty unless it is `described`. A page without gaps is a range of ids, which stays prepared; any other is a list of ids.
 fn select<'q>(page: &[u32], formats: Option<&'q [Format]>, described: bool) -> Statement<'q> {
     let (first, last) = (page[0], page[page.len() - 1]);
     let dense = (last - first) as usize + 1 == page.len();
@@ -131,7 +131,7 @@ fn select<'q>(page: &[u32], formats: Option<&'q [Format]>, described: bool) -> S
     let wanted = formats.map(|formats| placeholders(if dense { 3 } else { 1 }, formats.len()));
     let metadata = if described { "d.metadata" } else { "''" };
     let sql = format!(
-        "SELECT string_agg(concat_ws(' ', d.id, hex(d.content_hash), length(d.ref), length(d.name), length({metadata}), \
+        "SELECT string_agg(concat_ws(' ', d.id, hex(d.content_hash), octet_length(d.ref), octet_length(d.name), octet_length({metadata}), \
          d.ref || d.name || {metadata} || {} || '\n'), '') FROM documents d WHERE d.id {condition}",
         files_of_d(wanted.as_deref())
     );
@@ -154,18 +154,13 @@ fn parse(mut text: &str) -> Option<Vec<(Member, Text<'_>)>> {
         let content_hash = fields.next()?.parse().ok()?;
         let mut length = || fields.next()?.parse().ok();
         let (ref_length, name_length, metadata_length) = (length()?, length()?, length()?);
-        let (r#ref, rest) = split_chars(fields.next()?, ref_length)?;
-        let (name, rest) = split_chars(rest, name_length)?;
-        let (metadata, rest) = split_chars(rest, metadata_length)?;
+        let (r#ref, rest) = fields.next()?.split_at_checked(ref_length)?;
+        let (name, rest) = rest.split_at_checked(name_length)?;
+        let (metadata, rest) = rest.split_at_checked(metadata_length)?;
         let (files, rest) = rest.split_once('\n')?;
         let member = Member { id, r#ref: r#ref.to_owned(), name: name.to_owned(), content_hash, files: Vec::new() };
         members.push((member, Text { files, metadata }));
         text = rest;
     }
     Some(members)
-}
-
-fn split_chars(text: &str, count: usize) -> Option<(&str, &str)> {
-    let end = text.char_indices().map(|(at, _)| at).chain([text.len()]).nth(count)?;
-    text.split_at_checked(end)
 }
