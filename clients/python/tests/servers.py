@@ -30,10 +30,10 @@ def scan(number: int) -> bytes:
 
 
 def write_corpus(folder: Path) -> Path:
-    """Writes the collection folder `tunnels`. Documents 0 and 1 have other files than the rest."""
+    """Writes the collection folder `my-corpus`. Documents 0 and 1 have other files than the rest."""
     files = folder / "files"
     files.mkdir(parents=True)
-    about = {"slug": "tunnels", "name": "Tunnels", "description": "Of mines", "license": "https://opensource.org/license/mit"}
+    about = {"slug": "my-corpus", "name": "Tunnels", "description": "Of mines", "license": "https://opensource.org/license/mit"}
     (folder / "collection.json").write_text(json.dumps(about))
     with (folder / "documents.jsonl").open("w") as lines:
         for number in range(DOCUMENTS):
@@ -43,7 +43,7 @@ def write_corpus(folder: Path) -> Path:
             for form, content in contents.items():
                 (files / f"{number}.{form}").write_bytes(content)
             metadata = {
-                "title": f"Tunnel {number}",
+                "title": f"Mining tunnel {number}",
                 "creator": ["Ada", "Bo"] if number % 2 else "Ada",
                 "issued": f"{1990 + number % 30}-05-01",
                 "subject": ["mining", "rock" if number % 3 else "coal"],

@@ -138,11 +138,13 @@ class Unavailable(Problem):
     kinds = ("unavailable", "timeout")
 
 
+# What servers between the client and Adit, which send no problem details, mean by their statuses.
+_BY_STATUS = {401: Unauthorized, 403: Forbidden, 404: NotFound, 503: Unavailable}
 _CLASSES = {kind: found for found in Problem.__subclasses__() for kind in found.kinds}
 
 
 def problem(response: httpx.Response) -> AditError:
-    """Reads an answer that is no success. Servers between the client and Adit send no problem details."""
+    """Reads an answer that is no success."""
     try:
         body = response.json()
     except ValueError:
@@ -153,7 +155,8 @@ def problem(response: httpx.Response) -> AditError:
     detail = str(body.get("detail", ""))
     if response.status_code == 401:
         detail += "; put the key into ADIT_API_KEY or Client(key=…)"
-    return _CLASSES.get(kind.removeprefix(PREFIX), Problem)(
+    found = _CLASSES.get(kind.removeprefix(PREFIX)) or _BY_STATUS.get(response.status_code, Problem)
+    return found(
         str(body.get("title") or response.reason_phrase or "The server refused"),
         detail.removeprefix("; "),
         type=kind,
