@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod crash;
+mod deltas;
 mod fleet;
 mod import;
 mod journey;

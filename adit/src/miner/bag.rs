@@ -171,14 +171,16 @@ impl Bag {
 
     /// The payload files that are there, by their paths in the bag.
     pub(crate) fn payload(&self) -> anyhow::Result<Vec<String>> {
-        let mut files = self.files()?;
-        files.retain(|path| path.starts_with(PAYLOAD));
-        Ok(files)
+        if self.root.join(PAYLOAD).is_dir() { self.below(PAYLOAD) } else { Ok(Vec::new()) }
     }
 
     /// All files that are there, by their paths in the bag.
     pub(crate) fn files(&self) -> anyhow::Result<Vec<String>> {
-        let (mut files, mut folders) = (Vec::new(), vec![String::new()]);
+        self.below("")
+    }
+
+    fn below(&self, folder: &str) -> anyhow::Result<Vec<String>> {
+        let (mut files, mut folders) = (Vec::new(), vec![folder.to_owned()]);
         while let Some(folder) = folders.pop() {
             let place = self.root.join(&folder);
             for entry in fs::read_dir(&place).with_context(|| format!("cannot read {}", place.display()))? {
