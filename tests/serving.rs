@@ -6,7 +6,7 @@ use adit_shared::digest::Sha256;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::{Method, Response};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{
     BrokerKind, Client, DatabaseKind, Deployment, StoreKind, expect, noise, small, small_collection, succeed, text,
@@ -84,9 +84,7 @@ async fn an_archive_can_be_fetched_in_pieces() {
     for answer in [&head, &piece("bytes=5-9").await] {
         assert_eq!(header(answer, "etag"), Some(&*format!("\"{}\"", Sha256::of(&whole))));
         assert_eq!(header(answer, "repr-digest"), Some(digest(&whole).as_str()), "of the whole, whatever part is sent");
-        assert!(
-            header(answer, "content-disposition").unwrap().starts_with("attachment; filename=\"flat-")
-        );
+        assert!(header(answer, "content-disposition").unwrap().starts_with("attachment; filename=\"flat-"));
     }
 }
 
@@ -220,4 +218,9 @@ async fn the_service_tells_how_it_is() {
     let docs = server.get("/docs/").await;
     assert!(docs.status().is_success() && docs.text().await.unwrap().contains("swagger"));
     assert!(server.stop().success());
+}
+
+/// The name of a flat archive.
+fn flat_name(package: &Value) -> String {
+    format!("flat-{}.zip", &package["fingerprint"].as_str().unwrap()[..12])
 }

@@ -94,6 +94,15 @@ pub fn whole_not_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Opti
     whole_up_to(f64::deserialize(deserializer)?, MAX_WHOLE).map(Some).map_err(D::Error::custom)
 }
 
+/// The same in a query string, which is digits.
+pub fn digits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let number = u64::deserialize(deserializer)?;
+    if number > MAX_WHOLE {
+        return Err(D::Error::custom(format!("{number} is more than {MAX_WHOLE}")));
+    }
+    Ok(Some(number))
+}
+
 fn whole_up_to(number: f64, max: u64) -> Result<u64, String> {
     if number.fract() != 0.0 || !(0.0..=max as f64).contains(&number) {
         return Err(format!("{number} is no whole number from 0 to {max}"));

@@ -10,7 +10,7 @@ use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::auth::Caller;
-use crate::extract::whole_not_null;
+use crate::extract::{MAX_WHOLE, whole_not_null};
 use crate::problem::{ApiResult, Kind, Problem};
 use crate::state::App;
 
@@ -52,7 +52,8 @@ impl PartialSchema for DeltaFrom {
             let id = ObjectBuilder::new()
                 .schema_type(Type::Integer)
                 .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64)))
-                .minimum(Some(1));
+                .minimum(Some(1))
+                .maximum(Some(MAX_WHOLE as f64));
             ObjectBuilder::new()
                 .property(name, id)
                 .required(name)

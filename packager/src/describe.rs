@@ -72,7 +72,7 @@ pub(crate) struct Shard {
     /// Bytes.
     pub(crate) size: u64,
     /// SHA-256 of its bytes.
-    pub sha256: Sha256,
+    pub(crate) sha256: Sha256,
     /// Its media type.
     pub(crate) media_type: String,
 }
@@ -130,13 +130,14 @@ const CITATION: &str = "CITATION.cff";
 #[must_use]
 pub(crate) fn texts(description: &Description) -> Vec<(&'static str, Vec<u8>)> {
     let text = |name, text: String| (name, text.into_bytes());
-    vec![
+    let mut texts = vec![
         text(crate::bag::INFO, bag_info::text(description)),
-        text(RO_CRATE, ro_crate::text(description)),
         text(CROISSANT, croissant::text(description)),
         text(CITATION, citation::text(description)),
         text(README, readme::text(description)),
-    ]
+    ];
+    texts.insert(1, text(RO_CRATE, ro_crate::text(description, &texts)));
+    texts
 }
 
 impl Description {
@@ -151,9 +152,7 @@ impl Description {
         let name = &self.about.name;
         let mut text = format!("{} of the collection “{name}”: {}.", documents(included), self.format_names());
         if omitted > 0 {
-            let more =
-                format!(" {} more of the selection without any of these formats: see {OMITTED}.", documents(omitted));
-            text.push_str(&more);
+            text.push_str(&format!(" Left out: {} without any of these formats, see {OMITTED}.", documents(omitted)));
         }
         text
     }
@@ -166,13 +165,18 @@ impl Description {
         }
     }
 
+    /// The formats that a document has.
+    fn found(&self) -> impl Iterator<Item = &FormatSummary> {
+        self.formats.iter().filter(|summary| summary.documents > 0)
+    }
+
     fn format_names(&self) -> String {
         self.formats.iter().map(|summary| summary.format.as_str()).collect::<Vec<_>>().join(", ")
     }
 
     /// A semantic version (2.0.0) that rises with the documents' dates; two docsets of one day differ in its build metadata.
     fn version(&self) -> String {
-        let mut numbers = day(&self.about).split('-').map(|part| part.parse::<u32>().unwrap_or(0));
+        let mut numbers = self.about.date.split('-').map(|part| part.parse::<u32>().unwrap_or(0));
         let mut next = || numbers.next().unwrap_or(0);
         format!("{}.{}.{}+{}", next(), next(), next(), hex::encode(&self.docset.0[..6]))
     }
@@ -180,12 +184,7 @@ impl Description {
 
 /// The collection at the API.
 fn collection_url(about: &About) -> String {
-    format!("{}/collections/{}", about.url.trim_end_matches('/'), about.collection)
-}
-
-/// The day of its date (`YYYY-MM-DD`).
-fn day(about: &About) -> &str {
-    about.date.get(..10).unwrap_or(&about.date)
+    format!("{}/collections/{}", about.url, about.collection)
 }
 
 impl FormatSummary {

@@ -28,6 +28,7 @@ NAMES_NOTHING = {
     "empty-docset",
     "invalid-cursor",
     "invalid-query",
+    "invalid-recipe",
     "package-erased",
     "range-not-satisfiable",
     "unknown-field",
@@ -55,6 +56,8 @@ def filter_failure(context, failure, case, response):
 def before_call(context, case, kwargs):
     """Asks for each of an operation's media types in turn, and has something made for it deleted in the place of what is kept."""
     case.headers.setdefault("Accept", next(accepted(case.operation)))
+    if case.operation.definition.raw["operationId"] == "followLink" and next(turns):
+        lead_somewhere(case)
     if case.method.upper() != "DELETE" or REFUSED or (case.path_parameters or {}).get("id") not in KEPT:
         return
     base = case.operation.base_url.rstrip("/")
@@ -62,6 +65,20 @@ def before_call(context, case, kwargs):
     if case.operation.path.startswith("/api/packages/"):
         made = post(f"{made['url']}/packages", {"reuse": False})
     case.path_parameters["id"] = made["id"]
+
+
+turns = itertools.cycle([True, False])
+
+
+def lead_somewhere(case):
+    """Puts a real link in the place of one that is only well formed: no dictionary can have its signature."""
+    if REFUSED or (case.path_parameters or {}).get("id") not in KEPT:
+        return
+    url = f"{case.operation.base_url.rstrip('/')}/api/packages/1/assets"
+    response = requests.get(url, headers={"X-Api-Key": KEY}, timeout=30)
+    if response.ok:
+        start, _, package, name = response.json()["assets"][0]["link"].rsplit("/", 3)
+        case.path_parameters.update(grant=start.rsplit("/", 1)[-1], id=int(package), name=name)
 
 
 @functools.cache

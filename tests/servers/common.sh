@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# What all test servers share: the temporary folder, free ports, installing, waiting, stopping. Sourced by scripts that say in
-# `program` who speaks.
+# What all test servers share: the temporary folder, free ports, installing, waiting, stopping; and what the tests in Python share.
+# Sourced by scripts that say in `program` who speaks.
 # Nothing here knows a server by name. Written for bash 3.2 (macOS) and later.
 #
 # A server NAME has a file NAME.sh that defines
@@ -125,6 +125,43 @@ install_packages() {
     refused_starts=
   fi
   return "$status"
+}
+
+# python_tools NAME REQUIREMENTS: sets `venv` to a virtual environment with exactly these packages, which is named after them, kept
+# for later runs and moved to its place when it is whole. False where there can be none; why stands in install.log.
+python_tools() {
+  local fresh log=$run_dir/install.log
+  venv=${ADIT_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/adit-tests}/$1-$(cksum <"$2" | cut -d' ' -f1)
+  if [ -x "$venv/bin/python" ]; then return; fi
+  mkdir -p "$(dirname "$venv")"
+  fresh=$(mktemp -d "$venv.XXXXXX")
+  say "installing $1 into $venv"
+  if ! make_venv "$fresh" && can_install; then
+    if install_packages install python3-venv; then make_venv "$fresh" || true; fi
+  fi
+  if [ -x "$fresh/bin/pip" ] && "$fresh/bin/pip" install --require-hashes --no-deps -r "$2" >>"$log" 2>&1; then
+    mv -T "$fresh" "$venv" 2>>"$log" || true
+  fi
+  rm -rf "$fresh"
+  [ -x "$venv/bin/python" ]
+}
+
+make_venv() { python3 -m venv --clear "$1" >>"$run_dir/install.log" 2>&1; }
+
+# need_python_tools WHAT NAME REQUIREMENTS OLDEST: ends the run where there are none: well on a developer's machine, badly in CI.
+need_python_tools() {
+  if python_tools "$2" "$3"; then return; fi
+  skip "$1" "$2 cannot be installed: $(tail -n 1 "$run_dir/install.log")" \
+    "install Python $4 or later with venv, and see that pip reaches its index"
+  if [ "${CI:-}" = true ]; then fail 'in CI they must run'; fi
+  exit 0
+}
+
+# Builds the program, and sets `adit_program` to where it is.
+build_adit() {
+  cargo build --locked -p adit
+  # shellcheck disable=SC2034 # the callers use it
+  adit_program=$(cargo metadata --locked --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/debug/adit
 }
 
 # skip SERVER WHY REMEDY

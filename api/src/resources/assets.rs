@@ -263,7 +263,8 @@ pub async fn download(
         Some(bytes) => Stocked::small(&package, MANIFEST_NAME, MANIFEST_TYPE, &bytes),
         None => return absent(&app, &package).await,
     };
-    let name = format!("{}.{MANIFEST_NAME}", archive_name(&package.recipe, &package.fingerprint));
+    let name =
+        archive_name(&package.recipe, &package.fingerprint).replace(package.recipe.layout.extension(), MANIFEST_NAME);
     send(&app, &package, manifest, &name, request).await
 }
 
@@ -297,7 +298,7 @@ fn erased(app: &App, package: &Package) -> Problem {
 fn gone(app: &App, package: &Package, why: &str) -> Problem {
     let rebuild = app.url(&format!("/api/docsets/{}/packages", package.docset));
     let how = serde_json::json!({"method": "POST", "url": rebuild, "body": recipe::body(package)});
-    Problem::new(Kind::Erased, format!("{why}; POST to {rebuild} builds the same bytes")).with("rebuild", how)
+    Problem::new(Kind::Erased, format!("{why}; POST to {rebuild} builds it again")).with("rebuild", how)
 }
 
 async fn send(

@@ -2,7 +2,7 @@
 //!
 //! There is no `Bagging-Date`: nothing in a package depends on when it was made.
 
-use super::Description;
+use super::{Description, collection_url};
 
 /// Longest line that the RFC recommends, in characters.
 const WIDTH: usize = 79;
@@ -12,7 +12,7 @@ pub(super) fn text(of: &Description) -> String {
     field(&mut out, "Bag-Software-Agent", "Adit");
     field(&mut out, "External-Description", &of.abstract_text());
     field(&mut out, "External-Identifier", &of.docset.to_string());
-    field(&mut out, "Bag-Group-Identifier", &super::collection_url(&of.about));
+    field(&mut out, "Bag-Group-Identifier", &collection_url(&of.about));
     field(&mut out, "Internal-Sender-Identifier", &of.package.to_string());
     field(&mut out, "Internal-Sender-Description", &format!("Layout {}, version {}", of.layout, of.version()));
     field(&mut out, "Payload-Oxum", &format!("{}.{}", of.payload.bytes, of.payload.files));

@@ -1,7 +1,7 @@
 //! `CITATION.cff`: how to cite the package (Citation File Format 1.2.0).
 
-use super::Description;
 use super::licence::Licence;
+use super::{Description, collection_url};
 
 pub(super) fn text(of: &Description) -> String {
     let mut out = String::from("cff-version: 1.2.0\n");
@@ -13,8 +13,8 @@ pub(super) fn text(of: &Description) -> String {
     // The format wants an author, and a collection does not name its own: the collection stands in.
     put("authors:\n  - name", &of.about.name);
     put("version", &of.version());
-    put("date-released", super::day(&of.about));
-    put("url", &super::collection_url(&of.about));
+    put("date-released", &of.about.date);
+    put("url", &collection_url(&of.about));
     match Licence::of(of.about.license.as_deref()) {
         Licence::Uri { spdx: Some(id), .. } => put("license", &id),
         Licence::Uri { uri, .. } => put("license-url", &uri),

@@ -4,7 +4,7 @@
 
 use super::json::Json;
 use super::licence::Licence;
-use super::{Column, ColumnKind, Description, FormatSummary, Rows, Shard, Table, essence};
+use super::{Column, ColumnKind, Description, FormatSummary, Rows, Shard, Table, collection_url, essence};
 use crate::bag;
 
 const VERSION: &str = "http://mlcommons.org/croissant/1.1";
@@ -57,7 +57,7 @@ pub(super) fn text(of: &Description) -> String {
     let creator = Json::object([
         ("@type", "sc:Organization".into()),
         ("name", about.name.as_str().into()),
-        ("url", super::collection_url(about).into()),
+        ("url", collection_url(about).into()),
     ]);
     let (distribution, record_sets) = match &of.table {
         Some(table) => (shards(table), vec![rows(table)]),
@@ -70,11 +70,11 @@ pub(super) fn text(of: &Description) -> String {
         ("name", of.title().into()),
         ("description", of.abstract_text().into()),
         ("license", license),
-        ("url", super::collection_url(about).into()),
+        ("url", collection_url(about).into()),
         ("creator", creator),
-        ("datePublished", super::day(about).into()),
+        ("datePublished", about.date.as_str().into()),
         ("version", of.version().into()),
-        ("citeAs", format!("{}. Version {}. {}", of.title(), of.version(), super::collection_url(about)).into()),
+        ("citeAs", format!("{}. Version {}. {}", of.title(), of.version(), collection_url(about)).into()),
         ("distribution", Json::List(distribution)),
         ("recordSet", Json::List(record_sets)),
     ])
@@ -98,18 +98,18 @@ fn context() -> Json {
 
 /// One set of files for each format, and records for those that are plain text.
 fn files(of: &Description) -> (Vec<Json>, Vec<Json>) {
-    let sets = of.formats.iter().map(|summary| {
+    let sets = of.found().map(|summary| {
         Json::object([
             ("@type", "cr:FileSet".into()),
             ("@id", files_id(summary).into()),
             ("name", files_id(summary).into()),
             ("description", summary.sentence().into()),
-            ("encodingFormat", summary.essences().into()),
+            ("encodingFormat", Json::one_or_more(summary.essences())),
             ("includes", format!("{}*.{}", bag::PAYLOAD, summary.format.extension()).into()),
         ])
     });
     let plain = |summary: &&FormatSummary| summary.essences() == ["text/plain"];
-    (sets.collect(), of.formats.iter().filter(plain).map(texts).collect())
+    (sets.collect(), of.found().filter(plain).map(texts).collect())
 }
 
 fn files_id(summary: &FormatSummary) -> String {
@@ -148,7 +148,7 @@ fn shards(table: &Table) -> Vec<Json> {
         ("@id", "shards".into()),
         ("name", "shards".into()),
         ("description", "All shards; together they hold every document once.".into()),
-        ("encodingFormat", encodings(table, None).into()),
+        ("encodingFormat", Json::one_or_more(encodings(table, None))),
         ("includes", format!("{}*.{extension}", bag::PAYLOAD).into()),
     ]));
     list
@@ -161,7 +161,7 @@ fn shard_object(table: &Table, shard: &Shard) -> Json {
         ("name", shard.path.trim_start_matches(bag::PAYLOAD).into()),
         ("contentUrl", shard.path.as_str().into()),
         ("contentSize", format!("{} B", shard.size).into()),
-        ("encodingFormat", encodings(table, Some(shard)).into()),
+        ("encodingFormat", Json::one_or_more(encodings(table, Some(shard)))),
         ("sha256", shard.sha256.to_string().into()),
     ])
 }

@@ -6,7 +6,6 @@ use serde::ser::{Serialize, SerializeMap as _, Serializer};
 #[derive(Debug, Clone)]
 pub(super) enum Json {
     Text(String),
-    Number(u64),
     Bool(bool),
     List(Vec<Json>),
     Object(Vec<(&'static str, Json)>),
@@ -24,6 +23,11 @@ impl Json {
             members.push((name, value.into()));
         }
         self
+    }
+
+    /// A text by itself, or several as a list: JSON-LD's compact form.
+    pub(super) fn one_or_more(mut texts: Vec<String>) -> Self {
+        if texts.len() == 1 { texts.swap_remove(0).into() } else { texts.into() }
     }
 
     /// A reference to a node (JSON-LD 1.1, 3.3).
@@ -44,7 +48,6 @@ impl Serialize for Json {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Text(text) => serializer.serialize_str(text),
-            Self::Number(number) => serializer.serialize_u64(*number),
             Self::Bool(bool) => serializer.serialize_bool(*bool),
             Self::List(list) => serializer.collect_seq(list),
             Self::Object(members) => {
@@ -67,12 +70,6 @@ impl From<&str> for Json {
 impl From<String> for Json {
     fn from(text: String) -> Self {
         Self::Text(text)
-    }
-}
-
-impl From<u64> for Json {
-    fn from(number: u64) -> Self {
-        Self::Number(number)
     }
 }
 

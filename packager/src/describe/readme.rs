@@ -5,7 +5,7 @@ use url::Url;
 use super::licence::Licence;
 use super::{
     CITATION, CROISSANT, Column, ColumnKind, Description, FETCH, OMITTED, RIGHTS, RO_CRATE, Rows, TOMBSTONES, Table,
-    plural,
+    collection_url, plural,
 };
 use crate::bag;
 
@@ -30,8 +30,8 @@ pub(super) fn text(of: &Description) -> String {
         "## How to cite it\n\n{name}: {}. Version {}, {}. {}\n\n`{CITATION}` says the same to reference managers.\n",
         plural(of.documents.included, "document"),
         of.version(),
-        escaped(super::day(&of.about)),
-        link(&super::collection_url(&of.about)),
+        escaped(&of.about.date),
+        link(&collection_url(&of.about)),
     ));
     out
 }
@@ -39,13 +39,13 @@ pub(super) fn text(of: &Description) -> String {
 fn facts(out: &mut String, of: &Description) {
     let documents = of.documents;
     let rows = [
-        ("Collection", format!("{} {}", escaped(&of.about.name), link(&super::collection_url(&of.about)))),
+        ("Collection", format!("{} {}", escaped(&of.about.name), link(&collection_url(&of.about)))),
         (
             "Documents",
             format!("{} asked for = {} here + {} omitted", documents.requested, documents.included, documents.omitted),
         ),
         ("Payload", format!("{}, {} bytes", plural(of.payload.files, "file"), of.payload.bytes)),
-        ("Newest document", escaped(super::day(&of.about))),
+        ("Newest document", escaped(&of.about.date)),
         ("Docset", format!("`{}`", of.docset)),
         ("Package", format!("`{}`", of.package)),
     ];
@@ -129,18 +129,26 @@ fn load(out: &mut String, table: &Table) {
             ("DuckDB", format!("duckdb.sql(\"from '{all}'\")")),
             ("datasets", format!("load_dataset(\"parquet\", data_files=\"{all}\")")),
         ],
-        // Without `dtype=False` pandas takes texts such as "0042" for numbers.
-        Rows::JsonLines => [
-            ("pandas", format!("pd.concat(pd.read_json(f, lines=True, dtype=False) for f in sorted(glob(\"{all}\")))")),
-            ("polars", format!("pl.read_ndjson(\"{all}\")")),
-            ("DuckDB", format!("duckdb.sql(\"from '{all}'\")")),
-            ("datasets", format!("load_dataset(\"json\", data_files=\"{all}\")")),
-        ],
+        // JSON has no types: these lines keep texts such as "0042" and "2020-02-03" as they are, and let a shard lack what others have.
+        Rows::JsonLines => {
+            let each = format!("for f in sorted(glob(\"{all}\"))");
+            let polars =
+                format!("pl.concat((pl.read_ndjson(f, infer_schema_length=None) {each}), how=\"diagonal_relaxed\")");
+            [
+                ("pandas", format!("pd.concat(pd.read_json(f, lines=True, dtype=False) {each})")),
+                ("polars", polars.clone()),
+                ("DuckDB", format!("duckdb.sql(\"from '{all}'\")")),
+                ("datasets", format!("Dataset.from_polars({polars})")),
+            ]
+        }
     };
     out.push_str("## How to load it\n\nIn this folder, once the shards are in `data/` (see below):\n\n");
     out.push_str("| with | |\n|---|---|\n");
     for (with, line) in lines {
         out.push_str(&format!("| {with} | `{line}` |\n"));
+    }
+    if extension.ends_with(".zst") {
+        out.push_str("\npandas wants the package `zstandard` for these files.\n");
     }
     out.push_str("\nThe API links every shard too, so that these read it without a download.\n\n");
 }
@@ -165,7 +173,7 @@ fn complete(out: &mut String, of: &Description) {
 }
 
 fn check(out: &mut String, of: &Description) {
-    let origin = of.about.url.trim_end_matches('/').trim_end_matches("/api");
+    let origin = of.about.url.trim_end_matches("/api");
     out.push_str(&format!(
         "## How to check it\n\nIn this folder, each finds a file that was changed or lost:\n\n\
          ```sh\nsha256sum --check --quiet {} {}\nbagit.py --validate .\n```\n\n\

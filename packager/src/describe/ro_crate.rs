@@ -5,7 +5,7 @@
 
 use super::json::Json;
 use super::licence::Licence;
-use super::{CITATION, CROISSANT, Description, OMITTED, README, RIGHTS, RO_CRATE, Shard, essence};
+use super::{CITATION, CROISSANT, Description, OMITTED, README, RIGHTS, RO_CRATE, Shard, collection_url, essence};
 use crate::bag;
 
 const CONTEXT: &str = "https://w3id.org/ro/crate/1.2/context";
@@ -14,42 +14,45 @@ const PACKAGE: &str = "#package";
 const DOCSET: &str = "#docset";
 
 /// The tag files that are described, and what they are; the first is in bags of files alone.
-const TAG_FILES: [(&str, &str, &str); 7] = [
+const TAG_FILES: [(&str, &str, &str); 5] = [
     (RIGHTS, "text/csv", "The licence of every payload file, where one is known"),
     (README, "text/markdown", "What the package holds and how to use it, for people"),
     (CITATION, "application/yaml", "How to cite the package (Citation File Format 1.2.0)"),
     (CROISSANT, "application/ld+json", "The package as a Croissant 1.1 data set, for machine learning"),
     (OMITTED, "application/jsonl", "Documents of the selection that have none of the formats"),
-    (bag::INFO, "text/plain", "The bag's metadata (RFC 8493)"),
-    (bag::MANIFEST, "text/plain", "The SHA-256 of every payload file (RFC 8493)"),
 ];
 
-pub(super) fn text(of: &Description) -> String {
+/// The text, which tells the lengths of the `others`.
+pub(super) fn text(of: &Description, others: &[(&'static str, Vec<u8>)]) -> String {
     let mut graph = vec![descriptor(), root(of), payload(of)];
     match &of.table {
         Some(table) => graph.extend(table.shards.iter().map(shard)),
-        None => graph.extend(of.formats.iter().map(|summary| {
+        None => graph.extend(of.found().map(|summary| {
             Json::object([
                 ("@id", format!("#{}", summary.format).into()),
                 ("@type", "Dataset".into()),
                 ("name", format!("{}*.{}", bag::PAYLOAD, summary.format.extension()).into()),
                 ("description", summary.sentence().into()),
-                ("encodingFormat", summary.essences().into()),
+                ("encodingFormat", Json::one_or_more(summary.essences())),
             ])
         })),
     }
     graph.extend(tag_files(of).iter().map(|&(name, media_type, description)| {
-        Json::object([
+        let file = Json::object([
             ("@id", name.into()),
             ("@type", "File".into()),
             ("name", name.into()),
             ("description", description.into()),
             ("encodingFormat", media_type.into()),
-        ])
+        ]);
+        match others.iter().find(|(other, _)| *other == name) {
+            Some((_, text)) => file.with("contentSize", text.len().to_string()),
+            None => file,
+        }
     }));
     graph.push(identifier(PACKAGE, "Fingerprint of the package", of.package.to_string()));
     graph.push(identifier(DOCSET, "Fingerprint of the docset", of.docset.to_string()));
-    graph.extend(licence(of));
+    graph.push(licence(&Licence::of(of.about.license.as_deref())));
     Json::object([("@context", CONTEXT.into()), ("@graph", Json::List(graph))]).file()
 }
 
@@ -69,19 +72,16 @@ fn descriptor() -> Json {
 fn root(of: &Description) -> Json {
     let mut parts = vec![Json::reference(bag::PAYLOAD)];
     parts.extend(tag_files(of).iter().map(|&(name, ..)| Json::reference(name)));
-    let license = match Licence::of(of.about.license.as_deref()) {
-        Licence::Uri { uri, .. } => Json::reference(uri),
-        licence => licence.name().into(),
-    };
+    let license = Licence::of(of.about.license.as_deref());
     Json::object([
         ("@id", "./".into()),
         ("@type", "Dataset".into()),
         ("name", of.title().into()),
         ("description", of.abstract_text().into()),
-        ("datePublished", super::day(&of.about).into()),
+        ("datePublished", of.about.date.as_str().into()),
         ("version", of.version().into()),
-        ("license", license),
-        ("url", super::collection_url(&of.about).into()),
+        ("license", Json::reference(licence_id(&license))),
+        ("url", collection_url(&of.about).into()),
         ("identifier", Json::List(vec![Json::reference(PACKAGE), Json::reference(DOCSET)])),
         ("hasPart", Json::List(parts)),
     ])
@@ -90,7 +90,7 @@ fn root(of: &Description) -> Json {
 fn payload(of: &Description) -> Json {
     let parts: Vec<Json> = match &of.table {
         Some(table) => table.shards.iter().map(|shard| Json::reference(shard.path.as_str())).collect(),
-        None => of.formats.iter().map(|summary| Json::reference(format!("#{}", summary.format))).collect(),
+        None => of.found().map(|summary| Json::reference(format!("#{}", summary.format))).collect(),
     };
     let (files, bytes) = (super::plural(of.payload.files, "file"), of.payload.bytes);
     Json::object([
@@ -124,14 +124,18 @@ fn identifier(id: &'static str, name: &str, value: String) -> Json {
     ])
 }
 
-fn licence(of: &Description) -> Option<Json> {
-    let licence = Licence::of(of.about.license.as_deref());
-    let Licence::Uri { uri, .. } = &licence else { return None };
-    Some(Json::object([
-        ("@id", uri.as_str().into()),
+fn licence_id(licence: &Licence) -> &str {
+    match licence {
+        Licence::Uri { uri, .. } => uri,
+        Licence::Words(_) | Licence::Unknown => "#license",
+    }
+}
+
+fn licence(licence: &Licence) -> Json {
+    Json::object([
+        ("@id", licence_id(licence).into()),
         ("@type", "CreativeWork".into()),
         ("name", licence.name().into()),
         ("description", "The licence of documents that name none of their own".into()),
-        ("identifier", uri.as_str().into()),
-    ]))
+    ])
 }

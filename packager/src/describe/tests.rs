@@ -14,7 +14,7 @@ fn about() -> About {
                 .into(),
         license: Some("https://creativecommons.org/licenses/by/4.0/".into()),
         url: "https://example.org/api".into(),
-        date: "2026-08-30T12:34:56Z".into(),
+        date: "2026-08-30".into(),
     }
 }
 
@@ -33,6 +33,7 @@ fn bag() -> Description {
         formats: vec![
             summary("meta", 74, 61_234, &["application/ld+json"]),
             summary("txt", 73, 2_345_678, &["text/plain; charset=us-ascii", "text/plain; charset=utf-8"]),
+            summary("xml", 0, 0, &[]),
         ],
         payload: Payload { files: 147, bytes: 2_406_912 },
         table: None,
@@ -40,8 +41,7 @@ fn bag() -> Description {
 }
 
 fn table(rows: Rows, extension: &str, media_type: &str) -> Description {
-    let column =
-        |name: &str, kind, description: &str| Column { name: name.into(), kind, description: description.into() };
+    let (txt, pdf) = ("txt".parse().unwrap(), "pdf".parse().unwrap());
     let shards = (1..=2_u8).map(|n| Shard {
         path: format!("data/data-{n:05}-of-00002.{extension}"),
         size: 1000 + u64::from(n),
@@ -51,11 +51,13 @@ fn table(rows: Rows, extension: &str, media_type: &str) -> Description {
     let table = Table {
         rows,
         columns: vec![
-            column("id", ColumnKind::Integer, "Id of the document's version"),
-            column("creator", ColumnKind::Texts, "Who made it"),
-            column("metadata", ColumnKind::Object, "All of its metadata"),
-            column("text", ColumnKind::Text, "The file of format txt"),
-            column("pdf", ColumnKind::Bytes, "The file of format pdf"),
+            Column::new("id", ColumnKind::Integer, None),
+            Column::new("creator", ColumnKind::Texts, None),
+            Column::new("metadata", ColumnKind::Object, None),
+            Column::new("text", ColumnKind::Text, Some(&txt)),
+            Column::new("text_sha256", ColumnKind::Text, Some(&txt)),
+            Column::new("text_bytes", ColumnKind::Bytes, Some(&txt)),
+            Column::new("pdf", ColumnKind::Bytes, Some(&pdf)),
         ],
         shards: shards.collect(),
     };

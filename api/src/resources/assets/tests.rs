@@ -1,5 +1,6 @@
 //! What a package consists of, and the ways to it.
 
+use adit_packager::archive_name;
 use adit_shared::digest::Sha256;
 use adit_shared::domain::{
     Asset, MANIFEST_NAME, MANIFEST_TYPE, ManifestDocuments, Package, PackageManifest, Payload, RECEIPT_NAME, Status,
@@ -176,7 +177,10 @@ async fn an_archive_that_is_elsewhere_is_the_only_asset() {
     complete(&server, &package, "https://elsewhere.test/5.zip").await;
     let list = assets(&server, &package).await;
     assert_eq!(list.len(), 1);
-    assert_eq!((&list[0]["name"], &list[0]["size"]), (&json!(archive_name(&package.recipe, &package.fingerprint)), &json!(7)));
+    assert_eq!(
+        (&list[0]["name"], &list[0]["size"]),
+        (&json!(archive_name(&package.recipe, &package.fingerprint)), &json!(7))
+    );
     for (key, url) in [(MINER, &list[0]["url"]), (NOBODY, &list[0]["link"])] {
         let answer = server.get(key, url.as_str().unwrap()).await;
         assert_eq!((answer.status.as_u16(), answer.header("location")), (302, Some("https://elsewhere.test/5.zip")));

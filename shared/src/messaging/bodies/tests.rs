@@ -45,7 +45,7 @@ fn a_request_that_makes_no_sense_says_what_was_expected() {
         r#"expected the http or https URL of a docset, found "file:///etc/passwd""#
     );
     assert_eq!(error("http://h/5?fmt="), r#"expected fmt=<formats with commas between>, found """#);
-    assert_eq!(error("http://h/5?layout=zip"), r#"expected layout=flat or layout=bag, found "layout=zip""#);
+    assert_eq!(error("http://h/5?layout=zip"), r#"expected layout=<name of a layout>, found "layout=zip""#);
     assert_eq!(error("http://h/5?package=x"), r#"expected package=<number>, found "package=x""#);
 }
 
