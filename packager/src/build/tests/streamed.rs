@@ -197,12 +197,13 @@ async fn a_build_that_breaks_off_at_any_moment_is_finished_by_the_next() {
     let (_folder, objects) = folder().await;
     let corpus = sample();
     corpus.store(&*objects).await;
-    for layout in [Layout::TarZst, Layout::Jsonl, Layout::Parquet] {
+    for (start, layout) in (0..).zip([Layout::TarZst, Layout::Jsonl, Layout::Parquet]) {
         let recipe = recipe(&corpus, layout, Some(3_000));
         build(&objects, &corpus, &recipe, 2048).await.unwrap();
         let expected = assets(&*objects).await;
         remove(&*objects, PACKAGE).await.unwrap();
-        for moments in 0.. {
+        // Every third, each layout's its own: a call has two, before and after its effect.
+        for moments in (start..).step_by(3) {
             let fused: Arc<dyn ObjectStore> = Arc::new(Fused::new(objects.clone(), moments));
             let broken = build(&fused, &corpus, &recipe, 2048).await;
             let recorder = Recorder::new(objects.clone());
