@@ -152,9 +152,7 @@ impl Description {
         let name = &self.about.name;
         let mut text = format!("{} of the collection “{name}”: {}.", documents(included), self.format_names());
         if omitted > 0 {
-            let more =
-                format!(" {} more of the selection without any of these formats: see {OMITTED}.", documents(omitted));
-            text.push_str(&more);
+            text.push_str(&format!(" Left out: {} without any of these formats, see {OMITTED}.", documents(omitted)));
         }
         text
     }
@@ -165,6 +163,11 @@ impl Description {
             "" => self.summary(),
             description => format!("{description}\n\n{}", self.summary()),
         }
+    }
+
+    /// The formats that a document has.
+    fn found(&self) -> impl Iterator<Item = &FormatSummary> {
+        self.formats.iter().filter(|summary| summary.documents > 0)
     }
 
     fn format_names(&self) -> String {

@@ -98,7 +98,7 @@ fn context() -> Json {
 
 /// One set of files for each format, and records for those that are plain text.
 fn files(of: &Description) -> (Vec<Json>, Vec<Json>) {
-    let sets = of.formats.iter().map(|summary| {
+    let sets = of.found().map(|summary| {
         Json::object([
             ("@type", "cr:FileSet".into()),
             ("@id", files_id(summary).into()),
@@ -109,7 +109,7 @@ fn files(of: &Description) -> (Vec<Json>, Vec<Json>) {
         ])
     });
     let plain = |summary: &&FormatSummary| summary.essences() == ["text/plain"];
-    (sets.collect(), of.formats.iter().filter(plain).map(texts).collect())
+    (sets.collect(), of.found().filter(plain).map(texts).collect())
 }
 
 fn files_id(summary: &FormatSummary) -> String {

@@ -27,7 +27,7 @@ pub(super) fn text(of: &Description, others: &[(&'static str, Vec<u8>)]) -> Stri
     let mut graph = vec![descriptor(), root(of), payload(of)];
     match &of.table {
         Some(table) => graph.extend(table.shards.iter().map(shard)),
-        None => graph.extend(of.formats.iter().map(|summary| {
+        None => graph.extend(of.found().map(|summary| {
             Json::object([
                 ("@id", format!("#{}", summary.format).into()),
                 ("@type", "Dataset".into()),
@@ -90,7 +90,7 @@ fn root(of: &Description) -> Json {
 fn payload(of: &Description) -> Json {
     let parts: Vec<Json> = match &of.table {
         Some(table) => table.shards.iter().map(|shard| Json::reference(shard.path.as_str())).collect(),
-        None => of.formats.iter().map(|summary| Json::reference(format!("#{}", summary.format))).collect(),
+        None => of.found().map(|summary| Json::reference(format!("#{}", summary.format))).collect(),
     };
     let (files, bytes) = (super::plural(of.payload.files, "file"), of.payload.bytes);
     Json::object([

@@ -33,6 +33,7 @@ fn bag() -> Description {
         formats: vec![
             summary("meta", 74, 61_234, &["application/ld+json"]),
             summary("txt", 73, 2_345_678, &["text/plain; charset=us-ascii", "text/plain; charset=utf-8"]),
+            summary("xml", 0, 0, &[]),
         ],
         payload: Payload { files: 147, bytes: 2_406_912 },
         table: None,
