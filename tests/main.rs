@@ -4,12 +4,14 @@
 
 mod bad_input;
 mod crash;
+mod deltas;
 mod fleet;
 mod import;
 mod journey;
 mod lazy;
 mod links;
 mod outages;
+mod proof;
 mod resume;
 mod serving;
 mod several;

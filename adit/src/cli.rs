@@ -69,14 +69,8 @@ pub(crate) enum Verb {
     Docset(DocsetArgs),
     /// Ask for a package, watch it being built, download and verify it
     Package(PackageArgs),
-    /// Check an archive: every byte of every file
-    Verify {
-        /// The archive
-        file: PathBuf,
-        /// The SHA-256 that the archive must have
-        #[arg(long)]
-        sha256: Option<Sha256>,
-    },
+    /// Check a package, offline: receipt, manifest, and every byte of every file. The exit status is 1 when something is wrong
+    Verify(VerifyArgs),
     /// Fetch what a dehydrated bag has not. It goes on past failures, and can be run again; the exit status is 1 when something is missing
     Hydrate {
         /// Folder of the bag, or its archive, which is unpacked beside itself
@@ -230,6 +224,28 @@ pub(crate) struct PackageArgs {
     /// Only ask for it; print where it can be watched
     #[arg(long)]
     pub(crate) no_wait: bool,
+}
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct VerifyArgs {
+    /// Archives, folders of packages (with manifest.json and all assets), or folders of bags
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// The package's manifest (default: ARCHIVE.manifest.json, or manifest.json in the archive's folder)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) manifest: Option<PathBuf>,
+    /// The package's receipt (default: beside the manifest, ….receipt.jws or receipt.jws)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) receipt: Option<PathBuf>,
+    /// Public keys that are trusted: a JWK set, such as the service's /.well-known/jwks.json, or PEM. The package must have a receipt then
+    #[arg(long, value_name = "FILE")]
+    pub(crate) keys: Option<PathBuf>,
+    /// The SHA-256 that the archive must have
+    #[arg(long, value_name = "HEX")]
+    pub(crate) sha256: Option<Sha256>,
+    /// The findings as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 impl Cli {

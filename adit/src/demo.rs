@@ -9,6 +9,7 @@ use adit_shared::domain::Role;
 use anyhow::bail;
 use serde_json::json;
 
+use crate::cli::VerifyArgs;
 use crate::miner::{self, Client};
 use crate::services::Services;
 use crate::up::{Server, stop_signal};
@@ -82,14 +83,15 @@ async fn main_job(config: &Config, url: &str, services: &Services) -> anyhow::Re
     step(5, "Download it and verify every byte");
     let target: PathBuf = config.data.join("demo-package.zip");
     let fetched = miner::fetch(&client, package, Some(&target)).await?;
-    let findings = miner::check(&target)?;
-    if !findings.faults.is_empty() || !findings.bag {
-        bail!("the archive is not whole: {}", findings.faults.join("; "));
+    let found = miner::examine(&VerifyArgs { paths: vec![target.clone()], ..VerifyArgs::default() })?;
+    if !found.faults.is_empty() || !found.bag {
+        let faults: Vec<String> = found.faults.iter().map(ToString::to_string).collect();
+        bail!("the archive is not whole: {}", faults.join("; "));
     }
     for (sha256, _) in &fetched {
         println!("   SHA-256 {sha256} is right");
     }
-    println!("   all {} files of the bag are whole", findings.files);
+    println!("   all {} files of the bag are whole", found.files);
     println!("   {}", target.display());
     println!("Done.");
     Ok(secret)

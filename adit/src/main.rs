@@ -64,7 +64,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Search(args) => miner::search(&config, args).await?,
         Verb::Docset(args) => miner::docset(&config, args).await?,
         Verb::Package(args) => miner::package(&config, args).await?,
-        Verb::Verify { file, sha256 } => return miner::verify(&file, sha256),
+        Verb::Verify(args) => return miner::verify(&args),
         Verb::Hydrate { bag } => return miner::hydrate(&config, &bag).await,
         Verb::Apply { delta, folder } => return miner::apply(&delta, &folder).await,
     }

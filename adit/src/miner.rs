@@ -1,7 +1,6 @@
 //! The miner's verbs: search, docset, package, verify, hydrate and apply. They are clients of the API like any other.
 
 mod apply;
-mod archive;
 mod bag;
 mod client;
 mod download;
@@ -9,24 +8,23 @@ mod hydrate;
 mod package;
 mod part;
 mod patience;
+mod proof;
 #[cfg(test)]
 mod testing;
 mod unpack;
+mod verify;
 
 use std::path::Path;
-use std::process::ExitCode;
 
 use adit_shared::config::Config;
-use adit_shared::digest::Sha256;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
 pub(crate) use self::apply::apply;
-pub(crate) use self::archive::check;
 pub(crate) use self::client::Client;
 pub(crate) use self::hydrate::hydrate;
 pub(crate) use self::package::{fetch, package, watch};
-pub(crate) use self::part::hash_file;
+pub(crate) use self::verify::{examine, verify};
 use crate::cli::{DocsetArgs, DocsetVerb, SearchArgs};
 
 /// `adit search`: prints hits.
@@ -107,27 +105,4 @@ fn print_docset(docset: &Value) {
         docset["size"],
         docset["collection"].as_str().unwrap_or_default()
     );
-}
-
-/// `adit verify`: checks an archive. The exit status is 1 when something is wrong with it.
-pub(crate) fn verify(file: &Path, expected: Option<Sha256>) -> anyhow::Result<ExitCode> {
-    let sha256 = hash_file(file)?;
-    let mut problems = check(file)?;
-    if let Some(expected) = expected.filter(|expected| *expected != sha256.1) {
-        problems.faults.insert(0, format!("the archive's SHA-256 is {}, not {expected}", sha256.1));
-    }
-    for fault in &problems.faults {
-        eprintln!("{}: {fault}", file.display());
-    }
-    if !problems.faults.is_empty() {
-        return Ok(ExitCode::FAILURE);
-    }
-    println!(
-        "{}: {} files are whole{}",
-        file.display(),
-        problems.files,
-        if problems.bag { ", and are those of the bag's manifest" } else { "" }
-    );
-    println!("{}  {}", sha256.1, file.display());
-    Ok(ExitCode::SUCCESS)
 }

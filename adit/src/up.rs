@@ -13,6 +13,7 @@ use adit_shared::ids::KeyId;
 use adit_shared::messaging::{Broker, BrokerConfig, BrokerError, BrokerServer, ServerConfig};
 use adit_shared::signing::{PublicKeys, SigningKey};
 use anyhow::{Context as _, bail};
+use axum::serve::ListenerExt as _;
 use futures::future::join_all;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -362,6 +363,13 @@ fn spawn_api(
         limits: adit_api::Limits::default(),
     });
     let router = adit_api::router(app);
+    // An answer's head and body are written one after the other: without this, the body would wait until the client has acknowledged the
+    // head, which takes 40 ms.
+    let listener = listener.tap_io(|connection| {
+        if let Err(error) = connection.set_nodelay(true) {
+            tracing::debug!(%error, "a connection stays slow");
+        }
+    });
     tokio::spawn(async move {
         axum::serve(listener, router)
             .with_graceful_shutdown(stop.cancelled_owned())

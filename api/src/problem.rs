@@ -204,6 +204,12 @@ impl From<ObjectError> for Problem {
     }
 }
 
+impl From<std::io::Error> for Problem {
+    fn from(error: std::io::Error) -> Self {
+        Self::internal(&error)
+    }
+}
+
 impl From<BrokerError> for Problem {
     fn from(error: BrokerError) -> Self {
         Self::away("message broker", &error)

@@ -154,6 +154,7 @@ fn file(format: &str, samples: &[Sample], object: &str, nth: u64) -> Outcome<Fil
         sha256: sample.sha256,
         crc32: sample.crc32,
         encoding: sample.encoding,
+        deflate_crc32: None,
         place,
     })
 }

@@ -13,6 +13,7 @@ mod streamed;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use adit_shared::digest::Sha256;
 use adit_shared::domain::{Asset, MANIFEST_NAME, RECEIPT_NAME};
@@ -31,6 +32,9 @@ pub(crate) use state::{Archive, Done, State, Stored, seconds};
 
 /// Parts that are uploaded at once.
 const UPLOADS: usize = 2;
+/// How often a build notes how far it is, and looks whether another process goes on with the package. To do so at every part would cost a
+/// folder as many syncs again as the parts themselves. What a build that is cut off had not noted is read and hashed again, but not sent again.
+const NOTE_EVERY: Duration = Duration::from_secs(1);
 
 /// One build of one package.
 #[derive(Debug)]
@@ -43,6 +47,8 @@ pub(crate) struct Build {
     spare: Spare,
     /// Signs the package's manifest.
     key: Option<SigningKey>,
+    /// When the state was written last, and with how many attempts.
+    noted: Option<(Instant, u32)>,
 }
 
 /// How far a build is.
@@ -86,7 +92,7 @@ impl Build {
         progress: watch::Sender<Progress>,
         spare: Spare,
     ) -> Self {
-        Self { objects, package, project, state, progress, spare, key: None }
+        Self { objects, package, project, state, progress, spare, key: None, noted: None }
     }
 
     /// Has the package's manifest signed.
@@ -188,9 +194,23 @@ impl Build {
     }
 
     /// Writes down how far it is, unless others go on.
-    async fn save(&self) -> Result<(), BuildError> {
+    async fn save(&mut self) -> Result<(), BuildError> {
         self.assert_ours().await?;
-        Ok(self.state.save(&*self.objects, self.package).await?)
+        self.write().await
+    }
+
+    /// The same, if that was long ago, or if the attempt has turned out to be one that brings the package on.
+    async fn save_now_and_then(&mut self) -> Result<(), BuildError> {
+        match self.noted {
+            Some((at, attempts)) if at.elapsed() < NOTE_EVERY && attempts == self.state.attempts => Ok(()),
+            _ => self.save().await,
+        }
+    }
+
+    async fn write(&mut self) -> Result<(), BuildError> {
+        self.state.save(&*self.objects, self.package).await?;
+        self.noted = Some((Instant::now(), self.state.attempts));
+        Ok(())
     }
 
     /// Notes which object this is before there is anything of it, so that whatever happens, all of it can be found and removed.
@@ -201,7 +221,7 @@ impl Build {
         }
         self.state.turn_to(archive);
         self.state.done = None;
-        Ok(self.state.save(&*self.objects, self.package).await?)
+        self.write().await
     }
 
     /// Notes the result beside the assets, which makes the same request free of work from now on.
@@ -219,7 +239,7 @@ impl Build {
         // Whoever took the request over at the last moment is told by this, and statuses after it have greater numbers still.
         let stored = State::load(&*self.objects, self.package).await?;
         (self.state.turn, self.state.by) = self.state.attempt().max(stored.attempt());
-        self.state.save(&*self.objects, self.package).await?;
+        self.write().await?;
         if let Some(archive) = &self.state.archive {
             // Two packagers that began at the same moment have an upload each, and one is left over.
             site::abandon(&*self.objects, archive).await?;

@@ -194,18 +194,25 @@ impl Reader {
         let Some(documents) = self.documents else {
             return take(Line::Header(self.header(line)?));
         };
-        if let Ok(End { end }) = serde_json::from_slice(line) {
-            return Ok(self.take_end(end, documents)?);
-        }
-        if let Ok(gone) = serde_json::from_slice::<Tombstone>(line) {
-            check_name(&gone.gone).map_err(|reason| self.invalid(reason))?;
-            return take(Line::Gone(gone));
-        }
-        let next: Member = serde_json::from_slice(line).map_err(|error| self.invalid(error.to_string()))?;
+        // Nearly all lines are members, so that is tried first.
+        let next: Member = match serde_json::from_slice(line) {
+            Ok(member) => member,
+            Err(error) => match serde_json::from_slice(line) {
+                Ok(End { end }) => return Ok(self.take_end(end, documents)?),
+                Err(_) => return take(Line::Gone(self.gone(line, &error)?)),
+            },
+        };
         self.check(&next).map_err(|reason| self.invalid(format!("{:?}: {reason}", next.r#ref)))?;
         self.last = Some(next.id);
         self.members += 1;
         take(Line::Member(next))
+    }
+
+    /// A line that is neither a member, for the reason given, nor the end.
+    fn gone(&self, line: &[u8], no_member: &serde_json::Error) -> Result<Tombstone, ManifestError> {
+        let gone: Tombstone = serde_json::from_slice(line).map_err(|_| self.invalid(no_member.to_string()))?;
+        check_name(&gone.gone).map_err(|reason| self.invalid(reason))?;
+        Ok(gone)
     }
 
     fn take_end(&mut self, end: u64, announced: u64) -> Result<(), ManifestError> {
@@ -266,6 +273,9 @@ fn check_file(file: &FileRecord) -> Result<(), String> {
     };
     if !sound {
         return Err(format!("of {} bytes cannot be stored in {stored} bytes ({})", file.size, file.encoding.as_str()));
+    }
+    if file.encoding == Encoding::Identity && file.deflate_crc32.is_some() {
+        return Err("is not deflated but has the checksum of a deflate stream".to_owned());
     }
     if file.size == 0 && file.crc32 != 0 {
         return Err("is empty but its CRC-32 is not 0".to_owned());

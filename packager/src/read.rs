@@ -77,6 +77,8 @@ struct Run {
     range: Range<u64>,
     /// Which of the pieces, in the order in which they lie in the objects, are in it.
     pieces: Range<usize>,
+    /// Length in bytes of the longest of them.
+    longest: u64,
 }
 
 /// A chunk and where it stands in its object.
@@ -108,7 +110,7 @@ impl Reader {
         let start = piece.from - piece.skipped;
         let whole = Piece { len: piece.skipped as usize, from: start, skipped: 0, ..piece };
         async_stream::try_stream! {
-            let run = Run { object: piece.object, range: whole.range(), pieces: 0..1 };
+            let run = Run { object: piece.object, range: whole.range(), pieces: 0..1, longest: piece.skipped };
             let mut chunks = reader.fetcher.read(run);
             while let Some((_, chunk)) = chunks.next().await {
                 match chunk {
@@ -148,7 +150,7 @@ impl Fetcher {
         let mut reads = stream::iter(runs(&sorted)).map(|run| self.read(run)).flatten_unordered(READS);
         while let Some((run, read)) = reads.next().await {
             match read {
-                Ok((at, chunk)) => scatter(&chunk, at, &sorted[run.pieces], bytes),
+                Ok((at, chunk)) => scatter(&chunk, at, &sorted[run.pieces], run.longest, bytes),
                 Err(error) => return Err(self.blame(error, &sorted[run.pieces]).await),
             }
         }
@@ -184,11 +186,12 @@ impl Fetcher {
     }
 }
 
-/// Puts a chunk, which stands `at` in the object, where those pieces want it.
-fn scatter(chunk: &[u8], at: u64, pieces: &[Piece], part: &mut [u8]) {
+/// Puts a chunk, which stands `at` in the object, where those pieces want it; none of them is longer than `longest`.
+fn scatter(chunk: &[u8], at: u64, pieces: &[Piece], longest: u64, part: &mut [u8]) {
     let end = at + chunk.len() as u64;
+    let first = pieces.partition_point(|piece| piece.from + longest <= at);
     let behind = pieces.partition_point(|piece| piece.from < end);
-    for piece in &pieces[..behind] {
+    for piece in &pieces[first..behind] {
         let common = piece.from.max(at)..piece.range().end.min(end);
         if !common.is_empty() {
             let (from, to) = ((common.start - at) as usize, piece.at + (common.start - piece.from) as usize);
@@ -207,8 +210,9 @@ fn runs(sorted: &[Piece]) -> Vec<Run> {
             Some(run) if run.object == piece.object && range.start <= run.range.end + MAX_GAP => {
                 run.range.end = run.range.end.max(range.end);
                 run.pieces.end = i + 1;
+                run.longest = run.longest.max(piece.len as u64);
             }
-            _ => runs.push(Run { object: piece.object, range, pieces: i..i + 1 }),
+            _ => runs.push(Run { object: piece.object, range, pieces: i..i + 1, longest: piece.len as u64 }),
         }
     }
     runs
@@ -222,7 +226,19 @@ mod tests {
 
     fn piece(object: u32, from: u64, len: usize) -> Piece {
         let (encoding, packed) = (Encoding::Identity, len as u64);
-        Piece { at: 0, len, object, from, skipped: 0, packed, encoding, crc32: 0, size: packed, position: 0 }
+        Piece {
+            at: 0,
+            len,
+            object,
+            from,
+            skipped: 0,
+            packed,
+            encoding,
+            crc32: 0,
+            deflate_crc32: None,
+            size: packed,
+            position: 0,
+        }
     }
 
     fn ranges(pieces: &[Piece]) -> Vec<(u32, Range<u64>)> {
@@ -253,7 +269,7 @@ mod tests {
         for chunk in 1..20 {
             let mut part = vec![0; 30];
             for at in (100..117).step_by(chunk) {
-                scatter(&object[at..(at + chunk).min(117)], at as u64, &pieces, &mut part);
+                scatter(&object[at..(at + chunk).min(117)], at as u64, &pieces, 10, &mut part);
             }
             assert_eq!(part[..10], object[100..110]);
             assert_eq!(part[20..], object[100..110]);

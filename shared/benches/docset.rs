@@ -95,6 +95,7 @@ fn document(id: u32) -> Outcome<NewDocument> {
         sha256: Sha256::of(&id.to_be_bytes()),
         crc32: id,
         encoding: Encoding::Gzip,
+        deflate_crc32: Some(!id),
         place: Place { object: "packs/1/bench-txt-00001".to_owned(), offset: u64::from(id) * 400, stored: 400 },
     };
     let hashed = [(&file.format, file.media_type.as_str(), file.size, &file.sha256)];

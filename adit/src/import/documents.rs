@@ -187,9 +187,9 @@ impl<'a> Importer<'a> {
         media_type: String,
         prepared: Prepared,
     ) -> anyhow::Result<FileRecord> {
-        let Prepared { digests: Digests { size, sha256, crc32 }, encoding, payload } = prepared;
+        let Prepared { digests: Digests { size, sha256, crc32 }, encoding, deflate_crc32, payload } = prepared;
         let place = self.packs.append(&format, payload).await?;
-        Ok(FileRecord { format, media_type, size, sha256, crc32, encoding, place })
+        Ok(FileRecord { format, media_type, size, sha256, crc32, encoding, deflate_crc32, place })
     }
 }
 

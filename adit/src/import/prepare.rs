@@ -6,7 +6,8 @@ use std::io::{Cursor, Read, Seek, Write};
 use adit_shared::digest::Sha256;
 use adit_shared::domain::Encoding;
 use bytes::Bytes;
-use flate2::{Compression, GzBuilder};
+use flate2::Compression;
+use flate2::write::DeflateEncoder;
 use sha2::Digest as _;
 use tempfile::SpooledTempFile;
 
@@ -27,6 +28,8 @@ pub(crate) struct Digests {
 pub(crate) struct Prepared {
     pub(crate) digests: Digests,
     pub(crate) encoding: Encoding,
+    /// Of the deflate stream, where there is one.
+    pub(crate) deflate_crc32: Option<u32>,
     pub(crate) payload: Payload,
 }
 
@@ -66,23 +69,49 @@ pub(crate) fn measure(source: &mut impl Read) -> std::io::Result<Digests> {
 pub(crate) fn prepare<R: Read + Seek>(mut source: R, media_type: &str) -> std::io::Result<Prepared> {
     if shrinks(media_type) {
         let mut packed = SpooledTempFile::new(IN_MEMORY);
-        let digests = compress(&mut source, &mut packed)?;
+        let (digests, deflated) = compress(&mut source, &mut packed)?;
         if packed.stream_position()? < digests.size {
-            return Ok(Prepared { digests, encoding: Encoding::Gzip, payload: payload(packed)? });
+            let (encoding, deflate_crc32) = (Encoding::Gzip, Some(deflated));
+            return Ok(Prepared { digests, encoding, deflate_crc32, payload: payload(packed)? });
         }
         source.rewind()?;
     }
     let mut plain = SpooledTempFile::new(IN_MEMORY);
     let digests = measure(&mut Tee { source, copy: &mut plain })?;
-    Ok(Prepared { digests, encoding: Encoding::Identity, payload: payload(plain)? })
+    Ok(Prepared { digests, encoding: Encoding::Identity, deflate_crc32: None, payload: payload(plain)? })
 }
 
-/// Writes one gzip member whose header has exactly ten bytes: no name and no time, so that equal contents give equal bytes.
-fn compress(source: &mut impl Read, packed: &mut impl Write) -> std::io::Result<Digests> {
-    let mut encoder = GzBuilder::new().operating_system(255).write(packed, Compression::default());
+/// Writes one gzip member (RFC 1952) whose header has exactly ten bytes: no name and no time, so that equal contents give equal bytes. Gives the
+/// content's digests and the CRC-32 of the deflate stream between header and trailer.
+fn compress(source: &mut impl Read, packed: &mut impl Write) -> std::io::Result<(Digests, u32)> {
+    packed.write_all(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255])?;
+    let mut deflated = Summed { to: &mut *packed, crc32: crc32fast::Hasher::new() };
+    let mut encoder = DeflateEncoder::new(&mut deflated, Compression::default());
     let digests = measure(&mut Tee { source, copy: &mut encoder })?;
     encoder.finish()?;
-    Ok(digests)
+    let deflate_crc32 = deflated.crc32.finalize();
+    packed.write_all(&digests.crc32.to_le_bytes())?;
+    // The length modulo 2^32.
+    packed.write_all(&digests.size.to_le_bytes()[..4])?;
+    Ok((digests, deflate_crc32))
+}
+
+/// Takes the checksum of what is written through it.
+struct Summed<W> {
+    to: W,
+    crc32: crc32fast::Hasher,
+}
+
+impl<W: Write> Write for Summed<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.to.write(bytes)?;
+        self.crc32.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.to.flush()
+    }
 }
 
 fn payload(spooled: SpooledTempFile) -> std::io::Result<Payload> {
@@ -128,6 +157,7 @@ mod tests {
     use super::*;
 
     fn stored(prepared: Prepared) -> (Digests, Encoding, Vec<u8>) {
+        let deflate_crc32 = prepared.deflate_crc32;
         let bytes = match prepared.payload {
             Payload::Memory(bytes) => bytes.to_vec(),
             Payload::File(mut file) => {
@@ -136,6 +166,8 @@ mod tests {
                 bytes
             }
         };
+        let deflated = (prepared.encoding == Encoding::Gzip).then(|| crc32fast::hash(&bytes[10..bytes.len() - 8]));
+        assert_eq!(deflate_crc32, deflated);
         (prepared.digests, prepared.encoding, bytes)
     }
 

@@ -1,5 +1,5 @@
 //! A bag (BagIt 1.0, RFC 8493) that lies unpacked in a folder: what its manifests name, where their paths lead, and whether what is there
-//! is right. Archives of bags are in [`super::archive`] and [`super::unpack`].
+//! is right. Archives of bags are in [`super::unpack`] and [`super::verify`].
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,11 +11,10 @@ use anyhow::{Context as _, bail};
 use futures::StreamExt as _;
 use serde::Deserialize;
 
-use super::archive::decoded;
 use super::part::hash_file;
 
 /// The file that makes a folder a bag.
-const DECLARATION: &str = "bagit.txt";
+pub(crate) const DECLARATION: &str = "bagit.txt";
 /// Names the payload.
 pub(crate) const MANIFEST: &str = "manifest-sha256.txt";
 /// Names all other files but itself, [`FETCH`] and [`TOMBSTONES`].
@@ -172,14 +171,16 @@ impl Bag {
 
     /// The payload files that are there, by their paths in the bag.
     pub(crate) fn payload(&self) -> anyhow::Result<Vec<String>> {
-        let mut files = self.files()?;
-        files.retain(|path| path.starts_with(PAYLOAD));
-        Ok(files)
+        if self.root.join(PAYLOAD).is_dir() { self.below(PAYLOAD) } else { Ok(Vec::new()) }
     }
 
     /// All files that are there, by their paths in the bag.
     pub(crate) fn files(&self) -> anyhow::Result<Vec<String>> {
-        let (mut files, mut folders) = (Vec::new(), vec![String::new()]);
+        self.below("")
+    }
+
+    fn below(&self, folder: &str) -> anyhow::Result<Vec<String>> {
+        let (mut files, mut folders) = (Vec::new(), vec![folder.to_owned()]);
         while let Some(folder) = folders.pop() {
             let place = self.root.join(&folder);
             for entry in fs::read_dir(&place).with_context(|| format!("cannot read {}", place.display()))? {
@@ -210,26 +211,37 @@ pub(crate) fn safe_names(path: &str) -> anyhow::Result<Vec<&str>> {
     Ok(names)
 }
 
-/// Lines of a SHA-256 and a path (section 2.1.3).
+/// A line of a manifest: a SHA-256 and a path (section 2.1.3).
+pub(crate) fn manifest_line(line: &str) -> Option<(String, Sha256)> {
+    let (hash, path) = line.split_once([' ', '\t'])?;
+    Some((decoded(path.trim_start_matches([' ', '\t'])), hash.parse().ok()?))
+}
+
+/// A line of [`FETCH`]: a URL, a length or `-`, and a path (section 2.2.3).
+pub(crate) fn fetch_line(line: &str) -> Option<(String, Source)> {
+    let (url, rest) = line.split_once([' ', '\t'])?;
+    let (length, path) = rest.trim_start_matches([' ', '\t']).split_once([' ', '\t'])?;
+    let length = if length == "-" { None } else { Some(length.parse().ok()?) };
+    Some((decoded(path.trim_start_matches([' ', '\t'])), Source { url: url.to_owned(), length }))
+}
+
+/// A path of a list with its line ends and percent signs as they are (sections 2.1.3 and 2.2.3).
+fn decoded(path: &str) -> String {
+    // The percent sign comes last: what it would complete to another sequence is no sequence.
+    let codes = [("%0A", "\n"), ("%0a", "\n"), ("%0D", "\r"), ("%0d", "\r"), ("%25", "%")];
+    codes.iter().fold(path.to_owned(), |path, (code, character)| path.replace(code, character))
+}
+
 fn parse_manifest(text: &str) -> anyhow::Result<Manifest> {
     let line = |(number, line): (usize, &str)| {
-        let parts = line.split_once(char::is_whitespace);
-        let read = parts.and_then(|(hash, path)| Some((decoded(path.trim_start()), hash.parse().ok()?)));
-        read.with_context(|| format!("line {} is no SHA-256 and path", number + 1))
+        manifest_line(line).with_context(|| format!("line {} is no SHA-256 and path", number + 1))
     };
     text.lines().enumerate().map(line).collect()
 }
 
-/// Lines of a URL, a length or `-`, and a path (section 2.2.3).
 fn parse_fetch(text: &str) -> anyhow::Result<BTreeMap<String, Source>> {
     let line = |(number, line): (usize, &str)| {
-        let read = || {
-            let (url, rest) = line.split_once(char::is_whitespace)?;
-            let (length, path) = rest.trim_start().split_once(char::is_whitespace)?;
-            let length = if length == "-" { None } else { Some(length.parse().ok()?) };
-            Some((decoded(path.trim_start()), Source { url: url.to_owned(), length }))
-        };
-        read().with_context(|| format!("line {} is no URL, length and path", number + 1))
+        fetch_line(line).with_context(|| format!("line {} is no URL, length and path", number + 1))
     };
     text.lines().enumerate().map(line).collect()
 }
@@ -255,6 +267,12 @@ mod tests {
         for wrong in ["http://x", "http://x data/a", "http://x x data/a", "http://x -1 data/a"] {
             assert!(parse_fetch(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn paths_of_a_list_are_decoded() {
+        assert_eq!(decoded("data/50%25 a%0Ab%0d%0Ac"), "data/50% a\nb\r\nc");
+        assert_eq!(decoded("%250A %41 %"), "%0A %41 %");
     }
 
     #[test]

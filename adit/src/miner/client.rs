@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use adit_shared::config::{Config, Secret};
 use anyhow::{Context as _, bail};
-use reqwest::header::{IF_RANGE, LOCATION, RANGE, RETRY_AFTER};
+use reqwest::header::{ACCEPT_ENCODING, IF_RANGE, LOCATION, RANGE, RETRY_AFTER};
 use reqwest::{RequestBuilder, Response, StatusCode, redirect};
 use serde_json::Value;
 use url::{Origin, Url};
@@ -117,13 +117,14 @@ impl Client {
     }
 
     /// GETs bytes at a path of the server, or at any URL, from an offset on if the content still has that entity tag. The key is shown to
-    /// no other server than this one; so redirects are followed by hand.
+    /// no other server than this one; so redirects are followed by hand. All of it may come compressed, if `gzip` says so.
     ///
     /// # Errors
     /// [`Refusal`], [`reqwest::Error`], or what is wrong with the URL.
-    pub(crate) async fn get_from(&self, url: &str, rest: Option<(u64, &str)>) -> anyhow::Result<Response> {
+    pub(crate) async fn get_from(&self, url: &str, rest: Option<(u64, &str)>, gzip: bool) -> anyhow::Result<Response> {
         let ranged = |url: Url| match rest {
             Some((offset, tag)) => self.http.get(url).header(RANGE, format!("bytes={offset}-")).header(IF_RANGE, tag),
+            None if gzip => self.http.get(url).header(ACCEPT_ENCODING, "gzip"),
             None => self.http.get(url),
         };
         let url = if url.starts_with('/') { self.url(url) } else { url.to_owned() };

@@ -1,14 +1,16 @@
 //! Downloads a file: goes on where it was cut off, waits trouble out, and lets it appear under its name only when its SHA-256 is right.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
 use adit_shared::digest::Sha256;
-use anyhow::bail;
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use flate2::write::MultiGzDecoder;
 use futures::StreamExt as _;
 use indicatif::ProgressBar;
-use reqwest::header::{CONTENT_RANGE, ETAG, HeaderName};
+use reqwest::header::{CONTENT_ENCODING, CONTENT_RANGE, ETAG, HeaderName};
 use reqwest::{Response, StatusCode};
 
 use super::client::{Client, Refusal};
@@ -26,6 +28,8 @@ pub(crate) struct Item {
     pub(crate) size: Option<u64>,
     /// Its SHA-256, where that is known.
     pub(crate) sha256: Option<Sha256>,
+    /// Whether it may be sent compressed, which saves three quarters of a text; what is compressed in itself is not worth asking for it.
+    pub(crate) gzip: bool,
 }
 
 impl Item {
@@ -117,7 +121,7 @@ impl Downloads<'_> {
     async fn receive(self, item: &Item, part: &mut Part) -> anyhow::Result<Received> {
         let offset = part.length();
         let rest = part.tag().filter(|_| offset > 0).map(|tag| (offset, tag));
-        let response = match self.client.get_from(&item.url, rest).await {
+        let response = match self.client.get_from(&item.url, rest, item.gzip).await {
             Err(error) if rest.is_some() && refused_range(&error) => return Ok(Received::Unfit),
             response => response?,
         };
@@ -128,11 +132,13 @@ impl Downloads<'_> {
         } else {
             self.begin(part, item.tag().as_deref().or(header(&response, ETAG)))?;
         }
+        let mut coding = Coding::of(&response);
         let mut body = response.bytes_stream();
         while let Some(chunk) = body.next().await {
             let chunk = chunk.map_err(|error| anyhow::Error::new(error.without_url()).context(BROKEN))?;
-            part.add(&chunk)?;
-            self.bar.inc(chunk.len() as u64);
+            let bytes = coding.decode(chunk)?;
+            part.add(&bytes)?;
+            self.bar.inc(bytes.len() as u64);
             if item.size.is_some_and(|size| part.length() > size) {
                 return Ok(Received::Unfit);
             }
@@ -152,6 +158,28 @@ enum Received {
     All,
     /// Nothing, because it cannot be joined to the part.
     Unfit,
+}
+
+/// How an answer's bytes are coded (RFC 9110, section 8.4). That nothing is missing at the end, the length and the SHA-256 show.
+enum Coding {
+    Identity,
+    Gzip(Box<MultiGzDecoder<Vec<u8>>>),
+}
+
+impl Coding {
+    fn of(response: &Response) -> Self {
+        match header(response, CONTENT_ENCODING) {
+            Some("gzip") => Self::Gzip(Box::new(MultiGzDecoder::new(Vec::new()))),
+            _ => Self::Identity,
+        }
+    }
+
+    fn decode(&mut self, chunk: Bytes) -> anyhow::Result<Bytes> {
+        let Self::Gzip(decoder) = self else { return Ok(chunk) };
+        let decoded = decoder.write_all(&chunk).and_then(|()| decoder.flush());
+        decoded.context("the server's answer is no gzip, as it says that it is")?;
+        Ok(std::mem::take(decoder.get_mut()).into())
+    }
 }
 
 /// Whether an answer's bytes follow on those of the part. An object store does not heed `If-Range`, so that what it tells is compared, and the
@@ -195,7 +223,7 @@ mod tests {
     use axum::Router;
     use axum::body::Body;
     use axum::extract::Request;
-    use axum::http::header::{AUTHORIZATION, IF_RANGE, LOCATION, RANGE};
+    use axum::http::header::{ACCEPT_ENCODING, AUTHORIZATION, IF_RANGE, LOCATION, RANGE};
     use axum::response::Response;
 
     use super::*;
@@ -207,7 +235,7 @@ mod tests {
     type Asked = Arc<Mutex<Vec<(String, Option<String>, bool)>>>;
 
     /// Serves [`ARCHIVE`] at `/a` as RFC 9110 has it, at `/moved` by a redirect to the same server under another name, without heeding
-    /// `If-Range` at `/heedless`, with a byte too much at `/longer`, and ranges that begin elsewhere at `/shifted`; `/gone` is not there,
+    /// `If-Range` at `/heedless`, compressed at `/coded`, with a byte too much at `/longer`, and ranges that begin elsewhere at `/shifted`; `/gone` is not there,
     /// `/busy` is only once, `/vanishing` redirects to what is not there once.
     fn answer(request: &Request, asked: &Asked) -> Response {
         let text = |name| request.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
@@ -226,6 +254,13 @@ mod tests {
             ("/vanishing", _) => {
                 answer.status(302).header(LOCATION, if first { "/lost" } else { "/a" }).body(Body::empty())
             }
+            ("/coded", _) if text(ACCEPT_ENCODING).as_deref() == Some("gzip") => {
+                let mut coder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                coder.write_all(ARCHIVE).unwrap();
+                answer.header(CONTENT_ENCODING, "gzip").body(coder.finish().unwrap().into())
+            }
+            ("/coded", _) if text(RANGE).is_none() => answer.status(406).body(Body::empty()),
+            ("/coded", _) => answer.body(ARCHIVE.into()),
             ("/longer", None) => answer.body("0123456789a".into()),
             (_, None) => answer.body(ARCHIVE.into()),
             (_, Some(from)) if from >= ARCHIVE.len() => answer.status(416).body(Body::empty()),
@@ -260,7 +295,7 @@ mod tests {
             std::fs::write(folder.path().join("a.zip.part.etag"), tag).unwrap();
         }
         let client = Client::with(&base, Some(adit_shared::config::Secret::new("key".into()))).unwrap();
-        let item = Item { url: path.to_owned(), size, sha256 };
+        let item = Item { url: path.to_owned(), size, sha256, gzip: path == "/coded" };
         let downloads = Downloads { client: &client, patience: &Patience::default(), bar: &ProgressBar::hidden() };
         let outcome = downloads.run(&item, &target, &target).await;
         server.abort();
@@ -356,6 +391,14 @@ mod tests {
         outcome.unwrap();
         let range = Some("bytes=4-".to_owned());
         assert_eq!(asked, [("/moved".to_owned(), range.clone(), true), ("/a".to_owned(), range, false)]);
+    }
+
+    #[tokio::test]
+    async fn what_comes_compressed_is_saved_as_it_is() {
+        for part in ["", "0123"] {
+            let (outcome, asked) = run("/coded", part, Some(ARCHIVE), Some(10)).await;
+            assert_eq!((outcome.is_ok(), asked.len()), (true, 1));
+        }
     }
 
     #[tokio::test]

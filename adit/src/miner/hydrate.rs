@@ -144,7 +144,7 @@ async fn fetch(
     if let Some(folder) = place.parent() {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
-    let item = Item { url: source.url.clone(), size: source.length, sha256: Some(sha256) };
+    let item = Item { url: source.url.clone(), size: source.length, sha256: Some(sha256), gzip: true };
     let fetched = downloads.run(&item, part, &place).await;
     // Without the right key every other file would be refused, too.
     let refusal = fetched.as_ref().err().and_then(|error| error.downcast_ref::<Refusal>());

@@ -1,12 +1,13 @@
 //! `adit package`: asks for a package, watches it being built, and downloads all that it consists of.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use adit_shared::config::Config;
 use adit_shared::digest::Sha256;
-use adit_shared::domain::{MANIFEST_NAME, RECEIPT_NAME};
-use anyhow::{Context as _, bail, ensure};
+use adit_shared::domain::{MANIFEST_NAME, PackageManifest, RECEIPT_NAME};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use reqwest::StatusCode;
 use serde::Deserialize;
@@ -17,6 +18,7 @@ use super::client::{Client, Refusal};
 use super::download::{Downloads, Item, may_pass, retry_after};
 use super::part::hash_file;
 use super::patience::Patience;
+use super::proof::Proof;
 use crate::cli::PackageArgs;
 
 /// How often a package that is erased while it is downloaded is asked for again.
@@ -153,7 +155,7 @@ async fn fetch_assets(
     let mut fetched = Vec::new();
     for (asset, place) in assets.iter().zip(places) {
         let downloads = Downloads { client, patience: &Patience::default(), bar };
-        let item = Item { url: format!("{list}/{}", asset.name), size: asset.size, sha256: asset.sha256 };
+        let item = Item { url: format!("{list}/{}", asset.name), size: asset.size, sha256: asset.sha256, gzip: false };
         let sha256 = match asset.sha256.filter(|sha256| is_there(&place, asset.size, *sha256)) {
             Some(sha256) => {
                 bar.inc(asset.size.unwrap_or(0));
@@ -161,11 +163,27 @@ async fn fetch_assets(
             }
             None => downloads.run(&item, &place, &place).await?,
         };
-        if !asset.is_proof() {
-            fetched.push((sha256, place));
-        }
+        fetched.push((asset, sha256, place));
     }
-    Ok(fetched)
+    agree(package, &fetched)?;
+    let contents = fetched.into_iter().filter(|(asset, ..)| !asset.is_proof());
+    Ok(contents.map(|(_, sha256, place)| (sha256, place)).collect())
+}
+
+/// Compares what was fetched with the package's manifest, if it has one: what is signed is that, and not what the server says.
+fn agree(package: &Value, fetched: &[(&Asset, Sha256, PathBuf)]) -> anyhow::Result<()> {
+    let Some((.., place)) = fetched.iter().find(|(asset, ..)| asset.name == MANIFEST_NAME) else { return Ok(()) };
+    let bytes = std::fs::read(place).with_context(|| format!("cannot read {}", place.display()))?;
+    let manifest = PackageManifest::parse(&bytes).map_err(|error| anyhow!("{}: {error}", place.display()))?;
+    let contents = fetched.iter().filter(|(asset, ..)| !asset.is_proof());
+    let found: BTreeMap<&str, Sha256> = contents.map(|(asset, sha256, _)| (asset.name.as_str(), *sha256)).collect();
+    let named: BTreeMap<&str, Sha256> =
+        manifest.assets.iter().map(|asset| (asset.name.as_str(), asset.sha256)).collect();
+    let is_this = package["fingerprint"].as_str().is_none_or(|own| own == manifest.package.to_string());
+    if !is_this || named != found {
+        bail!("{} is not the manifest of what the server has sent; tell its operator", place.display());
+    }
+    Ok(())
 }
 
 fn is_there(place: &Path, size: Option<u64>, sha256: Sha256) -> bool {
@@ -193,12 +211,11 @@ fn places(package: &Value, assets: &[Asset], output: Option<&Path>) -> anyhow::R
         Some(file) => file.to_owned(),
         None => PathBuf::from(&archive.name),
     };
-    let place = |asset: &Asset| {
-        let mut place = archive_place.as_os_str().to_owned();
-        if asset.is_proof() {
-            place.push(format!(".{}", asset.name));
-        }
-        PathBuf::from(place)
+    let proof = Proof::beside(&archive_place);
+    let place = |asset: &Asset| match asset.name.as_str() {
+        MANIFEST_NAME => proof.manifest.clone(),
+        RECEIPT_NAME => proof.receipt.clone(),
+        _ => archive_place.clone(),
     };
     Ok(assets.iter().map(place).collect())
 }

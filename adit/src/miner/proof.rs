@@ -54,7 +54,9 @@ mod tests {
 
     #[test]
     fn the_receipt_is_beside_the_manifest() {
-        for proof in [Proof::beside(Path::new("a/b.zip")), Proof::inside(Path::new("a/b")), Proof::inside(Path::new(""))] {
+        for proof in
+            [Proof::beside(Path::new("a/b.zip")), Proof::inside(Path::new("a/b")), Proof::inside(Path::new(""))]
+        {
             assert_eq!(Proof::of_manifest(&proof.manifest), proof);
         }
         let named = Proof::of_manifest(Path::new("a/other.json"));

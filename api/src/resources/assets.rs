@@ -298,7 +298,7 @@ fn erased(app: &App, package: &Package) -> Problem {
 fn gone(app: &App, package: &Package, why: &str) -> Problem {
     let rebuild = app.url(&format!("/api/docsets/{}/packages", package.docset));
     let how = serde_json::json!({"method": "POST", "url": rebuild, "body": recipe::body(package)});
-    Problem::new(Kind::Erased, format!("{why}; POST to {rebuild} builds the same bytes")).with("rebuild", how)
+    Problem::new(Kind::Erased, format!("{why}; POST to {rebuild} builds it again")).with("rebuild", how)
 }
 
 async fn send(

@@ -1,9 +1,8 @@
 //! `/docsets/{id}/estimate`: what a package would hold and weigh, before it is built.
 
-use adit_packager::SizeEstimator;
-use adit_shared::domain::{Compression, Format, Layout, Options, Recipe};
+use adit_packager::{Estimate as Size, SizeEstimator};
+use adit_shared::domain::{Compression, Format, Layout, Recipe};
 use adit_shared::ids::DocsetId;
-use adit_shared::store::Member;
 use axum::extract::State;
 use futures::TryStreamExt as _;
 use serde::{Deserialize, Serialize};
@@ -12,15 +11,14 @@ use utoipa::{IntoParams, ToSchema};
 use crate::auth::Caller;
 use crate::extract::{Path, Query, digits};
 use crate::problem::ApiResult;
-use crate::recipe::{Choice, DeltaFrom};
+use crate::recipe::{self, Choice, DeltaFrom};
 use crate::resources::docsets;
+use crate::resources::manifest::{self, Chunk, Metadata};
 use crate::resources::packages::{split_list, wanted_formats};
 use crate::state::App;
 
 /// Bytes a second that an estimate reckons with; the packager itself says better when it accepts.
 const ESTIMATED_RATE: u64 = 100 * 1024 * 1024;
-/// Bytes that a document may cost beside its files, where there is no exact arithmetic.
-const DOCUMENT_OVERHEAD: u64 = 4096;
 
 /// A recipe in a query string.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -50,43 +48,6 @@ pub struct FormatsQuery {
     /// The docset that a delta starts from; for layout bag only.
     #[param(nullable = false)]
     delta_from: Option<i64>,
-}
-
-/// Adds up what a package would weigh.
-enum Weight {
-    /// By the packager's own arithmetic.
-    Exact(SizeEstimator),
-    /// By what the documents' files have when they are decoded.
-    Bound(u64),
-}
-
-impl Weight {
-    fn new(recipe: &Recipe) -> Self {
-        match recipe.layout {
-            Layout::Flat if recipe.options == Options::default() => {
-                SizeEstimator::new(recipe, None).map_or(Self::Bound(0), Self::Exact)
-            }
-            _ => Self::Bound(0),
-        }
-    }
-
-    /// Adds a member; members come in the order of their ids.
-    fn add(&mut self, member: Member) {
-        match self {
-            Self::Exact(estimator) => _ = estimator.add(&member.into()),
-            Self::Bound(bytes) => {
-                *bytes += DOCUMENT_OVERHEAD + member.files.iter().map(|file| file.size).sum::<u64>();
-            }
-        }
-    }
-
-    /// Bytes, and whether they are exact.
-    fn finish(self) -> (u64, bool) {
-        match self {
-            Self::Exact(estimator) => (estimator.finish().bytes, true),
-            Self::Bound(bytes) => (bytes, false),
-        }
-    }
 }
 
 /// What a package would hold and weigh.
@@ -122,18 +83,25 @@ pub async fn estimate(
     let FormatsQuery { layout, compression, shard_bytes, dehydrated, delta_from, .. } = query;
     let delta_from = delta_from.map(|docset| DeltaFrom::Docset(DocsetId(docset)));
     let choice = Choice { layout, compression, shard_bytes, dehydrated, delta_from };
-    let (recipe, _) = choice.recipe(&app, &caller, &docset, formats).await?;
+    let (recipe, base) = choice.recipe(&app, &caller, &docset, formats).await?;
+    let about = recipe::about(&app, &docset).await?;
     let _pass = app.pass().await;
-    let mut weight = Weight::new(&recipe);
+    let mut estimator = SizeEstimator::new(&recipe, Some(&about))?;
     let mut included = 0;
-    let mut members = app.store.members(&docset.members, None, Some(&recipe.formats));
-    while let Some(member) = members.try_next().await? {
-        included += u64::from(!member.files.is_empty());
-        weight.add(member);
+    let metadata = Metadata::of(recipe.layout);
+    let mut chunks = std::pin::pin!(manifest::chunks(&app, &docset, base.as_ref(), &recipe.formats, metadata));
+    while let Some(chunk) = chunks.try_next().await? {
+        match chunk {
+            Chunk::Members(members) => {
+                included += members.iter().filter(|member| !member.files.is_empty()).count() as u64;
+                members.iter().try_for_each(|member| estimator.add(member))?;
+            }
+            Chunk::Gone(gone) => gone.iter().try_for_each(|gone| estimator.bury(gone))?,
+        }
     }
-    drop(members);
-    let (bytes, exact) = weight.finish();
-    let Recipe { formats, layout, .. } = recipe;
+    let Size { bytes, exact } = estimator.finish();
+    let Recipe { formats, layout, .. } = &recipe;
+    let (formats, layout) = (formats.clone(), *layout);
     let seconds = 1 + bytes / ESTIMATED_RATE;
     Ok(axum::Json(Estimate { formats, layout, documents: docset.size, included, bytes, exact, seconds }))
 }

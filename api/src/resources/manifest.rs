@@ -1,7 +1,7 @@
 //! `/docsets/{id}/manifest`: where a docset's files lie, for packagers.
 
 use adit_packager::manifest::{End, Header, Member, Tombstone};
-use adit_shared::domain::{About, Docset, Format};
+use adit_shared::domain::{About, Docset, Format, Layout};
 use adit_shared::ids::{DocsetId, PackageId};
 use adit_shared::store::{Member as Row, StoreError, StoreResult};
 use async_stream::try_stream;
@@ -35,6 +35,17 @@ pub enum Metadata {
     License,
     /// All of it, and the licence.
     Full,
+}
+
+impl Metadata {
+    /// As much as a package of that layout needs.
+    pub(crate) fn of(layout: Layout) -> Self {
+        match layout {
+            Layout::Flat => Self::None,
+            Layout::Bag | Layout::TarZst => Self::License,
+            Layout::Jsonl | Layout::Parquet => Self::Full,
+        }
+    }
 }
 
 /// What a packager wants to know.
@@ -111,22 +122,52 @@ fn lines(
 ) -> impl Stream<Item = StoreResult<Bytes>> + Send + 'static {
     try_stream! {
         yield line(&header)?;
-        let formats = &header.formats;
-        let delta = base.as_ref().map(|base| Delta { store: &*app.store, docset: &docset, base, formats });
         let mut count = 0;
-        let mut chunks = members(&app, &docset, formats, metadata).try_chunks(CHUNK);
+        let mut chunks = std::pin::pin!(chunks(&app, &docset, base.as_ref(), &header.formats, metadata));
+        while let Some(chunk) = chunks.try_next().await? {
+            let mut lines = Vec::new();
+            match chunk {
+                Chunk::Members(members) => {
+                    count += members.len() as u64;
+                    members.iter().try_for_each(|member| line(member).map(|line| lines.extend_from_slice(&line)))?;
+                }
+                Chunk::Gone(gone) => gone.iter().try_for_each(|gone| line(gone).map(|line| lines.extend_from_slice(&line)))?,
+            }
+            yield lines.into();
+        }
+        yield line(&End { end: count })?;
+    }
+}
+
+/// Some of what a manifest tells between its header and its end.
+pub(crate) enum Chunk {
+    /// Members, in the order of ids.
+    Members(Vec<Member>),
+    /// With a base, files that it has and the docset has not; after all members.
+    Gone(Vec<Tombstone>),
+}
+
+/// What the manifest of a docset tells of its members.
+pub(crate) fn chunks<'a>(
+    app: &'a App,
+    docset: &'a Docset,
+    base: Option<&'a Docset>,
+    formats: &'a [Format],
+    metadata: Metadata,
+) -> impl Stream<Item = StoreResult<Chunk>> + Send + 'a {
+    try_stream! {
+        let delta = base.map(|base| Delta { store: &*app.store, docset, base, formats });
+        let mut chunks = members(app, docset, formats, metadata).try_chunks(CHUNK);
         while let Some(chunk) = chunks.try_next().await.map_err(|error| error.1)? {
-            count += chunk.len() as u64;
-            yield member_lines(chunk, delta.as_ref(), metadata).await?;
+            yield Chunk::Members(described(chunk, delta.as_ref(), metadata).await?);
         }
         if let Some(delta) = &delta {
             let left = delta.left();
             let mut chunks = app.store.members(&left, None, Some(formats)).try_chunks(CHUNK);
             while let Some(chunk) = chunks.try_next().await.map_err(|error| error.1)? {
-                yield tombstone_lines(chunk, delta).await?;
+                yield Chunk::Gone(tombstones(chunk, delta).await?);
             }
         }
-        yield line(&End { end: count })?;
     }
 }
 
@@ -145,21 +186,20 @@ fn members<'a>(
     }
 }
 
-async fn member_lines(chunk: Vec<(Row, String)>, delta: Option<&Delta<'_>>, metadata: Metadata) -> StoreResult<Bytes> {
+async fn described(chunk: Vec<(Row, String)>, delta: Option<&Delta<'_>>, metadata: Metadata) -> StoreResult<Vec<Member>> {
     let (rows, texts): (Vec<Row>, Vec<String>) = chunk.into_iter().unzip();
     let mut unchanged = match delta {
         Some(delta) => delta.unchanged(&rows).await?,
         None => Vec::new(),
     }
     .into_iter();
-    let mut lines = Vec::new();
-    for (row, text) in rows.into_iter().zip(texts) {
+    let member = |(row, text): (Row, String)| {
         let unchanged = unchanged.next().unwrap_or_default();
         let mut member = Member { unchanged, ..Member::from(row) };
         describe(&mut member, metadata, &text)?;
-        lines.extend_from_slice(&line(&member)?);
-    }
-    Ok(lines.into())
+        Ok(member)
+    };
+    rows.into_iter().zip(texts).map(member).collect()
 }
 
 /// Adds a document's licence and metadata, as far as they are wanted.
@@ -186,15 +226,10 @@ fn describe(member: &mut Member, wanted: Metadata, text: &str) -> StoreResult<()
     Ok(())
 }
 
-async fn tombstone_lines(chunk: Vec<Row>, delta: &Delta<'_>) -> StoreResult<Bytes> {
+async fn tombstones(chunk: Vec<Row>, delta: &Delta<'_>) -> StoreResult<Vec<Tombstone>> {
     let gone = delta.gone(&chunk).await?;
-    let mut lines = Vec::new();
-    for (row, formats) in chunk.into_iter().zip(gone) {
-        if !formats.is_empty() {
-            lines.extend_from_slice(&line(&Tombstone { gone: row.name, formats })?);
-        }
-    }
-    Ok(lines.into())
+    let left = chunk.into_iter().zip(gone).filter(|(_, formats)| !formats.is_empty());
+    Ok(left.map(|(row, formats)| Tombstone { gone: row.name, formats }).collect())
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use futures::stream::BoxStream;
 use futures::{Stream, TryStreamExt as _};
 use roaring::RoaringBitmap;
 use serde::Serialize;
@@ -26,6 +27,8 @@ use crate::state::App;
 
 /// Documents whose metadata is read at once.
 const CHUNK: usize = 500;
+/// Bytes of NDJSON that leave at once: a chunk of HTTP for each line would cost more than the line.
+const SENT_AT_ONCE: usize = 32 * 1024;
 
 /// A member of a docset.
 #[derive(Debug, Serialize, ToSchema)]
@@ -72,7 +75,23 @@ fn wants_ndjson(headers: &HeaderMap) -> bool {
 
 /// A streamed NDJSON answer of lines that are already encoded.
 pub fn ndjson(lines: impl Stream<Item = StoreResult<Bytes>> + Send + 'static) -> Response {
-    let mut response = Body::from_stream(lines).into_response();
+    let chunks = try_stream! {
+        let mut lines = std::pin::pin!(lines);
+        let mut chunk = BytesMut::with_capacity(SENT_AT_ONCE);
+        while let Some(line) = lines.try_next().await? {
+            if !chunk.is_empty() && chunk.len() + line.len() > SENT_AT_ONCE {
+                yield chunk.split().freeze();
+            }
+            if line.len() < SENT_AT_ONCE {
+                chunk.extend_from_slice(&line);
+            } else {
+                yield line;
+            }
+        }
+        yield chunk.freeze();
+    };
+    let chunks: BoxStream<'static, StoreResult<Bytes>> = Box::pin(chunks);
+    let mut response = Body::from_stream(chunks).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(manifest::MEDIA_TYPE));
     response
 }

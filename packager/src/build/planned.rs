@@ -102,10 +102,8 @@ impl Build {
             if task.hash {
                 self.state.hashed = Some(ledger.midstate.clone());
                 self.state.sha256 = ledger.sha256;
-                self.save().await?;
-            } else {
-                self.assert_ours().await?;
             }
+            self.save_now_and_then().await?;
             let (true, Site::Open { upload, .. }) = (task.put, site) else {
                 spare.give(bytes);
                 continue;

@@ -1,4 +1,4 @@
-//! What outlives the process that builds a package: one small object beside its assets (`build.json`), written before a part is uploaded, so
+//! What outlives the process that builds a package: one small object beside its assets (`build.json`), written now and then, so
 //! that whoever takes the request next knows how often it was tried, which assets are there, and how far the hash of the next had come.
 
 use std::collections::HashMap;
@@ -29,7 +29,7 @@ pub(crate) struct State {
     /// The object that is being built, or was built last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) archive: Option<Archive>,
-    /// Hash of its first bytes: of all parts that were ever uploaded.
+    /// Hash of its first bytes, as far as that was noted: parts behind them may have been uploaded all the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) hashed: Option<Midstate>,
     /// Hash of all of it, once its last part was drawn up.

@@ -87,7 +87,7 @@ impl Build {
             parts.push(match kept {
                 Some(part) => part,
                 None => {
-                    self.save().await?;
+                    self.save_now_and_then().await?;
                     self.objects.put_part(upload, number, bytes.clone()).await?
                 }
             });

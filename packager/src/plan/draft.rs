@@ -39,6 +39,8 @@ pub(crate) struct Piece {
     pub(crate) encoding: Encoding,
     /// CRC-32 of the file's content.
     pub(crate) crc32: u32,
+    /// CRC-32 of the file's data, where it is deflated and that is known.
+    pub(crate) deflate_crc32: Option<u32>,
     /// Length of the file's content in bytes.
     pub(crate) size: u64,
     /// Names the file; see [`Plan::name`].
@@ -155,6 +157,7 @@ impl Window {
                 packed: record.packed,
                 encoding: record.encoding,
                 crc32: record.crc32,
+                deflate_crc32: record.deflate_crc32,
                 size: record.size,
                 position,
             });

@@ -204,6 +204,7 @@ impl ProjectBuilder {
                 path,
                 encoding: file.encoding,
                 crc32: file.crc32,
+                deflate_crc32: file.deflate_crc32,
                 sha256: file.sha256,
                 size: file.size,
                 packed: packed(file),

@@ -27,6 +27,8 @@ pub(crate) struct Record {
     pub(crate) encoding: Encoding,
     /// CRC-32 of its content.
     pub(crate) crc32: u32,
+    /// CRC-32 of its data, where it is deflated and that is known.
+    pub(crate) deflate_crc32: Option<u32>,
     /// SHA-256 of its content.
     pub(crate) sha256: Sha256,
     /// Length of its content in bytes.
@@ -62,7 +64,8 @@ impl Record {
         }
         out.put_u32(self.crc32);
         out.put_u32(self.object);
-        out.put_u8(u8::from(self.encoding == Encoding::Gzip));
+        out.put_u8(u8::from(self.encoding == Encoding::Gzip) | (u8::from(self.deflate_crc32.is_some()) << 1));
+        out.put_u32(self.deflate_crc32.unwrap_or_default());
         out.put_slice(&self.sha256.0);
         out.put_u32(len32(&self.path));
         out.put_slice(self.path.as_bytes());
@@ -77,7 +80,9 @@ impl Record {
         let (member, size, packed, offset, place) = (number()?, number()?, number()?, number()?, number()?);
         let crc32 = from.try_get_u32().ok()?;
         let object = from.try_get_u32().ok()?;
-        let encoding = if from.try_get_u8().ok()? == 1 { Encoding::Gzip } else { Encoding::Identity };
+        let (flags, deflated) = (from.try_get_u8().ok()?, from.try_get_u32().ok()?);
+        let encoding = if flags & 1 == 1 { Encoding::Gzip } else { Encoding::Identity };
+        let deflate_crc32 = (flags & 2 == 2).then_some(deflated);
         let mut sha256 = [0; 32];
         from.try_copy_to_slice(&mut sha256).ok()?;
         let path = from.try_get_u32().ok()? as usize;
@@ -85,7 +90,20 @@ impl Record {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
         let (path, r#ref) = (text(path)?, text(r#ref)?);
         let sha256 = Sha256(sha256);
-        Some(Self { member, r#ref, path, encoding, crc32, sha256, size, packed, offset, object, from: place })
+        Some(Self {
+            member,
+            r#ref,
+            path,
+            encoding,
+            crc32,
+            deflate_crc32,
+            sha256,
+            size,
+            packed,
+            offset,
+            object,
+            from: place,
+        })
     }
 }
 
@@ -207,11 +225,12 @@ mod tests {
 
     prop_compose! {
         fn record()(
-            numbers: [u64; 6], crc32: u32, object: u32, gzip: bool, sha256: [u8; 32], path in "\\PC{0,80}", r#ref in ".{0,80}",
+            numbers: [u64; 6], crc32: u32, deflate_crc32: Option<u32>, object: u32, gzip: bool, sha256: [u8; 32], path in "\\PC{0,80}", r#ref in ".{0,80}",
         ) -> Record {
             let [member, size, packed, offset, from, _] = numbers;
             let encoding = if gzip { Encoding::Gzip } else { Encoding::Identity };
-            Record { member, r#ref, path, encoding, crc32, sha256: Sha256(sha256), size, packed, offset, object, from }
+            let sha256 = Sha256(sha256);
+            Record { member, r#ref, path, encoding, crc32, deflate_crc32, sha256, size, packed, offset, object, from }
         }
     }
 

@@ -73,6 +73,7 @@ impl Drafter {
                 packed,
                 encoding: file.encoding,
                 crc32: file.crc32,
+                deflate_crc32: file.deflate_crc32,
                 size: file.size,
                 position: self.position,
             });

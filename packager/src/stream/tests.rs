@@ -56,6 +56,7 @@ fn record(format: &str, content: &[u8]) -> FileRecord {
         size: content.len() as u64,
         sha256: Sha256::of(content),
         crc32: crc32fast::hash(content),
+        deflate_crc32: None,
         encoding: Encoding::Identity,
         place: Place { object: "packs/1/1-x-00000".to_owned(), offset: 0, stored: content.len() as u64 },
     }

@@ -167,6 +167,10 @@ pub struct FileRecord {
     pub crc32: u32,
     /// How the bytes are stored.
     pub encoding: Encoding,
+    /// CRC-32 of the deflate stream in the stored gzip member: proves stored bytes without inflating them. `None` where nothing is deflated
+    /// (there [`crc32`](Self::crc32) does it), and for files that were imported before it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deflate_crc32: Option<u32>,
     /// Where they are stored.
     pub place: Place,
 }

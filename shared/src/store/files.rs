@@ -22,7 +22,7 @@ pub(super) fn files_of_d(wanted: Option<&str>) -> String {
     };
     format!(
         "COALESCE((SELECT string_agg(concat_ws(' ', f.format, f.media_type, f.size, f.crc32, f.encoding, f.pack, \
-         f.pack_offset, f.stored, hex(f.sha256)), ';') FROM files f WHERE f.document = d.id{condition}), '')"
+         f.pack_offset, f.stored, hex(f.sha256), f.deflate_crc32), ';') FROM files f WHERE f.document = d.id{condition}), '')"
     )
 }
 
@@ -84,6 +84,7 @@ struct Record<'a> {
     offset: u64,
     stored: u64,
     sha256: Sha256,
+    deflate_crc32: Option<u32>,
 }
 
 impl<'a> Record<'a> {
@@ -100,6 +101,8 @@ impl<'a> Record<'a> {
             offset: next()?.parse().ok()?,
             stored: next()?.parse().ok()?,
             sha256: next()?.parse().ok()?,
+            // NULLs are left out of the text.
+            deflate_crc32: next().map(str::parse).transpose().ok()?,
         })
     }
 
@@ -113,6 +116,7 @@ impl<'a> Record<'a> {
             sha256: self.sha256,
             crc32: self.crc32,
             encoding: self.encoding.parse().map_err(|_| unreadable("a file's encoding"))?,
+            deflate_crc32: self.deflate_crc32,
             place: Place { object: object.clone(), offset: self.offset, stored: self.stored },
         })
     }

@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::ops::Bound;
 
-use futures::StreamExt as _;
 use futures::stream::BoxStream;
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use roaring::RoaringBitmap;
 use sqlx::Row as _;
+use sqlx::any::AnyRow;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::documents::has_nul;
 use super::files::{Names, files_of_d, parse_files};
@@ -27,20 +29,8 @@ pub(super) fn stream<'a>(
     formats: Option<&'a [Format]>,
 ) -> BoxStream<'a, StoreResult<Member>> {
     let start = after.map_or(Bound::Unbounded, |id| Bound::Excluded(id.0));
-    let mut ids = members.range((start, Bound::Unbounded));
-    async_stream::try_stream! {
-        let mut names = Names::default();
-        loop {
-            let page: Vec<u32> = ids.by_ref().take(PAGE).collect();
-            if page.is_empty() {
-                break;
-            }
-            for (member, _) in read_page(db, &mut names, &page, formats, false).await? {
-                yield member;
-            }
-        }
-    }
-    .boxed()
+    let ids = members.range((start, Bound::Unbounded));
+    pages(db, ids, PAGE, formats, false).map_ok(|(member, _)| member).boxed()
 }
 
 pub(super) fn described<'a>(
@@ -48,20 +38,41 @@ pub(super) fn described<'a>(
     members: &'a RoaringBitmap,
     formats: &'a [Format],
 ) -> BoxStream<'a, StoreResult<(Member, String)>> {
-    let mut ids = members.iter();
+    pages(db, members.iter(), DESCRIBED_PAGE, Some(formats), true).boxed()
+}
+
+/// Members with these ids. While one page is used, the database is at work on the next: in a task of its own, so that a reader who stands still
+/// keeps no connection.
+fn pages<'a>(
+    db: &'a SqlStore,
+    mut ids: impl Iterator<Item = u32> + Send + 'a,
+    size: usize,
+    formats: Option<&'a [Format]>,
+    described: bool,
+) -> impl Stream<Item = StoreResult<(Member, String)>> + Send + 'a {
     async_stream::try_stream! {
         let mut names = Names::default();
-        loop {
-            let page: Vec<u32> = ids.by_ref().take(DESCRIBED_PAGE).collect();
+        let mut next = || {
+            let page: Vec<u32> = ids.by_ref().take(size).collect();
             if page.is_empty() {
-                break;
+                return None;
             }
-            for described in read_page(db, &mut names, &page, Some(formats), true).await? {
-                yield described;
+            let (db, formats) = (db.clone(), formats.map(<[Format]>::to_vec));
+            let reading = async move {
+                let row = select(&page, formats.as_deref(), described).fetch_one(&db.read).await?;
+                StoreResult::Ok((page, row))
+            };
+            Some(AbortOnDropHandle::new(tokio::spawn(reading)))
+        };
+        let mut reading = next();
+        while let Some(page) = reading.take() {
+            let (page, row) = page.await.map_err(|error| StoreError::Unavailable(error.to_string()))??;
+            reading = next();
+            for member in read_page(db, &mut names, &page, &row).await? {
+                yield member;
             }
         }
     }
-    .boxed()
 }
 
 pub(super) async fn by_ref(
@@ -90,14 +101,7 @@ pub(super) async fn by_ref(
     Ok(found)
 }
 
-async fn read_page(
-    db: &SqlStore,
-    names: &mut Names,
-    page: &[u32],
-    formats: Option<&[Format]>,
-    described: bool,
-) -> StoreResult<Vec<(Member, String)>> {
-    let row = select(page, formats, described).fetch_one(&db.read).await?;
+async fn read_page(db: &SqlStore, names: &mut Names, page: &[u32], row: &AnyRow) -> StoreResult<Vec<(Member, String)>> {
     let text: &str = row.try_get::<Option<&str>, _>(0)?.unwrap_or_default();
     let mut read = parse(text).ok_or_else(|| StoreError::Corrupt("a member's row cannot be read".to_owned()))?;
     read.sort_unstable_by_key(|(member, _)| member.id);

@@ -62,9 +62,9 @@ async fn insert_files(
     transaction: &mut Transaction<'_, Any>,
 ) -> StoreResult<()> {
     let sql = format!(
-        "INSERT INTO files (document, format, media_type, size, sha256, crc32, encoding, pack, pack_offset, stored) \
-         VALUES {}",
-        tuples(files.len(), 10)
+        "INSERT INTO files (document, format, media_type, size, sha256, crc32, encoding, pack, pack_offset, stored, \
+         deflate_crc32) VALUES {}",
+        tuples(files.len(), 11)
     );
     let mut statement = made(sql, files.len() == ROWS);
     for (document, file) in files {
@@ -78,7 +78,8 @@ async fn insert_files(
             .bind(file.encoding.as_str())
             .bind(packs.get(&file.place.object))
             .bind(int(file.place.offset))
-            .bind(int(file.place.stored));
+            .bind(int(file.place.stored))
+            .bind(file.deflate_crc32.map(i64::from));
     }
     statement.execute(&mut **transaction).await?;
     Ok(())

@@ -78,6 +78,7 @@ pub(crate) async fn every_field_comes_back_as_it_was(db: Database) {
         sha256: Sha256([0xff; 32]),
         crc32: u32::MAX,
         encoding: Encoding::Identity,
+        deflate_crc32: None,
         place: Place { object: "packs/1/a b-'\u{1f}".to_owned(), offset: 1 << 40, stored: 0 },
     };
     let lease = db.store.begin_import(&new_collection("c"), 0, HOUR).await.unwrap();

@@ -5,9 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use adit_shared::digest::Sha256;
 
 use super::Fault;
-use super::contents::{Contents, DECLARATION, FETCH, INFO, MANIFEST, OMITTED, TAG_MANIFEST};
-use crate::miner::archive::decoded;
+use super::contents::Contents;
+use crate::miner::bag::{DECLARATION, FETCH, MANIFEST, TAG_MANIFEST, fetch_line, manifest_line};
 
+/// The bag's metadata (2.2.2).
+pub(super) const INFO: &str = "bag-info.txt";
+/// Names the docset's members that have no file in the bag.
+pub(super) const OMITTED: &str = "omitted.jsonl";
 /// How a bag's declaration begins (2.1.1).
 const VERSION: &str = "BagIt-Version: ";
 
@@ -50,7 +54,8 @@ pub(super) fn check(contents: &Contents, base: &str, beside: &Beside, faults: &m
     if let (Some(oxum), Some(bytes)) = (bag.info.get("Payload-Oxum"), bag.bytes)
         && *oxum != format!("{bytes}.{}", bag.files)
     {
-        check.fault(INFO, format!("says Payload-Oxum {oxum}, but the payload has {bytes} bytes in {} files", bag.files));
+        check
+            .fault(INFO, format!("says Payload-Oxum {oxum}, but the payload has {bytes} bytes in {} files", bag.files));
     }
     bag
 }
@@ -82,15 +87,9 @@ impl<'a> Check<'a> {
     /// Reads the list of what is to be fetched (2.2.3).
     fn read_fetch(&mut self) {
         for (number, line) in self.text(FETCH).unwrap_or_default().lines().enumerate() {
-            let read = || {
-                let (_url, rest) = line.split_once([' ', '\t'])?;
-                let (length, path) = rest.trim_start().split_once([' ', '\t'])?;
-                let length = if length == "-" { None } else { Some(length.parse::<u64>().ok()?) };
-                Some((decoded(path.trim_start()), length))
-            };
-            match read() {
-                Some((path, length)) => {
-                    if self.fetch.insert(path.clone(), length).is_some() {
+            match fetch_line(line) {
+                Some((path, source)) => {
+                    if self.fetch.insert(path.clone(), source.length).is_some() {
                         self.fault(FETCH, format!("names {path} twice"));
                     }
                 }
@@ -103,8 +102,7 @@ impl<'a> Check<'a> {
     fn manifest(&mut self, name: &str) -> Option<Vec<(String, Sha256)>> {
         let mut lines = Vec::new();
         for (number, line) in self.text(name)?.lines().enumerate() {
-            let parts = line.split_once([' ', '\t']);
-            match parts.and_then(|(hash, path)| Some((decoded(path.trim_start()), hash.parse().ok()?))) {
+            match manifest_line(line) {
                 Some(line) => lines.push(line),
                 None => self.fault(name, format!("line {} is no SHA-256 and path", number + 1)),
             }
@@ -188,8 +186,7 @@ fn fields(text: &str) -> BTreeMap<String, String> {
     for line in text.lines() {
         match (line.strip_prefix([' ', '\t']), fields.last_mut()) {
             (Some(more), Some((_, value))) => {
-                value.push(' ');
-                value.push_str(more.trim());
+                *value = format!("{value} {}", more.trim()).trim_start().to_owned();
             }
             _ => fields.extend(line.split_once(':').map(|(label, value)| (label.to_owned(), value.trim().to_owned()))),
         }

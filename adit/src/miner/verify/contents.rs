@@ -10,14 +10,10 @@ use anyhow::{Context as _, ensure};
 use sha2::Digest as _;
 
 use super::Fault;
+use super::bag::{INFO, OMITTED};
+use crate::miner::bag::{DECLARATION, FETCH, MANIFEST, TAG_MANIFEST};
 
 /// The tag files of a bag that are read and not only hashed.
-pub(super) const DECLARATION: &str = "bagit.txt";
-pub(super) const MANIFEST: &str = "manifest-sha256.txt";
-pub(super) const TAG_MANIFEST: &str = "tagmanifest-sha256.txt";
-pub(super) const INFO: &str = "bag-info.txt";
-pub(super) const FETCH: &str = "fetch.txt";
-pub(super) const OMITTED: &str = "omitted.jsonl";
 const READ: [&str; 6] = [DECLARATION, MANIFEST, TAG_MANIFEST, INFO, FETCH, OMITTED];
 
 /// A file.
@@ -81,7 +77,10 @@ impl<'a> Reading<'a> {
             hash.update(read);
             crc32.update(read);
             if kept {
-                ensure!(found <= keep, "is longer than {keep} bytes, the most that a list may have in so few bytes of an archive");
+                ensure!(
+                    found <= keep,
+                    "is longer than {keep} bytes, the most that a list may have in so few bytes of an archive"
+                );
                 text.extend_from_slice(read);
             }
         }
@@ -111,8 +110,8 @@ fn is_read(path: &str) -> bool {
 pub(super) fn read_archive(path: &Path, kind: Kind, contents: &mut Contents, faults: &mut Vec<Fault>) {
     let mut reading = Reading::new(path, contents, faults);
     let read = File::open(path).context("cannot be read").and_then(|file| match kind {
-        Kind::Zip => super::zip::read(file, &mut reading),
-        Kind::TarZst => super::tar::read(file, &mut reading),
+        Kind::Zip => super::zip_archive::read(file, &mut reading),
+        Kind::TarZst => super::tar_archive::read(file, &mut reading),
         Kind::Table => Ok(()),
     });
     if let Err(error) = read {

@@ -79,7 +79,10 @@ pub(super) fn read(file: File, reading: &mut Reading) -> anyhow::Result<()> {
         };
     }
     if at != directory.offset {
-        reading.fault(None, format!("the entries end at byte {at}, but the directory begins at byte {}", directory.offset));
+        reading.fault(
+            None,
+            format!("the entries end at byte {at}, but the directory begins at byte {}", directory.offset),
+        );
     }
     Ok(())
 }
@@ -102,7 +105,10 @@ fn find_directory(file: &mut (impl Read + Seek), length: u64) -> anyhow::Result<
     };
     let at = { starts }.find(ends_there).context("its last bytes are no end record")?;
     let (record, end_at) = (Fields(&tail[at..]), length - tail_len + at as u64);
-    ensure!(record.u16(4) == 0 && record.u16(6) == 0 && record.u16(8) == record.u16(10), "it is one of several volumes");
+    ensure!(
+        record.u16(4) == 0 && record.u16(6) == 0 && record.u16(8) == record.u16(10),
+        "it is one of several volumes"
+    );
     let short = Directory {
         offset: u64::from(record.u32(16)),
         len: u64::from(record.u32(12)),
@@ -121,7 +127,11 @@ fn find_directory(file: &mut (impl Read + Seek), length: u64) -> anyhow::Result<
         None => (short, end_at),
     };
     let end = directory.offset.checked_add(directory.len);
-    ensure!(end == Some(follows_at), "its directory does not end where its end record begins{}", if escaped { " (ZIP64)" } else { "" });
+    ensure!(
+        end == Some(follows_at),
+        "its directory does not end where its end record begins{}",
+        if escaped { " (ZIP64)" } else { "" }
+    );
     Ok(directory)
 }
 
@@ -135,7 +145,10 @@ fn zip64_end(file: &mut (impl Read + Seek), end_at: u64) -> anyhow::Result<Optio
     }
     let at = locator.u64(8);
     ensure!(locator.u32(4) == 0 && locator.u32(16) == 1, "it is one of several volumes (ZIP64)");
-    ensure!(at.checked_add(ZIP64_END_LEN) == Some(locator_at), "its ZIP64 end record does not stand before its locator");
+    ensure!(
+        at.checked_add(ZIP64_END_LEN) == Some(locator_at),
+        "its ZIP64 end record does not stand before its locator"
+    );
     let record = read_at(file, at, ZIP64_END_LEN)?;
     let record = Fields(&record);
     ensure!(record.u32(0) == ZIP64_END && record.u64(4) == ZIP64_END_LEN - 12, "its ZIP64 end record is damaged");

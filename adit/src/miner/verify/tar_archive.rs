@@ -8,7 +8,7 @@ use tar::Archive;
 
 use super::contents::Reading;
 
-/// How much of a short text may be unpacked from so many bytes of an archive; see [`super::zip`].
+/// How much of a short text may be unpacked from so many bytes of an archive; see [`super::zip_archive`].
 const UNPACKED: u64 = 64;
 
 /// Reads all of an archive into `reading`, which is told of everything that is wrong.

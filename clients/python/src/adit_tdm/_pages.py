@@ -1,0 +1,32 @@
+"""Lists that come in pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol, TypeVar
+
+from ._api import Api
+from ._decode import decode
+
+# The most entries that a page can have: lists are read to their end as a rule.
+LIMIT = 1000
+
+
+class Page(Protocol):
+    """A page that knows where the next one begins."""
+
+    next: str | None
+
+
+P = TypeVar("P", bound=Page)
+
+
+def pages(api: Api, operation: str, kind: type[P], **places: Any) -> Iterator[P]:
+    """Asks for page after page."""
+    query: dict[str, Any] = {"limit": LIMIT}
+    while True:
+        page = decode(kind, api.json(operation, query=query, **places), api)
+        yield page
+        if page.next is None:
+            return
+        query["cursor"] = page.next

@@ -1,0 +1,101 @@
+"""The client: where everything begins."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Any
+
+import httpx
+
+from ._api import Api
+from ._decode import decode
+from ._pages import pages
+from ._version import __version__
+from .docsets import Docset, DocsetList
+from .documents import Document, Search, SearchResponse
+from .models import Collection, CollectionList, Me, Sort
+from .packages import Package
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+
+
+class Client:
+    """A server of Adit, and the key to show it.
+
+    `url` and `key` default to the variables ADIT_PUBLIC_URL and ADIT_API_KEY, as those of the program `adit` do. `timeout` is how long the
+    server may be silent, and `patience` how long one call goes on asking a server that is busy or away, both in seconds.
+    """
+
+    def __init__(self, url: str | None = None, key: str | None = None, *, timeout: float = 60, patience: float = 300) -> None:
+        url = url or os.environ.get("ADIT_PUBLIC_URL") or DEFAULT_URL
+        if httpx.URL(url).scheme not in ("http", "https"):
+            raise ValueError(f"{url!r} is no URL of a server; it begins with http:// or https://")
+        key = key or os.environ.get("ADIT_API_KEY")
+        self._api = Api(url, key, timeout=timeout, patience=patience, user_agent=f"adit-tdm/{__version__}")
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Client of {self._api.url}>"
+
+    def close(self) -> None:
+        """Closes all connections."""
+        self._api.close()
+
+    def collections(self) -> list[Collection]:
+        """All collections, by slug."""
+        return decode(CollectionList, self._api.json("listCollections"), self._api).collections
+
+    def collection(self, slug: str) -> Collection:
+        """One collection."""
+        return decode(Collection, self._api.json("getCollection", slug=slug), self._api)
+
+    def schema(self, slug: str) -> dict[str, Any]:
+        """The JSON Schema of a collection's metadata."""
+        schema: dict[str, Any] = self._api.json("getCollectionSchema", slug=slug)
+        return schema
+
+    def search(self, slug: str, query: str, *, sort: Sort | None = None, facets: Iterable[str] = (), page_size: int = 100) -> Search:
+        """Searches a collection: `hits` counts, iterating gives the documents. The language is in docs/SEARCH.md of Adit."""
+        body: dict[str, Any] = {"query": query, "facets": list(facets), "limit": page_size}
+        if sort is not None:
+            body["sort"] = sort
+
+        def ask(cursor: str | None) -> SearchResponse:
+            return decode(SearchResponse, self._api.json("search", slug=slug, body={**body, "cursor": cursor}), self._api)
+
+        return Search(ask)
+
+    def document(self, id: int) -> Document:
+        """One version of one work."""
+        return decode(Document, self._api.json("getDocument", id=id), self._api)
+
+    def docsets(self) -> Iterator[Docset]:
+        """The caller's docsets, newest first."""
+        for page in pages(self._api, "listDocsets", DocsetList):
+            yield from page.docsets
+
+    def docset(self, id: int) -> Docset:
+        """One docset."""
+        return decode(Docset, self._api.json("getDocset", id=id), self._api)
+
+    def create_docset(
+        self, collection: str, query: str | None = None, *, refs: Iterable[str] | None = None, name: str | None = None
+    ) -> Docset:
+        """Freezes all hits of a query, or the current versions of the works that `refs` names."""
+        body = {"collection": collection, "query": query, "refs": None if refs is None else list(refs), "name": name}
+        return decode(Docset, self._api.json("createDocset", body=body), self._api)
+
+    def package(self, id: int) -> Package:
+        """One package."""
+        return decode(Package, self._api.json("getPackage", id=id), self._api)
+
+    def me(self) -> Me:
+        """The key, its quota and its use."""
+        return decode(Me, self._api.json("getMe"), self._api)

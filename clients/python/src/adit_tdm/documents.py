@@ -1,0 +1,116 @@
+"""Documents, and what a search finds of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ._decode import Bound
+from ._download import download
+from .errors import AditError, DamagedDownload
+from .models import FacetCount, File, Metadata
+
+
+@dataclass
+class Document(Bound):
+    """One version of one work."""
+
+    id: int
+    ref: str
+    version: int
+    current: bool
+    collection: str
+    license: str | None
+    metadata: Metadata
+    files: list[File]
+    url: str
+
+    def text(self) -> str:
+        """The text. Bytes that are no UTF-8 become U+FFFD; `content("txt")` gives them as they are."""
+        response = self._api.send("getDocumentText", headers={"accept": "text/plain"}, id=self.id)
+        return response.content.decode("utf-8", errors="replace")
+
+    def content(self, format: str) -> bytes:
+        """The file in a format, checked against its SHA-256."""
+        response = self._api.send("getDocumentFile", id=self.id, format=format)
+        if hashlib.sha256(response.content).hexdigest() != self.file(format).sha256:
+            raise DamagedDownload("The file is damaged", f"{format} of document {self.id} is not what its SHA-256 says")
+        return response.content
+
+    def download(self, format: str, path: str | Path, *, progress: bool | None = None) -> Path:
+        """Downloads the file in a format to `path`, or into the folder `path`."""
+        file, target = self.file(format), Path(path)
+        if target.is_dir():
+            target /= f"{self.id}.{format}"
+        return download(
+            lambda headers: self._api.stream("getDocumentFile", headers, id=self.id, format=format),
+            target,
+            size=file.bytes,
+            sha256=file.sha256,
+            patience=self._api.patience,
+            progress=progress,
+        )
+
+    def file(self, format: str) -> File:
+        """What is known of the file in a format."""
+        for file in self.files:
+            if file.format == format:
+                return file
+        known = ", ".join(file.format for file in self.files)
+        raise AditError("There is no such format", f"document {self.id} has no {format!r}; there are: {known}")
+
+
+@dataclass
+class Hit(Document):
+    """A document that a search has found."""
+
+    score: float | None
+
+
+@dataclass
+class SearchResponse:
+    """A page of hits."""
+
+    documents: list[Hit]
+    facets: dict[str, list[FacetCount]]
+    hits: int
+    corpus_version: int
+    next: str | None
+
+
+class Search:
+    """What a search has found. Iterating fetches page after page; all of them show the same state of the corpus."""
+
+    def __init__(self, ask: Callable[[str | None], SearchResponse]) -> None:
+        self._ask = ask
+        self._first = ask(None)
+
+    @property
+    def hits(self) -> int:
+        """Exact number of hits."""
+        return self._first.hits
+
+    @property
+    def facets(self) -> dict[str, list[FacetCount]]:
+        """The most frequent values of each wanted facet, over all hits."""
+        return self._first.facets
+
+    @property
+    def corpus_version(self) -> int:
+        """The state of the corpus that was searched."""
+        return self._first.corpus_version
+
+    def __len__(self) -> int:
+        return self.hits
+
+    def __iter__(self) -> Iterator[Hit]:
+        page = self._first
+        yield from page.documents
+        while page.next is not None:
+            page = self._ask(page.next)
+            yield from page.documents
+
+    def __repr__(self) -> str:
+        return f"<Search: {self.hits} hits>"

@@ -1,0 +1,181 @@
+"""Holds the client to openapi.yaml: a contract that changed does not pass unnoticed."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import is_dataclass
+from datetime import date, datetime
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+import pytest
+import yaml
+
+from adit_tdm import Client, Docset, Document, Package, docsets, documents, errors, models, packages
+from adit_tdm._decode import members
+from adit_tdm._operations import OPERATIONS
+
+ROOT = Path(__file__).parents[3]
+CONTRACT: dict[str, Any] = yaml.safe_load((ROOT / "openapi.yaml").read_text())
+SCHEMAS: dict[str, dict[str, Any]] = CONTRACT["components"]["schemas"]
+MODULES = (models, documents, docsets, packages)
+
+# Who else calls operations: packagers, and those who run the service.
+OTHERS = {"packager", "service"}
+# What miners have no need of here.
+LEFT_OUT = {
+    "dumpDocset": "does for shell scripts what `Docset.package` and `Package.download` do",
+    "followPackage": "tells what `Package.wait` asks for; proxies between notebooks and servers like to hold streams back",
+}
+# Which method takes what an operation can be told. Ids are known to the objects.
+METHODS: dict[str, Callable[..., Any]] = {
+    "search": Client.search,
+    "createDocset": Client.create_docset,
+    "renameDocset": Docset.rename,
+    "estimatePackage": Docset.estimate,
+    "createPackage": Docset.package,
+    "getDocumentFile": Document.content,
+    "downloadPackage": Package.download,
+}
+# What the client sees to itself.
+OWN = {"cursor", "limit", "id", "range", "if-range", "if-none-match"}
+# What a method has besides, or under another name.
+BESIDES = {
+    "search": {"page_size"},
+    "downloadPackage": {"path", "progress"},
+    "estimatePackage": {"formats"},
+}
+ALSO = {"estimatePackage": {"fmts", "fmt"}}
+
+
+def operations() -> Iterator[tuple[str, str, str, dict[str, Any]]]:
+    for path, item in CONTRACT["paths"].items():
+        for method, operation in item.items():
+            yield operation["operationId"], method.upper(), path, operation
+
+
+def resolved(schema: dict[str, Any]) -> dict[str, Any]:
+    return SCHEMAS[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+
+
+def properties(schema: dict[str, Any]) -> dict[str, Any]:
+    """The members of an object, also of one that is put together of several."""
+    schema = resolved(schema)
+    found = dict(schema.get("properties", {}))
+    for part in schema.get("allOf", ()):
+        found |= properties(part)
+    return found
+
+
+def required(schema: dict[str, Any]) -> set[str]:
+    schema = resolved(schema)
+    return {*schema.get("required", ())}.union(*(required(part) for part in schema.get("allOf", ())))
+
+
+def is_object(schema: dict[str, Any]) -> bool:
+    return "allOf" in schema or schema["type"] == "object"
+
+
+def hint_of(schema: dict[str, Any]) -> Any:
+    """What stands for a schema in a model: a type, or the name of one, with `None` beside it where null is possible."""
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return name if is_object(SCHEMAS[name]) else hint_of(SCHEMAS[name])
+    if "oneOf" in schema:
+        (kind,) = (each for each in schema["oneOf"] if each.get("type") != "null")
+        return (hint_of(kind), None)
+    kind = schema["type"]
+    if isinstance(kind, list):
+        (inner,) = (each for each in kind if each != "null")
+        return (hint_of({**schema, "type": inner}), None)
+    if "enum" in schema:
+        return frozenset(schema["enum"])
+    if kind == "array":
+        return [hint_of(schema["items"])]
+    if kind == "object":
+        return {str: hint_of(schema["additionalProperties"]) if schema["additionalProperties"] else Any}
+    formats: dict[str | None, type] = {"date-time": datetime, "date": date}
+    simple: dict[str, type] = {"integer": int, "number": float, "boolean": bool, "string": str}
+    return formats.get(schema.get("format"), simple[kind])
+
+
+def shape_of(hint: Any) -> Any:
+    """The same of a type hint."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        assert arguments[1] is NoneType
+        return (shape_of(arguments[0]), None)
+    if origin is Literal:
+        return frozenset(arguments)
+    if origin is list:
+        return [shape_of(arguments[0])]
+    if origin is dict:
+        return {str: shape_of(arguments[1])}
+    return NAMES.get(hint.__name__, hint.__name__) if isinstance(hint, type) and is_dataclass(hint) else hint
+
+
+# Schemas whose model has another name.
+NAMES = {"Hit": "HitView"}
+MODELS: dict[str, Any] = {NAMES.get(name, name): kind for module in MODULES for name, kind in vars(module).items() if is_dataclass(kind)}
+
+
+def test_every_operation_of_miners_is_one_that_the_client_calls_and_the_other_way_round() -> None:
+    wanted = {name: (method, path) for name, method, path, operation in operations() if not OTHERS & {*operation["tags"]}}
+    assert wanted.keys() >= LEFT_OUT.keys(), "what is left out is not in the contract any more"
+    assert {name: call for name, call in wanted.items() if name not in LEFT_OUT} == OPERATIONS
+
+
+def told(operation: dict[str, Any]) -> set[str]:
+    """What an operation can be told: parameters, and members of the body."""
+    body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+    return {each["name"] for each in operation.get("parameters", ())} | properties(body).keys()
+
+
+@pytest.mark.parametrize("name", [name for name in OPERATIONS if name in METHODS])
+def test_what_an_operation_can_be_told_is_what_its_method_takes(name: str) -> None:
+    (operation,) = (operation for found, *_, operation in operations() if found == name)
+    taken = inspect.signature(METHODS[name]).parameters.keys() - {"self"}
+    assert taken - BESIDES.get(name, set()) == told(operation) - OWN - ALSO.get(name, set())
+
+
+def test_no_other_operation_can_be_told_anything_but_where_it_is() -> None:
+    for name, _, path, operation in operations():
+        if name in OPERATIONS.keys() - METHODS.keys():
+            assert {each for each in told(operation) - OWN if f"{{{each}}}" not in path} == set(), name
+
+
+def answers(schema: dict[str, Any]) -> Iterator[str]:
+    """The names of the objects in an answer."""
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        if is_object(SCHEMAS[name]):
+            yield name
+        schema = SCHEMAS[name]
+    for part in (*schema.get("allOf", ()), *schema.get("oneOf", ()), *properties(schema).values()):
+        yield from answers(part)
+    for part in (schema.get("items"), schema.get("additionalProperties")):
+        if part:
+            yield from answers(part)
+
+
+def test_every_answer_has_a_model_with_the_same_members() -> None:
+    seen = set()
+    for name, *_, operation in operations():
+        if name in OPERATIONS:
+            for status, response in operation["responses"].items():
+                if status < "300":
+                    for media in response.get("content", {}).values():
+                        seen |= {*answers(media.get("schema", {}))}
+    assert seen == MODELS.keys()
+    for name, model in MODELS.items():
+        expected = {member: hint_of(schema) for member, schema in properties(SCHEMAS[name]).items()}
+        assert {member: shape_of(hint) for member, (_, hint) in members(model).items()} == expected, name
+        assert required(SCHEMAS[name]) == expected.keys(), f"{name}: a member of an answer is always there"
+
+
+def test_every_kind_of_problem_in_the_documentation_has_its_exception() -> None:
+    table = (ROOT / "docs" / "API.md").read_text()
+    kinds = {kind for found in errors.Problem.__subclasses__() for kind in found.kinds}
+    assert [kind for kind in kinds if f"`{kind}`" not in table] == []
