@@ -132,12 +132,18 @@ def test_datasets_loads_by_link(order: Ordering, file_names: dict[str, str], nam
     assert_rows(all_rows(found), file_names, name)
 
 
-@pytest.mark.parametrize("name", TABLES)
-def test_duckdb_loads_by_link(order: Ordering, file_names: dict[str, str], name: str) -> None:
+@pytest.fixture(scope="session")
+def httpfs() -> None:
+    """DuckDB's extension for URLs, which it gets from its own site."""
     try:
         duckdb.execute("install httpfs; load httpfs")
     except duckdb.Error as error:
         pytest.skip(f"DuckDB's extension httpfs cannot be installed: {str(error).splitlines()[0]}")
+
+
+@pytest.mark.usefixtures("httpfs")
+@pytest.mark.parametrize("name", TABLES)
+def test_duckdb_loads_by_link(order: Ordering, file_names: dict[str, str], name: str) -> None:
     links = [shard.link for shard in order(BAGS[name]).shards]
     rows = [row for link in links for row in all_rows(duckdb.sql(f"from '{link}'"))]
     assert_rows(rows, file_names, name)
