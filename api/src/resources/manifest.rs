@@ -186,7 +186,11 @@ fn members<'a>(
     }
 }
 
-async fn described(chunk: Vec<(Row, String)>, delta: Option<&Delta<'_>>, metadata: Metadata) -> StoreResult<Vec<Member>> {
+async fn described(
+    chunk: Vec<(Row, String)>,
+    delta: Option<&Delta<'_>>,
+    metadata: Metadata,
+) -> StoreResult<Vec<Member>> {
     let (rows, texts): (Vec<Row>, Vec<String>) = chunk.into_iter().unzip();
     let mut unchanged = match delta {
         Some(delta) => delta.unchanged(&rows).await?,

@@ -148,6 +148,7 @@ fn file(format: &str, content: &str) -> FileRecord {
         size,
         sha256: Sha256::of(content.as_bytes()),
         crc32: 1,
+        deflate_crc32: None,
         encoding: Encoding::Identity,
         place: Place { object: "packs/1/00-txt-00001".into(), offset: 0, stored: size },
     }
