@@ -145,6 +145,7 @@ on_each_store! {
     a_hydrated_bag_is_the_full_bag, a_hydrated_bag_is_the_full_bag_on_s3: hydrate;
     a_base_and_a_delta_are_the_full_bag, a_base_and_a_delta_are_the_full_bag_on_s3: apply;
     shards_are_the_full_package, shards_are_the_full_package_on_s3: unite;
+    a_hydrated_bag_of_tables_has_its_shards, a_hydrated_bag_of_tables_has_its_shards_on_s3: hydrate_tables;
 }
 
 async fn hydrate(site: Site) {
@@ -175,6 +176,19 @@ async fn hydrate(site: Site) {
     let refused = command.env("ADIT_API_KEY", "wrong").current_dir(&site.work).output().unwrap();
     let said = String::from_utf8(refused.stderr).unwrap();
     assert!(refused.status.code() == Some(1) && said.contains("put the key into ADIT_API_KEY"), "{said}");
+}
+
+async fn hydrate_tables(site: Site) {
+    let docset = site.api.docset("pits", "*").await.to_string();
+    site.succeed(&["package", &docset, "--formats", "txt", "--layout", "jsonl", "--output", "tables"]);
+    let mut files = read(&site.work.join("tables"));
+    let archive = files.keys().find(|name| name.ends_with(".zip")).unwrap().clone();
+    site.succeed(&["hydrate", &format!("tables/{archive}")]);
+    files.retain(|name, _| name.ends_with(".jsonl.zst"));
+    let bag = read(&site.work.join("tables").join(archive.trim_end_matches(".zip")));
+    let payload = bag.into_iter().filter_map(|(path, bytes)| Some((path.strip_prefix("data/")?.to_owned(), bytes)));
+    assert!(!files.is_empty());
+    same(&payload.collect(), &files);
 }
 
 async fn apply(site: Site) {

@@ -61,16 +61,20 @@ async fn published(server: &Client, to: &Path) -> PathBuf {
 
 /// The packages of every kind below `dir`, as they are named to `adit verify`.
 fn order_all(server: &Client, dir: &Path) -> Vec<PathBuf> {
-    let layouts: [(&str, &[&str]); 4] = [
+    let layouts: [(&str, &[&str]); 8] = [
         ("flat.zip", &["--layout", "flat"]),
         ("bag.zip", &["--layout", "bag"]),
         ("dehydrated.zip", &["--layout", "bag", "--dehydrated"]),
+        ("bag.tar.zst", &["--layout", "tar.zst"]),
         ("shards", &["--layout", "bag", "--shard-bytes", "1048576"]),
+        ("flat-shards", &["--layout", "flat", "--shard-bytes", "1048576"]),
+        ("lines", &["--layout", "jsonl", "--shard-bytes", "1048576"]),
+        ("tables", &["--layout", "parquet"]),
     ];
     let order = |(name, arguments): (&str, &[&str])| {
         let target = dir.join(name);
         let parts = order(server, arguments, &target);
-        assert_eq!(parts.len() > 1, name == "shards", "{parts:?}");
+        assert_eq!(parts.len() > 1, !name.contains('.'), "{parts:?}");
         target
     };
     layouts.into_iter().map(order).collect()

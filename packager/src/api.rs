@@ -123,6 +123,24 @@ pub(crate) struct Api {
 struct Standing {
     status: Status,
     content: Option<Content>,
+    documents: Option<Counted>,
+}
+
+#[derive(Deserialize)]
+struct Counted {
+    requested: u64,
+}
+
+/// Whether a package is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// It is.
+    Yes {
+        /// The docset's members, as the server's record of the package has them; `None` where it has none.
+        documents: Option<u64>,
+    },
+    /// Not any more.
+    No,
 }
 
 impl Standing {
@@ -256,20 +274,24 @@ impl Api {
 
     /// Whether the server still wants a package: not once it was dismissed, failed or erased, or is unknown. Only the server itself can say that it is
     /// unknown, by a problem of its own: a proxy before it, which says 404 while the server is being replaced, cannot tell.
-    pub(crate) async fn wants(&self, request: &PackageRequest, package: PackageId) -> Result<bool, ApiError> {
+    pub(crate) async fn wants(&self, request: &PackageRequest, package: PackageId) -> Result<Wanted, ApiError> {
         let url = sibling(&request.docset, &format!("packages/{package}"))?;
         let answer = self.short(&url).await?;
         match answer.status() {
             status @ (StatusCode::NOT_FOUND | StatusCode::GONE) => {
                 if !says_gone(answer).await {
                     tracing::warn!(%status, %url, "that is no answer of the server about the package; building on");
-                    return Ok(true);
+                    return Ok(Wanted::Yes { documents: None });
                 }
                 // To a miner every package of somebody else is unknown.
                 self.check_key(request).await?;
-                Ok(false)
+                Ok(Wanted::No)
             }
-            status if status.is_success() => Ok(answer.json::<Standing>().await?.is_wanted()),
+            status if status.is_success() => {
+                let standing = answer.json::<Standing>().await?;
+                let documents = standing.documents.as_ref().map(|documents| documents.requested);
+                Ok(if standing.is_wanted() { Wanted::Yes { documents } } else { Wanted::No })
+            }
             _ => Err(ApiError::answered(answer, &url).await),
         }
     }

@@ -47,7 +47,7 @@ pub enum PlanError {
     /// Members that were counted are not those that were announced: no archive is ever made of a part of a docset.
     #[error("{announced} documents were announced, but {included} with files and {omitted} without came")]
     Incomplete {
-        /// Members that the manifest's header announced.
+        /// Members that the manifest's header announced, or that the server's record of the package has.
         announced: u64,
         /// Members with files.
         included: u64,

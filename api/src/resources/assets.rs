@@ -9,7 +9,8 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
-use serde::Serialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use crate::auth::Caller;
@@ -17,7 +18,7 @@ use crate::dispatch;
 use crate::extract::Path;
 use crate::problem::{ApiResult, Kind, Problem};
 use crate::recipe;
-use crate::resources::packages::{failure, find};
+use crate::resources::packages::{ALIKE, failure, find};
 use crate::serve::{self, Request, Stored, Wanted};
 use crate::state::App;
 use crate::wire::poll_after;
@@ -158,9 +159,35 @@ pub async fn list(State(app): State<App>, caller: Caller, Path(id): Path<i64>) -
     Ok(([(header::CACHE_CONTROL, "private, no-store")], axum::Json(AssetList { assets })).into_response())
 }
 
+/// How a package is named: by its id, or by its fingerprint, which is all that an archive can know of its package (see `fetch.txt` in archives
+/// of tables): then it is one of the caller's own that is there, or else the newest.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum Known {
+    /// The id.
+    Id(#[serde(deserialize_with = "number")] i64),
+    /// The fingerprint.
+    Fingerprint(Sha256),
+}
+
+/// A path is text, also where it stands for a number.
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+}
+
+async fn find_like(app: &App, caller: &Caller, fingerprint: &Sha256) -> ApiResult<Package> {
+    let mut alike = app.store.packages_like(caller.0.id, fingerprint, ALIKE).await?;
+    let there = alike.iter().position(|package| package.content == Content::Available).unwrap_or(0);
+    if alike.is_empty() {
+        let detail = "you have no package of this fingerprint; ask for the same package, and you have";
+        return Err(Problem::new(Kind::NotFound, detail));
+    }
+    Ok(alike.swap_remove(there))
+}
+
 /// Fetches an asset: a redirect to the object store, or the bytes with ranges. HEAD is never redirected.
 #[utoipa::path(get, path = "/api/packages/{id}/assets/{name}", operation_id = "downloadAsset", tag = "packages", security(("key" = [])),
-    params(("id" = i64, Path), ("name" = String, Path, description = "Its name in the list of assets"), Wanted),
+    params(("id" = inline(Known), Path), ("name" = String, Path, description = "Its name in the list of assets"), Wanted),
     responses((status = 200, description = "The asset, in its media type", headers(("etag" = String), ("repr-digest" = String), ("accept-ranges" = String), ("content-disposition" = String)),
                content_type = "*/*"),
               (status = 206, description = "The wanted range", headers(("etag" = String), ("repr-digest" = String), ("content-range" = String), ("content-disposition" = String)),
@@ -173,11 +200,15 @@ pub async fn list(State(app): State<App>, caller: Caller, Path(id): Path<i64>) -
 pub async fn asset(
     State(app): State<App>,
     caller: Caller,
-    Path((id, name)): Path<(i64, String)>,
+    Path((known, name)): Path<(Known, String)>,
     method: Method,
     headers: HeaderMap,
 ) -> ApiResult<Response> {
-    let package = available(&app, find(&app, &caller, id).await?).await?;
+    let found = match known {
+        Known::Id(id) => find(&app, &caller, id).await?,
+        Known::Fingerprint(fingerprint) => find_like(&app, &caller, &fingerprint).await?,
+    };
+    let package = available(&app, found).await?;
     send_asset(&app, &package, &name, Request { method: &method, headers: &headers }).await
 }
 

@@ -21,7 +21,7 @@ use crate::state::App;
 use crate::wire::{PackageView, poll_after};
 
 /// Earlier packages that are looked at to know whether this one is paid for.
-const ALIKE: u32 = 100;
+pub(crate) const ALIKE: u32 = 100;
 
 fn yes() -> bool {
     true

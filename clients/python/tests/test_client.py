@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import pandas
 import pytest
 
 import adit_tdm
@@ -154,7 +157,7 @@ def test_problems_are_exceptions_that_tell_how_to_go_on(server: Server, client: 
 
 
 def test_a_spent_quota_is_told_at_once(server: Server) -> None:
-    with server.client(key=server.key("--quota", "80")) as client:
+    with server.client(key=server.key("--quota", "80"), patience=0) as client:
         docset = client.create_docset("my-corpus", "*")
         docset.package("txt").wait()
         me = client.me()
@@ -173,6 +176,12 @@ def test_a_server_that_is_not_there_is_told(server: Server) -> None:
         assert repr(client) == f"<Client of {server.url}>"
 
 
+def test_threads_share_a_client(client: Client) -> None:
+    hits = list(client.search("my-corpus", "*", sort="ref"))
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(lambda hit: hit.content("txt"), hits)) == [text(number) for number in range(DOCUMENTS)]
+
+
 def test_settings_come_from_the_environment(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ADIT_PUBLIC_URL", server.url + "/")
     monkeypatch.setenv("ADIT_API_KEY", server.key())
@@ -181,7 +190,7 @@ def test_settings_come_from_the_environment(server: Server, monkeypatch: pytest.
 
 
 def test_answers_become_tables(client: Client) -> None:
-    pandas = pytest.importorskip("pandas")
-    frame = pandas.DataFrame(client.search("my-corpus", "*"))
+    found: Any = client.search("my-corpus", "*")
+    frame = pandas.DataFrame(found)
     assert len(frame) == DOCUMENTS
     assert json.loads(frame.metadata.to_json())["0"]["title"].startswith("Mining")

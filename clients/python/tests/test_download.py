@@ -126,8 +126,8 @@ def test_a_download_from_a_bucket_goes_on_and_the_bucket_never_sees_the_key(tmp_
         url = store.replace(endpoint, bucket.url).replace("adit/test", "adit/python")
         with serving(tmp_path, ADIT_STORE_URL=url) as server, server.client() as client:
             package = client.create_docset("my-corpus", "*").package(["pdf"]).wait()
-            # The server's own connections bring less than that.
-            bucket.cut([3 * MB] * 3)
+            # All connections; what the server's own ones bring is less than that.
+            bucket.cut([3 * MB] * 100)
             archive = package.download(tmp_path / "a.zip")
     signed = bucket.ranges(of=b"X-Amz-Signature=")
     assert signed == sorted({*signed} - {0}) != [], "the download was cut and gone on with"

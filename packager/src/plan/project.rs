@@ -119,6 +119,15 @@ impl Project {
         self.documents.requested
     }
 
+    /// Holds the docset's members against what was promised to whoever asked for the package, where that is known.
+    pub(crate) fn check_promise(&self, documents: Option<u64>) -> Result<(), PlanError> {
+        let Documents { requested, included, omitted } = self.documents;
+        match documents.filter(|documents| *documents != requested) {
+            Some(announced) => Err(PlanError::Incomplete { announced, included, omitted }),
+            None => Ok(()),
+        }
+    }
+
     /// Number of members with at least one file.
     pub(crate) fn included(&self) -> u64 {
         self.documents.included

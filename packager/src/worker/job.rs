@@ -19,7 +19,7 @@ use tracing::Instrument as _;
 use super::running::Claim;
 use super::statuses::Statuses;
 use super::{Handled, Packager, settle};
-use crate::api::download_url;
+use crate::api::{Wanted, download_url};
 use crate::build::{Built, Done, State, remove, remove_unfinished};
 use crate::error::{BuildError, Fate};
 
@@ -217,8 +217,8 @@ impl Job {
             loop {
                 tokio::time::sleep(every).await;
                 match api.wants(&request, package).await {
-                    Ok(true) => {}
-                    Ok(false) => return dismissed.cancel(),
+                    Ok(Wanted::Yes { .. }) => {}
+                    Ok(Wanted::No) => return dismissed.cancel(),
                     Err(error) => tracing::debug!(%error, "building on without an answer"),
                 }
             }

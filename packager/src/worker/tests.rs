@@ -151,6 +151,19 @@ async fn a_manifest_that_was_cut_is_asked_for_again() {
 }
 
 #[tokio::test]
+async fn a_manifest_of_fewer_documents_than_the_server_promised_builds_nothing() {
+    let world = World::new().await;
+    world.answer(|answers| answers.standing = vec!["of 999 documents"]);
+    let worker = world.packager();
+    world.ask(&world.request()).await;
+    let reason = world.failed().await;
+    assert!(reason.starts_with("999 documents were announced, but"), "{reason}");
+    assert_eq!(world.buried().await.1, reason);
+    assert_eq!(world.keys().await, [""; 0]);
+    worker.stop().await;
+}
+
+#[tokio::test]
 async fn attempts_that_ended_with_their_process_count() {
     let world = World::new().await;
     let memory = Memory { attempts: 3, ..Memory::default() };

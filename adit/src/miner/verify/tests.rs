@@ -313,7 +313,8 @@ fn arguments_that_do_not_go_together_are_refused() {
     let paths = vec![empty.path().to_owned()];
     assert!(refused(VerifyArgs { paths, ..VerifyArgs::default() }).contains("no manifest.json"));
     let sha256 = Some(Sha256::of(b""));
-    let folder = vec![sharded().target];
+    let shards = sharded();
+    let folder = vec![shards.target.clone()];
     assert!(refused(VerifyArgs { paths: folder, sha256, ..VerifyArgs::default() }).contains("--sha256"));
     let keys = Some(one.target.clone());
     assert!(refused(VerifyArgs { paths: vec![one.target.clone()], keys, ..VerifyArgs::default() }).contains("--keys"));

@@ -8,6 +8,7 @@ with Client("http://127.0.0.1:8080", key="adit_…") as adit:
 """
 
 from ._version import __version__
+from .assets import Asset
 from .client import Client
 from .docsets import Docset
 from .documents import Document, Hit, Search
@@ -33,6 +34,7 @@ from .packages import Package
 
 __all__ = [
     "AditError",
+    "Asset",
     "CatalogEntry",
     "Client",
     "Collection",

@@ -71,14 +71,18 @@ class Api:
 
     @contextmanager
     def stream(self, operation: str, headers: Mapping[str, str], **places: Any) -> Iterator[httpx.Response]:
-        """Calls an operation once, without reading its answer. Redirects are followed without the key."""
+        """Calls an operation once, without reading its answer. Redirects are followed without the key, and without `If-Range`.
+
+        The server has compared the entity tag; object stores have others.
+        """
         request = self._request(operation, None, None, headers, places)
         for _ in range(HOPS + 1):
             with self._answer(request, redirect=True) as response:
                 if not response.has_redirect_location:
                     yield response
                     return
-                request = self._http.build_request("GET", response.url.join(response.headers["location"]), headers=headers)
+                there = {name: value for name, value in headers.items() if name != "if-range"}
+                request = self._http.build_request("GET", response.url.join(response.headers["location"]), headers=there)
         raise AditError("The download cannot be found", f"it was redirected more than {HOPS} times")
 
     def _request(

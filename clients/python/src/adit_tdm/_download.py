@@ -40,7 +40,7 @@ def download(ask: Open, target: Path, *, size: int | None, sha256: str | None, p
     target.parent.mkdir(parents=True, exist_ok=True)
     part = Part(target)
     with progress_bar(progress, total=size, unit="B", unit_scale=True, desc=target.name) as bar:
-        _receive_all(ask, part, size, bar, patience)
+        _receive_all(ask, part, size, f'"{sha256}"' if sha256 else None, bar, patience)
     arrived = part.sha256()
     if sha256 and arrived != sha256:
         part.remove()
@@ -104,12 +104,12 @@ class _Unfit(Exception):
     """The answer cannot be joined to the part."""
 
 
-def _receive_all(ask: Open, part: Part, size: int | None, bar: tqdm[Any], patience: float) -> None:
-    """Asks until all of the file is in its part."""
+def _receive_all(ask: Open, part: Part, size: int | None, own: str | None, bar: tqdm[Any], patience: float) -> None:
+    """Asks until all of the file is in its part. `own` is the entity tag that the API gives it, its SHA-256."""
     failures, furthest, anew = 0, part.length(), False
     while not part.is_whole(size):
         try:
-            _receive(ask, part, size, bar)
+            _receive(ask, part, size, own, bar)
             if size is None or part.is_whole(size):
                 return
             error: AditError = Unreachable("The download was cut off", f"it has {part.length()} of {size} bytes")
@@ -132,8 +132,8 @@ def _receive_all(ask: Open, part: Part, size: int | None, bar: tqdm[Any], patien
         time.sleep(wait)
 
 
-def _receive(ask: Open, part: Part, size: int | None, bar: tqdm[Any]) -> None:
-    """Asks for what the part lacks, and adds it."""
+def _receive(ask: Open, part: Part, size: int | None, own: str | None, bar: tqdm[Any]) -> None:
+    """Asks for what the part lacks, and adds it. Object stores have entity tags of their own, which say nothing here."""
     offset = part.length()
     if size is not None and offset > size:
         raise _Unfit
@@ -146,10 +146,10 @@ def _receive(ask: Open, part: Part, size: int | None, bar: tqdm[Any]) -> None:
         with ask(headers) as response:
             sent = response.headers.get("etag")
             goes_on = response.status_code == httpx.codes.PARTIAL_CONTENT
-            if goes_on and (_first_byte(response) != offset or sent not in (None, tag)):
+            if goes_on and (_first_byte(response) != offset or (own is None and sent not in (None, tag))):
                 raise _Unfit
             if not goes_on:
-                part.begin(sent)
+                part.begin(own or sent)
             bar.n = part.length()
             part.append(response.iter_raw(), bar)
     except AditError as error:

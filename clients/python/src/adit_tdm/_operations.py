@@ -21,6 +21,7 @@ OPERATIONS: dict[str, tuple[str, str]] = {
     "createPackage": ("POST", "/api/docsets/{id}/packages"),
     "getPackage": ("GET", "/api/packages/{id}"),
     "deletePackage": ("DELETE", "/api/packages/{id}"),
-    "downloadPackage": ("GET", "/api/packages/{id}/download"),
+    "listAssets": ("GET", "/api/packages/{id}/assets"),
+    "downloadAsset": ("GET", "/api/packages/{id}/assets/{name}"),
     "getMe": ("GET", "/api/me"),
 }

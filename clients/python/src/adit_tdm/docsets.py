@@ -9,7 +9,7 @@ from typing import Any
 
 from ._decode import Bound, decode
 from ._pages import pages
-from .models import Catalog, CatalogEntry, Estimate, FormatTotal, Layout, Member, MemberList
+from .models import Catalog, CatalogEntry, Compression, Estimate, FormatTotal, Layout, Member, MemberList
 from .packages import Package
 
 
@@ -51,20 +51,46 @@ class Docset(Bound):
         """Deletes it and its packages."""
         self._api.json("deleteDocset", id=self.id)
 
-    def estimate(self, formats: Iterable[str] | None = None, *, layout: Layout | None = None) -> Estimate:
-        """Tells what a package would hold and weigh, before anything is built."""
-        wish = _wish(formats, layout=layout)
+    def estimate(
+        self,
+        formats: Iterable[str] | None = None,
+        *,
+        layout: Layout | None = None,
+        compression: Compression | None = None,
+        shard_bytes: int | None = None,
+        dehydrated: bool | None = None,
+        delta_from: Docset | None = None,
+    ) -> Estimate:
+        """Tells what a package would hold and weigh, before anything is built. What can be chosen is told by `package`."""
+        wish = _wish(formats, layout=layout, compression=compression, shard_bytes=shard_bytes, dehydrated=dehydrated)
         if "formats" in wish:
             wish["fmts"] = ",".join(wish.pop("formats"))
+        if delta_from is not None:
+            wish["delta_from"] = delta_from.id
         return decode(Estimate, self._api.json("estimatePackage", id=self.id, query=wish), self._api)
 
-    def package(self, formats: Iterable[str] | None = None, *, layout: Layout | None = None, reuse: bool | None = None) -> Package:
+    def package(
+        self,
+        formats: Iterable[str] | None = None,
+        *,
+        layout: Layout | None = None,
+        compression: Compression | None = None,
+        shard_bytes: int | None = None,
+        dehydrated: bool | None = None,
+        delta_from: Docset | Package | None = None,
+        reuse: bool | None = None,
+    ) -> Package:
         """Asks for a package; `Package.wait` waits until it is built.
 
-        What is left out is the server's choice: the format `txt`, layout `flat`, and an equal package that is there already.
+        `compression` is that of the shards of layout `jsonl`; `shard_bytes` divides the package into shards of about so many bytes;
+        `dehydrated` leaves the documents' files out of a bag, and `delta_from` those that an earlier docset or package had. With
+        `reuse=False` it is built although an equal package is there. What is not given is the server's choice: the format `txt` and
+        layout `flat`.
         """
-        wish = _wish(formats, layout=layout, reuse=reuse)
-        return decode(Package, self._api.json("createPackage", id=self.id, body=wish), self._api)
+        options: dict[str, Any] = {"compression": compression, "shard_bytes": shard_bytes, "dehydrated": dehydrated, "reuse": reuse}
+        if delta_from is not None:
+            options["delta_from"] = {"docset" if isinstance(delta_from, Docset) else "package": delta_from.id}
+        return decode(Package, self._api.json("createPackage", id=self.id, body=_wish(formats, layout=layout, **options)), self._api)
 
 
 @dataclass

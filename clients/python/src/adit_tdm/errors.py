@@ -77,6 +77,7 @@ class InvalidRequest(Problem):
         "invalid-query",
         "unknown-field",
         "unknown-format",
+        "invalid-recipe",
         "invalid-cursor",
         "empty-docset",
         "unknown-refs",
@@ -93,7 +94,7 @@ class Unauthorized(Problem):
 class Forbidden(Problem):
     """The key may not do this."""
 
-    kinds = ("forbidden",)
+    kinds = ("forbidden", "invalid-link")
 
 
 class NotFound(Problem):

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Literal, TypeAlias
 
-Layout: TypeAlias = Literal["flat", "bag"]
+Layout: TypeAlias = Literal["flat", "bag", "tar.zst", "jsonl", "parquet"]
+Compression: TypeAlias = Literal["none", "gzip", "zstd"]
 Sort: TypeAlias = Literal["relevance", "date", "ref"]
 Status: TypeAlias = Literal["accepted", "running", "successful", "failed", "dismissed"]
 Content: TypeAlias = Literal["none", "available", "erased"]
@@ -109,6 +110,7 @@ class Estimate:
     documents: int
     included: int
     bytes: int
+    exact: bool
     seconds: int
 
 

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ._decode import Bound, decode
-from ._download import download
 from ._progress import progress_bar
-from .errors import PREFIX, PackageFailed, WaitTimeout
-from .models import Bytes, Content, Documents, Layout, Status
+from .assets import Asset, AssetList
+from .errors import PREFIX, AditError, PackageFailed, WaitTimeout
+from .models import Bytes, Compression, Content, Documents, Layout, Status
 
+if TYPE_CHECKING:
+    import pandas
+    import polars
+    import pyarrow
+
+MANIFEST = "manifest.json"
 # Seconds between two looks where the server names none.
 LOOK = 1.0
 
@@ -33,10 +42,15 @@ class Package(Bound):
     poll_after: int | None
     formats: list[str]
     layout: Layout
+    compression: Compression | None
+    shard_bytes: int | None
+    dehydrated: bool
+    delta_from: dict[str, int] | None
     fingerprint: str
     content: Content
-    # The contract's name is that of the method here.
+    # The contract's names are those of methods here.
     download_url: str | None = field(metadata={"member": "download"})
+    assets_url: str | None = field(metadata={"member": "assets"})
     size: int | None
     sha256: str | None
     problem: str | None
@@ -58,7 +72,7 @@ class Package(Bound):
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         options = {"total": self.documents.requested, "unit": "documents", "desc": f"package {self.id}"}
-        with progress_bar(progress, **options) as bar:
+        with progress_bar(False if self.terminal else progress, **options) as bar:
             while not self.terminal:
                 pause = LOOK if self.poll_after is None else self.poll_after
                 if deadline is not None:
@@ -78,23 +92,81 @@ class Package(Bound):
         """Dismisses it while it is being built; deletes its archive when it is finished."""
         return self._become(self._api.json("deletePackage", id=self.id))
 
-    def download(self, path: str | Path, *, progress: bool | None = None) -> Path:
-        """Waits until it is built, and downloads its archive to `path`, checked against its SHA-256.
+    def assets(self) -> list[Asset]:
+        """What it consists of: its archive, or the shards in its place, then what describes and proves them."""
+        assets = decode(AssetList, self._api.json("listAssets", id=self.id), self._api).assets
+        for asset in assets:
+            if Path(asset.name).name != asset.name:
+                raise AditError("The server's answer cannot be used", f"{asset.name!r} is no name of a file")
+            asset._package = self.id
+        return assets
 
-        Goes on after connections that broke, and where an earlier call has stopped.
+    def download(self, path: str | Path, *, progress: bool | None = None) -> Path:
+        """Waits until it is built, and downloads its archive to `path`, or into the folder `path`.
+
+        The file is checked against its SHA-256. Goes on after connections that broke, and where an earlier call has stopped. Of
+        layouts `jsonl` and `parquet` the archive only describes the shards, and packages with `shard_bytes` have none:
+        `download_all` gets everything.
         """
         self.wait(progress=progress)
-        return download(
-            lambda headers: self._api.stream("downloadPackage", headers, id=self.id),
-            Path(path),
-            size=self.size,
-            sha256=self.sha256,
-            patience=self._api.patience,
-            progress=progress,
-        )
+        for asset in self.assets():
+            # What stands for a package that is divided is its manifest.
+            if asset.sha256 == self.sha256 and asset.name != MANIFEST:
+                return asset.download(path, progress=progress)
+        raise AditError("The package has no archive", "it is divided into shards; use download_all")
+
+    def download_all(self, folder: str | Path, *, progress: bool | None = None) -> list[Path]:
+        """Waits until it is built, and downloads all that it consists of into a folder."""
+        return self._fetch(Path(folder), "", progress)
+
+    def to_arrow(
+        self, columns: Sequence[str] | None = None, *, folder: str | Path | None = None, progress: bool | None = None
+    ) -> pyarrow.Table:
+        """All rows of a package of layout `jsonl` or `parquet` as an Arrow table, or these columns of them: one row a document.
+
+        With `folder` the shards are kept there, and are not fetched again.
+        """
+        _need("pyarrow")
+        if self.layout not in ("jsonl", "parquet"):
+            raise AditError("The package has no tables", f'its layout is {self.layout}; ask for one of "parquet" or "jsonl"')
+        from . import _tables
+
+        if folder is not None:
+            return _tables.read(self._fetch(Path(folder), "data-", progress), columns)
+        with tempfile.TemporaryDirectory() as temporary:
+            return _tables.read(self._fetch(Path(temporary), "data-", progress), columns)
+
+    def to_pandas(
+        self, columns: Sequence[str] | None = None, *, folder: str | Path | None = None, progress: bool | None = None
+    ) -> pandas.DataFrame:
+        """The same as a data frame of pandas; needs `adit-tdm[pandas]`."""
+        _need("pandas")
+        frame: pandas.DataFrame = self.to_arrow(columns, folder=folder, progress=progress).to_pandas()
+        return frame
+
+    def to_polars(
+        self, columns: Sequence[str] | None = None, *, folder: str | Path | None = None, progress: bool | None = None
+    ) -> polars.DataFrame:
+        """The same as a data frame of polars; needs `adit-tdm[polars]`."""
+        _need("polars")
+        import polars
+
+        return cast("polars.DataFrame", polars.from_arrow(self.to_arrow(columns, folder=folder, progress=progress)))
+
+    def _fetch(self, folder: Path, prefix: str, progress: bool | None) -> list[Path]:
+        """Downloads those assets whose names begin so."""
+        self.wait(progress=progress)
+        wanted = [asset for asset in self.assets() if asset.name.startswith(prefix)]
+        return [asset.download(folder / asset.name, progress=progress) for asset in wanted]
 
     def _become(self, answer: Any) -> Package:
         now = decode(Package, answer, self._api)
         for each in fields(now):
             setattr(self, each.name, getattr(now, each.name))
         return self
+
+
+def _need(module: str) -> None:
+    """Tells what to install before anything is downloaded."""
+    if find_spec(module) is None:
+        raise ImportError(f"{module} is not installed; `pip install 'adit-tdm[pandas]'` or `'adit-tdm[polars]'` brings it")

@@ -10,6 +10,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
 use super::{Begun, End, Job};
+use crate::api::Wanted;
 use crate::build::{Build, Built, Progress, State};
 use crate::error::BuildError;
 use crate::plan::Project;
@@ -41,10 +42,13 @@ impl Job {
             match request.package {
                 Some(package) => api.wants(&request, package).await,
                 // A server that gave it no number cannot change its mind.
-                None => Ok(true),
+                None => Ok(Wanted::Yes { documents: None }),
             }
         };
-        if self.wait_for(asking).await?? { Ok(built) } else { Err(End::Dismissed) }
+        match self.wait_for(asking).await?? {
+            Wanted::Yes { .. } => Ok(built),
+            Wanted::No => Err(End::Dismissed),
+        }
     }
 
     /// One more attempt, to be noted where a crash cannot make it forgotten; the package is this packager's then.
@@ -83,14 +87,18 @@ impl Job {
         let (packager, request, traceparent) = (self.packager.clone(), self.request.clone(), self.traceparent.clone());
         let planning = async move {
             packager.api.check_key(&request).await?;
-            if let Some(package) = request.package
-                && !packager.api.wants(&request, package).await?
-            {
-                return Ok(None);
+            let mut promised = None;
+            if let Some(package) = request.package {
+                match packager.api.wants(&request, package).await? {
+                    Wanted::Yes { documents } => promised = documents,
+                    Wanted::No => return Ok(None),
+                }
             }
             let manifest = packager.api.manifest(&request, traceparent.as_deref()).await?;
             let part_size = packager.config.part_size;
-            planning::plan(manifest, &request.recipe, part_size).await.map(Some)
+            let project = planning::plan(manifest, &request.recipe, part_size).await?;
+            project.check_promise(promised)?;
+            Ok(Some(project))
         };
         let halted = halt.clone();
         let planning = async move { halted.run_until_cancelled(planning).await.unwrap_or(Ok(None)) };

@@ -81,6 +81,7 @@ async fn standing(State(answers): State<Shared>, Path(_): Path<i64>) -> Response
         "another path's 404" => problem(StatusCode::NOT_FOUND, "no-such-path"),
         "a proxy's 404" => (StatusCode::NOT_FOUND, "<h1>Not Found</h1>").into_response(),
         "a proxy's 410" => (StatusCode::GONE, r#"{"type": "about:blank"}"#).into_response(),
+        "of 999 documents" => r#"{"id": 7, "status": "running", "documents": {"requested": 999}}"#.into_response(),
         status => format!(r#"{{"id": 7, "status": "{status}", "terminal": false}}"#).into_response(),
     }
 }
