@@ -8,6 +8,7 @@ mod deltas;
 mod fleet;
 mod import;
 mod journey;
+mod layouts;
 mod lazy;
 mod links;
 mod outages;

@@ -3,7 +3,7 @@
 //! `cargo bench -p adit-packager --bench memory` makes packs (200 MiB and 2 GiB of papers, and a million notes of a line or two),
 //! and for each corpus starts a process of its own with all that a laptop has: a broker, a server for the manifest, and a packager.
 //! The store is a temporary folder, which needs 5 GiB, or an empty one of your own: `ADIT_BENCH_STORE=s3://…`.
-//! Peak memory is what Linux calls `VmHWM`.
+//! Peak memory is what Linux calls `VmHWM`; MiB are those of the stored files.
 #![expect(clippy::print_stdout, reason = "printing figures is its purpose")]
 
 use std::error::Error;
@@ -17,7 +17,7 @@ use adit_packager::manifest::{End, Header, Member, line};
 use adit_packager::{PackagerConfig, run};
 use adit_shared::clock::SystemClock;
 use adit_shared::digest::Sha256;
-use adit_shared::domain::{Encoding, FileRecord, Format, META, Place};
+use adit_shared::domain::{About, Encoding, FileRecord, Format, META, Place};
 use adit_shared::ids::{DocsetId, VersionId};
 use adit_shared::messaging::{Broker, BrokerServer, Outgoing, Queue, ServerConfig, StatusMessage};
 use adit_shared::objects::{ObjectStore, open};
@@ -40,19 +40,24 @@ struct Shape {
     bytes: u64,
     /// Length of a text in bytes.
     text: usize,
+    /// Layout of the package.
+    layout: &'static str,
 }
 
-const SHAPES: [Shape; 3] = [
-    Shape { name: "200 MiB", bytes: 200 * MIB, text: 36_000 },
-    Shape { name: "2 GiB", bytes: 2048 * MIB, text: 36_000 },
-    Shape { name: "a million", bytes: 256 * MIB, text: 180 },
+const SHAPES: [Shape; 6] = [
+    Shape { name: "200 MiB", bytes: 200 * MIB, text: 36_000, layout: "flat" },
+    Shape { name: "2 GiB", bytes: 2048 * MIB, text: 36_000, layout: "flat" },
+    Shape { name: "a million", bytes: 256 * MIB, text: 180, layout: "flat" },
+    Shape { name: "200 MiB", bytes: 200 * MIB, text: 36_000, layout: "tar.zst" },
+    Shape { name: "200 MiB", bytes: 200 * MIB, text: 36_000, layout: "jsonl" },
+    Shape { name: "200 MiB", bytes: 200 * MIB, text: 36_000, layout: "parquet" },
 ];
 
 #[tokio::main]
 async fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["build", manifest, store, package] => build(manifest.into(), store, package).await,
+        ["build", manifest, store, package, layout] => build(manifest.into(), store, package, layout).await,
         ["--bench"] => compare().await,
         _ => {
             println!("nothing measured: run it as cargo bench -p adit-packager --bench memory");
@@ -62,7 +67,10 @@ async fn main() -> Outcome<()> {
 }
 
 async fn compare() -> Outcome<()> {
-    println!("{:>10} {:>10} {:>8} {:>8} {:>8} {:>9}", "corpus", "documents", "MiB", "seconds", "MiB/s", "peak MiB");
+    println!(
+        "{:>11} {:>8} {:>10} {:>8} {:>8} {:>8} {:>9}",
+        "corpus", "layout", "documents", "MiB", "seconds", "MiB/s", "peak MiB"
+    );
     let mut peaks = Vec::new();
     for (package, shape) in SHAPES.iter().enumerate() {
         let folder = tempfile::tempdir()?;
@@ -71,16 +79,17 @@ async fn compare() -> Outcome<()> {
         let store = store.unwrap_or_else(|_| format!("file://{}/store", folder.path().display()));
         let documents = make(&manifest, &store, shape).await?;
         let mut build = Command::new(std::env::current_exe()?);
-        let built = build.arg("build").arg(&manifest).arg(&store).arg(package.to_string()).output()?;
+        let built =
+            build.arg("build").arg(&manifest).arg(&store).arg(package.to_string()).arg(shape.layout).output()?;
         if !built.status.success() {
             return Err(String::from_utf8_lossy(&built.stderr).into());
         }
         let text = String::from_utf8(built.stdout)?;
-        let [archive, seconds, peak] = text.split_whitespace().collect::<Vec<_>>()[..] else { return Err(text.into()) };
-        let mib = |bytes: &str| bytes.parse::<f64>().map(|bytes| bytes / MIB as f64);
-        let (archive, seconds, peak) = (mib(archive)?, seconds.parse::<f64>()?, mib(peak)?);
-        let (name, speed) = (shape.name, archive / seconds);
-        println!("{name:>10} {documents:>10} {archive:>8.0} {seconds:>8.1} {speed:>8.0} {peak:>9.1}");
+        let [seconds, peak] = text.split_whitespace().collect::<Vec<_>>()[..] else { return Err(text.into()) };
+        let (seconds, peak) = (seconds.parse::<f64>()?, peak.parse::<f64>()? / MIB as f64);
+        let (name, layout, mib) = (shape.name, shape.layout, shape.bytes as f64 / MIB as f64);
+        let speed = mib / seconds;
+        println!("{name:>11} {layout:>8} {documents:>10} {mib:>8.0} {seconds:>8.1} {speed:>8.0} {peak:>9.1}");
         peaks.push(peak);
     }
     println!("peak memory of 2 GiB to that of 200 MiB: {:.2}", peaks[1] / peaks[0]);
@@ -104,7 +113,14 @@ async fn make(manifest: &Path, store: &str, shape: &Shape) -> Outcome<u64> {
         fingerprint: Sha256::of(shape.name.as_bytes()),
         documents,
         formats,
-        about: None,
+        about: Some(About {
+            collection: "bench".to_owned(),
+            name: "Bench".to_owned(),
+            description: String::new(),
+            license: None,
+            url: "https://adit.example/api".to_owned(),
+            date: "2026-01-31".to_owned(),
+        }),
         base: None,
     };
     manifest.write_all(&line(&header)?)?;
@@ -149,7 +165,7 @@ fn file(format: &str, samples: &[Sample], object: &str, nth: u64) -> Outcome<Fil
     };
     Ok(FileRecord {
         format: format.parse()?,
-        media_type: "application/octet-stream".to_owned(),
+        media_type: if format == "txt" { "text/plain" } else { "application/octet-stream" }.to_owned(),
         size: sample.size,
         sha256: sample.sha256,
         crc32: sample.crc32,
@@ -217,8 +233,8 @@ impl Noise {
     }
 }
 
-/// Builds the package in this process; prints the archive's bytes, the seconds and the peak memory in bytes.
-async fn build(manifest: PathBuf, store: &str, package: &str) -> Outcome<()> {
+/// Builds the package in this process; prints the seconds and the peak memory in bytes.
+async fn build(manifest: PathBuf, store: &str, package: &str, layout: &str) -> Outcome<()> {
     let objects: Arc<dyn ObjectStore> = open(store).await?;
     let router = Router::new()
         .route(
@@ -239,10 +255,10 @@ async fn build(manifest: PathBuf, store: &str, package: &str) -> Outcome<()> {
     let packager = tokio::spawn(run(config, broker.clone(), objects, Arc::new(SystemClock), stop.clone()));
 
     let began = Instant::now();
-    let request = format!("{api}/docsets/1?fmt=meta,pdf,txt&package={package}");
+    let request = format!("{api}/docsets/1?fmt=meta,pdf,txt&layout={layout}&package={package}");
     broker.publish(&Queue::PackageRequests, Outgoing::new(request)).await?;
-    let size = finish(&broker).await?;
-    println!("{size} {} {}", began.elapsed().as_secs_f64(), peak()?);
+    finish(&broker).await?;
+    println!("{} {}", began.elapsed().as_secs_f64(), peak()?);
     stop.cancel();
     packager.await??;
     server.shutdown().await;
@@ -250,7 +266,7 @@ async fn build(manifest: PathBuf, store: &str, package: &str) -> Outcome<()> {
 }
 
 /// Waits for the last status.
-async fn finish(broker: &Broker) -> Outcome<u64> {
+async fn finish(broker: &Broker) -> Outcome<()> {
     let mut statuses = broker.consume(&Queue::Package("1".to_owned()), 10).await?;
     loop {
         let delivery = statuses.next().await?;
@@ -258,7 +274,7 @@ async fn finish(broker: &Broker) -> Outcome<u64> {
         delivery.ack().await?;
         match status {
             StatusMessage::Accepted { .. } | StatusMessage::Progress { .. } => {}
-            StatusMessage::Complete(complete) => return complete.size.ok_or_else(|| "a size is told".into()),
+            StatusMessage::Complete(_) => return Ok(()),
             other => return Err(other.to_string().into()),
         }
     }

@@ -5,6 +5,7 @@
 //!   api       manifest and "is it still wanted?"         (HTTP)
 //!   planning  manifest::Reader → plan                    (pure, but for the spool's temporary file)
 //!   build     draft → read → verify, sha → upload        (object store)
+//!             stream → sha → upload                      (what is compressed on the way)
 //! ```
 //!
 //! It has no database: what it must know it asks the server, what it must remember lies beside the archive.

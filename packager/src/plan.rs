@@ -17,6 +17,8 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
+use adit_shared::domain::Layout;
+
 use crate::zip;
 pub(crate) use draft::{Draft, Piece};
 pub use estimate::{Estimate, SizeEstimator};
@@ -54,6 +56,11 @@ pub enum PlanError {
         /// Members without.
         omitted: u64,
     },
+    /// The bag about a table is made of what the server says of the collection.
+    #[error(
+        "the server's manifest says nothing about the collection, which layout {0} needs; is the server older than this packager?"
+    )]
+    Undescribed(Layout),
     /// The temporary file cannot be written or read.
     #[error("the plan's temporary file in {dir}: {0}", dir = std::env::temp_dir().display())]
     Spool(#[from] io::Error),

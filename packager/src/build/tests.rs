@@ -11,6 +11,8 @@ use super::*;
 use crate::sha::Midstate;
 use crate::testing::{Corpus, Fused, corpus, folder};
 
+mod streamed;
+
 const PACKAGE: PackageId = PackageId(7);
 
 /// A corpus of some forty parts of 256 bytes, with a file that is many parts long in each encoding.

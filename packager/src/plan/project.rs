@@ -268,6 +268,7 @@ impl ProjectBuilder {
             (Layout::Jsonl | Layout::Parquet, Some((listed, description))) => {
                 ground().tables(self.columns, listed, description)?
             }
+            (layout @ (Layout::Jsonl | Layout::Parquet), None) => return Err(PlanError::Undescribed(layout)),
             (Layout::TarZst, described) => ground().tars(described.map_or_else(Vec::new, all_tags))?,
             (_, described) => {
                 let tags = described.map_or_else(Vec::new, all_tags);

@@ -167,7 +167,7 @@ impl<L: List> Sum<L> {
     /// Whether a file's content stands in the archive.
     fn carries(&self, member: &Member, file: &FileRecord) -> bool {
         let options = &self.recipe.options;
-        !options.dehydrated && !(options.delta_from.is_some() && member.unchanged.contains(&file.format))
+        !(options.dehydrated || options.delta_from.is_some() && member.unchanged.contains(&file.format))
     }
 
     fn count(&mut self, file: &FileRecord) {

@@ -1,7 +1,7 @@
 //! One compressed stream around an output. Parameters are fixed, because they decide about the bytes.
 //!
-//! One frame (RFC 8878) or member (RFC 1952) for each object: several are allowed, but readers that many people use (such as
-//! python-zstandard's, and so pandas') stop behind the first. Memory is bounded by the window, not by the frame.
+//! One frame (RFC 8878) or member (RFC 1952) for each object: several are allowed, but some readers (such as python-zstandard's `decompress`)
+//! take the first for all. Memory is bounded by the window, not by the frame.
 
 use std::io::{self, Write};
 

@@ -61,7 +61,7 @@ impl Spooled {
     pub(super) fn open(&self) -> io::Result<impl Read + use<>> {
         let mut file = self.file.try_clone()?;
         file.seek(SeekFrom::Start(self.room))?;
-        Ok(read::Decoder::with_buffer(BufReader::new(file))?)
+        read::Decoder::with_buffer(BufReader::new(file))
     }
 }
 
