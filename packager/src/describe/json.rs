@@ -25,9 +25,12 @@ impl Json {
         self
     }
 
-    /// A text by itself, or several as a list: JSON-LD's compact form.
-    pub(super) fn one_or_more(mut texts: Vec<String>) -> Self {
-        if texts.len() == 1 { texts.swap_remove(0).into() } else { texts.into() }
+    /// A value by itself, or several as a list: JSON-LD's compact form.
+    pub(super) fn one_or_more<T: Into<Json>>(values: Vec<T>) -> Self {
+        match <[T; 1]>::try_from(values) {
+            Ok([value]) => value.into(),
+            Err(values) => values.into(),
+        }
     }
 
     /// A reference to a node (JSON-LD 1.1, 3.3).

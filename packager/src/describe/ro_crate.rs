@@ -83,7 +83,7 @@ fn root(of: &Description) -> Json {
         ("license", Json::reference(licence_id(&license))),
         ("url", collection_url(&of.about).into()),
         ("identifier", Json::List(vec![Json::reference(PACKAGE), Json::reference(DOCSET)])),
-        ("hasPart", Json::List(parts)),
+        ("hasPart", Json::one_or_more(parts)),
     ])
 }
 
@@ -98,7 +98,7 @@ fn payload(of: &Description) -> Json {
         ("@type", "Dataset".into()),
         ("name", "Payload".into()),
         ("description", format!("{files}, {bytes} bytes; {} lists them all.", bag::MANIFEST).into()),
-        ("hasPart", Json::List(parts)),
+        ("hasPart", Json::one_or_more(parts)),
     ])
 }
 
