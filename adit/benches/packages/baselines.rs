@@ -83,7 +83,7 @@ fn venv(folder: &Path) -> Outcome<PathBuf> {
         let error = String::from_utf8_lossy(&output.stderr);
         if output.status.success() { Ok(()) } else { Err(format!("{command:?}: {error}").into()) }
     };
-    if !run(Command::new(&python).args(["-c", "import requests, boto3"])).is_ok() {
+    if run(Command::new(&python).args(["-c", "import requests, boto3"])).is_err() {
         run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home))?;
         run(Command::new(&python).args(["-m", "pip", "install", "-q", "-r"]).arg(format!("{HOME}/requirements.txt")))?;
     }
