@@ -40,8 +40,8 @@ pub(crate) async fn versions_from_before_imports_were_recorded_stay(db: Database
     let mut old = AnyConnection::connect(&db.url).await.unwrap();
     old.execute("DROP TABLE corpus_versions").await.unwrap();
     old.execute("DROP TABLE secrets").await.unwrap();
-    for column in ["options", "about"] {
-        old.execute(AssertSqlSafe(format!("ALTER TABLE packages DROP COLUMN {column}"))).await.unwrap();
+    for (table, column) in [("packages", "options"), ("packages", "about"), ("files", "deflate_crc32")] {
+        old.execute(AssertSqlSafe(format!("ALTER TABLE {table} DROP COLUMN {column}"))).await.unwrap();
     }
     old.execute("DELETE FROM _sqlx_migrations WHERE version > 1").await.unwrap();
     old.close().await.unwrap();
