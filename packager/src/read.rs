@@ -1,8 +1,9 @@
 //! Fetches the data of one part's files with few reads: neighbours in an object are read together, as streams, and several
 //! reads are under way at once. What arrives goes straight to its place in the part.
 
+use std::borrow::Cow;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use adit_shared::objects::{ObjectError, ObjectStore};
 use bytes::{Bytes, BytesMut};
@@ -50,23 +51,44 @@ pub(crate) struct Failure {
     pub(crate) piece: Option<Piece>,
 }
 
-/// Buffers that were parts and can be parts again, in this build or a later one. They are kept as long as the packager runs: once
-/// it has freed blocks of this length, glibc's allocator keeps some of them for each thread (docs/decisions/0006-allocator.md).
+/// Buffers that were parts and can be parts again, in this build or a later one, and lists of their pieces, which are megabytes too where files
+/// are tiny. They are kept as long as the packager runs: once it has freed blocks of this length, glibc's allocator keeps some of them for
+/// each thread (docs/decisions/0006-allocator.md).
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Spare(Arc<Mutex<Vec<BytesMut>>>);
+pub(crate) struct Spare(Arc<Mutex<Kept>>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    buffers: Vec<BytesMut>,
+    lists: Vec<Vec<Piece>>,
+}
 
 impl Spare {
     /// A buffer with room for `len` bytes.
     pub(crate) fn take(&self, len: usize) -> BytesMut {
-        let spare = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let spare = self.kept().buffers.pop();
         spare.filter(|buffer| buffer.capacity() >= len).unwrap_or_else(|| BytesMut::with_capacity(len))
     }
 
     /// Takes a part back, if nobody else holds it.
     pub(crate) fn give(&self, part: Bytes) {
         if let Ok(buffer) = part.try_into_mut() {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+            self.kept().buffers.push(buffer);
         }
+    }
+
+    /// An empty list.
+    fn take_list(&self) -> Vec<Piece> {
+        self.kept().lists.pop().unwrap_or_default()
+    }
+
+    fn give_list(&self, mut list: Vec<Piece>) {
+        list.clear();
+        self.kept().lists.push(list);
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -98,10 +120,16 @@ impl Reader {
     pub(crate) async fn part(&self, number: u32) -> Result<Filled, BuildError> {
         // Whole parts, however short this one: then every buffer serves every part.
         let (plan, buffer) = (self.plan.clone(), self.spare.take(self.plan.part_size() as usize));
-        let draft = tokio::task::spawn_blocking(move || plan.draft(number, buffer)).await??;
+        let list = self.spare.take_list();
+        let draft = tokio::task::spawn_blocking(move || plan.draft(number, buffer, list)).await??;
         let Draft { mut bytes, pieces } = draft;
         self.fetcher.fill(&pieces, &mut bytes).await.map_err(|failure| self.failed(failure))?;
         Ok(Filled { bytes, pieces })
+    }
+
+    /// Takes the list of a part's pieces back.
+    pub(crate) fn done_with(&self, pieces: Vec<Piece>) {
+        self.spare.give_list(pieces);
     }
 
     /// The bytes of a piece's file that come before the piece, as pieces in their order.
@@ -145,8 +173,11 @@ impl Fetcher {
 
     /// Puts the pieces' data where it goes in `bytes`.
     pub(crate) async fn fill(&self, pieces: &[Piece], bytes: &mut [u8]) -> Result<(), Failure> {
-        let mut sorted = pieces.to_vec();
-        sorted.sort_by_key(|piece| (piece.object, piece.from));
+        let place = |piece: &Piece| (piece.object, piece.from);
+        let mut sorted = Cow::Borrowed(pieces);
+        if !pieces.is_sorted_by_key(place) {
+            sorted.to_mut().sort_by_key(place);
+        }
         let mut reads = stream::iter(runs(&sorted)).map(|run| self.read(run)).flatten_unordered(READS);
         while let Some((run, read)) = reads.next().await {
             match read {

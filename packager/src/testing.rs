@@ -145,7 +145,7 @@ impl Corpus {
     }
 
     pub(crate) fn part(&self, plan: &Plan, number: u32) -> Vec<u8> {
-        let mut draft = plan.draft(number, BytesMut::from(&b"anything"[..])).unwrap();
+        let mut draft = plan.draft(number, BytesMut::from(&b"anything"[..]), Vec::new()).unwrap();
         for piece in draft.pieces {
             let from = piece.from as usize;
             let data = &self.packs[plan.objects().key(piece.object)][from..from + piece.len];

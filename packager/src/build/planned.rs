@@ -151,11 +151,12 @@ async fn check(reader: &Reader, mut ledger: Ledger, task: Task, part: Filled) ->
     let last = task.number == reader.plan().parts();
     let checked = tokio::task::spawn_blocking(move || {
         let result = ledger.take(&part, task.hash, last);
-        (ledger, part.bytes.freeze(), result)
+        (ledger, part, result)
     });
-    let (ledger, bytes, result) = checked.await?;
+    let (ledger, Filled { bytes, pieces }, result) = checked.await?;
+    reader.done_with(pieces);
     result.map_err(|(position, damage)| reader.document(position, damage.to_string()))?;
-    Ok((ledger, bytes))
+    Ok((ledger, bytes.freeze()))
 }
 
 impl Ledger {

@@ -60,14 +60,14 @@ impl Piece {
 }
 
 impl Plan {
-    /// Draws up part `number` in a buffer, whose content does not matter. Reads the plan's temporary file, so it blocks for a moment.
-    pub(crate) fn draft(&self, number: u32, mut buffer: BytesMut) -> io::Result<Draft> {
+    /// Draws up part `number` in a buffer, whose content does not matter, and notes its pieces in an empty list. Reads the plan's temporary file, so it blocks for a moment.
+    pub(crate) fn draft(&self, number: u32, mut buffer: BytesMut, pieces: Vec<Piece>) -> io::Result<Draft> {
         let range = self.part_range(number);
         let len = usize::try_from(range.end - range.start).map_err(|_| io::ErrorKind::OutOfMemory)?;
         // Of the exact size: what grows by doubling would end up larger than a part.
         buffer.reserve(len.saturating_sub(buffer.len()));
         buffer.resize(len, 0);
-        let mut window = Window { draft: Draft { bytes: buffer, pieces: Vec::new() }, range };
+        let mut window = Window { draft: Draft { bytes: buffer, pieces }, range };
         let mark = self.marks[number as usize - 1];
         for section in &self.sections {
             if section.start >= window.range.end || section.end() <= window.range.start {
