@@ -140,7 +140,7 @@ fn an_archive_beyond_4_gib_keeps_its_books_in_zip64() {
         let mut tail = Vec::new();
         let first = plan.parts() - 1;
         for number in first..=plan.parts() {
-            tail.extend_from_slice(&plan.draft(number, BytesMut::new()).unwrap().bytes);
+            tail.extend_from_slice(&plan.draft(number, BytesMut::new(), Vec::new()).unwrap().bytes);
         }
         // A reader that is given only the end of the archive finds the directory through the ZIP64 records.
         let start = plan.part_range(first).start;
