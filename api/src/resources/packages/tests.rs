@@ -103,7 +103,10 @@ async fn an_estimate_is_exact_or_says_that_it_is_not() {
     let estimate = async |query: &str| server.get(MINER, &format!("{docset}/estimate?fmts=txt,pdf{query}")).await;
     let flat = estimate("").await.json(200);
     assert_eq!((&flat["layout"], &flat["exact"]), (&json!("flat"), &json!(true)));
-    for query in ["&layout=jsonl&compression=none", "&layout=parquet&shard_bytes=1048576", "&layout=bag&delta_from=1"] {
+    for query in ["", "&dehydrated=true", "&shard_bytes=1048576", "&delta_from=1"] {
+        assert_eq!(estimate(&format!("&layout=bag{query}")).await.json(200)["exact"], true, "{query}");
+    }
+    for query in ["&layout=jsonl&compression=none", "&layout=parquet&shard_bytes=1048576", "&layout=tar.zst"] {
         let bound = estimate(query).await.json(200);
         assert_eq!((&bound["exact"], &bound["included"]), (&json!(false), &json!(1)), "{query}");
         assert!(bound["bytes"].as_u64().unwrap() > 6, "{query}");
