@@ -151,7 +151,8 @@ pub(crate) async fn about(app: &App, docset: &Docset) -> ApiResult<About> {
         collection: collection.slug,
         name: collection.name,
         description: collection.description,
-        license: collection.license,
+        // An empty one says no more than none.
+        license: collection.license.filter(|license| !license.is_empty()),
         url: app.url("/api"),
         date,
     })

@@ -11,7 +11,7 @@ mod site;
 mod state;
 mod streamed;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,7 @@ use crate::error::BuildError;
 use crate::plan::{AssetPlan, Index, Plan, Project, Source};
 use crate::read::Spare;
 pub(crate) use site::{remove, remove_unfinished};
+use state::package_folder;
 pub(crate) use state::{Archive, Done, State, Stored, seconds};
 
 /// Parts that are uploaded at once.
@@ -172,6 +173,12 @@ impl Build {
     /// Puts the package's manifest and receipt beside its assets; returns the manifest's bytes.
     async fn describe(&self) -> Result<Vec<u8>, BuildError> {
         self.assert_ours().await?;
+        // No manifest names what is not there, whatever has happened to assets that were stored long ago.
+        let listed: HashMap<_, _> = self.objects.list(&package_folder(self.package)).await?.into_iter().collect();
+        if let Some(lost) = self.state.assets.iter().find(|stored| listed.get(&stored.key) != Some(&stored.asset.size))
+        {
+            return Err(ObjectError::NotFound(lost.key.clone()).into());
+        }
         let manifest = self.project.manifest(self.stored()).to_bytes();
         let manifest = manifest.map_err(|error| ObjectError::Unavailable(format!("the manifest: {error}")))?;
         let put = |name, bytes: Vec<u8>| {

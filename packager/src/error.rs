@@ -65,9 +65,13 @@ impl BuildError {
     pub fn fate(&self) -> Fate {
         match self {
             Self::Document { .. } | Self::Manifest(ManifestError::Invalid { .. }) => Fate::Reject,
-            Self::Plan(PlanError::TooLarge(_) | PlanError::Incomplete { .. } | PlanError::Undescribed(_)) => {
-                Fate::Reject
-            }
+            Self::Plan(
+                PlanError::TooLarge(_)
+                | PlanError::Incomplete { .. }
+                | PlanError::Undescribed(_)
+                | PlanError::NoBase
+                | PlanError::TooManyShards(_),
+            ) => Fate::Reject,
             Self::Api(error) => error.fate(),
             Self::GivenUp { .. } | Self::Store(ObjectError::UnsafeKey(_)) => Fate::Reject,
             // Refused as well: whoever mends a bucket's rights should not find every package failed that was asked for meanwhile.

@@ -32,5 +32,5 @@ pub use api::ApiError;
 pub use bag::bag_folder;
 pub use error::{BuildError, Fate};
 pub use names::archive_name;
-pub use plan::{Estimate, MAX_ARCHIVE, MAX_PARTS, PART_SIZE, PlanError, SizeEstimator};
+pub use plan::{Estimate, MAX_ARCHIVE, MAX_PARTS, MAX_SHARDS, PART_SIZE, PlanError, SizeEstimator};
 pub use worker::{PackagerConfig, PackagerError, run};

@@ -40,6 +40,9 @@ pub const MAX_PARTS: u64 = 10_000;
 /// The longest object that S3 takes, in bytes.
 pub const MAX_ARCHIVE: u64 = 5 << 40;
 
+/// The most shards that a package may have.
+pub const MAX_SHARDS: usize = 1_000;
+
 /// Why there is no plan.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
@@ -61,6 +64,14 @@ pub enum PlanError {
         "the server's manifest says nothing about the collection, which layout {0} needs; is the server older than this packager?"
     )]
     Undescribed(Layout),
+    /// The server does not say which docset a delta starts from.
+    #[error("the server's manifest has no base for the delta; is the server older than this packager?")]
+    NoBase,
+    /// So many shards that keeping the books of them would be most of the work.
+    #[error(
+        "the package would have {0} shards, and may have {MAX_SHARDS}; make shard_bytes larger, or divide the docset"
+    )]
+    TooManyShards(usize),
     /// The temporary file cannot be written or read.
     #[error("the plan's temporary file in {dir}: {0}", dir = std::env::temp_dir().display())]
     Spool(#[from] io::Error),

@@ -17,4 +17,6 @@ pub use package_manifest::{
     Asset, InvalidManifest, MANIFEST_NAME, MANIFEST_TYPE, ManifestDocuments, PackageManifest, Payload, RECEIPT_NAME,
     check_asset_name,
 };
-pub use recipe::{About, Compression, InvalidLayout, InvalidRecipe, Layout, MIN_SHARD_BYTES, Options, Recipe};
+pub use recipe::{
+    About, Compression, InvalidLayout, InvalidRecipe, Layout, MAX_TABLE_SHARD, MIN_SHARD_BYTES, Options, Recipe,
+};

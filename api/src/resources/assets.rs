@@ -11,7 +11,9 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
-use utoipa::ToSchema;
+use utoipa::openapi::schema::OneOfBuilder;
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::auth::Caller;
 use crate::dispatch;
@@ -161,7 +163,7 @@ pub async fn list(State(app): State<App>, caller: Caller, Path(id): Path<i64>) -
 
 /// How a package is named: by its id, or by its fingerprint, which is all that an archive can know of its package (see `fetch.txt` in archives
 /// of tables): then it is one of the caller's own that is there, or else the newest.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub enum Known {
     /// The id.
@@ -169,6 +171,14 @@ pub enum Known {
     /// The fingerprint.
     Fingerprint(Sha256),
 }
+
+impl PartialSchema for Known {
+    fn schema() -> RefOr<Schema> {
+        OneOfBuilder::new().item(i64::schema()).item(Sha256::schema()).into()
+    }
+}
+
+impl ToSchema for Known {}
 
 /// A path is text, also where it stands for a number.
 fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
@@ -187,7 +197,7 @@ async fn find_like(app: &App, caller: &Caller, fingerprint: &Sha256) -> ApiResul
 
 /// Fetches an asset: a redirect to the object store, or the bytes with ranges. HEAD is never redirected.
 #[utoipa::path(get, path = "/api/packages/{id}/assets/{name}", operation_id = "downloadAsset", tag = "packages", security(("key" = [])),
-    params(("id" = inline(Known), Path), ("name" = String, Path, description = "Its name in the list of assets"), Wanted),
+    params(("id" = inline(Known), Path, description = "The package's id, or its fingerprint: then it is one of the caller's own that is there, or else the newest"), ("name" = String, Path, description = "Its name in the list of assets"), Wanted),
     responses((status = 200, description = "The asset, in its media type", headers(("etag" = String), ("repr-digest" = String), ("accept-ranges" = String), ("content-disposition" = String)),
                content_type = "*/*"),
               (status = 206, description = "The wanted range", headers(("etag" = String), ("repr-digest" = String), ("content-range" = String), ("content-disposition" = String)),

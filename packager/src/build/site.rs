@@ -101,20 +101,27 @@ pub(crate) async fn remove(objects: &dyn ObjectStore, package: PackageId) -> Obj
     delete(objects, listed).await
 }
 
-/// Removes what a build that failed leaves, but nothing once the archive is whole: another process may have finished it meanwhile.
-pub(crate) async fn remove_unfinished(objects: &dyn ObjectStore, package: PackageId) -> ObjectResult<()> {
-    let before = State::load(objects, package).await?;
-    if let Some(archive) = &before.archive {
+/// Removes what the build of that attempt, which failed, leaves: but nothing once the package is finished, or another attempt goes on with it.
+/// That may be so only since a moment ago, in another process.
+pub(crate) async fn remove_unfinished(
+    objects: &dyn ObjectStore,
+    package: PackageId,
+    attempt: (u64, u64),
+) -> ObjectResult<()> {
+    let ours = async || {
+        let state = State::load(objects, package).await?;
+        // One that was not even noted has left what those before it left.
+        let ours = state.attempt() <= attempt && state.finished(objects, package).await?.is_none();
+        ObjectResult::Ok(ours.then_some(state))
+    };
+    let Some(state) = ours().await? else { return Ok(()) };
+    if let Some(archive) = &state.archive {
         abandon(objects, archive).await?;
     }
-    // What is finished after this is not in the list, and so stays too.
-    let mut listed = objects.list(&package_folder(package)).await?;
-    if before.archive.as_ref().is_some_and(|archive| listed.contains(&(archive.key.clone(), archive.size))) {
+    // What others put there after this is not in the list, and so stays too.
+    let listed = objects.list(&package_folder(package)).await?;
+    if ours().await?.is_none() {
         return Ok(());
-    }
-    if State::load(objects, package).await? != before {
-        // Somebody has begun or finished it meanwhile, and the state is about that.
-        listed.retain(|(key, _)| !key.ends_with(".json"));
     }
     delete(objects, listed).await
 }

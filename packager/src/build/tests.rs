@@ -188,7 +188,8 @@ async fn what_is_finished_while_a_failed_build_is_removed_stays() {
     build(&fused, PACKAGE, &corpus, 256).await.unwrap_err();
     let (others, sample) = (objects.clone(), corpus.clone());
     let finishing = async move { _ = build(&others, PACKAGE, &sample, 256).await.unwrap() };
-    remove_unfinished(&Fused::meanwhile(objects.clone(), finishing), PACKAGE).await.unwrap();
+    let attempt = State::load(&*objects, PACKAGE).await.unwrap().attempt();
+    remove_unfinished(&Fused::meanwhile(objects.clone(), finishing), PACKAGE, attempt).await.unwrap();
     let state = State::load(&*objects, PACKAGE).await.unwrap();
     assert!(state.finished(&*objects, PACKAGE).await.unwrap().is_some(), "{state:?}");
 }

@@ -14,7 +14,7 @@ use super::lists::Written;
 use super::spool::{Record, Spool, SpoolWriter};
 use super::streams::{Ground, Index};
 use super::sum::{Carried, Listed, Sum, before, folder, packed, tags};
-use super::{Plan, PlanError, Streamed};
+use super::{MAX_SHARDS, Plan, PlanError, Streamed};
 use crate::describe::{Description, Documents};
 use crate::manifest::{Header, Member, Tombstone};
 use crate::names::{archive_name, shard_name};
@@ -250,6 +250,13 @@ impl ProjectBuilder {
             return Err(PlanError::Incomplete { announced: self.header.documents, included, omitted });
         }
         let recipe = self.sum.recipe.clone();
+        if recipe.options.delta_from.is_some() != self.header.base.is_some() {
+            return Err(PlanError::NoBase);
+        }
+        let count = self.sum.volumes().len();
+        if count > MAX_SHARDS {
+            return Err(PlanError::TooManyShards(count));
+        }
         let docset = self.header.fingerprint;
         let fingerprint = recipe.fingerprint(&docset, self.header.base.as_ref(), self.header.about.as_ref());
         let whole = recipe.whole().fingerprint(&docset, None, self.header.about.as_ref());
@@ -265,10 +272,10 @@ impl ProjectBuilder {
             part_size,
         };
         let assets = match (recipe.layout, described) {
+            (layout, None) if layout.is_described() => return Err(PlanError::Undescribed(layout)),
             (Layout::Jsonl | Layout::Parquet, Some((listed, description))) => {
                 ground().tables(self.columns, listed, description)?
             }
-            (layout @ (Layout::Jsonl | Layout::Parquet), None) => return Err(PlanError::Undescribed(layout)),
             (Layout::TarZst, described) => ground().tars(described.map_or_else(Vec::new, all_tags))?,
             (_, described) => {
                 let tags = described.map_or_else(Vec::new, all_tags);

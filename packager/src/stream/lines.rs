@@ -12,7 +12,9 @@ const CHUNK: u64 = 64 << 10;
 
 /// Appends a member, before which there are `index` members of the docset.
 pub(crate) fn write(spool: &mut SpoolWriter, index: u64, member: &Member) -> io::Result<()> {
-    spool.write(&line(&(index, member))?)
+    // Not in one value of JSON, which would nest the metadata deeper than the server's own line did, and so too deep for the parser.
+    spool.write(format!("{index} ").as_bytes())?;
+    spool.write(&line(member)?)
 }
 
 /// Reads members one after the other.
@@ -53,7 +55,10 @@ impl Lines {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         };
-        let (index, member) = serde_json::from_slice(&self.buffer[self.used..self.used + length])?;
+        let line = &self.buffer[self.used..self.used + length];
+        let space = line.iter().position(|byte| *byte == b' ').ok_or(io::ErrorKind::InvalidData)?;
+        let index = serde_json::from_slice(&line[..space])?;
+        let member = serde_json::from_slice(&line[space + 1..])?;
         let position = self.position;
         self.used += length + 1;
         self.position += length as u64 + 1;

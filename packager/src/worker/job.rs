@@ -284,8 +284,9 @@ impl Job {
             (None, attempts) => format!("{error} (after {attempts} attempts)"),
         };
         tracing::error!(reason, monotonic_counter.packages_failed = 1, "failed");
-        if self.begun.is_some()
-            && let Err(error) = remove_unfinished(&*self.packager.objects, self.package).await
+        // Where the state cannot be read, nobody knows whose the objects are.
+        if let (Some(begun), Some(_)) = (self.begun, &state)
+            && let Err(error) = remove_unfinished(&*self.packager.objects, self.package, begun.attempt).await
         {
             tracing::warn!(%error, "what there was of the archive is still there");
         }

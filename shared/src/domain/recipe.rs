@@ -14,6 +14,9 @@ use crate::ids::DocsetId;
 /// The least `shard_bytes` that makes sense: below it, headers and requests outweigh the documents.
 pub const MIN_SHARD_BYTES: u64 = 1 << 20;
 
+/// The greatest `shard_bytes` of a table: uploads of larger ones would need larger parts, which are held in memory.
+pub const MAX_TABLE_SHARD: u64 = 8 << 30;
+
 /// How a package is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 pub enum Layout {
@@ -184,6 +187,9 @@ pub enum InvalidRecipe {
     /// Two options that exclude each other.
     #[error("{0} and {1} do not go together; leave one out")]
     Exclusive(&'static str, &'static str),
+    /// Tables in shards too large to be written with little memory.
+    #[error("shard_bytes is {0}, and of tables must be {MAX_TABLE_SHARD} at most")]
+    TableShard(u64),
     /// Shards too small.
     #[error("shard_bytes is {0}, and must be {MIN_SHARD_BYTES} at least")]
     ShardBytes(u64),
@@ -238,6 +244,7 @@ impl Recipe {
             Some(_) if options.dehydrated => Err(InvalidRecipe::Exclusive("dehydrated", "shard_bytes")),
             Some(_) if options.delta_from.is_some() => Err(InvalidRecipe::Exclusive("delta_from", "shard_bytes")),
             Some(bytes) if bytes < MIN_SHARD_BYTES => Err(InvalidRecipe::ShardBytes(bytes)),
+            Some(bytes) if layout.is_tabular() && bytes > MAX_TABLE_SHARD => Err(InvalidRecipe::TableShard(bytes)),
             _ => Ok(()),
         }
     }
