@@ -195,6 +195,27 @@ async fn what_is_finished_while_a_failed_build_is_removed_stays() {
 }
 
 #[tokio::test]
+async fn what_another_attempt_goes_on_with_is_not_removed() {
+    let (_folder, objects) = folder().await;
+    let corpus = sample();
+    corpus.store(&*objects).await;
+    let fused: Arc<dyn ObjectStore> = Arc::new(Fused::new(objects.clone(), 40));
+    build(&fused, PACKAGE, &corpus, 256).await.unwrap_err();
+    let mut state = State::load(&*objects, PACKAGE).await.unwrap();
+    let failed = state.attempt();
+    state.begin(1_000_000, true);
+    state.save(&*objects, PACKAGE).await.unwrap();
+    let key = target(&corpus, 256).key;
+    let upload = objects.find_upload(&key, 256).await.unwrap();
+    remove_unfinished(&*objects, PACKAGE, failed).await.unwrap();
+    assert_eq!(State::load(&*objects, PACKAGE).await.unwrap(), state);
+    assert_eq!(objects.find_upload(&key, 256).await.unwrap(), upload);
+    remove_unfinished(&*objects, PACKAGE, state.attempt()).await.unwrap();
+    assert_eq!(objects.list("packages/").await.unwrap(), []);
+    assert_eq!(objects.find_upload(&key, 256).await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn two_packagers_at_once_make_one_archive() {
     let (_folder, objects) = folder().await;
     let corpus = sample();

@@ -3,11 +3,13 @@
 use std::io::Cursor;
 
 use adit_shared::domain::{Encoding, Layout, Recipe};
+use adit_shared::ids::DocsetId;
 use bytes::BytesMut;
 use proptest::prelude::*;
 
 use super::*;
 use crate::bag;
+use crate::manifest::{Header, Member};
 use crate::testing::{Corpus, TAGS, corpus};
 
 const LAYOUTS: [Layout; 2] = [Layout::Flat, Layout::Bag];
@@ -197,4 +199,38 @@ fn what_is_too_long_or_incomplete_has_no_plan() {
     large.add(&corpus.members[0]).unwrap();
     assert!(matches!(large.finish(PART_SIZE), Err(PlanError::TooLarge(_))));
     assert!(matches!(builder().finish(PART_SIZE), Err(PlanError::Incomplete { announced: 1, .. })));
+}
+
+#[test]
+fn what_the_server_does_not_tell_is_not_guessed() {
+    let corpus = Corpus::default();
+    let refused = |recipe: &Recipe, header| ProjectBuilder::new(recipe, header).unwrap().finish(PART_SIZE).unwrap_err();
+    for layout in [Layout::Bag, Layout::TarZst, Layout::Jsonl, Layout::Parquet] {
+        let header = Header { about: None, ..corpus.header() };
+        let error = refused(&Recipe::new(Vec::new(), layout), header);
+        assert!(matches!(error, PlanError::Undescribed(undescribed) if undescribed == layout), "{error}");
+    }
+    let mut delta = Recipe::new(Vec::new(), Layout::Bag);
+    delta.options.delta_from = Some(DocsetId(1));
+    assert!(matches!(refused(&delta, corpus.header()), PlanError::NoBase));
+}
+
+#[test]
+fn shards_are_not_without_number() {
+    let mut corpus = Corpus::default();
+    for i in 0..=MAX_SHARDS {
+        corpus.add(&format!("d{i}"), &[("pdf", b"x", Encoding::Identity)]);
+        let file = &mut corpus.members[i].files[0];
+        (file.size, file.place.stored) = (1 << 20, 1 << 20);
+    }
+    let mut recipe = Recipe::new(corpus.formats(), Layout::Flat);
+    recipe.options.shard_bytes = Some(1 << 20);
+    let finish = |members: &[Member]| {
+        let header = Header { documents: members.len() as u64, ..corpus.header() };
+        let mut builder = ProjectBuilder::new(&recipe, header).unwrap();
+        members.iter().for_each(|member| builder.add(member).unwrap());
+        builder.finish(PART_SIZE).map(|project| project.assets.len())
+    };
+    assert_eq!(finish(&corpus.members[1..]).unwrap(), MAX_SHARDS);
+    assert!(matches!(finish(&corpus.members), Err(PlanError::TooManyShards(count)) if count == MAX_SHARDS + 1));
 }
