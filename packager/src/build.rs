@@ -104,13 +104,9 @@ impl Build {
     /// Builds what is missing. What was uploaded when the build fails, or is dropped, stays for the next one. Once `halt` is
     /// cancelled, nothing more is begun, and when nothing is under way either, the result is `None`.
     pub(crate) async fn run(mut self, halt: CancellationToken) -> Result<Option<Built>, BuildError> {
-        self.assert_ours().await?;
         let project = self.project.clone();
-        for (index, asset) in project.assets.iter().enumerate() {
-            if index > 0 {
-                // So that the asset before this one is not built again.
-                self.save().await?;
-            }
+        for asset in &project.assets {
+            // Turning to an asset notes the one before it, and that the package is still this build's.
             if !self.asset(asset, &halt).await? {
                 return Ok(None);
             }
