@@ -18,7 +18,7 @@ use std::time::Duration;
 use adit_shared::clock::{Clock as _, SystemClock};
 use adit_shared::config::Config;
 use adit_shared::domain::Collection;
-use adit_shared::search::KEPT_INDEXES;
+use adit_shared::search::{IndexPlan, KEPT_INDEXES};
 use adit_shared::store::{ImportLease, NewCollection, StoreError};
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -148,7 +148,10 @@ async fn write_all(
     packs: &mut Packs,
 ) -> anyhow::Result<Counts> {
     packs::remove_leftovers(&*services.objects, &*services.store, lease).await?;
-    let mut index = services.search.build(lease.base, lease.import).await?;
+    let mut index = services
+        .search
+        .build(IndexPlan { base: lease.base, import: lease.import, language: None, afresh: false })
+        .await?;
     let bar = progress_bar(folder.length());
     let mut importer = Importer::new(services, collection, lease, packs, &mut *index);
     let mut batches = folder.batches()?;

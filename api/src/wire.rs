@@ -5,6 +5,7 @@ use adit_shared::digest::Sha256;
 use adit_shared::domain::{
     Collection, Compression, Content, Docset, Document, Documents, Format, FormatTotal, Layout, Package, Status,
 };
+use adit_shared::search::Source;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -138,8 +139,8 @@ pub struct DocsetView {
     name: Option<String>,
     /// Slug of its collection.
     collection: String,
-    /// The query that it froze; null when it was made from refs.
-    query: Option<String>,
+    /// The query that it froze, as it was given; null when it was not made of one.
+    query: Option<Source>,
     /// Number of members.
     size: u64,
     /// Decoded bytes of all members in all formats.
@@ -165,7 +166,7 @@ impl DocsetView {
             bytes: docset.bytes(),
             name: docset.name,
             collection: docset.collection_slug,
-            query: docset.query,
+            query: docset.query.as_deref().map(Source::from_stored),
             size: docset.size,
             formats: docset.formats,
             fingerprint: docset.fingerprint,

@@ -8,11 +8,14 @@ mod cache;
 mod collect;
 mod dates;
 mod engine;
+mod language;
 mod manifest;
 mod query;
 mod schema;
 mod scratch;
+mod source;
 mod syntax;
+mod tree;
 mod words;
 
 use std::collections::BTreeMap;
@@ -26,6 +29,9 @@ use crate::ids::{CollectionId, ImportId, IndexId, VersionId};
 use crate::objects::ObjectError;
 
 pub use engine::TantivySearch;
+pub use language::{Language, UnknownLanguage};
+pub use source::Source;
+pub use tree::{Bool, Bound, FieldRef, Fields, Fuzziness, Need, OneOf, Phrase, Prefix, Query, Range, Words};
 
 /// Corpus versions of a collection whose index is kept: the newest, and the one before it for those who are paging through an answer.
 pub const KEPT_INDEXES: u32 = 2;
@@ -55,6 +61,9 @@ pub enum SearchError {
     /// That corpus version's index is gone (superseded long ago), or never was.
     #[error("corpus version {0} cannot be searched any more")]
     VersionGone(i64),
+    /// The index was made by another release, in another language or by another engine; all documents must be added afresh.
+    #[error("the search index is not of the kind that this server makes and reads: run `adit reindex {0}`")]
+    Outdated(String),
     /// The object store failed.
     #[error(transparent)]
     Objects(#[from] ObjectError),
@@ -88,8 +97,8 @@ pub enum Sort {
 /// A page of a search.
 #[derive(Debug, Clone)]
 pub struct SearchPage<'a> {
-    /// The query; see `docs/SEARCH.md` for the language.
-    pub query: &'a str,
+    /// The query.
+    pub query: &'a Query,
     /// The order.
     pub sort: Sort,
     /// Hits to leave out from the start.
@@ -129,6 +138,19 @@ pub struct SearchAnswer {
     pub facets: BTreeMap<String, Vec<FacetCount>>,
 }
 
+/// An index to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IndexPlan {
+    /// The index of the version before.
+    pub base: IndexId,
+    /// The import that makes it.
+    pub import: ImportId,
+    /// What its texts are analysed by; `None`: words as they are, folded.
+    pub language: Option<Language>,
+    /// Whether all documents will be added, and nothing is taken from the base.
+    pub afresh: bool,
+}
+
 /// A document as the index takes it in.
 #[derive(Debug, Clone)]
 pub struct IndexDocument<'a> {
@@ -162,9 +184,12 @@ pub trait Search: fmt::Debug + Send + Sync {
     /// One page of the answer to a query.
     async fn search(&self, index: IndexId, page: SearchPage<'_>) -> SearchResult<SearchAnswer>;
     /// All hits of a query.
-    async fn matching(&self, index: IndexId, query: &str) -> SearchResult<RoaringBitmap>;
-    /// Begins the index that `import` makes on top of `base`. One import makes one index.
-    async fn build(&self, base: IndexId, import: ImportId) -> SearchResult<Box<dyn IndexBuild>>;
+    async fn matching(&self, index: IndexId, query: &Query) -> SearchResult<RoaringBitmap>;
+    /// Begins the index that an import makes. One import makes one index.
+    ///
+    /// # Errors
+    /// [`SearchError::Outdated`] where the base was made in another way than `plan` wants; all documents are to be added afresh then.
+    async fn build(&self, plan: IndexPlan) -> SearchResult<Box<dyn IndexBuild>>;
     /// Deletes what was stored of an index whose import will never be committed.
     async fn discard(&self, index: IndexId) -> SearchResult<()>;
     /// Deletes all indexes of a collection up to the newest of `kept` but those of `kept`, and the files that only they need: superseded

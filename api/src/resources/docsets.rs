@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use adit_shared::domain::{Collection, Docset, DocsetFingerprint, FormatTotal};
 use adit_shared::ids::{DocsetId, PackageId};
-use adit_shared::search::SearchError;
+use adit_shared::search::{SearchError, Source};
 use adit_shared::store::{FormatTotals, NewDocset};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -37,7 +37,7 @@ pub struct DocsetRequest {
     /// Slug of the collection.
     collection: String,
     /// Freezes all hits of this query.
-    query: Option<String>,
+    query: Option<Source>,
     /// Freezes the current versions of these works.
     refs: Option<Vec<String>>,
     /// A name for people, 1 to 200 characters other than NUL.
@@ -89,7 +89,7 @@ async fn select(
     collection: Collection,
 ) -> ApiResult<Result<RoaringBitmap, SearchError>> {
     match (&request.query, &request.refs) {
-        (Some(query), None) => Ok(app.search.matching(collection.index(), query).await),
+        (Some(query), None) => Ok(app.search.matching(collection.index(), &query.read()?).await),
         (None, Some(refs)) => Ok(Ok(resolve(app, &collection, refs).await?)),
         _ => Err(Problem::new(Kind::InvalidRequest, "give exactly one of query and refs")),
     }
@@ -127,7 +127,7 @@ async fn measure(app: &App, members: &RoaringBitmap) -> ApiResult<(DocsetFingerp
               (status = 422, description = "It would be empty, or refs are unknown")))]
 pub async fn create(State(app): State<App>, caller: Caller, Json(request): Json<DocsetRequest>) -> ApiResult<Response> {
     check_name(request.name.as_deref())?;
-    if let Some(position) = request.query.as_ref().and_then(|query| query.chars().position(|c| c == '\0')) {
+    if let Some(position) = request.query.as_ref().and_then(|query| query.stored().chars().position(|c| c == '\0')) {
         let problem = Problem::new(Kind::InvalidQuery, "the query holds a NUL character; leave it out");
         return Err(problem.with("position", position));
     }
@@ -144,7 +144,7 @@ pub async fn create(State(app): State<App>, caller: Caller, Json(request): Json<
         owner: caller.0.id,
         collection: collection.id,
         name: request.name,
-        query: request.query,
+        query: request.query.map(|query| query.stored()),
         corpus_version: collection.corpus_version,
         members,
         fingerprint: fingerprint.finish(),

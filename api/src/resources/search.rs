@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use adit_shared::domain::{Collection, Document};
 use adit_shared::ids::{IndexId, VersionId};
-use adit_shared::search::{FacetCount, KEPT_INDEXES, SearchAnswer, SearchError, SearchPage, Sort};
+use adit_shared::search::{FacetCount, KEPT_INDEXES, SearchAnswer, SearchError, SearchPage, Sort, Source};
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -37,9 +37,8 @@ fn default_limit() -> u32 {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SearchRequest {
-    /// What to look for; `*` finds everything. See the description of the query language.
-    #[schema(examples("title:mining AND issued:[2018 TO 2020]"))]
-    query: String,
+    /// What to look for; `*` finds everything. A text in the query language, or an object of the Elasticsearch query DSL.
+    query: Source,
     /// Hits on a page, 0 to 1000; 0 counts only.
     #[serde(default = "default_limit", deserialize_with = "whole")]
     #[schema(minimum = 0, maximum = 1000, default = 20)]
@@ -90,10 +89,10 @@ struct Position {
 fn position(request: &SearchRequest, collection: &Collection) -> ApiResult<Position> {
     let version = collection.corpus_version;
     let Some(cursor) = &request.cursor else {
-        return Ok(Position { version, offset: 0, query: request.query.clone(), sort: request.sort });
+        return Ok(Position { version, offset: 0, query: request.query.stored(), sort: request.sort });
     };
     let position: Position = read_cursor(&list(collection), cursor)?;
-    if position.query != request.query || position.sort != request.sort || position.version > version {
+    if position.query != request.query.stored() || position.sort != request.sort || position.version > version {
         return Err(Problem::new(Kind::InvalidCursor, "this cursor belongs to another query or order"));
     }
     Ok(position)
@@ -129,8 +128,9 @@ async fn ask(app: &App, collection: Collection, request: &SearchRequest, facets:
         let detail = format!("a search can be paged to {MAX_DEPTH} hits; make a docset of it");
         return Err(Problem::new(Kind::InvalidCursor, detail));
     }
+    let query = request.query.read()?;
     let page = SearchPage {
-        query: &request.query,
+        query: &query,
         sort: request.sort,
         offset: usize::try_from(at.offset).unwrap_or(usize::MAX),
         limit: request.limit as usize,

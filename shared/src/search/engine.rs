@@ -16,8 +16,11 @@ use super::collect::{self, Page};
 use super::manifest::{self, Manifest};
 use super::schema::LAYOUT;
 use super::scratch::{self, Scratch};
-use super::{IndexBuild, Search, SearchAnswer, SearchError, SearchPage, SearchResult, blocking, query, schema, words};
-use crate::ids::{CollectionId, ImportId, IndexId};
+use super::{
+    IndexBuild, IndexPlan, Query, Search, SearchAnswer, SearchError, SearchPage, SearchResult, blocking, query, schema,
+    words,
+};
+use crate::ids::{CollectionId, IndexId};
 use crate::objects::{ObjectKey, ObjectStore};
 
 /// Versions of a collection that stay open: the newest, and those that miners still page through.
@@ -156,12 +159,13 @@ impl TantivySearch {
     async fn run<T: Send + 'static>(
         &self,
         index: IndexId,
-        text: &str,
+        query: &Query,
         work: impl FnOnce(&Searcher, &dyn tantivy::query::Query) -> SearchResult<T> + Send + 'static,
     ) -> SearchResult<T> {
         let version = self.version(index).await?;
-        let text = text.to_owned();
+        let query = query.clone();
         blocking(move || {
+            let Query::Unread(text) = query else { return Err(SearchError::Unsupported("interim".to_owned())) };
             let query = query::parse(version.searcher.index(), &text)?;
             work(&version.searcher, &*query)
         })
@@ -190,12 +194,12 @@ impl Search for TantivySearch {
         self.run(index, query, move |searcher, query| collect::page(searcher, query, &page)).await
     }
 
-    async fn matching(&self, index: IndexId, query: &str) -> SearchResult<RoaringBitmap> {
+    async fn matching(&self, index: IndexId, query: &Query) -> SearchResult<RoaringBitmap> {
         self.run(index, query, collect::ids).await
     }
 
-    async fn build(&self, base: IndexId, import: ImportId) -> SearchResult<Box<dyn IndexBuild>> {
-        Ok(Box::new(Build::begin(Arc::clone(&self.cache), base, import, self.writer_memory).await?))
+    async fn build(&self, plan: IndexPlan) -> SearchResult<Box<dyn IndexBuild>> {
+        Ok(Box::new(Build::begin(Arc::clone(&self.cache), plan.base, plan.import, self.writer_memory).await?))
     }
 
     async fn discard(&self, index: IndexId) -> SearchResult<()> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use adit_shared::ids::{CollectionId, ImportId, IndexId, VersionId};
 use adit_shared::objects::{self, ObjectStore};
 use adit_shared::search::{
-    IndexBuild, IndexDocument, Search, SearchAnswer, SearchPage, SearchResult, Sort, TantivySearch,
+    IndexBuild, IndexDocument, IndexPlan, Search, SearchAnswer, SearchPage, SearchResult, Sort, Source, TantivySearch,
 };
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
@@ -23,6 +23,11 @@ pub(crate) fn index(corpus_version: u32) -> IndexId {
 /// The index of a corpus version that this import has made, or tried to make.
 pub(crate) fn made_by(corpus_version: u32, import: u64) -> IndexId {
     IndexId { collection: COLLECTION, corpus_version: corpus_version.into(), import: Some(ImportId(import)) }
+}
+
+/// What an import makes on top of `base`.
+pub(crate) fn plan(base: IndexId, import: u64) -> IndexPlan {
+    IndexPlan { base, import: ImportId(import), language: None, afresh: false }
 }
 
 /// A document in the hands of a test.
@@ -156,7 +161,7 @@ impl Bench {
 
     /// Imports papers as that version; `replaced` pairs new ids with old ones.
     pub(crate) async fn import(&self, version: u32, papers: &[Paper], replaced: &[(u32, u32)]) {
-        let mut build = self.search.build(index(version - 1), ImportId(version.into())).await.unwrap();
+        let mut build = self.search.build(plan(index(version - 1), version.into())).await.unwrap();
         add(&mut *build, papers, replaced).await;
         build.finish().await.unwrap();
     }
@@ -196,8 +201,9 @@ pub(crate) async fn ids(search: &TantivySearch, version: u32, query: &str) -> Se
 }
 
 pub(crate) async fn ids_in(search: &TantivySearch, index: IndexId, query: &str) -> SearchResult<Vec<u32>> {
-    let all: Vec<u32> = search.matching(index, query).await?.iter().collect();
-    let whole = SearchPage { query, sort: Sort::Relevance, offset: 0, limit: 1000, facets: &[] };
+    let all: Vec<u32> = search.matching(index, &Source::from(query).read()?).await?.iter().collect();
+    let whole =
+        SearchPage { query: &Source::from(query).read()?, sort: Sort::Relevance, offset: 0, limit: 1000, facets: &[] };
     let answer = search.search(index, whole).await?;
     assert_eq!(answer.total, all.len() as u64, "{query}");
     assert_eq!(
@@ -216,7 +222,9 @@ pub(crate) async fn page(
     offset: usize,
     limit: usize,
 ) -> SearchResult<SearchAnswer> {
-    search.search(index(version), SearchPage { query, sort, offset, limit, facets: &[] }).await
+    search
+        .search(index(version), SearchPage { query: &Source::from(query).read()?, sort, offset, limit, facets: &[] })
+        .await
 }
 
 /// Every file below a folder.

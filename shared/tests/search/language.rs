@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use adit_shared::search::{Search, SearchError, SearchPage, Sort};
+use adit_shared::search::{Query, Search, SearchError, SearchPage, Sort};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -163,7 +163,8 @@ async fn mistakes_are_named() {
         assert!(matches!(fails(&bounded).await, SearchError::Unsupported(_)), "{bounded}");
     }
     let facets = ["title".to_owned()];
-    let unknown = SearchPage { query: "*", sort: Sort::Ref, offset: 0, limit: 1, facets: &facets };
+    let unknown =
+        SearchPage { query: &Query::Unread("*".to_owned()), sort: Sort::Ref, offset: 0, limit: 1, facets: &facets };
     let error = bench.search.search(index(1), unknown).await.unwrap_err();
     assert!(matches!(error, SearchError::UnknownField { known, .. } if known == bench.search.facet_fields()));
 }
@@ -205,7 +206,13 @@ async fn pages_follow_each_other_in_every_order() {
 async fn facets_count_values_as_they_are_written() {
     let bench = Bench::with_papers().await;
     let facets = bench.search.facet_fields();
-    let wanted = SearchPage { query: "*", sort: Sort::Relevance, offset: 0, limit: 0, facets: &facets };
+    let wanted = SearchPage {
+        query: &Query::Unread("*".to_owned()),
+        sort: Sort::Relevance,
+        offset: 0,
+        limit: 0,
+        facets: &facets,
+    };
     let answer = bench.search.search(index(1), wanted).await.unwrap();
     let of = |field: &str| -> Vec<(String, u64)> {
         answer.facets[field].iter().map(|facet| (facet.value.clone(), facet.count)).collect()
@@ -222,9 +229,9 @@ async fn facets_count_values_as_they_are_written() {
     assert_eq!(of("creator")[0], ("Lorena Barba".into(), 2));
     assert!(of("creator").contains(&("7".into(), 1)));
     let some = SearchPage {
-        query: "python",
+        query: &Query::Unread("python".to_owned()),
         facets: &["year".to_owned()],
-        ..SearchPage { query: "", sort: Sort::Date, offset: 0, limit: 2, facets: &[] }
+        ..SearchPage { query: &Query::Unread(String::new()), sort: Sort::Date, offset: 0, limit: 2, facets: &[] }
     };
     let answer = bench.search.search(index(1), some).await.unwrap();
     assert_eq!((answer.total, answer.hits.len(), answer.facets["year"].len()), (4, 2, 2));
@@ -238,7 +245,8 @@ async fn a_facet_has_a_hundred_values_at_most_the_most_frequent_first() {
         .collect();
     bench.import(1, &papers, &[]).await;
     let facets = ["subject".to_owned()];
-    let wanted = SearchPage { query: "*", sort: Sort::Ref, offset: 0, limit: 0, facets: &facets };
+    let wanted =
+        SearchPage { query: &Query::Unread("*".to_owned()), sort: Sort::Ref, offset: 0, limit: 0, facets: &facets };
     let values = &bench.search.search(index(1), wanted).await.unwrap().facets["subject"];
     assert_eq!(values.len(), 100);
     assert_eq!((values[0].value.as_str(), values[0].count), ("0", 150));

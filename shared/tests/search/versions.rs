@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use adit_shared::ids::{ImportId, IndexId};
+use adit_shared::ids::IndexId;
 use adit_shared::objects::{Call, ObjectKey, Recorder};
 use adit_shared::search::{Search, SearchError, Sort, TantivySearch};
 use serde_json::json;
 use tokio::sync::watch;
 
-use crate::corpus::{Bench, COLLECTION, Paper, add, files_below, ids, ids_in, index, made_by, page, paper};
+use crate::corpus::{Bench, COLLECTION, Paper, add, files_below, ids, ids_in, index, made_by, page, paper, plan};
 
 fn new_edition() -> Paper {
     paper(9, "jose.00021", json!({"title": "CFD Julia: the 12 steps", "issued": "2021"}), &["txt"], "Now in Julia.")
@@ -42,7 +42,7 @@ async fn an_empty_collection_has_no_hits_and_still_reads_queries() {
     assert!(matches!(ids(&bench.search, 0, "titel:x").await, Err(SearchError::UnknownField { .. })));
     assert!(matches!(ids(&bench.search, 0, "a)").await, Err(SearchError::Syntax { position: 1, .. })));
     assert!(matches!(ids(&bench.search, 3, "a").await, Err(SearchError::VersionGone(3))));
-    assert!(matches!(bench.search.build(index(3), ImportId(4)).await.err(), Some(SearchError::VersionGone(3))));
+    assert!(matches!(bench.search.build(plan(index(3), 4)).await.err(), Some(SearchError::VersionGone(3))));
     bench.import(1, &[], &[]).await;
     assert_eq!(ids(&bench.search, 1, "*").await.unwrap(), [0; 0]);
 }
@@ -162,7 +162,7 @@ async fn a_build_that_is_dropped_leaves_nothing() {
     let bench = Bench::with_papers().await;
     let objects_before = bench.objects.list("").await.unwrap();
     let cache_before = files_below(&bench.cache("cache"));
-    let mut build = bench.search.build(index(1), ImportId(2)).await.unwrap();
+    let mut build = bench.search.build(plan(index(1), 2)).await.unwrap();
     add(&mut *build, &[new_edition()], &[(9, 1)]).await;
     assert_ne!(files_below(&bench.cache("cache")), cache_before);
     drop(build);
@@ -175,8 +175,8 @@ async fn a_build_that_is_dropped_leaves_nothing() {
 #[tokio::test]
 async fn two_imports_that_make_one_version_do_not_disturb_each_other() {
     let bench = Bench::with_papers().await;
-    let mut one = bench.search.build(index(1), ImportId(21)).await.unwrap();
-    let mut two = bench.other("elsewhere").build(index(1), ImportId(22)).await.unwrap();
+    let mut one = bench.search.build(plan(index(1), 21)).await.unwrap();
+    let mut two = bench.other("elsewhere").build(plan(index(1), 22)).await.unwrap();
     // Both make a list of deleted documents for the same segment, by the same count of operations.
     add(&mut *one, &[new_edition()], &[(9, 1)]).await;
     add(&mut *two, &[Paper { id: 10, ..new_edition() }], &[(10, 2)]).await;
@@ -206,7 +206,7 @@ async fn stored_files(bench: &Bench) -> Vec<String> {
 async fn what_is_discarded_leaves_nothing_and_takes_nothing_of_others() {
     let bench = Bench::with_papers().await;
     let before = bench.objects.list("").await.unwrap();
-    let mut lost = bench.search.build(index(1), ImportId(22)).await.unwrap();
+    let mut lost = bench.search.build(plan(index(1), 22)).await.unwrap();
     add(&mut *lost, &[new_edition()], &[(9, 1)]).await;
     lost.finish().await.unwrap();
     assert_ne!(bench.objects.list("").await.unwrap(), before);
