@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use adit_shared::digest::Sha256;
-use adit_shared::domain::Role;
+use adit_shared::domain::{Entitlement, Role};
 use clap::{Args, Parser, Subcommand};
 
 /// Search a corpus, freeze the result, take it home as one archive.
@@ -109,6 +109,23 @@ pub(crate) enum ApiKeysVerb {
         /// Documents a day (default: unlimited)
         #[arg(long)]
         quota: Option<u64>,
+        /// What it is entitled to beyond what is open (may be repeated)
+        #[arg(long = "entitlement", value_name = "NAME")]
+        entitlements: Vec<Entitlement>,
+    },
+    /// Entitle a key to restricted documents
+    Grant {
+        /// The number that `list` shows
+        id: i64,
+        /// The entitlement that the documents need: their collection's slug, unless they name another
+        entitlement: Entitlement,
+    },
+    /// Take an entitlement from a key. Packages that it has asked for stay as they are
+    Deny {
+        /// The number that `list` shows
+        id: i64,
+        /// The entitlement
+        entitlement: Entitlement,
     },
     /// List all keys, without their secrets
     List,

@@ -122,6 +122,7 @@ async fn make(manifest: &Path, store: &str, shape: &Shape) -> Outcome<u64> {
             date: "2026-01-31".to_owned(),
         }),
         base: None,
+        selection: None,
     };
     manifest.write_all(&line(&header)?)?;
     let mut id = 0;
@@ -144,6 +145,8 @@ async fn make(manifest: &Path, store: &str, shape: &Shape) -> Outcome<u64> {
                 license: None,
                 metadata: None,
                 unchanged: Vec::new(),
+                omitted: None,
+                access: None,
             };
             manifest.write_all(&line(&member)?)?;
         }

@@ -53,6 +53,8 @@ impl Corpus {
             license: None,
             metadata: None,
             unchanged: Vec::new(),
+            omitted: None,
+            access: None,
         });
     }
 
@@ -101,6 +103,7 @@ impl Corpus {
                 date: "2026-01-31".to_owned(),
             }),
             base: None,
+            selection: None,
         }
     }
 

@@ -2,6 +2,8 @@
 //!
 //! Only values and their rules live here; where they are kept is the business of [`crate::store`].
 
+mod access;
+mod clearance;
 mod docset;
 mod document;
 mod key;
@@ -9,8 +11,15 @@ mod package;
 mod package_manifest;
 mod recipe;
 
+pub use access::{
+    ACCESS_RIGHTS, Access, AccessLevel, Entitlement, InvalidAccess, InvalidEntitlement, InvalidTdm, TDM_POLICY,
+    TDM_RESERVATION, Tdm,
+};
+pub use clearance::{Bits, Clearance, Omission};
 pub use docset::{Docset, DocsetFingerprint, FormatTotal};
-pub use document::{Collection, Document, Encoding, FileRecord, Format, InvalidFormat, META, Place, content_hash};
+pub use document::{
+    Collection, Document, Encoding, FileRecord, Format, InvalidFormat, META, Place, Withdrawn, content_hash,
+};
 pub use key::{ApiKey, Role, secret_hash};
 pub use package::{Content, Documents, Package, Status};
 pub use package_manifest::{

@@ -12,8 +12,8 @@ use roaring::RoaringBitmap;
 
 use crate::digest::Sha256;
 use crate::domain::{
-    About, ApiKey, Collection, Docset, Document, Documents, FileRecord, Format, FormatTotal, Package, Recipe, Role,
-    Status,
+    About, Access, ApiKey, Clearance, Collection, Docset, Document, Documents, Entitlement, FileRecord, Format,
+    FormatTotal, Package, Recipe, Role, Status, Tdm, Withdrawn,
 };
 use crate::ids::{CollectionId, DocsetId, ImportId, IndexId, KeyId, PackageId, VersionId};
 
@@ -26,9 +26,11 @@ mod keys;
 mod members;
 mod open;
 mod packages;
+mod rights;
 mod rows;
 mod sql;
 mod staging;
+mod withdrawals;
 
 pub use sql::SqlStore;
 
@@ -66,7 +68,7 @@ pub enum StoreError {
 pub type StoreResult<T> = Result<T, StoreError>;
 
 /// A collection as `collection.json` describes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NewCollection {
     /// Its name in URLs.
     pub slug: String,
@@ -76,6 +78,10 @@ pub struct NewCollection {
     pub description: String,
     /// URI of its default licence.
     pub license: Option<String>,
+    /// Who may have the files of documents that do not say it themselves.
+    pub access: Access,
+    /// What is said of text and data mining.
+    pub tdm: Option<Tdm>,
 }
 
 /// The right to import into a collection, held by one import at a time until it commits, aborts or lets the lease run out.
@@ -118,6 +124,8 @@ pub struct NewDocument {
     pub metadata: serde_json::Map<String, serde_json::Value>,
     /// See [`crate::domain::content_hash`].
     pub content_hash: Sha256,
+    /// Who may have its files; older versions get it too.
+    pub access: Access,
     /// The version that it replaces.
     pub replaces: Option<VersionId>,
     /// Its files.
@@ -135,6 +143,8 @@ pub struct CurrentDocument {
     pub name: String,
     /// Its content hash.
     pub content_hash: Sha256,
+    /// Who may have its files.
+    pub access: Access,
 }
 
 /// A docset to be made.
@@ -176,7 +186,7 @@ pub struct Member {
 }
 
 /// A package to be made.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct NewPackage {
     /// The key that asks for it.
     pub owner: KeyId,
@@ -188,6 +198,8 @@ pub struct NewPackage {
     pub about: Option<About>,
     /// See [`Recipe::fingerprint`].
     pub fingerprint: Sha256,
+    /// What of its docset it has and has not for reasons of rights.
+    pub clearance: Clearance,
     /// Members of the docset.
     pub requested: u64,
     /// Milliseconds since the epoch.
@@ -383,6 +395,27 @@ pub trait Store: fmt::Debug + Send + Sync {
     async fn usage(&self, key: KeyId, limit: u32) -> StoreResult<Vec<(i64, u64)>>;
     /// The secret of that name, the same for all processes of the installation: `fresh` (random) bytes if there was none.
     async fn secret(&self, name: &str, fresh: &[u8; 32]) -> StoreResult<[u8; 32]>;
+
+    // ---- rights ----
+
+    /// Entitles a key; false if it is entitled already.
+    async fn grant(&self, key: KeyId, entitlement: &Entitlement) -> StoreResult<bool>;
+    /// Takes an entitlement from a key; false if it has none of that name.
+    async fn deny(&self, key: KeyId, entitlement: &Entitlement) -> StoreResult<bool>;
+    /// Those of some of a collection's document versions that are not open, by their access level.
+    async fn closed(
+        &self,
+        collection: CollectionId,
+        members: &RoaringBitmap,
+    ) -> StoreResult<Vec<(Access, RoaringBitmap)>>;
+    /// Those of some of a collection's document versions whose works were withdrawn.
+    async fn withdrawn(
+        &self,
+        collection: CollectionId,
+        members: &RoaringBitmap,
+    ) -> StoreResult<BTreeMap<VersionId, Withdrawn>>;
+    /// What of its docset a package has and has not for reasons of rights.
+    async fn clearance(&self, package: PackageId) -> StoreResult<Clearance>;
 }
 
 /// Sums files by format, as collections and docsets show them.

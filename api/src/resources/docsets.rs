@@ -153,7 +153,8 @@ pub async fn create(State(app): State<App>, caller: Caller, Json(request): Json<
     };
     let docset = app.store.create_docset(&docset).await?;
     let location = app.path(&format!("/api/docsets/{}", docset.id));
-    Ok((StatusCode::CREATED, [(header::LOCATION, location)], axum::Json(DocsetView::new(&app, docset))).into_response())
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], axum::Json(DocsetView::whole(&app, docset).await?))
+        .into_response())
 }
 
 /// Lists the caller's docsets, newest first.
@@ -180,7 +181,7 @@ pub async fn list(
     responses((status = 200, description = "The docset", body = DocsetView)))]
 pub async fn get(State(app): State<App>, caller: Caller, Path(id): Path<i64>) -> ApiResult<axum::Json<DocsetView>> {
     let docset = find(&app, &caller, id).await?;
-    Ok(axum::Json(DocsetView::new(&app, docset)))
+    Ok(axum::Json(DocsetView::whole(&app, docset).await?))
 }
 
 /// Renames a docset; nothing else of it can change.
@@ -195,7 +196,7 @@ pub async fn patch(
     check_name(patch.name.as_deref())?;
     app.store.rename_docset(DocsetId(id), caller.sees(), patch.name.as_deref()).await?;
     let docset = find(&app, &caller, id).await?;
-    Ok(axum::Json(DocsetView::new(&app, docset)))
+    Ok(axum::Json(DocsetView::whole(&app, docset).await?))
 }
 
 /// Deletes a docset and its packages.

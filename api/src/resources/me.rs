@@ -1,7 +1,7 @@
 //! `/me`: the caller's key, its quota and its use.
 
 use adit_shared::clock::rfc3339;
-use adit_shared::domain::Role;
+use adit_shared::domain::{Entitlement, Role};
 use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -33,6 +33,8 @@ pub struct Me {
     name: String,
     /// What it may do.
     role: Role,
+    /// What it is entitled to beyond what is open, sorted. An operator is to everything.
+    entitlements: Vec<Entitlement>,
     /// Documents a day; null: unlimited.
     quota: Option<u64>,
     /// Documents left today; null: unlimited.
@@ -53,6 +55,7 @@ pub async fn get(State(app): State<App>, Caller(key): Caller) -> ApiResult<axum:
         id: key.id.0,
         name: key.name,
         role: key.role,
+        entitlements: key.entitlements.into_iter().collect(),
         quota: key.quota,
         remaining: key.quota.map(|quota| quota.saturating_sub(used)),
         usage: usage.into_iter().map(|(day, documents)| DayUsage { date: date(day), documents }).collect(),

@@ -14,8 +14,9 @@ use crate::dispatch;
 use crate::extract::{Json, Path, whole_or_null};
 use crate::problem::{ApiResult, Kind, Problem};
 use crate::quota;
-use crate::recipe::{self, Choice, DeltaFrom};
+use crate::recipe::{self, Base, Choice, DeltaFrom};
 use crate::resources::docsets;
+use crate::rights;
 use crate::serve;
 use crate::state::App;
 use crate::wire::{PackageView, poll_after};
@@ -83,7 +84,7 @@ pub(crate) struct Wish {
     pub(crate) docset: Docset,
     pub(crate) recipe: Recipe,
     /// The docset that a delta starts from.
-    pub(crate) base: Option<Docset>,
+    pub(crate) base: Option<Base>,
     /// Whether an identical package will do.
     pub(crate) reuse: bool,
     /// Whether one that turns out to have failed is tried anew.
@@ -102,8 +103,11 @@ async fn ask_to_the_end(app: &App, caller: &Caller, wish: &Wish) -> ApiResult<(P
         true => Some(recipe::about(app, &wish.docset).await?),
         false => None,
     };
-    let base = wish.base.as_ref().map(|base| &base.fingerprint);
-    let fingerprint = wish.recipe.fingerprint(&wish.docset.fingerprint, base, about.as_ref());
+    let lacking = wish.base.as_ref().map(|base| base.lacking.clone()).unwrap_or_default();
+    let clearance = rights::clearance(app, &caller.0, &wish.docset, &wish.recipe.formats, lacking).await?;
+    let base = wish.base.as_ref().map(|base| clearance.base_selection(&base.docset.fingerprint));
+    let selection = clearance.selection(&wish.docset.fingerprint);
+    let fingerprint = wish.recipe.fingerprint(&selection, base.as_ref(), about.as_ref());
     let alike = app.store.packages_like(caller.0.id, &fingerprint, ALIKE).await?;
     // Whatever was sent was paid for. One that is under way is not built a second time at its side.
     let paid = alike.iter().any(|package| package.sent.is_some());
@@ -117,6 +121,7 @@ async fn ask_to_the_end(app: &App, caller: &Caller, wish: &Wish) -> ApiResult<(P
         recipe: wish.recipe.clone(),
         about,
         fingerprint,
+        clearance,
         requested: wish.docset.size,
         created: app.clock.now_ms(),
     };

@@ -29,7 +29,8 @@ fn bag() -> Description {
         docset: Sha256([0x12; 32]),
         layout: "bag",
         about: about(),
-        documents: Documents { requested: 75, included: 74, omitted: 1 },
+        documents: Documents { requested: 75, included: 74, omitted: 1, ..Documents::default() },
+        marked: false,
         formats: vec![
             summary("meta", 74, 61_234, &["application/ld+json"]),
             summary("txt", 73, 2_345_678, &["text/plain; charset=us-ascii", "text/plain; charset=utf-8"]),
@@ -79,7 +80,7 @@ fn awkward() -> Description {
     description.about.description =
         "# No heading\r\n- no list\n\n\u{2028}1. no list\t| no cell\u{85}end\u{0}: 'x' & \"y\"".into();
     description.about.license = Some("Ask <the library>,\n\"first\"".into());
-    description.documents = Documents { requested: 1, included: 1, omitted: 0 };
+    description.documents = Documents { requested: 1, included: 1, ..Documents::default() };
     description
 }
 

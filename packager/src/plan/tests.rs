@@ -16,7 +16,7 @@ const LAYOUTS: [Layout; 2] = [Layout::Flat, Layout::Bag];
 
 fn estimate(corpus: &Corpus, layout: Layout) -> u64 {
     let (header, recipe) = (corpus.header(), Recipe::new(corpus.formats(), layout));
-    let mut estimator = SizeEstimator::new(&recipe, header.about.as_ref()).unwrap();
+    let mut estimator = SizeEstimator::new(&recipe, header.about.as_ref(), header.selection.is_some()).unwrap();
     corpus.members.iter().for_each(|member| estimator.add(member).unwrap());
     estimator.finish().bytes
 }

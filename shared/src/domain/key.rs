@@ -1,10 +1,12 @@
 //! API keys and the roles they carry.
 
+use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::Entitlement;
 use crate::digest::Sha256;
 use crate::ids::KeyId;
 
@@ -54,6 +56,8 @@ pub struct ApiKey {
     pub role: Role,
     /// Documents a day (UTC); `None`: unlimited.
     pub quota: Option<u64>,
+    /// What it is entitled to beyond what is open; an operator is to everything.
+    pub entitlements: BTreeSet<Entitlement>,
     /// Hash of the secret.
     pub hash: Sha256,
     /// Milliseconds since the epoch.

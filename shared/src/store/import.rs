@@ -10,18 +10,20 @@ use sqlx::{Any, Row as _, Transaction};
 use super::documents::{collection_by_id, collection_of, select_collections};
 use super::rows::{Columns as _, int, query, to_json};
 use super::sql::returned;
-use super::{ImportLease, NewCollection, SqlStore, StoreError, StoreResult};
+use super::{ImportLease, NewCollection, SqlStore, StoreError, StoreResult, rights};
 use crate::domain::{Collection, Format, FormatTotal};
 use crate::ids::{CollectionId, ImportId, VersionId};
 
 const TAKE_LEASE: &str = "\
-    INSERT INTO collections (slug, name, description, license, updated, import, import_until) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7) \
+    INSERT INTO collections (slug, name, description, license, updated, import, import_until, access, tdm) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
     ON CONFLICT (slug) DO UPDATE SET \
         name = excluded.name, description = excluded.description, license = excluded.license, \
-        import = excluded.import, import_until = excluded.import_until, \
+        access = excluded.access, tdm = excluded.tdm, import = excluded.import, import_until = excluded.import_until, \
         updated = CASE WHEN collections.name = excluded.name AND collections.description = excluded.description \
-            AND collections.license IS NOT DISTINCT FROM excluded.license THEN collections.updated ELSE excluded.updated END \
+            AND collections.license IS NOT DISTINCT FROM excluded.license \
+            AND collections.access IS NOT DISTINCT FROM excluded.access \
+            AND collections.tdm IS NOT DISTINCT FROM excluded.tdm THEN collections.updated ELSE excluded.updated END \
     WHERE collections.import IS NULL OR collections.import_until <= $5 \
     RETURNING id";
 
@@ -40,7 +42,9 @@ pub(super) async fn begin(
         .bind(&collection.license)
         .bind(now)
         .bind(import.to_string())
-        .bind(now + lease_ms);
+        .bind(now + lease_ms)
+        .bind(collection.access.stored())
+        .bind(collection.tdm.as_ref().map(to_json).transpose()?);
     let Some(row) = returned(take, &mut *transaction).await? else {
         let holder = query("SELECT import_until FROM collections WHERE slug = $1").bind(&collection.slug);
         let until: Option<i64> = holder.fetch_one(&mut *transaction).await?.try_get(0)?;
@@ -109,6 +113,7 @@ pub(super) async fn commit(db: &SqlStore, lease: &ImportLease, now: i64) -> Stor
     if let Some(added) = new_documents {
         record(lease, now, &mut transaction).await?;
         supersede(lease, &mut transaction).await?;
+        rights::spread_access(lease, &mut transaction).await?;
         collection.formats = new_totals(lease, &collection.formats, &mut transaction).await?;
         collection.documents = collection.documents.saturating_add_signed(added);
         collection.corpus_version = lease.made().corpus_version;

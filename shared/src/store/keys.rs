@@ -3,6 +3,7 @@
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
+use super::rights::{entitlements_of_k, parse_entitlements};
 use super::rows::{Columns as _, int, query};
 use super::sql::returned;
 use super::{SqlStore, StoreError, StoreResult, errors};
@@ -16,6 +17,7 @@ fn key_of(row: &AnyRow) -> StoreResult<ApiKey> {
         name: row.value("name")?,
         role: row.parsed("role")?,
         quota: row.optional_number("quota")?,
+        entitlements: parse_entitlements(row.value("entitlements")?)?,
         hash: row.digest("hash")?,
         created: row.value("created")?,
         revoked: row.value("revoked")?,
@@ -31,7 +33,7 @@ pub(super) async fn create(
     now: i64,
 ) -> StoreResult<ApiKey> {
     let insert =
-        query("INSERT INTO api_keys (name, role, quota, hash, created) VALUES ($1, $2, $3, $4, $5) RETURNING *")
+        query("INSERT INTO api_keys (name, role, quota, hash, created) VALUES ($1, $2, $3, $4, $5) RETURNING *, CAST(NULL AS TEXT) AS entitlements")
             .bind(name)
             .bind(role.as_str())
             .bind(quota.map(int))
@@ -41,15 +43,18 @@ pub(super) async fn create(
 }
 
 pub(super) async fn by_hash(db: &SqlStore, hash: &Sha256) -> StoreResult<Option<ApiKey>> {
-    let row = query("SELECT * FROM api_keys WHERE hash = $1 AND revoked IS NULL")
-        .bind(&hash.0[..])
-        .fetch_optional(&db.read)
-        .await?;
+    let by_hash = query(concat!(
+        "SELECT k.*, ",
+        entitlements_of_k!(),
+        " FROM api_keys k WHERE k.hash = $1 AND k.revoked IS NULL"
+    ));
+    let row = by_hash.bind(&hash.0[..]).fetch_optional(&db.read).await?;
     row.as_ref().map(key_of).transpose()
 }
 
 pub(super) async fn all(db: &SqlStore) -> StoreResult<Vec<ApiKey>> {
-    let rows = query("SELECT * FROM api_keys ORDER BY id").fetch_all(&db.read).await?;
+    let all = query(concat!("SELECT k.*, ", entitlements_of_k!(), " FROM api_keys k ORDER BY k.id"));
+    let rows = all.fetch_all(&db.read).await?;
     rows.iter().map(key_of).collect()
 }
 

@@ -3,7 +3,7 @@
 //! Both speak the same statements, through sqlx's `Any` driver: `$1` placeholders, 64-bit integers, text and bytes. This file is the list;
 //! what each method does lives in the file of its group beside it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
@@ -14,10 +14,12 @@ use sqlx::{Any, AnyPool, Executor, Transaction};
 use super::rows::{Statement, query};
 use super::{
     CurrentDocument, ImportLease, Member, NewCollection, NewDocset, NewDocument, NewPackage, StatusUpdate, Store,
-    StoreResult, docsets, documents, import, keys, members, packages, staging,
+    StoreResult, docsets, documents, import, keys, members, packages, rights, staging, withdrawals,
 };
 use crate::digest::Sha256;
-use crate::domain::{ApiKey, Collection, Docset, Document, Format, Package, Role};
+use crate::domain::{
+    Access, ApiKey, Clearance, Collection, Docset, Document, Entitlement, Format, Package, Role, Withdrawn,
+};
 use crate::ids::{CollectionId, DocsetId, IndexId, KeyId, PackageId, VersionId};
 
 /// A database: SQLite or PostgreSQL. Cheap to clone.
@@ -258,5 +260,33 @@ impl Store for SqlStore {
 
     async fn secret(&self, name: &str, fresh: &[u8; 32]) -> StoreResult<[u8; 32]> {
         keys::secret(self, name, fresh).await
+    }
+
+    async fn grant(&self, key: KeyId, entitlement: &Entitlement) -> StoreResult<bool> {
+        rights::grant(self, key, entitlement).await
+    }
+
+    async fn deny(&self, key: KeyId, entitlement: &Entitlement) -> StoreResult<bool> {
+        rights::deny(self, key, entitlement).await
+    }
+
+    async fn closed(
+        &self,
+        collection: CollectionId,
+        members: &RoaringBitmap,
+    ) -> StoreResult<Vec<(Access, RoaringBitmap)>> {
+        rights::closed(self, collection, members).await
+    }
+
+    async fn withdrawn(
+        &self,
+        collection: CollectionId,
+        members: &RoaringBitmap,
+    ) -> StoreResult<BTreeMap<VersionId, Withdrawn>> {
+        withdrawals::withdrawn(self, collection, members).await
+    }
+
+    async fn clearance(&self, package: PackageId) -> StoreResult<Clearance> {
+        rights::clearance(self, package).await
     }
 }

@@ -1,6 +1,6 @@
 //! Keys, quotas and secrets.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use adit_shared::digest::Sha256;
 use adit_shared::domain::{ApiKey, Role};
@@ -19,6 +19,7 @@ pub(crate) async fn a_key_is_found_by_its_hash_until_it_is_revoked(db: Database)
         name: "Åsa's key".to_owned(),
         role: Role::Operator,
         quota: Some(u64::from(u32::MAX)),
+        entitlements: BTreeSet::new(),
         hash,
         created: 7,
         revoked: None,

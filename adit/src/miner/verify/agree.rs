@@ -61,7 +61,7 @@ fn compare_flat(manifest: &PackageManifest, contents: &Contents, disagree: &mut 
     }
     let mut recipe = Recipe::new(manifest.formats.clone(), manifest.layout);
     recipe.options.shard_bytes = manifest.shard_bytes;
-    let fingerprint = recipe.fingerprint(&manifest.docset, None, None);
+    let fingerprint = recipe.fingerprint(manifest.selection.as_ref().unwrap_or(&manifest.docset), None, None);
     if fingerprint != manifest.package {
         disagree(format!("says that the package is {}, but it is {fingerprint}", manifest.package));
     }
