@@ -14,6 +14,7 @@ mod links;
 mod outages;
 mod proof;
 mod resume;
+mod rights;
 mod serving;
 mod several;
 mod support;

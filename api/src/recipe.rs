@@ -163,6 +163,7 @@ pub(crate) async fn about(app: &App, docset: &Docset) -> ApiResult<About> {
         description: collection.description,
         // An empty one says no more than none.
         license: collection.license.filter(|license| !license.is_empty()),
+        tdm: collection.tdm,
         url: app.url("/api"),
         date,
     })

@@ -118,6 +118,7 @@ async fn make(manifest: &Path, store: &str, shape: &Shape) -> Outcome<u64> {
             name: "Bench".to_owned(),
             description: String::new(),
             license: None,
+            tdm: None,
             url: "https://adit.example/api".to_owned(),
             date: "2026-01-31".to_owned(),
         }),

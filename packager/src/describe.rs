@@ -178,6 +178,11 @@ impl Description {
         }
     }
 
+    /// Where the conditions of text and data mining stand, if these rights are reserved.
+    fn tdm_policy(&self) -> Option<&str> {
+        self.about.tdm.as_ref()?.policy.as_deref()
+    }
+
     /// The formats that a document has.
     fn found(&self) -> impl Iterator<Item = &FormatSummary> {
         self.formats.iter().filter(|summary| summary.documents > 0)

@@ -58,9 +58,9 @@ pub struct CatalogEntry {
 /// A page of members.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MemberList {
-    members: Vec<MemberView>,
+    pub(crate) members: Vec<MemberView>,
     /// Cursor of the next page; null on the last.
-    next: Option<String>,
+    pub(crate) next: Option<String>,
 }
 
 /// A page of a catalog.
@@ -104,7 +104,8 @@ pub fn line<T: Serialize>(value: &T) -> StoreResult<Bytes> {
     manifest::line(value).map(Bytes::from).map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 
-fn view(app: &App, member: Member, withdrawn: Option<Withdrawn>) -> MemberView {
+/// Shows a member.
+pub(crate) fn view(app: &App, member: Member, withdrawn: Option<Withdrawn>) -> MemberView {
     let url = app.url(&format!("/api/documents/{}", member.id));
     MemberView { id: member.id.0, url, r#ref: member.r#ref, withdrawn: withdrawn.map(Withdrawal::from) }
 }

@@ -204,9 +204,9 @@ pub(crate) fn failure(app: &App, package: &Package) -> Problem {
         .with("package", app.url(&format!("/api/packages/{}", package.id)))
 }
 
-/// A package that the caller may see, or a 404.
+/// A package whose content the caller may see, or a 404.
 pub async fn find(app: &App, caller: &Caller, id: i64) -> ApiResult<Package> {
-    app.store.package(PackageId(id), caller.sees_package()).await?.ok_or_else(|| Problem::not_found("package"))
+    app.store.package(PackageId(id), caller.sees()).await?.ok_or_else(|| Problem::not_found("package"))
 }
 
 /// Shows where a package stands. Asking is what makes the server read the package's status queue.
@@ -220,7 +220,8 @@ pub async fn get(
     Path(id): Path<i64>,
     headers: HeaderMap,
 ) -> ApiResult<Response> {
-    let mut package = find(&app, &caller, id).await?;
+    let found = app.store.package(PackageId(id), caller.sees_package()).await?;
+    let mut package = found.ok_or_else(|| Problem::not_found("package"))?;
     // A packager asks whether its build is still wanted; were it to drain the queue it would read its own statuses.
     if caller.0.role != Role::Packager {
         package = dispatch::refresh(&app, package).await?;
@@ -245,7 +246,7 @@ pub async fn get(
 #[utoipa::path(delete, path = "/api/packages/{id}", operation_id = "deletePackage", tag = "packages", security(("key" = [])), params(("id" = i64, Path)),
     responses((status = 200, description = "The package as it is now", body = PackageView)))]
 pub async fn delete(State(app): State<App>, caller: Caller, Path(id): Path<i64>) -> ApiResult<axum::Json<PackageView>> {
-    let found = app.store.package(PackageId(id), caller.sees()).await?.ok_or_else(|| Problem::not_found("package"))?;
+    let found = find(&app, &caller, id).await?;
     let package = if found.status.is_terminal() { found } else { dismiss(&app, found).await? };
     // The packager hears of it: it stops what it builds and deletes what it wrote.
     dispatch::erase(&app, &package).await?;

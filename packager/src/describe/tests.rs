@@ -1,5 +1,6 @@
 //! The texts as a whole: their shapes, that they parse, and that no text makes markup of what a collection says.
 
+use adit_shared::domain::Tdm;
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -13,6 +14,7 @@ fn about() -> About {
             "Papers of the Journal of Open Source Education: published PDF, plain text, JATS XML where there is one."
                 .into(),
         license: Some("https://creativecommons.org/licenses/by/4.0/".into()),
+        tdm: None,
         url: "https://example.org/api".into(),
         date: "2026-08-30".into(),
     }
@@ -84,6 +86,16 @@ fn awkward() -> Description {
     description
 }
 
+/// What was withheld of it, and what is said of mining.
+fn withheld() -> Description {
+    let policy = Some("https://example.org/tdm-policy.json".to_owned());
+    let mut description = bag();
+    description.about.tdm = Some(Tdm { reservation: true, policy });
+    description.documents = Documents { requested: 80, included: 74, omitted: 6, rights: 3, withdrawn: 2 };
+    description.marked = true;
+    description
+}
+
 fn show(description: &Description) -> String {
     let text = |(name, text): (&str, Vec<u8>)| format!("===== {name}\n{}\n", String::from_utf8(text).unwrap());
     texts(description).into_iter().map(text).collect()
@@ -116,8 +128,15 @@ fn awkward_words_of_a_collection_are_no_markup() {
 }
 
 #[test]
+fn a_bag_tells_what_was_withheld_and_what_is_said_of_mining() {
+    let (open, withheld) = (show(&bag()), show(&withheld()));
+    let new = withheld.lines().filter(|line| !open.lines().any(|old| old == *line));
+    insta::assert_snapshot!(new.collect::<Vec<_>>().join("\n"));
+}
+
+#[test]
 fn lengths_do_not_depend_on_digests() {
-    for description in [bag(), parquet(), jsonl(), awkward()] {
+    for description in [bag(), parquet(), jsonl(), awkward(), withheld()] {
         let mut other = description.clone();
         (other.package, other.docset) = (Sha256([0; 32]), Sha256([0xff; 32]));
         for shard in other.table.iter_mut().flat_map(|table| &mut table.shards) {
@@ -130,7 +149,7 @@ fn lengths_do_not_depend_on_digests() {
 
 #[test]
 fn every_entity_of_the_crate_is_reachable_from_its_root() {
-    for description in [bag(), parquet()] {
+    for description in [bag(), parquet(), withheld()] {
         let crate_json = json(&description, RO_CRATE);
         let graph = crate_json["@graph"].as_array().unwrap();
         let node =

@@ -41,7 +41,7 @@ impl SizeEstimator {
             Layout::Parquet => Some(Table::Parquet),
             Layout::Flat | Layout::Bag | Layout::TarZst => None,
         };
-        let rows = table.map(|table| Bound::new(table, &recipe.formats));
+        let rows = table.map(|table| Bound::new(table, &recipe.formats, marked));
         Ok(Self { sum: Sum::new(recipe, about, marked)?, rows })
     }
 
@@ -53,7 +53,7 @@ impl SizeEstimator {
     pub fn add(&mut self, member: &Member) -> io::Result<()> {
         if let Some(rows) = self.rows.as_mut().filter(|_| !member.files.is_empty()) {
             let license = self.sum.about.as_ref().and_then(|about| about.license.as_deref());
-            rows.add(&Document::of(member, license, &Map::new()));
+            rows.add(&Document::of(member, license, &Map::new(), self.sum.marked));
         }
         self.sum.add(member, 0, |_| Ok(0))
     }

@@ -196,7 +196,7 @@ impl ProjectBuilder {
     /// A project of that recipe without members yet.
     pub(crate) fn new(recipe: &Recipe, header: Header) -> Result<Self, PlanError> {
         let sum = Sum::new(recipe, header.about.as_ref(), header.selection.is_some())?;
-        let columns = Columns::new(&recipe.formats);
+        let columns = Columns::new(&recipe.formats, header.selection.is_some());
         Ok(Self { header, sum, spool: SpoolWriter::new()?, objects: Numbers::default(), columns })
     }
 

@@ -91,7 +91,7 @@ pub(super) struct Sum<L> {
     pub(super) recipe: Recipe,
     pub(super) about: Option<About>,
     /// Whether members may be withheld, or not open.
-    marked: bool,
+    pub(super) marked: bool,
     /// Who they are.
     pub(super) clearance: Clearance,
     /// Length of the archive's folder.

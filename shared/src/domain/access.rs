@@ -95,14 +95,13 @@ impl Access {
     /// [`InvalidAccess`] for anything else than those words and the URIs of the COAR Access Rights vocabulary
     /// (<https://vocabularies.coar-repositories.org/access_rights/>); an embargo counts as a restriction for as long as it is written there.
     pub fn parse(text: &str, own: &Entitlement) -> Result<Self, InvalidAccess> {
-        let word = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")).map_or(text, |uri| match uri
-            .strip_prefix(COAR)
-        {
+        let uri = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+        let word = match uri.and_then(|uri| uri.strip_prefix(COAR)) {
             Some("c_abf2") => "open",
             Some("c_16ec" | "c_f1cf") => "restricted",
             Some("c_14cb") => "metadata",
-            _ => uri,
-        });
+            _ => text,
+        };
         match word {
             "restricted" => Ok(Self::Restricted(own.clone())),
             word => word.parse().map_err(|_| InvalidAccess(format!("{text:?}"))),
