@@ -159,7 +159,7 @@ impl Description {
         let mut text = format!("{} of the collection “{name}”: {}.", documents(included), self.format_names());
         let reasons = [
             (omitted.saturating_sub(rights + withdrawn), "without any of these formats"),
-            (rights, "for want of an entitlement"),
+            (rights, "for reasons of rights"),
             (withdrawn, "withdrawn"),
         ];
         let reasons = reasons.into_iter().filter(|(count, _)| *count > 0);
