@@ -7,6 +7,7 @@ mod build;
 mod cache;
 mod collect;
 mod dates;
+mod dsl;
 mod engine;
 mod language;
 mod manifest;
