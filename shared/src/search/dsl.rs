@@ -8,7 +8,8 @@ mod words;
 use serde_json::{Map, Value};
 
 use self::place::{Object, Place};
-use super::schema::{self, Kind};
+use super::lower::MAX_BOOST;
+use super::schema::{FIELDS, Kind};
 use super::{Bool, Bound, FieldRef, Fields, Need, OneOf, Prefix, Query, Range, SearchResult};
 
 /// Longest query in bytes of its JSON: some room for each of [`MAX_VALUES`].
@@ -19,9 +20,6 @@ const MAX_DEPTH: usize = 32;
 const MAX_CLAUSES: usize = 1024;
 /// Most values of one `terms`.
 const MAX_VALUES: usize = 4096;
-/// Greatest boost, to keep scores finite.
-const MAX_BOOST: f64 = 1000.0;
-
 /// How a kind of query is read.
 type Reading = fn(&mut Reader, &Object<'_>) -> SearchResult<Query>;
 
@@ -193,7 +191,7 @@ fn boosted(at: &Object<'_>, query: Query) -> SearchResult<Query> {
 #[expect(clippy::cast_possible_truncation, reason = "scores are single precision")]
 fn boost(number: Option<f64>, place: &Place<'_>) -> SearchResult<f32> {
     match number {
-        Some(number) if (0.0..=MAX_BOOST).contains(&number) => Ok(number as f32),
+        Some(number) if (0.0..=f64::from(MAX_BOOST)).contains(&number) => Ok(number as f32),
         _ => Err(place.error(&format!("must have a boost from 0 to {MAX_BOOST}"))),
     }
 }
@@ -205,7 +203,9 @@ fn field(place: &Place<'_>, name: &str) -> SearchResult<FieldRef> {
     }
     match name.strip_suffix(".keyword") {
         None => Ok(FieldRef::named(name)),
-        Some(name) if schema::find(name).is_some_and(|field| field.kind != Kind::Text) => Ok(FieldRef::named(name)),
+        Some(name) if FIELDS.iter().any(|field| field.name == name && field.kind != Kind::Text) => {
+            Ok(FieldRef::named(name))
+        }
         Some(name) => {
             Err(place.error(&format!("is not supported: {name} is not matched as a whole; try {name}.exact")))
         }

@@ -54,6 +54,34 @@ fn each_kind_of_query_has_its_tree() {
 }
 
 #[test]
+fn a_text_in_the_query_language_is_read_with_other_default_fields() {
+    let of = |query: &str, more: Value| {
+        let mut members = more.as_object().unwrap().clone();
+        members.insert("query".to_owned(), json!(query));
+        json!({"query_string": members})
+    };
+    insta::assert_snapshot!(shown(&[
+        of("soil", json!({})),
+        of("soil moisture", json!({})),
+        of("soil moisture", json!({"default_operator": "AND"})),
+        of("soil +moisture -(a b) AND c", json!({"boost": 2})),
+        of("soil OR -moisture", json!({"default_field": "title"})),
+        of(
+            "=soil title:moisture hydro* (issued:>2018)^2",
+            json!({"fields": ["title.exact^3", "abstract"], "default_operator": "and"})
+        ),
+        of("(soil", json!({"default_field": "title"})),
+        of("soil", json!({"default_field": "title", "fields": ["title"]})),
+        of("soil", json!({"default_operator": "not"})),
+        of("soil", json!({"analyze_wildcard": true})),
+    ]));
+    let sides = |text: &str| tree(&of(text, json!({}))).unwrap();
+    assert_eq!(sides("a b OR c"), sides("a OR b OR c"));
+    assert_eq!(sides("a b AND c d"), sides("a OR (b AND c) OR d"));
+    assert_eq!(sides("a NOT b"), sides("a -b"));
+}
+
+#[test]
 fn clauses_are_one_object_or_several_in_an_array() {
     let all = json!({"match_all": {}});
     insta::assert_snapshot!(shown(&[

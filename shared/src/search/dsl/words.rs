@@ -1,6 +1,7 @@
 //! The queries of the DSL that look for the words of a text: `match`, `match_phrase`, `multi_match` and `query_string`.
 
-use super::super::{FieldRef, Fields, Fuzziness, Need, Phrase, Query, SearchError, SearchResult, Source, Words};
+use super::super::syntax::{parse, parse_alternatives};
+use super::super::{FieldRef, Fields, Fuzziness, Need, Phrase, Query, SearchError, SearchResult, Words};
 use super::place::{Object, Place};
 use super::{boost, boosted, field, minimum};
 
@@ -38,9 +39,10 @@ pub(super) fn multi_match(at: &Object<'_>) -> SearchResult<Query> {
 /// A text in the query language.
 pub(super) fn query_string(at: &Object<'_>) -> SearchResult<Query> {
     at.only(&["query", "default_field", "fields", "default_operator", "boost"])?;
-    at.need("default_operator")?.word(&["and"])?;
+    let operator = at.get("default_operator").map_or(Ok("or"), |place| place.word(&["or", "and"]))?;
     let place = at.need("query")?;
-    let query = Source::from(place.string()?).read().map_err(|error| within(&place, error))?;
+    let parse = if operator == "or" { parse_alternatives } else { parse };
+    let query = parse(place.string()?).map_err(|error| within(&place, error))?;
     let fields = match (at.get("default_field"), at.get("fields")) {
         (None, None) => None,
         (Some(place), None) => Some(vec![field(&place, place.string()?)?]),
