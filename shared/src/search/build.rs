@@ -22,8 +22,8 @@ use super::cache::{Cache, disk, index_folder};
 use super::manifest::{self, Manifest, StoredFile};
 use super::schema::LAYOUT;
 use super::scratch::Scratch;
-use super::{IndexBuild, IndexDocument, SearchError, SearchResult, blocking, schema, words};
-use crate::ids::{ImportId, IndexId};
+use super::{IndexBuild, IndexDocument, IndexPlan, SearchError, SearchResult, blocking, schema, words};
+use crate::ids::{ImportId, IndexId, VersionId};
 use crate::objects::{ObjectKey, ObjectStore, Part, Upload};
 
 /// Text waiting to be indexed, in units of [`UNIT`] bytes: Tantivy bounds its queue by number of documents only, and
@@ -50,10 +50,12 @@ pub(super) struct Build {
 }
 
 impl Build {
-    /// Begins on top of `base`, or of nothing where that is version 0.
-    pub(super) async fn begin(cache: Arc<Cache>, base: IndexId, import: ImportId, memory: usize) -> SearchResult<Self> {
+    /// Begins on top of the plan's base; of nothing where that is version 0, or the plan is to begin afresh.
+    pub(super) async fn begin(cache: Arc<Cache>, plan: IndexPlan, memory: usize) -> SearchResult<Self> {
+        let IndexPlan { base, import, afresh, .. } = plan;
         let manifest = match base.corpus_version {
             0 => None,
+            _ if afresh => None,
             _ => Some(Manifest::read(&*cache.objects, base).await?),
         };
         let scratch = match &manifest {
@@ -88,9 +90,14 @@ impl IndexBuild for Build {
         let room = Arc::clone(&self.room).acquire_many_owned(permits).await;
         let room = room.map_err(|error| SearchError::Index(error.to_string()))?;
         if let Some(replaced) = document.replaces {
-            self.writer.delete_term(Term::from_field_u64(LAYOUT.id, u64::from(replaced.0)));
+            self.remove(replaced).await?;
         }
         self.writer.add_document(Metered { entry: schema::entry(&document), _room: room })?;
+        Ok(())
+    }
+
+    async fn remove(&mut self, id: VersionId) -> SearchResult<()> {
+        self.writer.delete_term(Term::from_field_u64(LAYOUT.id, u64::from(id.0)));
         Ok(())
     }
 

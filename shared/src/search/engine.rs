@@ -199,7 +199,7 @@ impl Search for TantivySearch {
     }
 
     async fn build(&self, plan: IndexPlan) -> SearchResult<Box<dyn IndexBuild>> {
-        Ok(Box::new(Build::begin(Arc::clone(&self.cache), plan.base, plan.import, self.writer_memory).await?))
+        Ok(Box::new(Build::begin(Arc::clone(&self.cache), plan, self.writer_memory).await?))
     }
 
     async fn discard(&self, index: IndexId) -> SearchResult<()> {
