@@ -24,7 +24,7 @@ impl Source {
     /// [`super::SearchError::Syntax`] and [`super::SearchError::Unsupported`]. Which fields there are, only the engine says.
     pub fn read(&self) -> SearchResult<Query> {
         match self {
-            Self::Text(text) => Ok(Query::Unread(text.clone())),
+            Self::Text(text) => super::parse(text),
             Self::Dsl(_) => Err(super::SearchError::Unsupported("the query is an object; give a text".to_owned())),
         }
     }
