@@ -182,6 +182,8 @@ pub struct IndexDocument<'a> {
 pub trait IndexBuild: Send {
     /// Adds a document and takes out the version that it replaces.
     async fn add(&mut self, document: IndexDocument<'_>) -> SearchResult<()>;
+    /// Takes a document out that the base has; nothing to do if it has not.
+    async fn remove(&mut self, id: VersionId) -> SearchResult<()>;
     /// Stores the new files and the manifest. What it leaves behind when it fails, or is dropped in the middle, is for
     /// [`Search::discard`].
     async fn finish(self: Box<Self>) -> SearchResult<()>;

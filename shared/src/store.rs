@@ -26,6 +26,7 @@ mod keys;
 mod members;
 mod open;
 mod packages;
+mod reindex;
 mod rows;
 mod sql;
 mod staging;
@@ -383,6 +384,18 @@ pub trait Store: fmt::Debug + Send + Sync {
     async fn usage(&self, key: KeyId, limit: u32) -> StoreResult<Vec<(i64, u64)>>;
     /// The secret of that name, the same for all processes of the installation: `fresh` (random) bytes if there was none.
     async fn secret(&self, name: &str, fresh: &[u8; 32]) -> StoreResult<[u8; 32]>;
+
+    // ---- reindex ----
+
+    /// Takes the import lease of a collection that is there, for work that brings no documents; else like [`Store::begin_import`].
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] where there is no such collection.
+    async fn begin_reindex(&self, slug: &str, now: i64, lease_ms: i64) -> StoreResult<ImportLease>;
+    /// The documents that an index of the lease's base holds: all that are current in its corpus version.
+    async fn indexed(&self, lease: &ImportLease) -> StoreResult<RoaringBitmap>;
+    /// [`Store::commit_import`] of a corpus version that is new by its index, whether or not documents are staged.
+    async fn commit_reindex(&self, lease: &ImportLease, now: i64) -> StoreResult<Collection>;
 }
 
 /// Sums files by format, as collections and docsets show them.

@@ -16,6 +16,7 @@ mod store_contract {
     pub(crate) mod members;
     pub(crate) mod opening;
     pub(crate) mod packages;
+    pub(crate) mod reindex;
     pub(crate) mod samples;
 }
 
@@ -102,4 +103,7 @@ contract! {
         packages_of_one_fingerprint_are_found_for_their_owner,
         packages_that_nobody_speaks_of_are_found,
         a_package_needs_its_docset_and_owner;
+    reindex:
+        a_corpus_version_can_be_new_by_its_index_alone,
+        an_index_holds_what_is_current;
 }

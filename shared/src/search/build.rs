@@ -23,6 +23,7 @@ use super::manifest::{self, Manifest, StoredFile};
 use super::schema::Layout;
 use super::scratch::Scratch;
 use super::{IndexBuild, IndexDocument, IndexPlan, SearchError, SearchResult, blocking, schema, words};
+use crate::ids::VersionId;
 use crate::objects::{ObjectKey, ObjectStore, Part, Upload};
 
 /// Text waiting to be indexed, in units of [`UNIT`] bytes: Tantivy bounds its queue by number of documents only, and
@@ -94,9 +95,14 @@ impl IndexBuild for Build {
         let room = Arc::clone(&self.room).acquire_many_owned(permits).await;
         let room = room.map_err(|error| SearchError::Index(error.to_string()))?;
         if let Some(replaced) = document.replaces {
-            self.writer.delete_term(Term::from_field_u64(self.layout.id, u64::from(replaced.0)));
+            self.remove(replaced).await?;
         }
         self.writer.add_document(Metered { entry: schema::entry(self.layout, &document), _room: room })?;
+        Ok(())
+    }
+
+    async fn remove(&mut self, id: VersionId) -> SearchResult<()> {
+        self.writer.delete_term(Term::from_field_u64(self.layout.id, u64::from(id.0)));
         Ok(())
     }
 

@@ -14,7 +14,7 @@ use sqlx::{Any, AnyPool, Executor, Transaction};
 use super::rows::{Statement, query};
 use super::{
     CurrentDocument, ImportLease, Member, NewCollection, NewDocset, NewDocument, NewPackage, StatusUpdate, Store,
-    StoreResult, docsets, documents, import, keys, members, packages, staging,
+    StoreResult, docsets, documents, import, keys, members, packages, reindex, staging,
 };
 use crate::digest::Sha256;
 use crate::domain::{ApiKey, Collection, Docset, Document, Format, Package, Role};
@@ -150,7 +150,7 @@ impl Store for SqlStore {
     }
 
     async fn commit_import(&self, lease: &ImportLease, now: i64) -> StoreResult<Collection> {
-        import::commit(self, lease, now).await
+        import::commit(self, lease, now, false).await
     }
 
     async fn abort_import(&self, lease: &ImportLease) -> StoreResult<()> {
@@ -258,5 +258,17 @@ impl Store for SqlStore {
 
     async fn secret(&self, name: &str, fresh: &[u8; 32]) -> StoreResult<[u8; 32]> {
         keys::secret(self, name, fresh).await
+    }
+
+    async fn begin_reindex(&self, slug: &str, now: i64, lease_ms: i64) -> StoreResult<ImportLease> {
+        reindex::begin(self, slug, now, lease_ms).await
+    }
+
+    async fn indexed(&self, lease: &ImportLease) -> StoreResult<RoaringBitmap> {
+        reindex::indexed(self, lease).await
+    }
+
+    async fn commit_reindex(&self, lease: &ImportLease, now: i64) -> StoreResult<Collection> {
+        import::commit(self, lease, now, true).await
     }
 }
