@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use adit_shared::clock::{Clock as _, ManualClock};
 use adit_shared::digest::Sha256;
-use adit_shared::domain::{Layout, Package, Recipe, Role};
+use adit_shared::domain::{Layout, Package, Recipe, Role, Selection};
 use adit_shared::ids::PackageId;
 use adit_shared::messaging::server::{BrokerServer, ServerConfig};
 use adit_shared::messaging::{Broker, BrokerConfig};
@@ -89,7 +89,7 @@ impl World {
             owner,
             collection: lease.collection(),
             name: None,
-            query: None,
+            origin: Selection::Refs(1).into(),
             corpus_version: 0,
             members: [1].into(),
             fingerprint: Sha256::of(b"docset"),

@@ -12,10 +12,10 @@ use roaring::RoaringBitmap;
 
 use crate::digest::Sha256;
 use crate::domain::{
-    About, ApiKey, Collection, Docset, Document, Documents, FileRecord, Format, FormatTotal, Package, Recipe, Role,
+    About, ApiKey, Collection, Docset, Document, Documents, FileRecord, Format, FormatTotal, Origin, Package, Recipe, Role,
     Status,
 };
-use crate::ids::{CollectionId, DocsetId, ImportId, IndexId, KeyId, PackageId, VersionId};
+use crate::ids::{CollectionId, DocsetId, ImportId, IndexId, KeyId, PackageId, ShareId, VersionId};
 
 mod docsets;
 mod documents;
@@ -27,11 +27,16 @@ mod members;
 mod open;
 mod packages;
 mod reindex;
+mod refs;
 mod rows;
+mod shares;
 mod sql;
 mod staging;
+mod summaries;
 
+pub use shares::Share;
 pub use sql::SqlStore;
+pub use summaries::{Summary, measure, works};
 
 /// Why the database did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -147,8 +152,8 @@ pub struct NewDocset {
     pub collection: CollectionId,
     /// A name for people.
     pub name: Option<String>,
-    /// The query that it freezes.
-    pub query: Option<String>,
+    /// How it is made.
+    pub origin: Origin,
     /// The corpus version that it is made from.
     pub corpus_version: i64,
     /// The members' ids.
@@ -396,6 +401,25 @@ pub trait Store: fmt::Debug + Send + Sync {
     async fn indexed(&self, lease: &ImportLease) -> StoreResult<RoaringBitmap>;
     /// [`Store::commit_import`] of a corpus version that is new by its index, whether or not documents are staged.
     async fn commit_reindex(&self, lease: &ImportLease, now: i64) -> StoreResult<Collection>;
+    // ---- making docsets, and sharing them ----
+
+    /// What docsets are measured, sampled and compared by, of all members in the order of ids, in chunks: for a million members some thousand rows
+    /// are read. A member that is not there ends the stream with [`StoreError::Corrupt`].
+    fn summaries<'a>(&'a self, members: &'a RoaringBitmap) -> BoxStream<'a, StoreResult<Vec<Summary>>>;
+    /// The versions that the works of these members have in `corpus_version`; works that are gone are left out.
+    async fn newest_versions(&self, corpus_version: i64, members: &RoaringBitmap) -> StoreResult<RoaringBitmap>;
+    /// The owner's newest docsets of that fingerprint, some.
+    async fn docsets_like(&self, owner: KeyId, fingerprint: &Sha256) -> StoreResult<Vec<Docset>>;
+    /// Makes a link that opens the docset until `expires`.
+    async fn create_share(&self, docset: DocsetId, now: i64, expires: i64) -> StoreResult<Share>;
+    /// A docset's links, expired ones too, by id.
+    async fn shares(&self, docset: DocsetId) -> StoreResult<Vec<Share>>;
+    /// Ends a link and what it opened; false if there is none.
+    async fn revoke_share(&self, docset: DocsetId, share: ShareId) -> StoreResult<bool>;
+    /// Opens a link's docset to `guest` for as long as the link lives; `None` if it does not any more.
+    async fn follow_share(&self, share: ShareId, guest: KeyId, now: i64) -> StoreResult<Option<DocsetId>>;
+    /// A docset, with its members, for a key that may read it: its owner's, or one to which a link has opened it.
+    async fn readable_docset(&self, id: DocsetId, reader: KeyId, now: i64) -> StoreResult<Option<Docset>>;
 }
 
 /// Sums files by format, as collections and docsets show them.

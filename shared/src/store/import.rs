@@ -72,6 +72,7 @@ pub(super) async fn hold(
 async fn remove_staged(lease: &ImportLease, transaction: &mut Transaction<'_, Any>) -> StoreResult<()> {
     for sql in [
         "DELETE FROM documents WHERE collection = $1 AND added > $2",
+        "DELETE FROM summaries WHERE collection = $1 AND added > $2",
         "DELETE FROM packs WHERE collection = $1 AND added > $2",
     ] {
         query(sql).bind(lease.collection().0).bind(lease.base.corpus_version).execute(&mut **transaction).await?;

@@ -13,12 +13,11 @@ use sqlx::{Any, AnyPool, Executor, Transaction};
 
 use super::rows::{Statement, query};
 use super::{
-    CurrentDocument, ImportLease, Member, NewCollection, NewDocset, NewDocument, NewPackage, StatusUpdate, Store,
-    StoreResult, docsets, documents, import, keys, members, packages, reindex, staging,
+    CurrentDocument, ImportLease, Member, NewCollection, NewDocset, NewDocument, NewPackage, StatusUpdate, Store, StoreResult, docsets, documents, import, keys, members, packages, reindex, staging, Share, Summary, refs, shares, summaries,
 };
 use crate::digest::Sha256;
 use crate::domain::{ApiKey, Collection, Docset, Document, Format, Package, Role};
-use crate::ids::{CollectionId, DocsetId, IndexId, KeyId, PackageId, VersionId};
+use crate::ids::{CollectionId, DocsetId, IndexId, KeyId, PackageId, ShareId, VersionId};
 
 /// A database: SQLite or PostgreSQL. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -87,8 +86,7 @@ impl Store for SqlStore {
         corpus_version: i64,
         refs: &[String],
     ) -> StoreResult<HashMap<String, VersionId>> {
-        let visible = documents::visible(self, collection, corpus_version, refs).await?;
-        Ok(visible.into_iter().map(|(text, document)| (text, document.id)).collect())
+        refs::resolve(self, collection, corpus_version, refs).await
     }
 
     async fn imported(&self, id: VersionId) -> StoreResult<Option<i64>> {
@@ -270,5 +268,37 @@ impl Store for SqlStore {
 
     async fn commit_reindex(&self, lease: &ImportLease, now: i64) -> StoreResult<Collection> {
         import::commit(self, lease, now, true).await
+    }
+
+    fn summaries<'a>(&'a self, members: &'a RoaringBitmap) -> BoxStream<'a, StoreResult<Vec<Summary>>> {
+        summaries::stream(self, members)
+    }
+
+    async fn newest_versions(&self, corpus_version: i64, members: &RoaringBitmap) -> StoreResult<RoaringBitmap> {
+        refs::newest(self, corpus_version, members).await
+    }
+
+    async fn docsets_like(&self, owner: KeyId, fingerprint: &Sha256) -> StoreResult<Vec<Docset>> {
+        docsets::like(self, owner, fingerprint).await
+    }
+
+    async fn create_share(&self, docset: DocsetId, now: i64, expires: i64) -> StoreResult<Share> {
+        shares::create(self, docset, now, expires).await
+    }
+
+    async fn shares(&self, docset: DocsetId) -> StoreResult<Vec<Share>> {
+        shares::list(self, docset).await
+    }
+
+    async fn revoke_share(&self, docset: DocsetId, share: ShareId) -> StoreResult<bool> {
+        shares::revoke(self, docset, share).await
+    }
+
+    async fn follow_share(&self, share: ShareId, guest: KeyId, now: i64) -> StoreResult<Option<DocsetId>> {
+        shares::follow(self, share, guest, now).await
+    }
+
+    async fn readable_docset(&self, id: DocsetId, reader: KeyId, now: i64) -> StoreResult<Option<Docset>> {
+        shares::docset(self, id, reader, now).await
     }
 }
