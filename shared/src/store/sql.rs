@@ -13,11 +13,11 @@ use sqlx::{Any, AnyPool, Executor, Transaction};
 
 use super::rows::{Statement, query};
 use super::{
-    CurrentDocument, ImportLease, Member, NewCollection, NewDocset, NewDocument, NewPackage, StatusUpdate, Store,
-    StoreResult, docsets, documents, import, keys, members, packages, staging,
+    CurrentDocument, Exchange, ImportLease, Member, NewCollection, NewDocset, NewDocument, NewPackage, Standing,
+    StatusUpdate, Store, StoreResult, allowances, docsets, documents, import, keys, members, packages, staging,
 };
 use crate::digest::Sha256;
-use crate::domain::{ApiKey, Collection, Docset, Document, Format, Package, Role};
+use crate::domain::{Allowance, ApiKey, Collection, Docset, Document, Format, Limits, OwnLimit, Package, Role};
 use crate::ids::{CollectionId, DocsetId, IndexId, KeyId, PackageId, VersionId};
 
 /// A database: SQLite or PostgreSQL. Cheap to clone.
@@ -236,8 +236,8 @@ impl Store for SqlStore {
         keys::create(self, name, role, quota, hash, now).await
     }
 
-    async fn key_by_hash(&self, hash: &Sha256) -> StoreResult<Option<ApiKey>> {
-        keys::by_hash(self, hash).await
+    async fn caller(&self, hash: &Sha256, day: i64) -> StoreResult<Option<(ApiKey, u64)>> {
+        keys::caller(self, hash, day).await
     }
 
     async fn keys(&self) -> StoreResult<Vec<ApiKey>> {
@@ -248,15 +248,38 @@ impl Store for SqlStore {
         keys::revoke(self, id, now).await
     }
 
-    async fn charge(&self, key: KeyId, day: i64, documents: u64, quota: Option<u64>) -> StoreResult<Option<u64>> {
-        keys::charge(self, key, day, documents, quota).await
-    }
-
-    async fn usage(&self, key: KeyId, limit: u32) -> StoreResult<Vec<(i64, u64)>> {
-        keys::usage(self, key, limit).await
-    }
-
     async fn secret(&self, name: &str, fresh: &[u8; 32]) -> StoreResult<[u8; 32]> {
         keys::secret(self, name, fresh).await
+    }
+    async fn limit_key(&self, id: KeyId, own: &Limits<OwnLimit>) -> StoreResult<bool> {
+        keys::limit(self, id, own).await
+    }
+
+    async fn role_limits(&self, role: Role) -> StoreResult<Limits<Option<u64>>> {
+        keys::role_limits(self, role).await
+    }
+
+    async fn limit_role(&self, role: Role, limits: &Limits<Option<u64>>) -> StoreResult<()> {
+        keys::limit_role(self, role, limits).await
+    }
+
+    async fn exchange(&self, exchange: &Exchange) -> StoreResult<(u64, Standing)> {
+        allowances::exchange(self, exchange).await
+    }
+
+    async fn pay_package(&self, id: PackageId, charge: &Exchange) -> StoreResult<Option<(u64, Standing)>> {
+        allowances::pay(self, id, charge).await
+    }
+
+    async fn mark_paid(&self, id: PackageId) -> StoreResult<()> {
+        allowances::mark_paid(id, &self.write).await.map(drop)
+    }
+
+    async fn standing(&self, key: KeyId, allowance: Allowance, window: i64) -> StoreResult<Standing> {
+        allowances::standing(self, key, allowance, window).await
+    }
+
+    async fn charged(&self, key: KeyId, limit: u32) -> StoreResult<Vec<(i64, u64)>> {
+        allowances::charged(self, key, limit).await
     }
 }
