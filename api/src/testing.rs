@@ -79,7 +79,7 @@ impl World {
         })
     }
 
-    /// A package whose request is not sent yet.
+    /// A package that is paid for and whose request is not sent yet.
     pub(crate) async fn package(&self) -> Package {
         let collection =
             NewCollection { slug: "c".into(), name: "C".into(), description: String::new(), license: None };
@@ -108,7 +108,9 @@ impl World {
             requested: 1,
             created,
         };
-        self.store.create_package(&new, true).await.unwrap().0
+        let package = self.store.create_package(&new, true).await.unwrap().0;
+        self.store.mark_paid(package.id).await.unwrap();
+        self.row(&package).await
     }
 
     /// The package as the database has it.

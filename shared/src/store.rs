@@ -12,11 +12,11 @@ use roaring::RoaringBitmap;
 
 use crate::digest::Sha256;
 use crate::domain::{
-    About, ApiKey, Collection, Docset, Document, Documents, FileRecord, Format, FormatTotal, Origin, Package, Recipe, Role,
-    Status,
+    About, ApiKey, Collection, Docset, Document, Documents, FileRecord, Format, FormatTotal, Origin, Package, Recipe, Role, Status, Allowance, Limits, OwnLimit,
 };
 use crate::ids::{CollectionId, DocsetId, ImportId, IndexId, KeyId, PackageId, ShareId, VersionId};
 
+mod allowances;
 mod docsets;
 mod documents;
 mod errors;
@@ -35,6 +35,7 @@ mod staging;
 mod summaries;
 
 pub use shares::Share;
+pub use allowances::{Exchange, Standing};
 pub use sql::SqlStore;
 pub use summaries::{Summary, measure, works};
 
@@ -365,9 +366,10 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Packages that are not terminal and of which nothing was sent or heard since `before`, at most `limit`.
     async fn forgotten_packages(&self, before: i64, limit: u32) -> StoreResult<Vec<Package>>;
 
-    // ---- keys and quotas ----
+    // ---- keys ----
 
-    /// Makes a key; its secret's hash must be new.
+    /// Makes a key that may use `quota` documents a day (`None`: what its role may), and as many requests as its role; its secret's hash
+    /// must be new.
     async fn create_key(
         &self,
         name: &str,
@@ -376,17 +378,12 @@ pub trait Store: fmt::Debug + Send + Sync {
         hash: &Sha256,
         now: i64,
     ) -> StoreResult<ApiKey>;
-    /// The unrevoked key with that hash.
-    async fn key_by_hash(&self, hash: &Sha256) -> StoreResult<Option<ApiKey>>;
+    /// The unrevoked key with that hash, and what is taken of its documents of the window that begins at `day`.
+    async fn caller(&self, hash: &Sha256, day: i64) -> StoreResult<Option<(ApiKey, u64)>>;
     /// All keys, revoked ones too, by id.
     async fn keys(&self) -> StoreResult<Vec<ApiKey>>;
     /// Revokes a key; false if there is none or it is revoked already.
     async fn revoke_key(&self, id: KeyId, now: i64) -> StoreResult<bool>;
-    /// Adds `documents` to the key's use of `day` (days since the epoch) unless that would pass `quota`;
-    /// returns the use after it, or `None` if refused.
-    async fn charge(&self, key: KeyId, day: i64, documents: u64, quota: Option<u64>) -> StoreResult<Option<u64>>;
-    /// The key's use by day, newest first, at most `limit` days.
-    async fn usage(&self, key: KeyId, limit: u32) -> StoreResult<Vec<(i64, u64)>>;
     /// The secret of that name, the same for all processes of the installation: `fresh` (random) bytes if there was none.
     async fn secret(&self, name: &str, fresh: &[u8; 32]) -> StoreResult<[u8; 32]>;
 
@@ -420,6 +417,29 @@ pub trait Store: fmt::Debug + Send + Sync {
     async fn follow_share(&self, share: ShareId, guest: KeyId, now: i64) -> StoreResult<Option<DocsetId>>;
     /// A docset, with its members, for a key that may read it: its owner's, or one to which a link has opened it.
     async fn readable_docset(&self, id: DocsetId, reader: KeyId, now: i64) -> StoreResult<Option<Docset>>;
+    // ---- allowances ----
+
+    /// Gives an unrevoked key limits of its own; false if there is none.
+    async fn limit_key(&self, id: KeyId, own: &Limits<OwnLimit>) -> StoreResult<bool>;
+    /// What keys of a role may use that have no limits of their own.
+    async fn role_limits(&self, role: Role) -> StoreResult<Limits<Option<u64>>>;
+    /// Changes that.
+    async fn limit_role(&self, role: Role, limits: &Limits<Option<u64>>) -> StoreResult<()>;
+    /// Ends a lease of an allowance and takes anew, in one step; tells what was granted (between `least` and `most`, or 0), and how it stands now. No exchanges at once take more than there is. After an error it is not
+    /// known whether it was done; it must not be repeated, for what was given back would be given back twice.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when there is no such key.
+    async fn exchange(&self, exchange: &Exchange) -> StoreResult<(u64, Standing)>;
+    /// Charges a package that is accepted and not paid for, in one step. `None` if it is paid for already, or nothing to be built; with less than
+    /// `charge.least` granted it was not charged.
+    async fn pay_package(&self, id: PackageId, charge: &Exchange) -> StoreResult<Option<(u64, Standing)>>;
+    /// Takes a package for paid without a charge.
+    async fn mark_paid(&self, id: PackageId) -> StoreResult<()>;
+    /// How an allowance stands in the window that begins at `window`.
+    async fn standing(&self, key: KeyId, allowance: Allowance, window: i64) -> StoreResult<Standing>;
+    /// The documents charged to a key by day (when it began, in milliseconds since the epoch), newest first, at most `limit` days.
+    async fn charged(&self, key: KeyId, limit: u32) -> StoreResult<Vec<(i64, u64)>>;
 }
 
 /// Sums files by format, as collections and docsets show them.

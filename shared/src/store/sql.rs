@@ -18,6 +18,12 @@ use super::{
 use crate::digest::Sha256;
 use crate::domain::{ApiKey, Collection, Docset, Document, Format, Package, Role};
 use crate::ids::{CollectionId, DocsetId, IndexId, KeyId, PackageId, ShareId, VersionId};
+    CurrentDocument, Exchange, ImportLease, Member, NewCollection, NewDocset, NewDocument, NewPackage, Standing,
+    StatusUpdate, Store, StoreResult, allowances, docsets, documents, import, keys, members, packages, staging,
+};
+use crate::digest::Sha256;
+use crate::domain::{Allowance, ApiKey, Collection, Docset, Document, Format, Limits, OwnLimit, Package, Role};
+use crate::ids::{CollectionId, DocsetId, IndexId, KeyId, PackageId, VersionId};
 
 /// A database: SQLite or PostgreSQL. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -234,8 +240,8 @@ impl Store for SqlStore {
         keys::create(self, name, role, quota, hash, now).await
     }
 
-    async fn key_by_hash(&self, hash: &Sha256) -> StoreResult<Option<ApiKey>> {
-        keys::by_hash(self, hash).await
+    async fn caller(&self, hash: &Sha256, day: i64) -> StoreResult<Option<(ApiKey, u64)>> {
+        keys::caller(self, hash, day).await
     }
 
     async fn keys(&self) -> StoreResult<Vec<ApiKey>> {
@@ -244,14 +250,6 @@ impl Store for SqlStore {
 
     async fn revoke_key(&self, id: KeyId, now: i64) -> StoreResult<bool> {
         keys::revoke(self, id, now).await
-    }
-
-    async fn charge(&self, key: KeyId, day: i64, documents: u64, quota: Option<u64>) -> StoreResult<Option<u64>> {
-        keys::charge(self, key, day, documents, quota).await
-    }
-
-    async fn usage(&self, key: KeyId, limit: u32) -> StoreResult<Vec<(i64, u64)>> {
-        keys::usage(self, key, limit).await
     }
 
     async fn secret(&self, name: &str, fresh: &[u8; 32]) -> StoreResult<[u8; 32]> {
@@ -300,5 +298,37 @@ impl Store for SqlStore {
 
     async fn readable_docset(&self, id: DocsetId, reader: KeyId, now: i64) -> StoreResult<Option<Docset>> {
         shares::docset(self, id, reader, now).await
+    }
+
+    async fn limit_key(&self, id: KeyId, own: &Limits<OwnLimit>) -> StoreResult<bool> {
+        keys::limit(self, id, own).await
+    }
+
+    async fn role_limits(&self, role: Role) -> StoreResult<Limits<Option<u64>>> {
+        keys::role_limits(self, role).await
+    }
+
+    async fn limit_role(&self, role: Role, limits: &Limits<Option<u64>>) -> StoreResult<()> {
+        keys::limit_role(self, role, limits).await
+    }
+
+    async fn exchange(&self, exchange: &Exchange) -> StoreResult<(u64, Standing)> {
+        allowances::exchange(self, exchange).await
+    }
+
+    async fn pay_package(&self, id: PackageId, charge: &Exchange) -> StoreResult<Option<(u64, Standing)>> {
+        allowances::pay(self, id, charge).await
+    }
+
+    async fn mark_paid(&self, id: PackageId) -> StoreResult<()> {
+        allowances::mark_paid(id, &self.write).await.map(drop)
+    }
+
+    async fn standing(&self, key: KeyId, allowance: Allowance, window: i64) -> StoreResult<Standing> {
+        allowances::standing(self, key, allowance, window).await
+    }
+
+    async fn charged(&self, key: KeyId, limit: u32) -> StoreResult<Vec<(i64, u64)>> {
+        allowances::charged(self, key, limit).await
     }
 }
