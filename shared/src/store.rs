@@ -12,7 +12,8 @@ use roaring::RoaringBitmap;
 
 use crate::digest::Sha256;
 use crate::domain::{
-    About, ApiKey, Collection, Docset, Document, Documents, FileRecord, Format, FormatTotal, Origin, Package, Recipe, Role, Status, Allowance, Limits, OwnLimit,
+    About, Allowance, ApiKey, Collection, Docset, Document, Documents, FileRecord, Format, FormatTotal, Limits, Origin,
+    OwnLimit, Package, Recipe, Role, Status,
 };
 use crate::ids::{CollectionId, DocsetId, ImportId, IndexId, KeyId, PackageId, ShareId, VersionId};
 
@@ -26,16 +27,16 @@ mod keys;
 mod members;
 mod open;
 mod packages;
-mod reindex;
 mod refs;
+mod reindex;
 mod rows;
 mod shares;
 mod sql;
 mod staging;
 mod summaries;
 
-pub use shares::Share;
 pub use allowances::{Exchange, Standing};
+pub use shares::Share;
 pub use sql::SqlStore;
 pub use summaries::{Summary, measure, works};
 

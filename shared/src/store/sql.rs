@@ -13,17 +13,13 @@ use sqlx::{Any, AnyPool, Executor, Transaction};
 
 use super::rows::{Statement, query};
 use super::{
-    CurrentDocument, ImportLease, Member, NewCollection, NewDocset, NewDocument, NewPackage, StatusUpdate, Store, StoreResult, docsets, documents, import, keys, members, packages, reindex, staging, Share, Summary, refs, shares, summaries,
-};
-use crate::digest::Sha256;
-use crate::domain::{ApiKey, Collection, Docset, Document, Format, Package, Role};
-use crate::ids::{CollectionId, DocsetId, IndexId, KeyId, PackageId, ShareId, VersionId};
-    CurrentDocument, Exchange, ImportLease, Member, NewCollection, NewDocset, NewDocument, NewPackage, Standing,
-    StatusUpdate, Store, StoreResult, allowances, docsets, documents, import, keys, members, packages, staging,
+    CurrentDocument, Exchange, ImportLease, Member, NewCollection, NewDocset, NewDocument, NewPackage, Share, Standing,
+    StatusUpdate, Store, StoreResult, Summary, allowances, docsets, documents, import, keys, members, packages, refs,
+    reindex, shares, staging, summaries,
 };
 use crate::digest::Sha256;
 use crate::domain::{Allowance, ApiKey, Collection, Docset, Document, Format, Limits, OwnLimit, Package, Role};
-use crate::ids::{CollectionId, DocsetId, IndexId, KeyId, PackageId, VersionId};
+use crate::ids::{CollectionId, DocsetId, IndexId, KeyId, PackageId, ShareId, VersionId};
 
 /// A database: SQLite or PostgreSQL. Cheap to clone.
 #[derive(Debug, Clone)]
