@@ -42,6 +42,18 @@ pub(crate) enum Verb {
         #[arg(long)]
         wait: bool,
     },
+    /// Make the search index of a collection anew, from what is stored of its documents. Searches go on in the old one until it is done; the
+    /// exit status is 75 when an import into the collection runs
+    Reindex {
+        /// Slug of the collection
+        collection: String,
+        /// Wait while an import into the collection runs, instead of giving up
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Withdraw documents: nobody gets their files any more, and searches do not find them. The exit status is 75 when an import into the
+    /// collection runs: then searches lack them after the next one
+    Withdraw(WithdrawArgs),
     /// Make, list and revoke API keys; make a key that signs receipts
     #[command(subcommand)]
     Keys(KeysVerb),
@@ -134,6 +146,25 @@ pub(crate) enum ApiKeysVerb {
         /// The number that `list` shows
         id: i64,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WithdrawArgs {
+    /// The documents' refs
+    #[arg(required = true, value_name = "REF")]
+    pub(crate) refs: Vec<String>,
+    /// Slug of their collection
+    #[arg(long, value_name = "SLUG")]
+    pub(crate) collection: String,
+    /// Why, for whoever asks for them
+    #[arg(long, value_name = "TEXT", required_unless_present = "undo", conflicts_with = "undo")]
+    pub(crate) reason: Option<String>,
+    /// Take it back
+    #[arg(long)]
+    pub(crate) undo: bool,
+    /// Wait while an import into the collection runs
+    #[arg(long)]
+    pub(crate) wait: bool,
 }
 
 #[derive(Debug, Args)]

@@ -63,7 +63,7 @@ pub(crate) async fn run(config: &Config, verb: ApiKeysVerb) -> anyhow::Result<()
                 "id", "role", "quota", "created", "revoked"
             );
             for key in store.keys().await? {
-                let quota = key.quota.map_or_else(|| "unlimited".to_owned(), |quota| quota.to_string());
+                let quota = key.limits.documents.map_or_else(|| "unlimited".to_owned(), |quota| quota.to_string());
                 let revoked = key.revoked.map(rfc3339).unwrap_or_default();
                 let entitlements: Vec<&str> = key.entitlements.iter().map(Entitlement::as_str).collect();
                 let entitlements = match entitlements.as_slice() {

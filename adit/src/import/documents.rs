@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{Cursor, Read as _};
+use std::io::{Cursor, Read};
 use std::sync::Arc;
 
 use adit_shared::digest::Sha256;
@@ -21,7 +21,7 @@ use super::prepare::{Digests, Prepared, measure, prepare};
 use crate::services::Services;
 
 /// Text beyond this length is kept and delivered, but not searched.
-const INDEXED_TEXT: u64 = 64 * 1024 * 1024;
+pub(crate) const INDEXED_TEXT: u64 = 64 * 1024 * 1024;
 
 /// What became of the documents.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub(crate) struct Counts {
     pub(crate) added: u64,
     pub(crate) updated: u64,
     pub(crate) unchanged: u64,
+    /// Of withdrawn works, which an import leaves as they are.
+    pub(crate) withdrawn: u64,
     pub(crate) bad: u64,
 }
 
@@ -82,11 +84,14 @@ impl<'a> Importer<'a> {
 
     /// Imports a batch. Files are read and compressed on all cores; packs, index and rows follow in the order of lines.
     pub(crate) async fn take(&mut self, batch: Batch) -> anyhow::Result<()> {
-        let Batch { documents: batch, bad, .. } = batch;
+        let Batch { documents: mut batch, bad, .. } = batch;
         for bad in &bad {
             self.refuse(bad);
         }
         let refs: Vec<String> = batch.iter().map(|document| document.r#ref.clone()).collect();
+        let withdrawn = self.services.store.withdrawn_refs(self.lease.collection(), &refs).await?;
+        batch.retain(|document| !withdrawn.contains(&document.r#ref));
+        self.counts.withdrawn += withdrawn.len() as u64;
         let mut current = self.services.store.current_documents(self.lease, &refs).await?;
         let names = self.names(&batch, &current).await?;
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
@@ -259,9 +264,13 @@ fn open(file: &SourceFile) -> anyhow::Result<File> {
     File::open(&file.path).with_context(|| unreadable(file))
 }
 
-/// The text to be searched. What is not UTF-8 is searched with replacement characters; the file itself is kept as it is.
 fn read_text(file: &SourceFile) -> anyhow::Result<String> {
+    decoded(open(file)?).with_context(|| unreadable(file))
+}
+
+/// The text to be searched. What is not UTF-8 is searched with replacement characters; the file itself is kept as it is.
+pub(crate) fn decoded(content: impl Read) -> std::io::Result<String> {
     let mut bytes = Vec::new();
-    open(file)?.take(INDEXED_TEXT).read_to_end(&mut bytes).with_context(|| unreadable(file))?;
+    content.take(INDEXED_TEXT).read_to_end(&mut bytes)?;
     Ok(String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }

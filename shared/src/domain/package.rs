@@ -108,6 +108,14 @@ pub struct Documents {
     pub withdrawn: u64,
 }
 
+impl Documents {
+    /// Those that a quota is charged for: all but such as are withheld.
+    #[must_use]
+    pub fn payable(&self) -> u64 {
+        self.requested.saturating_sub(self.rights + self.withdrawn)
+    }
+}
+
 /// One archive of a docset in given formats and layout: the database's record of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Package {
@@ -147,6 +155,8 @@ pub struct Package {
     pub sha256: Option<Sha256>,
     /// Why it failed.
     pub problem: Option<String>,
+    /// Whether its documents are charged to its owner. What is not paid for is not sent.
+    pub paid: bool,
     /// Milliseconds since the epoch.
     pub created: i64,
     /// When the packager accepted it.

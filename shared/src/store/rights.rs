@@ -11,14 +11,10 @@ use crate::domain::{Access, Clearance, Entitlement};
 use crate::ids::{CollectionId, KeyId, PackageId};
 
 /// An expression of SQL for the entitlements of the key `k`, with spaces between them.
-macro_rules! entitlements_of_k {
-    () => {
-        "(SELECT string_agg(e.name, ' ') FROM entitlements e WHERE e.api_key = k.id) AS entitlements"
-    };
-}
-pub(super) use entitlements_of_k;
+pub(super) const ENTITLEMENTS_OF_K: &str =
+    "(SELECT string_agg(e.name, ' ') FROM entitlements e WHERE e.api_key = k.id) AS entitlements";
 
-/// Reads what [`entitlements_of_k`] gives.
+/// Reads what [`ENTITLEMENTS_OF_K`] gives.
 pub(super) fn parse_entitlements(names: Option<&str>) -> StoreResult<BTreeSet<Entitlement>> {
     let names = names.unwrap_or_default().split_ascii_whitespace();
     names.map(str::parse).collect::<Result<_, _>>().map_err(|error| StoreError::Corrupt(format!("{error}")))
