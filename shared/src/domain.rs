@@ -2,6 +2,7 @@
 //!
 //! Only values and their rules live here; where they are kept is the business of [`crate::store`].
 
+mod difference;
 mod docset;
 mod document;
 mod key;
@@ -10,6 +11,7 @@ mod package;
 mod package_manifest;
 mod recipe;
 
+pub use difference::Difference;
 pub use docset::{Docset, DocsetFingerprint, FormatTotal};
 pub use document::{Collection, Document, Encoding, FileRecord, Format, InvalidFormat, META, Place, content_hash};
 pub use key::{ApiKey, Role, secret_hash};

@@ -12,8 +12,8 @@ use roaring::RoaringBitmap;
 
 use crate::digest::Sha256;
 use crate::domain::{
-    About, ApiKey, Collection, Docset, Document, Documents, FileRecord, Format, FormatTotal, Origin, Package, Recipe, Role,
-    Status,
+    About, ApiKey, Collection, Docset, Document, Documents, FileRecord, Format, FormatTotal, Origin, Package, Recipe,
+    Role, Status,
 };
 use crate::ids::{CollectionId, DocsetId, ImportId, IndexId, KeyId, PackageId, ShareId, VersionId};
 

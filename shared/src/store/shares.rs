@@ -55,8 +55,11 @@ fn share_of(row: &AnyRow) -> StoreResult<Share> {
 }
 
 pub(super) async fn revoke(db: &SqlStore, docset: DocsetId, share: ShareId) -> StoreResult<bool> {
-    let deleted =
-        query("DELETE FROM shares WHERE id = $1 AND docset = $2").bind(share.0).bind(docset.0).execute(&db.write).await?;
+    let deleted = query("DELETE FROM shares WHERE id = $1 AND docset = $2")
+        .bind(share.0)
+        .bind(docset.0)
+        .execute(&db.write)
+        .await?;
     Ok(deleted.rows_affected() > 0)
 }
 

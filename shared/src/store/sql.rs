@@ -13,8 +13,8 @@ use sqlx::{Any, AnyPool, Executor, Transaction};
 
 use super::rows::{Statement, query};
 use super::{
-    CurrentDocument, ImportLease, Member, NewCollection, NewDocset, NewDocument, NewPackage, Share, StatusUpdate, Store,
-    StoreResult, Summary, docsets, documents, import, keys, members, packages, refs, shares, staging, summaries,
+    CurrentDocument, ImportLease, Member, NewCollection, NewDocset, NewDocument, NewPackage, Share, StatusUpdate,
+    Store, StoreResult, Summary, docsets, documents, import, keys, members, packages, refs, shares, staging, summaries,
 };
 use crate::digest::Sha256;
 use crate::domain::{ApiKey, Collection, Docset, Document, Format, Package, Role};

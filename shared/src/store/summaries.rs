@@ -144,7 +144,8 @@ async fn spans(db: &SqlStore, members: &RoaringBitmap) -> StoreResult<Vec<(u32, 
         Some((first.parse().ok()?, count.parse().ok()?))
     };
     let texts = row.value::<&str>("spans")?.split(';').filter(|text| !text.is_empty());
-    let mut spans: Vec<(u32, u32)> = texts.map(span).collect::<Option<_>>().ok_or_else(|| unreadable("which there are"))?;
+    let mut spans: Vec<(u32, u32)> =
+        texts.map(span).collect::<Option<_>>().ok_or_else(|| unreadable("which there are"))?;
     spans.sort_unstable();
     Ok(spans)
 }
@@ -195,7 +196,8 @@ fn unreadable(which: &str) -> StoreError {
 }
 
 fn encode(run: &[Summary]) -> Vec<u8> {
-    let mut formats: Vec<&Format> = run.iter().flat_map(|summary| summary.files.iter().map(|(format, _)| format)).collect();
+    let mut formats: Vec<&Format> =
+        run.iter().flat_map(|summary| summary.files.iter().map(|(format, _)| format)).collect();
     formats.sort_unstable();
     formats.dedup();
     let mut data = Vec::with_capacity(run.len() * 64);
@@ -218,7 +220,13 @@ fn encode(run: &[Summary]) -> Vec<u8> {
 }
 
 /// Appends those of a row's `count` documents, from the id `first` on, that are members.
-fn decode(mut data: &[u8], first: u32, count: u32, members: &RoaringBitmap, summaries: &mut Vec<Summary>) -> Option<()> {
+fn decode(
+    mut data: &[u8],
+    first: u32,
+    count: u32,
+    members: &RoaringBitmap,
+    summaries: &mut Vec<Summary>,
+) -> Option<()> {
     let data = &mut data;
     let mut formats = Vec::new();
     for _ in 0..read_number(data)? {

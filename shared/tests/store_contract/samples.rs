@@ -2,7 +2,8 @@
 
 use adit_shared::digest::Sha256;
 use adit_shared::domain::{
-    Collection, Document, Encoding, FileRecord, Format, FormatTotal, Layout, Place, Recipe, Role, Selection, content_hash,
+    Collection, Document, Encoding, FileRecord, Format, FormatTotal, Layout, Place, Recipe, Role, Selection,
+    content_hash,
 };
 use adit_shared::ids::{CollectionId, DocsetId, KeyId, VersionId};
 use adit_shared::names;
