@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use crate::origin::OriginView;
 use crate::recipe::DeltaFrom;
 use crate::rights;
 use crate::state::App;
@@ -182,9 +183,11 @@ pub struct DocsetView {
     collection: String,
     /// The query that it froze, as it was given; null when it was not made of one.
     query: Option<Source>,
+    /// How it was made.
+    origin: OriginView,
     /// Number of members.
     size: u64,
-    /// Members that were withdrawn since; null in lists.
+    /// Members that were withdrawn since; null where they are not counted: in lists, and of a docset that is new.
     withdrawn: Option<u64>,
     /// Decoded bytes of all members in all formats.
     bytes: u64,
@@ -209,7 +212,8 @@ impl DocsetView {
             bytes: docset.bytes(),
             name: docset.name,
             collection: docset.collection_slug,
-            query: docset.query.as_deref().map(Source::from_stored),
+            query: docset.origin.query().cloned(),
+            origin: docset.origin.into(),
             size: docset.size,
             withdrawn: None,
             formats: docset.formats,

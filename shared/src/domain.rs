@@ -5,6 +5,7 @@
 mod access;
 mod allowance;
 mod clearance;
+mod difference;
 mod docset;
 mod document;
 mod key;
@@ -19,6 +20,7 @@ pub use access::{
 };
 pub use allowance::{Allowance, Limits, OwnLimit};
 pub use clearance::{Bits, Clearance, Omission};
+pub use difference::Difference;
 pub use docset::{Docset, DocsetFingerprint, FormatTotal};
 pub use document::{
     Collection, Document, Encoding, FileRecord, Format, InvalidFormat, META, Place, Withdrawn, content_hash,

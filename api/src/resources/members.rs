@@ -46,6 +46,25 @@ pub struct MemberView {
     withdrawn: Option<Withdrawal>,
 }
 
+impl MemberView {
+    /// Shows a member.
+    #[must_use]
+    pub fn new(app: &App, member: Member) -> Self {
+        Self {
+            id: member.id.0,
+            url: app.url(&format!("/api/documents/{}", member.id)),
+            r#ref: member.r#ref,
+            withdrawn: None,
+        }
+    }
+
+    /// Shows that it was withdrawn, if it was.
+    #[must_use]
+    pub fn withdrawn(self, withdrawn: Option<Withdrawn>) -> Self {
+        Self { withdrawn: withdrawn.map(Withdrawal::from), ..self }
+    }
+}
+
 /// A member with its metadata.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CatalogEntry {
@@ -71,7 +90,8 @@ pub struct Catalog {
     next: Option<String>,
 }
 
-fn wants_ndjson(headers: &HeaderMap) -> bool {
+/// Whether the client would rather have lines than a page.
+pub fn wants_ndjson(headers: &HeaderMap) -> bool {
     let preference = |media_type| accept::preference(headers, header::ACCEPT, media_type);
     preference(manifest::MEDIA_TYPE) > preference("application/json")
 }
@@ -102,12 +122,6 @@ pub fn ndjson(lines: impl Stream<Item = StoreResult<Bytes>> + Send + 'static) ->
 /// Encodes one line of NDJSON.
 pub fn line<T: Serialize>(value: &T) -> StoreResult<Bytes> {
     manifest::line(value).map(Bytes::from).map_err(|error| StoreError::Corrupt(error.to_string()))
-}
-
-/// Shows a member.
-pub(crate) fn view(app: &App, member: Member, withdrawn: Option<Withdrawn>) -> MemberView {
-    let url = app.url(&format!("/api/documents/{}", member.id));
-    MemberView { id: member.id.0, url, r#ref: member.r#ref, withdrawn: withdrawn.map(Withdrawal::from) }
 }
 
 /// The ids of a page: `limit` members behind the cursor, and the cursor of the next page.
@@ -155,7 +169,7 @@ pub async fn members(
             let mut stream = app.store.members(&docset.members, None, Some(&[]));
             while let Some(member) = stream.try_next().await? {
                 let withdrawn = withdrawn.remove(&member.id);
-                yield line(&view(&app, member, withdrawn))?;
+                yield line(&MemberView::new(&app, member).withdrawn(withdrawn))?;
             }
         }));
     }
@@ -163,7 +177,7 @@ pub async fn members(
     let mut withdrawn = app.store.withdrawn(docset.collection, &ids).await?;
     let view = |member: Member| {
         let withdrawn = withdrawn.remove(&member.id);
-        view(&app, member, withdrawn)
+        MemberView::new(&app, member).withdrawn(withdrawn)
     };
     let members = found.into_iter().map(view).collect();
     let headers = link_next(&app, &format!("/api/docsets/{id}/members"), limit, next.as_deref());

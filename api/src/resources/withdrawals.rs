@@ -10,7 +10,7 @@ use crate::auth::Caller;
 use crate::extract::{Path, Query};
 use crate::paging::{Paging, link_next, write_cursor};
 use crate::problem::{ApiResult, Problem};
-use crate::resources::members::{MemberList, view};
+use crate::resources::members::{MemberList, MemberView};
 use crate::resources::packages::find;
 use crate::state::App;
 
@@ -47,7 +47,7 @@ pub async fn list(
     }
     let view = |member: Member| {
         let withdrawn = withdrawn.remove(&member.id);
-        view(&app, member, withdrawn)
+        MemberView::new(&app, member).withdrawn(withdrawn)
     };
     let members = page.into_iter().map(view).collect();
     let headers = link_next(&app, &format!("/api/packages/{id}/withdrawals"), limit, next.as_deref());

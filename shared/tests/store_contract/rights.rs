@@ -6,6 +6,7 @@ use adit_shared::domain::{Access, Bits, Clearance};
 use adit_shared::ids::{CollectionId, KeyId, VersionId};
 use adit_shared::store::{NewDocument, NewPackage, SqlStore, Store as _, StoreError};
 use roaring::RoaringBitmap;
+use sqlx::{AnyConnection, AssertSqlSafe, Executor as _};
 
 use super::harness::Database;
 use super::samples::{HOUR, document, file, import, key, new_collection, new_package, owned_docset};
@@ -24,6 +25,24 @@ pub(crate) async fn a_key_is_entitled_until_it_is_denied(db: Database) {
     assert!(!db.store.deny(id, &press).await.unwrap(), "it has it no more");
     assert_eq!(db.store.keys().await.unwrap()[0].entitlements.len(), 1);
     assert!(matches!(db.store.grant(KeyId(99), &press).await, Err(StoreError::NotFound("key"))));
+}
+
+/// Makes the schema one of before there were access levels, entitlements and withdrawals.
+pub(crate) async fn forget_rights(old: &mut AnyConnection) {
+    for table in ["entitlements", "withdrawals", "clearances"] {
+        old.execute(AssertSqlSafe(format!("DROP TABLE {table}"))).await.unwrap();
+    }
+    old.execute("DROP INDEX documents_by_access").await.unwrap();
+    for (table, column) in [
+        ("documents", "access"),
+        ("collections", "access"),
+        ("collections", "tdm"),
+        ("packages", "withheld_rights"),
+        ("packages", "withheld_withdrawn"),
+    ] {
+        old.execute(AssertSqlSafe(format!("ALTER TABLE {table} DROP COLUMN {column}"))).await.unwrap();
+    }
+    old.execute("DELETE FROM _sqlx_migrations WHERE version = 7").await.unwrap();
 }
 
 /// Imports documents with these access levels, as new versions where they are there; gives the ids.
