@@ -5,7 +5,7 @@ use adit_shared::digest::Sha256;
 use adit_shared::domain::{
     Collection, Compression, Content, Docset, Document, Documents, Format, FormatTotal, Layout, Package, Status,
 };
-use adit_shared::search::Source;
+use adit_shared::search::{Language, Source};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -28,6 +28,8 @@ pub struct CollectionView {
     description: String,
     /// URI of the licence of documents that name none.
     license: Option<String>,
+    /// The language that its texts are analysed by, so that a word finds its other forms; none where words are looked up as they are.
+    language: Option<Language>,
     /// Number of current documents.
     documents: u64,
     /// Files and decoded bytes by format.
@@ -49,6 +51,7 @@ impl CollectionView {
             name: collection.name,
             description: collection.description,
             license: collection.license,
+            language: collection.language,
             documents: collection.documents,
             formats: collection.formats,
             corpus_version: collection.corpus_version,

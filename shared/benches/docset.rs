@@ -72,7 +72,7 @@ async fn import(store: &SqlStore) -> Outcome<RoaringBitmap> {
         slug: "million".to_owned(),
         name: "A million notes".to_owned(),
         description: String::new(),
-        license: None,
+        ..NewCollection::default()
     };
     let lease = store.begin_import(&collection, 0, i64::from(u32::MAX)).await?;
     let mut all = RoaringBitmap::new();

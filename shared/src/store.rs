@@ -16,6 +16,7 @@ use crate::domain::{
     Status,
 };
 use crate::ids::{CollectionId, DocsetId, ImportId, IndexId, KeyId, PackageId, VersionId};
+use crate::search::Language;
 
 mod docsets;
 mod documents;
@@ -67,7 +68,7 @@ pub enum StoreError {
 pub type StoreResult<T> = Result<T, StoreError>;
 
 /// A collection as `collection.json` describes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NewCollection {
     /// Its name in URLs.
     pub slug: String,
@@ -77,6 +78,8 @@ pub struct NewCollection {
     pub description: String,
     /// URI of its default licence.
     pub license: Option<String>,
+    /// What its texts are to be analysed by.
+    pub language: Option<Language>,
 }
 
 /// The right to import into a collection, held by one import at a time until it commits, aborts or lets the lease run out.

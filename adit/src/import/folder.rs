@@ -6,9 +6,11 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Component, Path, PathBuf};
+use std::str::FromStr as _;
 
 use adit_shared::digest::Sha256;
 use adit_shared::domain::{Format, META};
+use adit_shared::search::Language;
 use adit_shared::store::NewCollection;
 use anyhow::{Context as _, bail};
 use serde::Deserialize;
@@ -62,6 +64,7 @@ struct CollectionJson {
     #[serde(default)]
     description: String,
     license: Option<String>,
+    language: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -116,6 +119,8 @@ impl Folder {
         if !slug_ok {
             bail!("{}: slug must be 1 to 64 of a-z, 0-9, - and _, not {:?}", file.display(), collection.slug);
         }
+        let language = collection.language.as_deref().map(Language::from_str).transpose();
+        let language = language.with_context(|| format!("{}: \"language\"", file.display()))?;
         let documents = root.join("documents.jsonl");
         let reader = File::open(&documents).with_context(|| format!("cannot read {}", documents.display()))?;
         let collection = NewCollection {
@@ -123,6 +128,7 @@ impl Folder {
             name: collection.name,
             description: collection.description,
             license: collection.license,
+            language,
         };
         Ok((
             collection,

@@ -97,7 +97,7 @@ impl Server {
         let store = &self.world.store;
         let license = Some("https://example.org/collection".to_owned());
         let (name, description) = (format!("The {slug}"), "What it holds".to_owned());
-        let collection = NewCollection { slug: slug.into(), name, description, license };
+        let collection = NewCollection { slug: slug.into(), name, description, license, ..NewCollection::default() };
         let now = self.app.clock.now_ms();
         let lease = store.begin_import(&collection, now, 1000).await.unwrap();
         let refs: Vec<String> = documents.iter().map(|(r#ref, ..)| (*r#ref).to_owned()).collect();

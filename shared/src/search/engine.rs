@@ -17,8 +17,8 @@ use super::manifest::{self, Manifest};
 use super::schema::Layout;
 use super::scratch::{self, Scratch};
 use super::{
-    IndexBuild, IndexPlan, Language, Query, Search, SearchAnswer, SearchError, SearchPage, SearchResult, blocking, lower,
-    schema, words,
+    IndexBuild, IndexPlan, Language, Query, Search, SearchAnswer, SearchError, SearchPage, SearchResult, blocking,
+    lower, schema, words,
 };
 use crate::ids::{CollectionId, IndexId};
 use crate::objects::{ObjectKey, ObjectStore};
@@ -175,7 +175,12 @@ impl TantivySearch {
 }
 
 fn empty() -> SearchResult<Searcher> {
-    searcher(&Index::builder().schema(Layout::of(None).schema.clone()).tokenizers(words::tokenizers(None)).create_in_ram()?)
+    searcher(
+        &Index::builder()
+            .schema(Layout::of(None).schema.clone())
+            .tokenizers(words::tokenizers(None))
+            .create_in_ram()?,
+    )
 }
 
 /// A version never changes, so nothing is ever reloaded.

@@ -99,7 +99,8 @@ impl Lowering {
         let terms: Vec<String> = places[0].terms(self.analyzer, &words.text, exact).collect();
         let mut clauses = Vec::with_capacity(terms.len());
         for term in terms {
-            let word = |lowering: &mut Self, place: &Place| place.word(lowering, term.clone(), words.fuzziness).map(Some);
+            let word =
+                |lowering: &mut Self, place: &Place| place.word(lowering, term.clone(), words.fuzziness).map(Some);
             clauses.extend(self.any_place(places, word)?);
         }
         Ok(as_many(words.need, clauses))
@@ -107,7 +108,10 @@ impl Lowering {
 
     fn phrase(&mut self, phrase: &Phrase) -> Clause {
         if phrase.slop > MAX_SLOP {
-            return Err(unsupported(format!("a phrase may be loosened by {MAX_SLOP} words at most, not {}", phrase.slop)));
+            return Err(unsupported(format!(
+                "a phrase may be loosened by {MAX_SLOP} words at most, not {}",
+                phrase.slop
+            )));
         }
         if phrase.last_is_prefix {
             self.spend_prefix()?;
@@ -133,7 +137,9 @@ impl Lowering {
         }
         let clause = match place.kind() {
             Kind::Whole => Some(place.one_of(self, &one_of.values)?),
-            Kind::Date => any(one_of.values.iter().map(|value| place.value(self, value)).collect::<SearchResult<_>>()?),
+            Kind::Date => {
+                any(one_of.values.iter().map(|value| place.value(self, value)).collect::<SearchResult<_>>()?)
+            }
             Kind::Text => {
                 let mut clauses = Vec::with_capacity(one_of.values.len());
                 for value in &one_of.values {

@@ -36,7 +36,11 @@ pub(super) struct StoredFile {
 }
 
 impl Manifest {
-    pub(super) fn new(language: Option<Language>, meta: serde_json::Value, files: BTreeMap<String, StoredFile>) -> Self {
+    pub(super) fn new(
+        language: Option<Language>,
+        meta: serde_json::Value,
+        files: BTreeMap<String, StoredFile>,
+    ) -> Self {
         Self { layout: LAYOUT_VERSION, language, meta, files }
     }
 

@@ -31,6 +31,7 @@ pub(super) fn collection_of(row: &AnyRow) -> StoreResult<Collection> {
         name: row.value("name")?,
         description: row.value("description")?,
         license: row.value("license")?,
+        language: row.optional_parsed("language")?,
         corpus_version: row.value("corpus_version")?,
         import: row.optional_parsed("made_by")?,
         documents: row.number("documents")?,

@@ -14,15 +14,17 @@ use super::sql::returned;
 use super::{ImportLease, NewCollection, SqlStore, StoreError, StoreResult};
 use crate::domain::{Collection, Format, FormatTotal};
 use crate::ids::{CollectionId, ImportId, VersionId};
+use crate::search::Language;
 
 const TAKE_LEASE: &str = "\
-    INSERT INTO collections (slug, name, description, license, updated, import, import_until) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7) \
+    INSERT INTO collections (slug, name, description, license, updated, import, import_until, language) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
     ON CONFLICT (slug) DO UPDATE SET \
         name = excluded.name, description = excluded.description, license = excluded.license, \
-        import = excluded.import, import_until = excluded.import_until, \
+        language = excluded.language, import = excluded.import, import_until = excluded.import_until, \
         updated = CASE WHEN collections.name = excluded.name AND collections.description = excluded.description \
-            AND collections.license IS NOT DISTINCT FROM excluded.license THEN collections.updated ELSE excluded.updated END \
+            AND collections.license IS NOT DISTINCT FROM excluded.license \
+            AND collections.language IS NOT DISTINCT FROM excluded.language THEN collections.updated ELSE excluded.updated END \
     WHERE collections.import IS NULL OR collections.import_until <= $5 \
     RETURNING id";
 
@@ -40,7 +42,8 @@ pub(super) async fn begin(
         .bind(&collection.license)
         .bind(now)
         .bind(import.to_string())
-        .bind(now + lease_ms);
+        .bind(now + lease_ms)
+        .bind(collection.language.map(Language::as_str));
     hold(db, take, import, &collection.slug, now).await
 }
 

@@ -159,8 +159,7 @@ async fn mistakes_are_named() {
         assert!(matches!(fails(&bounded).await, SearchError::Unsupported(_)), "{bounded}");
     }
     let facets = ["title".to_owned()];
-    let unknown =
-        SearchPage { query: &Query::All, sort: Sort::Ref, offset: 0, limit: 1, facets: &facets };
+    let unknown = SearchPage { query: &Query::All, sort: Sort::Ref, offset: 0, limit: 1, facets: &facets };
     let error = bench.search.search(index(1), unknown).await.unwrap_err();
     assert!(matches!(error, SearchError::UnknownField { known, .. } if known == bench.search.facet_fields()));
 }
@@ -202,13 +201,7 @@ async fn pages_follow_each_other_in_every_order() {
 async fn facets_count_values_as_they_are_written() {
     let bench = Bench::with_papers().await;
     let facets = bench.search.facet_fields();
-    let wanted = SearchPage {
-        query: &Query::All,
-        sort: Sort::Relevance,
-        offset: 0,
-        limit: 0,
-        facets: &facets,
-    };
+    let wanted = SearchPage { query: &Query::All, sort: Sort::Relevance, offset: 0, limit: 0, facets: &facets };
     let answer = bench.search.search(index(1), wanted).await.unwrap();
     let of = |field: &str| -> Vec<(String, u64)> {
         answer.facets[field].iter().map(|facet| (facet.value.clone(), facet.count)).collect()
@@ -241,8 +234,7 @@ async fn a_facet_has_a_hundred_values_at_most_the_most_frequent_first() {
         .collect();
     bench.import(1, &papers, &[]).await;
     let facets = ["subject".to_owned()];
-    let wanted =
-        SearchPage { query: &Query::All, sort: Sort::Ref, offset: 0, limit: 0, facets: &facets };
+    let wanted = SearchPage { query: &Query::All, sort: Sort::Ref, offset: 0, limit: 0, facets: &facets };
     let values = &bench.search.search(index(1), wanted).await.unwrap().facets["subject"];
     assert_eq!(values.len(), 100);
     assert_eq!((values[0].value.as_str(), values[0].count), ("0", 150));

@@ -27,7 +27,7 @@ pub(crate) fn new_collection(slug: &str) -> NewCollection {
         slug: slug.to_owned(),
         name: format!("The {slug} papers"),
         description: "What it holds".to_owned(),
-        license: None,
+        ..NewCollection::default()
     }
 }
 

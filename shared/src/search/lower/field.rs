@@ -63,22 +63,12 @@ impl Place {
         fuzziness: Fuzziness,
     ) -> SearchResult<Box<dyn Lowered>> {
         lowering.spend(1)?;
-        let edits = match fuzziness {
-            Fuzziness::Exactly => return Ok(one(self.field(false), &word)),
-            Fuzziness::Auto => match word.chars().count() {
-                0..=2 => 0,
-                3..=5 => 1,
-                _ => 2,
-            },
-            Fuzziness::Edits(edits @ 0..=2) => edits,
-            Fuzziness::Edits(edits) => {
-                return Err(unsupported(format!("a word may differ by 2 letters at most, not {edits}")));
-            }
+        let same = one(self.field(fuzziness != Fuzziness::Exactly), &word);
+        let edits = match fuzziness.edits(&word) {
+            0 => return Ok(same),
+            edits @ 1..=2 => u8::try_from(edits).unwrap_or(2),
+            edits => return Err(unsupported(format!("a word may differ by 2 letters at most, not {edits}"))),
         };
-        let same = one(self.field(true), &word);
-        if edits == 0 {
-            return Ok(same);
-        }
         let what = "times at most for a word that may be misspelt (word~); without a field each default one counts";
         limited(&mut lowering.fuzzy, 1, MAX_FUZZY, "look", what)?;
         let similar = FuzzyTermQuery::new(Term::from_field_text(self.field(true), &word), edits, true);
@@ -87,7 +77,10 @@ impl Place {
     }
 
     pub(super) fn not_fuzzy(&self) -> SearchError {
-        unsupported(format!("{} is not matched word by word, so nothing in it is found by a similar one (~)", self.name()))
+        unsupported(format!(
+            "{} is not matched word by word, so nothing in it is found by a similar one (~)",
+            self.name()
+        ))
     }
 
     /// The words of a text in its order.
@@ -141,13 +134,24 @@ impl Place {
 
     /// One of the values of a field that is matched as a whole.
     pub(super) fn one_of(&self, lowering: &mut Lowering, values: &[String]) -> SearchResult<Box<dyn Lowered>> {
-        limited(&mut lowering.values, values.len(), MAX_VALUES, "list", "values at most; a docset can be made of a list of refs")?;
+        limited(
+            &mut lowering.values,
+            values.len(),
+            MAX_VALUES,
+            "list",
+            "values at most; a docset can be made of a list of refs",
+        )?;
         let term = |value: &String| Term::from_field_text(self.handle.field, &Analyzer::whole(value));
         Ok(Box::new(TermSetQuery::new(values.iter().map(term))))
     }
 
     /// Dates in a span; bounds that are included are so to their last second.
-    pub(super) fn range(&self, lowering: &mut Lowering, lower: &Bound, upper: &Bound) -> SearchResult<Box<dyn Lowered>> {
+    pub(super) fn range(
+        &self,
+        lowering: &mut Lowering,
+        lower: &Bound,
+        upper: &Bound,
+    ) -> SearchResult<Box<dyn Lowered>> {
         if self.name() != schema::ISSUED && self.name() != schema::YEAR {
             return Err(unsupported(format!("{} has no ranges; issued and year have", self.name())));
         }

@@ -40,7 +40,9 @@ impl Parser {
             let tilde = self.at;
             self.at += 1;
             let digits = self.take_while(|c| c.is_ascii_digit());
-            slop = digits.parse().map_err(|_| syntax(tilde, "behind ~ stands how far the words may be apart: \"a b\"~2"))?;
+            slop = digits
+                .parse()
+                .map_err(|_| syntax(tilde, "behind ~ stands how far the words may be apart: \"a b\"~2"))?;
         }
         Ok(Query::Phrase(Phrase { text, fields, slop, last_is_prefix: false }))
     }
@@ -58,7 +60,9 @@ impl Parser {
         let text = self.plain()?;
         let (text, fields) = (text, fields(field, exact));
         match self.peek() {
-            Some('*') if text.is_empty() => Err(self.error("a * stands at the end of a word, behind its first letters")),
+            Some('*') if text.is_empty() => {
+                Err(self.error("a * stands at the end of a word, behind its first letters"))
+            }
             Some('*') => {
                 self.at += 1;
                 match self.peek() {
@@ -67,10 +71,9 @@ impl Parser {
                 }
             }
             Some('~') => self.similar(text, fields),
-            _ if text.len() > 1 && text.starts_with('/') && text.ends_with('/') => Err(syntax(
-                start,
-                "this looks like a regular expression, and there are none; put it in double quotes",
-            )),
+            _ if text.len() > 1 && text.starts_with('/') && text.ends_with('/') => {
+                Err(syntax(start, "this looks like a regular expression, and there are none; put it in double quotes"))
+            }
             _ => Ok(Query::Phrase(Phrase { text, fields, slop: 0, last_is_prefix: false })),
         }
     }
