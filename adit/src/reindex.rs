@@ -50,8 +50,14 @@ pub(crate) async fn new_index<T>(
         _ => error,
     })?;
     let write = async {
-        let plan = IndexPlan { base: lease.base, import: lease.import, language: None, afresh };
-        let mut index = services.search.build(plan).await?;
+        let collection = services.store.collection_by_id(lease.collection()).await?.context("the collection is gone")?;
+        let language = match lease.base.corpus_version {
+            0 => collection.language,
+            _ if afresh => collection.language,
+            _ => services.search.language(lease.base).await.map_err(|error| error.of(slug))?,
+        };
+        let plan = IndexPlan { base: lease.base, import: lease.import, language, afresh };
+        let mut index = services.search.build(plan).await.map_err(|error| error.of(slug))?;
         let done = fill(&mut *index, &lease).await?;
         withdraw::settle(services, &lease, &mut *index).await?;
         index.finish().await?;
