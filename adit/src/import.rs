@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use adit_shared::clock::{Clock as _, SystemClock};
 use adit_shared::config::Config;
 use adit_shared::domain::Collection;
-use adit_shared::search::{IndexPlan, IndexBuild, Language};
+use adit_shared::search::{IndexBuild, IndexPlan, Language};
 use adit_shared::store::{ImportLease, NewCollection};
 use anyhow::Context as _;
 

@@ -6,7 +6,7 @@ use adit_shared::domain::{
     AccessLevel, Collection, Compression, Content, Docset, Document, Documents, Entitlement, Format, FormatTotal,
     Layout, Package, Status, Tdm, Withdrawn,
 };
-use adit_shared::search::{Source, Language};
+use adit_shared::search::{Language, Source};
 use adit_shared::store::StoreResult;
 use serde::Serialize;
 use serde_json::{Map, Value};
