@@ -16,5 +16,6 @@ mod proof;
 mod resume;
 mod serving;
 mod several;
+mod shapes;
 mod support;
 mod verbs;
