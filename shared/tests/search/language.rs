@@ -251,9 +251,9 @@ async fn facets_are_exact_over_all_parts_of_an_index() {
         let mut counts: BTreeMap<String, u64> = BTreeMap::new();
         for version in 1..=3_u32 {
             let of = |n: u32| -> Vec<String> {
-                let frequent = (0..150).filter(|value| n % (2 + (value + 50 * version) % 60) == 0);
+                let frequent = (0..150).filter(|value| n.is_multiple_of(2 + (value + 50 * version) % 60));
                 let frequent = frequent.map(|value| format!("often {value}"));
-                let rare = (0..rare).filter(|value| value % 40 == n && value % version == 0);
+                let rare = (0..rare).filter(|value| value % 40 == n && value.is_multiple_of(version));
                 frequent.chain(rare.map(|value| format!("rare {value}"))).collect()
             };
             let papers: Vec<Paper> = (0..40)
