@@ -40,7 +40,9 @@ pub(crate) async fn versions_from_before_imports_were_recorded_stay(db: Database
     let mut old = AnyConnection::connect(&db.url).await.unwrap();
     old.execute("DROP TABLE corpus_versions").await.unwrap();
     old.execute("DROP TABLE secrets").await.unwrap();
-    for (table, column) in [("packages", "options"), ("packages", "about"), ("files", "deflate_crc32")] {
+    for (table, column) in
+        [("packages", "options"), ("packages", "about"), ("files", "deflate_crc32"), ("collections", "language")]
+    {
         old.execute(AssertSqlSafe(format!("ALTER TABLE {table} DROP COLUMN {column}"))).await.unwrap();
     }
     old.execute("DELETE FROM _sqlx_migrations WHERE version > 1").await.unwrap();
