@@ -18,5 +18,6 @@ mod resume;
 mod rights;
 mod serving;
 mod several;
+mod shapes;
 mod support;
 mod verbs;
