@@ -29,6 +29,7 @@ use self::folder::Folder;
 use self::packs::Packs;
 use crate::services::Services;
 use crate::up::stop_signal;
+use crate::watches;
 
 /// How long an import that has died keeps others out, in milliseconds.
 const LEASE_MS: i64 = 30_000;
@@ -67,6 +68,7 @@ pub(crate) async fn run(config: &Config, folder: &Path, wait: bool) -> anyhow::R
         collection.documents,
         collection.corpus_version
     );
+    watches::after_import(config, &services).await;
     if counts.bad > 0 {
         eprintln!("{} line(s) of documents.jsonl were left out; mend them and import again", counts.bad);
         return Ok(ExitCode::from(2));

@@ -12,6 +12,7 @@ mod running;
 mod services;
 mod signing;
 mod up;
+mod watches;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -59,6 +60,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Keys(KeysVerb::Signing { out }) => signing::create(&config, out)?,
         Verb::Keys(KeysVerb::Api(verb)) => keys::run(&config, verb).await?,
         Verb::Queues { json } => queues::run(&config, json).await?,
+        Verb::Watches(verb) => watches::run(&config, verb).await?,
         Verb::Openapi { check } => return openapi(check.as_deref()),
         Verb::Demo { once } => demo::run(config, once).await?,
         Verb::Search(args) => miner::search(&config, args).await?,

@@ -62,7 +62,7 @@ impl CollectionView {
 #[schema(as = File)]
 pub struct FileView {
     /// Its format.
-    format: Format,
+    pub(crate) format: Format,
     /// Absolute URL of its content.
     #[schema(format = "uri")]
     url: String,
@@ -79,24 +79,24 @@ pub struct FileView {
 #[schema(as = Document)]
 pub struct DocumentView {
     /// Id of this version.
-    id: u32,
+    pub(crate) id: u32,
     /// Absolute URL of this resource.
     #[schema(format = "uri")]
-    url: String,
+    pub(crate) url: String,
     /// Slug of its collection.
     collection: String,
     /// The work's name, unique in its collection.
-    r#ref: String,
+    pub(crate) r#ref: String,
     /// Counts the work's versions from 1.
-    version: u32,
+    pub(crate) version: u32,
     /// Whether no newer version exists.
     current: bool,
     /// URI of its licence: its own, else its collection's.
-    license: Option<String>,
+    pub(crate) license: Option<String>,
     /// Dublin Core terms.
-    metadata: Map<String, Value>,
+    pub(crate) metadata: Map<String, Value>,
     /// Its files, sorted by format.
-    files: Vec<FileView>,
+    pub(crate) files: Vec<FileView>,
 }
 
 impl DocumentView {

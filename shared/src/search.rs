@@ -10,6 +10,7 @@ mod dates;
 mod engine;
 mod language;
 mod manifest;
+mod ordered;
 mod query;
 mod schema;
 mod scratch;
@@ -185,6 +186,11 @@ pub trait Search: fmt::Debug + Send + Sync {
     async fn search(&self, index: IndexId, page: SearchPage<'_>) -> SearchResult<SearchAnswer>;
     /// All hits of a query.
     async fn matching(&self, index: IndexId, query: &Query) -> SearchResult<RoaringBitmap>;
+    /// All hits of a query, in that order.
+    async fn ordered(&self, index: IndexId, query: &Query, sort: Sort) -> SearchResult<Vec<Hit>> {
+        let page = SearchPage { query, sort, offset: 0, limit: usize::MAX, facets: &[] };
+        Ok(self.search(index, page).await?.hits)
+    }
     /// Begins the index that an import makes. One import makes one index.
     ///
     /// # Errors

@@ -6,5 +6,7 @@
 mod corpus;
 #[path = "search/language.rs"]
 mod language;
+#[path = "search/ordered.rs"]
+mod ordered;
 #[path = "search/versions.rs"]
 mod versions;

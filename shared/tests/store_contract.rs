@@ -17,6 +17,7 @@ mod store_contract {
     pub(crate) mod opening;
     pub(crate) mod packages;
     pub(crate) mod samples;
+    pub(crate) mod watches;
 }
 
 /// Makes of each case one test for each database.
@@ -102,4 +103,10 @@ contract! {
         packages_of_one_fingerprint_are_found_for_their_owner,
         packages_that_nobody_speaks_of_are_found,
         a_package_needs_its_docset_and_owner;
+    watches:
+        a_watch_belongs_to_its_owner,
+        what_is_new_begins_at_one_id,
+        a_watch_looks_at_a_version_once,
+        an_attempt_is_made_by_one_and_counted,
+        who_wants_no_more_is_told_no_more;
 }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use adit_shared::digest::Sha256;
 use adit_shared::domain::{Collection, Docset, DocsetFingerprint, FormatTotal};
 use adit_shared::ids::{DocsetId, PackageId};
 use adit_shared::search::{SearchError, Source};
-use adit_shared::store::{FormatTotals, NewDocset};
+use adit_shared::store::{FormatTotals, NewDocset, Store, StoreResult};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
@@ -68,7 +69,8 @@ pub async fn find(app: &App, caller: &Caller, id: i64) -> ApiResult<Docset> {
     app.store.docset(DocsetId(id), caller.sees()).await?.ok_or_else(|| Problem::not_found("docset"))
 }
 
-fn check_name(name: Option<&str>) -> ApiResult<()> {
+/// Refuses names that are empty, too long, or cannot be stored.
+pub(crate) fn check_name(name: Option<&str>) -> ApiResult<()> {
     match name.map(|name| name.chars().count()) {
         Some(count) if count == 0 || count > NAME_LENGTH => Err(Problem::new(
             Kind::InvalidRequest,
@@ -79,6 +81,17 @@ fn check_name(name: Option<&str>) -> ApiResult<()> {
             Err(Problem::new(Kind::InvalidRequest, "name must not hold a NUL character"))
         }
         _ => Ok(()),
+    }
+}
+
+/// Refuses a query that cannot be stored: PostgreSQL takes no NUL in a text.
+pub(crate) fn check_query(query: &Source) -> ApiResult<()> {
+    match query.stored().chars().position(|c| c == '\0') {
+        Some(position) => {
+            let problem = Problem::new(Kind::InvalidQuery, "the query holds a NUL character; leave it out");
+            Err(problem.with("position", position))
+        }
+        None => Ok(()),
     }
 }
 
@@ -107,17 +120,20 @@ async fn resolve(app: &App, collection: &Collection, refs: &[String]) -> ApiResu
 }
 
 /// Reads the members once for the fingerprint and the totals.
-async fn measure(app: &App, members: &RoaringBitmap) -> ApiResult<(DocsetFingerprint, Vec<FormatTotal>)> {
+///
+/// # Errors
+/// Those of the database.
+pub async fn measure(store: &dyn Store, members: &RoaringBitmap) -> StoreResult<(Sha256, Vec<FormatTotal>)> {
     let mut fingerprint = DocsetFingerprint::default();
     let mut totals = FormatTotals::default();
-    let mut stream = app.store.members(members, None, None);
+    let mut stream = store.members(members, None, None);
     while let Some(member) = stream.try_next().await? {
         fingerprint.add(member.id, &member.content_hash);
         for file in &member.files {
             totals.add(&file.format, file.size);
         }
     }
-    Ok((fingerprint, totals.finish()))
+    Ok((fingerprint.finish(), totals.finish()))
 }
 
 /// Makes a docset.
@@ -127,9 +143,8 @@ async fn measure(app: &App, members: &RoaringBitmap) -> ApiResult<(DocsetFingerp
               (status = 422, description = "It would be empty, or refs are unknown")))]
 pub async fn create(State(app): State<App>, caller: Caller, Json(request): Json<DocsetRequest>) -> ApiResult<Response> {
     check_name(request.name.as_deref())?;
-    if let Some(position) = request.query.as_ref().and_then(|query| query.stored().chars().position(|c| c == '\0')) {
-        let problem = Problem::new(Kind::InvalidQuery, "the query holds a NUL character; leave it out");
-        return Err(problem.with("position", position));
+    if let Some(query) = &request.query {
+        check_query(query)?;
     }
     let asked = collections::ask_newest(&app, &request.collection, |collection| select(&app, &request, collection));
     let (collection, members) = asked.await?;
@@ -138,7 +153,7 @@ pub async fn create(State(app): State<App>, caller: Caller, Json(request): Json<
     }
     let (fingerprint, formats) = {
         let _pass = app.pass().await;
-        measure(&app, &members).await?
+        measure(&*app.store, &members).await?
     };
     let docset = NewDocset {
         owner: caller.0.id,
@@ -147,7 +162,7 @@ pub async fn create(State(app): State<App>, caller: Caller, Json(request): Json<
         query: request.query.map(|query| query.stored()),
         corpus_version: collection.corpus_version,
         members,
-        fingerprint: fingerprint.finish(),
+        fingerprint,
         formats,
         created: app.clock.now_ms(),
     };

@@ -17,8 +17,8 @@ use super::manifest::{self, Manifest};
 use super::schema::LAYOUT;
 use super::scratch::{self, Scratch};
 use super::{
-    IndexBuild, IndexPlan, Query, Search, SearchAnswer, SearchError, SearchPage, SearchResult, blocking, query, schema,
-    words,
+    Hit, IndexBuild, IndexPlan, Query, Search, SearchAnswer, SearchError, SearchPage, SearchResult, Sort, blocking,
+    ordered, query, schema, words,
 };
 use crate::ids::{CollectionId, IndexId};
 use crate::objects::{ObjectKey, ObjectStore};
@@ -196,6 +196,10 @@ impl Search for TantivySearch {
 
     async fn matching(&self, index: IndexId, query: &Query) -> SearchResult<RoaringBitmap> {
         self.run(index, query, collect::ids).await
+    }
+
+    async fn ordered(&self, index: IndexId, query: &Query, sort: Sort) -> SearchResult<Vec<Hit>> {
+        self.run(index, query, move |searcher, query| ordered::hits(searcher, query, sort)).await
     }
 
     async fn build(&self, plan: IndexPlan) -> SearchResult<Box<dyn IndexBuild>> {

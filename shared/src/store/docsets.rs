@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 
 use roaring::RoaringBitmap;
 use sqlx::any::AnyRow;
+use sqlx::{Any, Executor};
 
 use super::packages::package_of;
 use super::rows::{Columns as _, int, made, query, to_json};
@@ -13,6 +14,11 @@ use crate::domain::{Docset, Package};
 use crate::ids::{CollectionId, DocsetId, KeyId};
 
 pub(super) async fn create(db: &SqlStore, docset: &NewDocset) -> StoreResult<Docset> {
+    insert(&db.write, docset).await
+}
+
+/// The same, in a transaction perhaps.
+pub(super) async fn insert<'e>(executor: impl Executor<'e, Database = Any>, docset: &NewDocset) -> StoreResult<Docset> {
     let insert = query(
         "INSERT INTO docsets (owner, collection, name, query, size, formats, fingerprint, corpus_version, created, members) \
          SELECT $1, c.id, $3, $4, $5, $6, $7, $8, $9, $10 FROM collections c WHERE c.id = $2 \
@@ -28,7 +34,7 @@ pub(super) async fn create(db: &SqlStore, docset: &NewDocset) -> StoreResult<Doc
     .bind(docset.corpus_version)
     .bind(docset.created)
     .bind(members_to_bytes(&docset.members)?);
-    let rows = match insert.fetch_all(&db.write).await {
+    let rows = match insert.fetch_all(executor).await {
         Err(error) if errors::is_foreign_key_violation(&error) => return Err(StoreError::NotFound("key")),
         rows => rows?,
     };

@@ -13,12 +13,12 @@ use sqlx::{Any, AnyPool, Executor, Transaction};
 
 use super::rows::{Statement, query};
 use super::{
-    CurrentDocument, ImportLease, Member, NewCollection, NewDocset, NewDocument, NewPackage, StatusUpdate, Store,
-    StoreResult, docsets, documents, import, keys, members, packages, staging,
+    Attempt, CurrentDocument, ImportLease, Member, NewCollection, NewDocset, NewDocument, NewPackage, NewWatch, Notice,
+    StatusUpdate, Store, StoreResult, Watch, docsets, documents, import, keys, members, packages, staging, watches,
 };
 use crate::digest::Sha256;
 use crate::domain::{ApiKey, Collection, Docset, Document, Format, Package, Role};
-use crate::ids::{CollectionId, DocsetId, IndexId, KeyId, PackageId, VersionId};
+use crate::ids::{CollectionId, DocsetId, IndexId, KeyId, PackageId, VersionId, WatchId};
 
 /// A database: SQLite or PostgreSQL. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -258,5 +258,54 @@ impl Store for SqlStore {
 
     async fn secret(&self, name: &str, fresh: &[u8; 32]) -> StoreResult<[u8; 32]> {
         keys::secret(self, name, fresh).await
+    }
+
+    async fn create_watch(&self, watch: &NewWatch, most: u32) -> StoreResult<Option<Watch>> {
+        watches::create(self, watch, most).await
+    }
+
+    async fn watch(&self, id: WatchId, owner: Option<KeyId>) -> StoreResult<Option<Watch>> {
+        watches::watch(self, id, owner).await
+    }
+
+    async fn watches(&self, owner: Option<KeyId>, before: Option<WatchId>, limit: u32) -> StoreResult<Vec<Watch>> {
+        watches::watches(self, owner, before, limit).await
+    }
+
+    async fn delete_watch(&self, id: WatchId, owner: Option<KeyId>) -> StoreResult<bool> {
+        watches::delete(self, id, owner).await
+    }
+
+    async fn watches_behind(&self) -> StoreResult<Vec<Watch>> {
+        watches::behind(self).await
+    }
+
+    async fn first_added_after(&self, collection: CollectionId, version: i64) -> StoreResult<Option<VersionId>> {
+        watches::first_added_after(self, collection, version).await
+    }
+
+    async fn advance_watch(
+        &self,
+        watch: &Watch,
+        version: i64,
+        found: Option<&NewDocset>,
+    ) -> StoreResult<Option<DocsetId>> {
+        watches::advance(self, watch, version, found).await
+    }
+
+    async fn notices(&self, watch: WatchId, limit: u32) -> StoreResult<Vec<Notice>> {
+        watches::notices(self, watch, limit).await
+    }
+
+    async fn due_notices(&self, by: i64) -> StoreResult<Vec<Notice>> {
+        watches::due(self, by).await
+    }
+
+    async fn claim_notice(&self, notice: &Notice, next: i64) -> StoreResult<bool> {
+        watches::claim(self, notice, next).await
+    }
+
+    async fn settle_notice(&self, notice: &Notice, attempt: &Attempt, now: i64) -> StoreResult<()> {
+        watches::settle(self, notice, attempt, now).await
     }
 }
