@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a journey that cannot go on ends in a panic")]
 
+mod answers;
 mod bad_input;
 mod crash;
 mod deltas;
@@ -18,3 +19,4 @@ mod serving;
 mod several;
 mod support;
 mod verbs;
+mod watches;
