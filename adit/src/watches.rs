@@ -7,11 +7,11 @@ mod deliver;
 
 use std::time::Duration;
 
-use adit_api::resources::docsets::measure;
 use adit_shared::config::Config;
+use adit_shared::domain::Selection;
 use adit_shared::ids::DocsetId;
 use adit_shared::search::Source;
-use adit_shared::store::{NewDocset, Watch};
+use adit_shared::store::{NewDocset, Watch, measure};
 use anyhow::Context as _;
 use futures::StreamExt as _;
 
@@ -105,8 +105,9 @@ async fn look_with(services: &Services, watch: &Watch) -> anyhow::Result<Option<
     let collection = store.collection_by_id(watch.new.collection).await?.context("its collection is gone")?;
     let version = collection.corpus_version;
     let first = store.first_added_after(collection.id, watch.new.corpus_version).await?;
+    let query = Source::from_stored(&watch.new.query);
     let mut members = match first {
-        Some(_) => services.search.matching(collection.index(), &Source::from_stored(&watch.new.query).read()?).await?,
+        Some(_) => services.search.matching(collection.index(), &query.read()?).await?,
         None => Default::default(),
     };
     members.remove_range(..first.map_or(0, |id| id.0));
@@ -118,7 +119,7 @@ async fn look_with(services: &Services, watch: &Watch) -> anyhow::Result<Option<
         owner: watch.new.owner,
         collection: collection.id,
         name: watch.new.name.clone(),
-        query: Some(watch.new.query.clone()),
+        origin: Selection::Query(query).into(),
         corpus_version: version,
         members,
         fingerprint,

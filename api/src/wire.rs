@@ -166,7 +166,7 @@ impl DocsetView {
             bytes: docset.bytes(),
             name: docset.name,
             collection: docset.collection_slug,
-            query: docset.query.as_deref().map(Source::from_stored),
+            query: docset.origin.query().cloned(),
             size: docset.size,
             formats: docset.formats,
             fingerprint: docset.fingerprint,

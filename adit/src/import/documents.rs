@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{Cursor, Read as _};
+use std::io::{Cursor, Read};
 
 use adit_shared::digest::Sha256;
 use adit_shared::domain::{FileRecord, Format, content_hash};
@@ -20,7 +20,7 @@ use super::prepare::{Digests, Prepared, measure, prepare};
 use crate::services::Services;
 
 /// Text beyond this length is kept and delivered, but not searched.
-const INDEXED_TEXT: u64 = 64 * 1024 * 1024;
+pub(crate) const INDEXED_TEXT: u64 = 64 * 1024 * 1024;
 
 /// What became of the documents.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -251,9 +251,13 @@ fn open(file: &SourceFile) -> anyhow::Result<File> {
     File::open(&file.path).with_context(|| unreadable(file))
 }
 
-/// The text to be searched. What is not UTF-8 is searched with replacement characters; the file itself is kept as it is.
 fn read_text(file: &SourceFile) -> anyhow::Result<String> {
+    decoded(open(file)?).with_context(|| unreadable(file))
+}
+
+/// The text to be searched. What is not UTF-8 is searched with replacement characters; the file itself is kept as it is.
+pub(crate) fn decoded(content: impl Read) -> std::io::Result<String> {
     let mut bytes = Vec::new();
-    open(file)?.take(INDEXED_TEXT).read_to_end(&mut bytes).with_context(|| unreadable(file))?;
+    content.take(INDEXED_TEXT).read_to_end(&mut bytes)?;
     Ok(String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }

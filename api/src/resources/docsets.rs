@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use adit_shared::digest::Sha256;
-use adit_shared::domain::{Collection, Docset, DocsetFingerprint, FormatTotal};
+use adit_shared::domain::{Collection, Docset, DocsetFingerprint, FormatTotal, Selection};
 use adit_shared::ids::{DocsetId, PackageId};
 use adit_shared::search::{SearchError, Source};
-use adit_shared::store::{FormatTotals, NewDocset, Store, StoreResult};
+use adit_shared::store::{FormatTotals, NewDocset};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
@@ -84,17 +83,6 @@ pub(crate) fn check_name(name: Option<&str>) -> ApiResult<()> {
     }
 }
 
-/// Refuses a query that cannot be stored: PostgreSQL takes no NUL in a text.
-pub(crate) fn check_query(query: &Source) -> ApiResult<()> {
-    match query.stored().chars().position(|c| c == '\0') {
-        Some(position) => {
-            let problem = Problem::new(Kind::InvalidQuery, "the query holds a NUL character; leave it out");
-            Err(problem.with("position", position))
-        }
-        None => Ok(()),
-    }
-}
-
 /// Members of a docset-to-be, out of the collection as it stands.
 async fn select(
     app: &App,
@@ -120,20 +108,17 @@ async fn resolve(app: &App, collection: &Collection, refs: &[String]) -> ApiResu
 }
 
 /// Reads the members once for the fingerprint and the totals.
-///
-/// # Errors
-/// Those of the database.
-pub async fn measure(store: &dyn Store, members: &RoaringBitmap) -> StoreResult<(Sha256, Vec<FormatTotal>)> {
+async fn measure(app: &App, members: &RoaringBitmap) -> ApiResult<(DocsetFingerprint, Vec<FormatTotal>)> {
     let mut fingerprint = DocsetFingerprint::default();
     let mut totals = FormatTotals::default();
-    let mut stream = store.members(members, None, None);
+    let mut stream = app.store.members(members, None, None);
     while let Some(member) = stream.try_next().await? {
         fingerprint.add(member.id, &member.content_hash);
         for file in &member.files {
             totals.add(&file.format, file.size);
         }
     }
-    Ok((fingerprint.finish(), totals.finish()))
+    Ok((fingerprint, totals.finish()))
 }
 
 /// Makes a docset.
@@ -143,8 +128,9 @@ pub async fn measure(store: &dyn Store, members: &RoaringBitmap) -> StoreResult<
               (status = 422, description = "It would be empty, or refs are unknown")))]
 pub async fn create(State(app): State<App>, caller: Caller, Json(request): Json<DocsetRequest>) -> ApiResult<Response> {
     check_name(request.name.as_deref())?;
-    if let Some(query) = &request.query {
-        check_query(query)?;
+    if let Some(position) = request.query.as_ref().and_then(|query| query.stored().chars().position(|c| c == '\0')) {
+        let problem = Problem::new(Kind::InvalidQuery, "the query holds a NUL character; leave it out");
+        return Err(problem.with("position", position));
     }
     let asked = collections::ask_newest(&app, &request.collection, |collection| select(&app, &request, collection));
     let (collection, members) = asked.await?;
@@ -153,16 +139,16 @@ pub async fn create(State(app): State<App>, caller: Caller, Json(request): Json<
     }
     let (fingerprint, formats) = {
         let _pass = app.pass().await;
-        measure(&*app.store, &members).await?
+        measure(&app, &members).await?
     };
     let docset = NewDocset {
         owner: caller.0.id,
         collection: collection.id,
         name: request.name,
-        query: request.query.map(|query| query.stored()),
+        origin: request.query.map_or(Selection::Refs(members.len()), Selection::Query).into(),
         corpus_version: collection.corpus_version,
         members,
-        fingerprint,
+        fingerprint: fingerprint.finish(),
         formats,
         created: app.clock.now_ms(),
     };
