@@ -13,9 +13,9 @@ use sqlx::{Any, AnyPool, Executor, Transaction};
 
 use super::rows::{Statement, query};
 use super::{
-    Attempt, CurrentDocument, Exchange, ImportLease, Member, NewCollection, NewDocset, NewDocument, NewPackage, NewWatch,
-    Notice, Share, Standing, StatusUpdate, Store, StoreResult, Summary, Watch, allowances, docsets, documents, import, keys,
-    members, packages, refs, reindex, shares, staging, summaries, watches,
+    Attempt, CurrentDocument, Exchange, ImportLease, Member, NewCollection, NewDocset, NewDocument, NewPackage,
+    NewWatch, Notice, Share, Standing, StatusUpdate, Store, StoreResult, Summary, Watch, allowances, docsets,
+    documents, import, keys, members, packages, refs, reindex, shares, staging, summaries, watches,
 };
 use crate::digest::Sha256;
 use crate::domain::{Allowance, ApiKey, Collection, Docset, Document, Format, Limits, OwnLimit, Package, Role};
