@@ -162,6 +162,9 @@ pub(crate) struct SearchArgs {
     /// Count the values of a field over all hits (may be repeated)
     #[arg(long = "facet", value_name = "FIELD")]
     pub(crate) facets: Vec<String>,
+    /// Show where the words of the query stand
+    #[arg(long)]
+    pub(crate) highlight: bool,
     /// How to print the answer
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) format: AnswerFormat,

@@ -1,6 +1,6 @@
 //! `adit search`: prints hits for people, or hands the API's answer on.
 
-use std::io::{Read as _, Write as _};
+use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::path::Path;
 
 use adit_shared::config::Config;
@@ -20,6 +20,9 @@ pub(crate) async fn search(config: &Config, args: SearchArgs) -> anyhow::Result<
         None => json!(args.query),
     };
     let mut body = json!({"query": query, "sort": args.sort, "facets": args.facets});
+    if args.highlight {
+        body["highlight"] = json!(true);
+    }
     let whole = matches!(args.format, AnswerFormat::Csv | AnswerFormat::Ndjson);
     if let Some(limit) = args.limit.or((!whole).then_some(10)) {
         body["limit"] = json!(limit);
@@ -55,9 +58,16 @@ async fn hand_on(client: &Client, path: &str, body: &Value, media_type: &str) ->
 }
 
 fn print(answer: &Value) {
+    // Bold on a terminal.
+    let marks = if std::io::stdout().is_terminal() { ("\x1b[1m", "\x1b[0m") } else { ("[", "]") };
     for document in answer["documents"].as_array().into_iter().flatten() {
         let title = document["metadata"]["title"].as_str().unwrap_or("(no title)");
         println!("{:>8}  {:24}  {title}", document["id"], document["ref"].as_str().unwrap_or_default());
+        for (field, snippets) in document["snippets"].as_object().into_iter().flatten() {
+            for snippet in snippets.as_array().into_iter().flatten() {
+                println!("{:10}{field}: {}", "", marked(snippet, marks));
+            }
+        }
     }
     for (field, counts) in answer["facets"].as_object().into_iter().flatten() {
         println!("{field}:");
@@ -66,4 +76,32 @@ fn print(answer: &Value) {
         }
     }
     println!("{} hits", answer["hits"]);
+}
+
+/// A snippet in one line, with something before and behind each mark.
+fn marked(snippet: &Value, (before, behind): (&str, &str)) -> String {
+    let places = |end: usize| snippet["marks"].as_array().into_iter().flatten().map(move |mark| mark[end].as_u64());
+    let mut line = String::new();
+    for (place, character) in (0..).zip(snippet["text"].as_str().unwrap_or_default().chars().map(Some).chain([None])) {
+        if places(1).any(|end| end == Some(place)) {
+            line.push_str(behind);
+        }
+        if places(0).any(|start| start == Some(place)) {
+            line.push_str(before);
+        }
+        // Metadata come from anywhere: nothing of them may steer the terminal.
+        line.extend(character.map(|c| if c.is_whitespace() || c.is_control() { ' ' } else { c }));
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_are_places_of_characters() {
+        let snippet = json!({"text": "Über\nKohle\u{1b}", "marks": [[0, 4], [5, 10]]});
+        assert_eq!(marked(&snippet, ("[", "]")), "[Über] [Kohle] ");
+    }
 }

@@ -212,7 +212,13 @@ impl Search for TantivySearch {
         if index.corpus_version == 0 {
             return Ok(None);
         }
-        Ok(Manifest::read(&*self.cache.objects, index).await?.language)
+        let open = self.slots().get(&index.collection).and_then(|slots| {
+            slots.iter().find(|slot| slot.index == index)?.manifest.get().map(|manifest| manifest.language)
+        });
+        match open {
+            Some(language) => Ok(language),
+            None => Ok(Manifest::read(&*self.cache.objects, index).await?.language),
+        }
     }
 
     async fn build(&self, plan: IndexPlan) -> SearchResult<Box<dyn IndexBuild>> {

@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use adit_shared::domain::{Collection, Document, Encoding, FileRecord};
+use adit_shared::domain::{Document, Encoding, FileRecord};
+use adit_shared::ids::{CollectionId, IndexId};
 use adit_shared::search::{Highlighter, Hit, Query, Snippet};
 use async_compression::tokio::bufread::GzipDecoder;
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -22,14 +23,14 @@ use crate::problem::{ApiResult, Kind, Problem};
 use crate::rights;
 use crate::state::App;
 
-/// Most hits on a page with snippets.
-pub(super) const MAX_LIMIT: u32 = 100;
 /// Most snippets of a field.
 const MAX_SIZE: u32 = 10;
 /// Bytes of one text that are looked at, from its beginning.
 const TEXT: u64 = 1024 * 1024;
+/// Texts of a page that are looked at, those of its first hits.
+const TEXTS: usize = 100;
 /// Bytes of texts that are looked at for one page.
-const TEXTS: u64 = 16 * 1024 * 1024;
+const ALL_TEXTS: u64 = 16 * 1024 * 1024;
 /// Hits of a page that are worked on at once.
 const AT_ONCE: usize = 4;
 /// The field whose values lie in packs, and the format that they are.
@@ -103,48 +104,61 @@ impl Highlight {
 pub(super) async fn of_hits(
     app: &App,
     caller: Option<&Caller>,
-    collection: &Collection,
+    index: IndexId,
     query: &Query,
     (fields, size): (Vec<String>, usize),
     hits: &[(Hit, Document)],
 ) -> ApiResult<Vec<Snippets>> {
-    let highlighter = Arc::new(Highlighter::new(query, collection.language));
+    let language = app.search.language(index).await?;
+    let highlighter = Highlighter::new(query, language);
     let texts = fields.iter().any(|field| field == TEXT_FIELD) && highlighter.looks_at(TEXT_FIELD);
-    let texts = if texts { texts_of(app, caller, collection, hits).await? } else { vec![None; hits.len()] };
-    let fields: Arc<[String]> = fields.into();
-    let one = async |((_, document), text): (&(Hit, Document), Option<(&FileRecord, u64)>)| {
-        // Of all requests together, so that memory stays bounded. The semaphore is never closed.
-        let _permit = app.limits.texts.acquire().await.ok();
-        let text = match text {
-            Some((file, most)) => Some(read(app, file, most).await?),
-            None => None,
-        };
-        let (highlighter, fields) = (Arc::clone(&highlighter), Arc::clone(&fields));
-        let (r#ref, metadata) = (document.r#ref.clone(), document.metadata.clone());
-        let work = move || {
-            let values = |field: &str| match field {
-                TEXT_FIELD => text.as_deref().into_iter().collect(),
-                "ref" => vec![r#ref.as_str()],
-                field => metadata.get(field).map(texts_in).unwrap_or_default(),
-            };
-            of_fields(&highlighter, &fields, size, values)
-        };
-        let done = tokio::task::spawn_blocking(work).await;
-        done.map_err(|error| Problem::from(std::io::Error::other(error)))
+    let texts = if texts { texts_of(app, caller, index.collection, hits).await? } else { vec![None; hits.len()] };
+    let wish = Arc::new(Wish { highlighter, fields, size });
+    let hits = hits.iter().zip(texts);
+    let jobs: Vec<_> = hits.map(|((_, document), text)| of_hit(app, Arc::clone(&wish), document, text)).collect();
+    futures::stream::iter(jobs).buffered(AT_ONCE).try_collect().await
+}
+
+/// What is wanted of each hit.
+struct Wish {
+    highlighter: Highlighter,
+    fields: Vec<String>,
+    size: usize,
+}
+
+async fn of_hit(
+    app: &App,
+    wish: Arc<Wish>,
+    document: &Document,
+    text: Option<(&FileRecord, u64)>,
+) -> ApiResult<Snippets> {
+    // Of all requests together, so that memory stays bounded. The semaphore is never closed.
+    let _permit = app.limits.texts.acquire().await.ok();
+    let text = match text {
+        Some((file, most)) => Some(read(app, file, most).await?),
+        None => None,
     };
-    futures::stream::iter(hits.iter().zip(texts)).map(one).buffered(AT_ONCE).try_collect().await
+    let (r#ref, metadata) = (document.r#ref.clone(), document.metadata.clone());
+    let work = move || {
+        of_fields(&wish, |field| match field {
+            TEXT_FIELD => text.as_deref().into_iter().collect(),
+            "ref" => vec![r#ref.as_str()],
+            field => metadata.get(field).map(texts_in).unwrap_or_default(),
+        })
+    };
+    tokio::task::spawn_blocking(work).await.map_err(|error| Problem::from(std::io::Error::other(error)))
 }
 
 /// The text files of the hits that the caller may read, each with how many bytes of it are looked at: the first hits first.
 async fn texts_of<'a>(
     app: &App,
     caller: Option<&Caller>,
-    collection: &Collection,
+    collection: CollectionId,
     hits: &'a [(Hit, Document)],
 ) -> ApiResult<Vec<Option<(&'a FileRecord, u64)>>> {
     let members: RoaringBitmap = hits.iter().map(|(hit, _)| hit.id.0).collect();
-    let readable = rights::readable(app, caller, collection.id, &members).await?;
-    let mut left = TEXTS;
+    let readable = rights::readable(app, caller, collection, &members).await?;
+    let mut left = ALL_TEXTS;
     let text = |(hit, document): &'a (Hit, Document)| {
         let file = document.files.iter().find(|file| file.format.as_str() == TEXT_FORMAT)?;
         let most = file.size.min(TEXT).min(left);
@@ -154,7 +168,8 @@ async fn texts_of<'a>(
         left -= most;
         Some((file, most))
     };
-    Ok(hits.iter().map(text).collect())
+    let texts = hits.iter().take(TEXTS).map(text).collect::<Vec<_>>();
+    Ok(texts.into_iter().chain(std::iter::repeat(None)).take(hits.len()).collect())
 }
 
 /// The first `most` bytes of a text, or some less where they compress badly.
@@ -187,16 +202,11 @@ fn texts_in(value: &Value) -> Vec<&str> {
     }
 }
 
-fn of_fields<'a>(
-    highlighter: &Highlighter,
-    fields: &[String],
-    size: usize,
-    values: impl Fn(&str) -> Vec<&'a str>,
-) -> Snippets {
+fn of_fields<'a>(wish: &Wish, values: impl Fn(&str) -> Vec<&'a str>) -> Snippets {
     let mut all = Snippets::new();
-    for field in fields.iter().filter(|field| highlighter.looks_at(field)) {
-        let snippets = values(field).into_iter().flat_map(|text| highlighter.snippets(field, text, size));
-        let snippets: Vec<SnippetView> = snippets.take(size).map(view).collect();
+    for field in wish.fields.iter().filter(|field| wish.highlighter.looks_at(field)) {
+        let snippets = values(field).into_iter().flat_map(|text| wish.highlighter.snippets(field, text, wish.size));
+        let snippets: Vec<SnippetView> = snippets.take(wish.size).map(view).collect();
         if !snippets.is_empty() {
             all.insert(field.clone(), snippets);
         }
