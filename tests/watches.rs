@@ -1,4 +1,5 @@
 //! Watches: what is new after an import becomes a docset, once, and a webhook is told of it by messages that it can check.
+//! The tests run on several threads, because the receiver answers while a test waits for a process.
 
 use std::collections::VecDeque;
 use std::io::Write as _;
@@ -126,7 +127,7 @@ async fn refs_of(server: &Server, docset: &Value) -> Vec<String> {
     members["members"].as_array().unwrap().iter().map(|m| m["ref"].as_str().unwrap().to_owned()).collect()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_new_is_frozen_once_and_the_webhook_is_told_until_it_listens() {
     let receiver = Receiver::start(&[500, 503]).await;
     let (dir, server, made) = watched(&receiver).await;
@@ -176,7 +177,7 @@ async fn what_is_new_is_frozen_once_and_the_webhook_is_told_until_it_listens() {
     assert_eq!((receiver.seen().len(), shown(&server, &made).await["notices"].as_array().unwrap().len()), (3, 1));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn an_import_that_is_killed_leaves_its_watches_to_the_next() {
     let receiver = Receiver::start(&[0]).await;
     let (dir, server, made) = watched(&receiver).await;
@@ -236,7 +237,7 @@ fn full_pipe() -> (std::io::PipeReader, std::io::PipeWriter) {
     (reader, writer)
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn webhooks_lead_to_public_places_only() {
     let receiver = Receiver::start(&[]).await;
     let (dir, server) = small(&[]);
@@ -268,7 +269,7 @@ async fn webhooks_lead_to_public_places_only() {
     assert_eq!(receiver.seen().len(), 0);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_redirect_is_not_followed_and_who_is_gone_is_not_called_again() {
     let receiver = Receiver::start(&[307, 410]).await;
     let (dir, server, made) = watched(&receiver).await;
@@ -282,7 +283,7 @@ async fn a_redirect_is_not_followed_and_who_is_gone_is_not_called_again() {
     assert_eq!(receiver.seen().iter().map(|message| message.path.as_str()).collect::<Vec<_>>(), ["/hook", "/hook"]);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_watch_is_its_owners() {
     let (_dir, server) = small(&[]);
     let (owner, stranger) = (server.new_key("owner", &[]), server.new_key("stranger", &[]));
