@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a journey that cannot go on ends in a panic")]
 
+mod answers;
 mod bad_input;
 mod crash;
 mod deltas;
@@ -21,3 +22,4 @@ mod several;
 mod shapes;
 mod support;
 mod verbs;
+mod watches;

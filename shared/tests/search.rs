@@ -8,5 +8,7 @@ mod analysis;
 mod corpus;
 #[path = "search/language.rs"]
 mod language;
+#[path = "search/ordered.rs"]
+mod ordered;
 #[path = "search/versions.rs"]
 mod versions;
