@@ -21,7 +21,7 @@ use std::env;
 use std::error::Error;
 use std::time::{Duration, Instant};
 
-use generator::{Corpus, Length, Recipe};
+use generator::{Corpus, Recipe};
 use raw::Raw;
 use support::{BrokerKind, DatabaseKind, Deployment, StoreKind};
 
@@ -37,9 +37,7 @@ async fn main() -> Outcome<()> {
     println!("|{}", " --- |".repeat(11));
     for documents in sizes.split(',') {
         let folder = tempfile::tempdir()?;
-        let text = Length::Words { median: 2000.0, least: 2000, most: 50_000 };
-        let (slug, documents) = ("texts".to_owned(), documents.parse()?);
-        let recipe = Recipe { slug, documents, seed: 1, text, pdf: None, described: true };
+        let recipe = Recipe::texts("texts", documents.parse()?, 2000);
         let corpus = Corpus::write(recipe, &folder.path().join("corpus"))?;
         for kind in [DatabaseKind::Sqlite, DatabaseKind::Postgres] {
             if let Some(measured) = measure(&corpus, kind, rounds).await? {

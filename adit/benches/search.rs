@@ -34,6 +34,8 @@ type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// The collection.
 const SLUG: &str = "notes";
+/// Words of a text at the median; 150 on average.
+const WORDS: u32 = 125;
 const MIB: f64 = 1048576.0;
 
 #[tokio::main]
@@ -43,7 +45,7 @@ async fn main() -> Outcome<()> {
     let mut columns: Vec<Vec<Column>> = vec![Vec::new(), Vec::new()];
     for documents in sizes {
         let folder = tempfile::tempdir()?;
-        let corpus = Corpus::write(Recipe::notes(SLUG, documents), folder.path())?;
+        let corpus = Corpus::write(Recipe::texts(SLUG, documents, WORDS), folder.path())?;
         for (kind, columns) in [DatabaseKind::Sqlite, DatabaseKind::Postgres].into_iter().zip(&mut columns) {
             if let Some(deployment) = Deployment::new(BrokerKind::Embedded, kind, StoreKind::Folder).await {
                 eprintln!("{kind:?}, {documents} documents");

@@ -27,8 +27,8 @@ pub(crate) const FOLDER: u64 = 1000;
 pub(crate) enum Length {
     /// So many bytes.
     Bytes(usize),
-    /// So many words at the median, and bytes within these bounds.
-    Words { median: f64, least: usize, most: usize },
+    /// So many words at the median; and as many bytes as that at least, 25 times as many at most.
+    Words(u32),
 }
 
 /// What a corpus is made by.
@@ -46,9 +46,9 @@ pub(crate) struct Recipe {
 }
 
 impl Recipe {
-    /// Papers' notes of 150 words with all metadata, for search.
-    pub(crate) fn notes(slug: &str, documents: u64) -> Self {
-        let text = Length::Words { median: 125.0, least: 100, most: 20_000 };
+    /// Texts of so many words with all metadata.
+    pub(crate) fn texts(slug: &str, documents: u64, words: u32) -> Self {
+        let text = Length::Words(words);
         Self { slug: slug.to_owned(), documents, seed: 1, text, pdf: None, described: true }
     }
 }
@@ -96,7 +96,10 @@ impl Generator {
     fn text(&self, dice: &mut Dice, topic: usize) -> String {
         let (enough, least, most) = match self.recipe.text {
             Length::Bytes(bytes) => (0, bytes, bytes),
-            Length::Words { median, least, most } => (dice.log_normal(median) as usize, least, most),
+            Length::Words(median) => {
+                let words = median as usize;
+                (dice.log_normal(f64::from(median)) as usize, words, words * 25)
+            }
         };
         let mut text = self
             .lexicon
