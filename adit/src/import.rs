@@ -161,6 +161,7 @@ async fn write_all(
         let counts = importer.counts();
         bar.set_message(format!("{} documents", counts.added + counts.updated + counts.unchanged));
     }
+    importer.finish().await?;
     let counts = importer.counts();
     packs.finish().await?;
     if counts.added + counts.updated > 0 {
