@@ -42,6 +42,15 @@ pub(crate) enum Verb {
         #[arg(long)]
         wait: bool,
     },
+    /// Make the search index of a collection anew, from what is stored of its documents. Searches go on in the old one until it is done; the
+    /// exit status is 75 when an import into the collection runs
+    Reindex {
+        /// Slug of the collection
+        collection: String,
+        /// Wait while an import into the collection runs, instead of giving up
+        #[arg(long)]
+        wait: bool,
+    },
     /// Make, list and revoke API keys; make a key that signs receipts
     #[command(subcommand)]
     Keys(KeysVerb),

@@ -44,7 +44,7 @@ pub(crate) async fn run(config: &Config, verb: ApiKeysVerb) -> anyhow::Result<()
         ApiKeysVerb::List => {
             println!("{:>4}  {:8}  {:>12}  {:24}  {:24}  name", "id", "role", "quota", "created", "revoked");
             for key in store.keys().await? {
-                let quota = key.quota.map_or_else(|| "unlimited".to_owned(), |quota| quota.to_string());
+                let quota = key.limits.documents.map_or_else(|| "unlimited".to_owned(), |quota| quota.to_string());
                 let revoked = key.revoked.map(rfc3339).unwrap_or_default();
                 println!(
                     "{:>4}  {:8}  {quota:>12}  {:24}  {revoked:24}  {}",

@@ -2,12 +2,14 @@
 
 #![expect(clippy::print_stdout, reason = "the verbs' answers go to standard output")]
 
+mod change;
 mod cli;
 mod demo;
 mod import;
 mod keys;
 mod miner;
 mod queues;
+mod reindex;
 mod running;
 mod services;
 mod signing;
@@ -56,6 +58,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Api => up::api(config).await?,
         Verb::Packager => up::packager(config).await?,
         Verb::Import { folder, wait } => return import::run(&config, &folder, wait).await,
+        Verb::Reindex { collection, wait } => return reindex::run(&config, &collection, wait).await,
         Verb::Keys(KeysVerb::Signing { out }) => signing::create(&config, out)?,
         Verb::Keys(KeysVerb::Api(verb)) => keys::run(&config, verb).await?,
         Verb::Queues { json } => queues::run(&config, json).await?,

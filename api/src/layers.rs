@@ -1,4 +1,4 @@
-//! What surrounds every handler: request ids, tracing, a limit of time, compression, CORS, and no panic that cuts a connection.
+//! What surrounds every handler: request ids, tracing, quotas, a limit of time, compression, CORS, and no panic that cuts a connection.
 //! The limit of a body's length is with the only extractor that reads one: see [`crate::extract::Json`].
 
 use std::any::Any;
@@ -18,6 +18,7 @@ use tracing::{Level, Span};
 
 use crate::metrics::RequestLabels;
 use crate::problem::{Kind, Problem};
+use crate::quota;
 use crate::state::App;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -25,6 +26,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Wraps the router; the first layer here is the innermost.
 pub fn wrap(router: Router, app: &App) -> Router {
     router
+        .layer(middleware::from_fn_with_state(app.clone(), quota::layer))
         .layer(CompressionLayer::new().compress_when(worth_compressing))
         .layer(middleware::from_fn_with_state(app.clone(), within_time))
         .layer(CatchPanicLayer::custom(|panic: Box<dyn Any + Send>| panicked(&*panic)))
@@ -44,7 +46,7 @@ fn span(request: &Request) -> Span {
 fn cors() -> CorsLayer {
     let exposed = ["location", "link", "retry-after", "etag", "x-request-id"];
     let download = ["accept-ranges", "content-disposition", "content-range", "repr-digest"];
-    let limits = ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"];
+    let limits = ["ratelimit", "ratelimit-policy", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"];
     CorsLayer::new()
         .allow_origin(AnyOrigin)
         .allow_methods(AnyOrigin)

@@ -2,16 +2,20 @@
 //!
 //! Only values and their rules live here; where they are kept is the business of [`crate::store`].
 
+mod allowance;
 mod docset;
 mod document;
 mod key;
+mod origin;
 mod package;
 mod package_manifest;
 mod recipe;
 
+pub use allowance::{Allowance, Limits, OwnLimit};
 pub use docset::{Docset, DocsetFingerprint, FormatTotal};
 pub use document::{Collection, Document, Encoding, FileRecord, Format, InvalidFormat, META, Place, content_hash};
 pub use key::{ApiKey, Role, secret_hash};
+pub use origin::{Origin, Sample, Selection, SetOperation, WorkHash};
 pub use package::{Content, Documents, Package, Status};
 pub use package_manifest::{
     Asset, InvalidManifest, MANIFEST_NAME, MANIFEST_TYPE, ManifestDocuments, PackageManifest, Payload, RECEIPT_NAME,

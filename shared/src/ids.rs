@@ -86,3 +86,7 @@ id! {
     /// An API key (its public number, never its secret).
     KeyId(i64)
 }
+id! {
+    /// A link that opens a docset to others.
+    ShareId(i64)
+}

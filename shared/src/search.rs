@@ -3,14 +3,17 @@
 //! An index is immutable for each corpus version: its files lie in the object store, and every process that is asked to search a
 //! version fetches what it lacks. The index keeps no text; it yields document-version ids.
 
+mod analysis;
 mod build;
 mod cache;
 mod collect;
 mod dates;
+mod dsl;
 mod engine;
 mod language;
+mod lower;
 mod manifest;
-mod query;
+mod phrase;
 mod schema;
 mod scratch;
 mod source;
@@ -28,9 +31,11 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{CollectionId, ImportId, IndexId, VersionId};
 use crate::objects::ObjectError;
 
+pub use analysis::{Analyzer, Token};
 pub use engine::TantivySearch;
 pub use language::{Language, UnknownLanguage};
 pub use source::Source;
+pub use syntax::parse;
 pub use tree::{Bool, Bound, FieldRef, Fields, Fuzziness, Need, OneOf, Phrase, Prefix, Query, Range, Words};
 
 /// Corpus versions of a collection whose index is kept: the newest, and the one before it for those who are paging through an answer.
@@ -74,7 +79,11 @@ pub enum SearchError {
 
 impl From<tantivy::TantivyError> for SearchError {
     fn from(error: tantivy::TantivyError) -> Self {
-        Self::Index(error.to_string())
+        match error {
+            // Of a query that asks too much of this index; see `phrase`.
+            tantivy::TantivyError::InvalidArgument(message) => Self::Unsupported(message),
+            error => Self::Index(error.to_string()),
+        }
     }
 }
 
@@ -173,6 +182,8 @@ pub struct IndexDocument<'a> {
 pub trait IndexBuild: Send {
     /// Adds a document and takes out the version that it replaces.
     async fn add(&mut self, document: IndexDocument<'_>) -> SearchResult<()>;
+    /// Takes a document out that the base has; nothing to do if it has not.
+    async fn remove(&mut self, id: VersionId) -> SearchResult<()>;
     /// Stores the new files and the manifest. What it leaves behind when it fails, or is dropped in the middle, is for
     /// [`Search::discard`].
     async fn finish(self: Box<Self>) -> SearchResult<()>;
@@ -185,10 +196,15 @@ pub trait Search: fmt::Debug + Send + Sync {
     async fn search(&self, index: IndexId, page: SearchPage<'_>) -> SearchResult<SearchAnswer>;
     /// All hits of a query.
     async fn matching(&self, index: IndexId, query: &Query) -> SearchResult<RoaringBitmap>;
+    /// What the texts of an index were analysed by, and queries on it are; of corpus version 0: none.
+    ///
+    /// # Errors
+    /// [`SearchError::Outdated`] where it has another layout than this program reads.
+    async fn language(&self, index: IndexId) -> SearchResult<Option<Language>>;
     /// Begins the index that an import makes. One import makes one index.
     ///
     /// # Errors
-    /// [`SearchError::Outdated`] where the base was made in another way than `plan` wants; all documents are to be added afresh then.
+    /// [`SearchError::Outdated`] where the base has another layout or language than `plan` wants; all documents are to be added afresh then.
     async fn build(&self, plan: IndexPlan) -> SearchResult<Box<dyn IndexBuild>>;
     /// Deletes what was stored of an index whose import will never be committed.
     async fn discard(&self, index: IndexId) -> SearchResult<()>;

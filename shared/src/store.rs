@@ -12,11 +12,12 @@ use roaring::RoaringBitmap;
 
 use crate::digest::Sha256;
 use crate::domain::{
-    About, ApiKey, Collection, Docset, Document, Documents, FileRecord, Format, FormatTotal, Package, Recipe, Role,
-    Status,
+    About, Allowance, ApiKey, Collection, Docset, Document, Documents, FileRecord, Format, FormatTotal, Limits, Origin,
+    OwnLimit, Package, Recipe, Role, Status,
 };
-use crate::ids::{CollectionId, DocsetId, ImportId, IndexId, KeyId, PackageId, VersionId};
+use crate::ids::{CollectionId, DocsetId, ImportId, IndexId, KeyId, PackageId, ShareId, VersionId};
 
+mod allowances;
 mod docsets;
 mod documents;
 mod errors;
@@ -26,11 +27,18 @@ mod keys;
 mod members;
 mod open;
 mod packages;
+mod refs;
+mod reindex;
 mod rows;
+mod shares;
 mod sql;
 mod staging;
+mod summaries;
 
+pub use allowances::{Exchange, Standing};
+pub use shares::Share;
 pub use sql::SqlStore;
+pub use summaries::{Summary, measure, works};
 
 /// Why the database did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -146,8 +154,8 @@ pub struct NewDocset {
     pub collection: CollectionId,
     /// A name for people.
     pub name: Option<String>,
-    /// The query that it freezes.
-    pub query: Option<String>,
+    /// How it is made.
+    pub origin: Origin,
     /// The corpus version that it is made from.
     pub corpus_version: i64,
     /// The members' ids.
@@ -359,9 +367,10 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Packages that are not terminal and of which nothing was sent or heard since `before`, at most `limit`.
     async fn forgotten_packages(&self, before: i64, limit: u32) -> StoreResult<Vec<Package>>;
 
-    // ---- keys and quotas ----
+    // ---- keys ----
 
-    /// Makes a key; its secret's hash must be new.
+    /// Makes a key that may use `quota` documents a day (`None`: what its role may), and as many requests as its role; its secret's hash
+    /// must be new.
     async fn create_key(
         &self,
         name: &str,
@@ -370,19 +379,68 @@ pub trait Store: fmt::Debug + Send + Sync {
         hash: &Sha256,
         now: i64,
     ) -> StoreResult<ApiKey>;
-    /// The unrevoked key with that hash.
-    async fn key_by_hash(&self, hash: &Sha256) -> StoreResult<Option<ApiKey>>;
+    /// The unrevoked key with that hash, and what is taken of its documents of the window that begins at `day`.
+    async fn caller(&self, hash: &Sha256, day: i64) -> StoreResult<Option<(ApiKey, u64)>>;
     /// All keys, revoked ones too, by id.
     async fn keys(&self) -> StoreResult<Vec<ApiKey>>;
     /// Revokes a key; false if there is none or it is revoked already.
     async fn revoke_key(&self, id: KeyId, now: i64) -> StoreResult<bool>;
-    /// Adds `documents` to the key's use of `day` (days since the epoch) unless that would pass `quota`;
-    /// returns the use after it, or `None` if refused.
-    async fn charge(&self, key: KeyId, day: i64, documents: u64, quota: Option<u64>) -> StoreResult<Option<u64>>;
-    /// The key's use by day, newest first, at most `limit` days.
-    async fn usage(&self, key: KeyId, limit: u32) -> StoreResult<Vec<(i64, u64)>>;
     /// The secret of that name, the same for all processes of the installation: `fresh` (random) bytes if there was none.
     async fn secret(&self, name: &str, fresh: &[u8; 32]) -> StoreResult<[u8; 32]>;
+
+    // ---- reindex ----
+
+    /// Takes the import lease of a collection that is there, for work that brings no documents; else like [`Store::begin_import`].
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] where there is no such collection.
+    async fn begin_reindex(&self, slug: &str, now: i64, lease_ms: i64) -> StoreResult<ImportLease>;
+    /// The documents that an index of the lease's base holds: all that are current in its corpus version.
+    async fn indexed(&self, lease: &ImportLease) -> StoreResult<RoaringBitmap>;
+    /// [`Store::commit_import`] of a corpus version that is new by its index, whether or not documents are staged.
+    async fn commit_reindex(&self, lease: &ImportLease, now: i64) -> StoreResult<Collection>;
+    // ---- making docsets, and sharing them ----
+
+    /// What docsets are measured, sampled and compared by, of all members in the order of ids, in chunks: for a million members some thousand rows
+    /// are read. A member that is not there ends the stream with [`StoreError::Corrupt`].
+    fn summaries<'a>(&'a self, members: &'a RoaringBitmap) -> BoxStream<'a, StoreResult<Vec<Summary>>>;
+    /// The versions that the works of these members have in `corpus_version`; works that are gone are left out.
+    async fn newest_versions(&self, corpus_version: i64, members: &RoaringBitmap) -> StoreResult<RoaringBitmap>;
+    /// The owner's newest docsets of that fingerprint, some.
+    async fn docsets_like(&self, owner: KeyId, fingerprint: &Sha256) -> StoreResult<Vec<Docset>>;
+    /// Makes a link that opens the docset until `expires`.
+    async fn create_share(&self, docset: DocsetId, now: i64, expires: i64) -> StoreResult<Share>;
+    /// A docset's links, expired ones too, by id.
+    async fn shares(&self, docset: DocsetId) -> StoreResult<Vec<Share>>;
+    /// Ends a link and what it opened; false if there is none.
+    async fn revoke_share(&self, docset: DocsetId, share: ShareId) -> StoreResult<bool>;
+    /// Opens a link's docset to `guest` for as long as the link lives; `None` if it does not any more.
+    async fn follow_share(&self, share: ShareId, guest: KeyId, now: i64) -> StoreResult<Option<DocsetId>>;
+    /// A docset, with its members, for a key that may read it: its owner's, or one to which a link has opened it.
+    async fn readable_docset(&self, id: DocsetId, reader: KeyId, now: i64) -> StoreResult<Option<Docset>>;
+    // ---- allowances ----
+
+    /// Gives an unrevoked key limits of its own; false if there is none.
+    async fn limit_key(&self, id: KeyId, own: &Limits<OwnLimit>) -> StoreResult<bool>;
+    /// What keys of a role may use that have no limits of their own.
+    async fn role_limits(&self, role: Role) -> StoreResult<Limits<Option<u64>>>;
+    /// Changes that.
+    async fn limit_role(&self, role: Role, limits: &Limits<Option<u64>>) -> StoreResult<()>;
+    /// Ends a lease of an allowance and takes anew, in one step; tells what was granted (between `least` and `most`, or 0), and how it stands now. No exchanges at once take more than there is. After an error it is not
+    /// known whether it was done; it must not be repeated, for what was given back would be given back twice.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when there is no such key.
+    async fn exchange(&self, exchange: &Exchange) -> StoreResult<(u64, Standing)>;
+    /// Charges a package that is accepted and not paid for, in one step. `None` if it is paid for already, or nothing to be built; with less than
+    /// `charge.least` granted it was not charged.
+    async fn pay_package(&self, id: PackageId, charge: &Exchange) -> StoreResult<Option<(u64, Standing)>>;
+    /// Takes a package for paid without a charge.
+    async fn mark_paid(&self, id: PackageId) -> StoreResult<()>;
+    /// How an allowance stands in the window that begins at `window`.
+    async fn standing(&self, key: KeyId, allowance: Allowance, window: i64) -> StoreResult<Standing>;
+    /// The documents charged to a key by day (when it began, in milliseconds since the epoch), newest first, at most `limit` days.
+    async fn charged(&self, key: KeyId, limit: u32) -> StoreResult<Vec<(i64, u64)>>;
 }
 
 /// Sums files by format, as collections and docsets show them.

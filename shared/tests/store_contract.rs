@@ -8,6 +8,7 @@
 )]
 
 mod store_contract {
+    pub(crate) mod allowances;
     pub(crate) mod docsets;
     pub(crate) mod harness;
     pub(crate) mod imports;
@@ -16,6 +17,7 @@ mod store_contract {
     pub(crate) mod members;
     pub(crate) mod opening;
     pub(crate) mod packages;
+    pub(crate) mod reindex;
     pub(crate) mod samples;
 }
 
@@ -42,6 +44,12 @@ macro_rules! contract {
 }
 
 contract! {
+    allowances:
+        an_exchange_grants_what_is_left_and_small_leases_at_the_end,
+        exchanges_at_once_never_take_more_than_there_is,
+        minutes_are_forgotten_and_days_are_not,
+        a_package_is_paid_for_once_or_not_at_all,
+        what_was_used_before_there_were_allowances_stays_used;
     opening:
         many_can_open_a_new_database_at_once,
         what_is_stored_outlives_the_process,
@@ -50,8 +58,7 @@ contract! {
         errors_tell_neither_statements_nor_values;
     keys:
         a_key_is_found_by_its_hash_until_it_is_revoked,
-        a_quota_bounds_the_use_of_a_day,
-        requests_at_once_never_pass_a_quota_together,
+        a_keys_own_limits_go_before_those_of_its_role,
         a_secret_is_made_once_for_all;
     leases:
         one_import_holds_a_collection,
@@ -102,4 +109,7 @@ contract! {
         packages_of_one_fingerprint_are_found_for_their_owner,
         packages_that_nobody_speaks_of_are_found,
         a_package_needs_its_docset_and_owner;
+    reindex:
+        a_corpus_version_can_be_new_by_its_index_alone,
+        an_index_holds_what_is_current;
 }

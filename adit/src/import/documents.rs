@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::io::{self, Read, Seek as _};
 use std::sync::Arc;
 
 use adit_shared::digest::Sha256;
@@ -20,7 +21,7 @@ use super::prepare::{Content, Digests, Prepared, measure, prepare};
 use crate::services::Services;
 
 /// Text beyond this length is kept and delivered, but not searched.
-const INDEXED_TEXT: u64 = 64 * 1024 * 1024;
+pub(crate) const INDEXED_TEXT: u64 = 64 * 1024 * 1024;
 
 /// Most documents that a thread examines in a row, and bytes of their files if they are more than one: to hand each over by itself costs as much as to
 /// examine a short one.
@@ -306,8 +307,25 @@ fn read(file: &SourceFile) -> anyhow::Result<Content> {
     File::open(&file.path).and_then(Content::read).with_context(|| unreadable(file))
 }
 
-/// The text to be searched. What is not UTF-8 is searched with replacement characters; the file itself is kept as it is.
-fn searched(content: Content) -> std::io::Result<String> {
-    let text = String::from_utf8(content.into_bytes(INDEXED_TEXT)?);
-    Ok(text.unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+/// The text to be searched.
+fn searched(content: Content) -> io::Result<String> {
+    match content {
+        Content::Memory(bytes) => Ok(text_of(bytes)),
+        Content::File(mut file) => {
+            file.rewind()?;
+            decoded(file)
+        }
+    }
+}
+
+/// The text to be searched of a file that is not in memory.
+pub(crate) fn decoded(content: impl Read) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    content.take(INDEXED_TEXT).read_to_end(&mut bytes)?;
+    Ok(text_of(bytes))
+}
+
+/// What is not UTF-8 is searched with replacement characters; the file itself is kept as it is.
+fn text_of(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }

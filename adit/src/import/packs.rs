@@ -12,8 +12,8 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncReadExt as _;
 use tokio::task::JoinHandle;
 
-use super::LEASE_MS;
 use super::prepare::Payload;
+use crate::change::LEASE_MS;
 
 /// A pack is closed once it is this long; a longer file has a pack of its own.
 const PACK_SIZE: u64 = 64 * 1024 * 1024;

@@ -1,6 +1,6 @@
 //! `/documents`: metadata and files of one document version.
 
-use adit_shared::domain::{Document, FileRecord};
+use adit_shared::domain::{Allowance, Document, FileRecord};
 use adit_shared::ids::VersionId;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -10,7 +10,6 @@ use crate::accept;
 use crate::auth::Caller;
 use crate::extract::Path;
 use crate::problem::{ApiResult, Kind, Problem};
-use crate::quota;
 use crate::serve::{Request, Wanted, send_file};
 use crate::state::App;
 use crate::wire::DocumentView;
@@ -47,7 +46,7 @@ async fn serve(
     file: &FileRecord,
     headers: &HeaderMap,
 ) -> ApiResult<Response> {
-    let mut response = send_file(&*app.objects, file, Request { method, headers }).await?;
+    let response = send_file(&*app.objects, file, Request { method, headers }).await?;
     let range = response.headers().get(header::CONTENT_RANGE).and_then(|range| range.to_str().ok());
     let begins = match response.status() {
         StatusCode::OK => true,
@@ -55,8 +54,7 @@ async fn serve(
         _ => false,
     };
     if begins && method == Method::GET {
-        let charged = quota::charge(app, &caller.0, 1).await?;
-        response.headers_mut().extend(charged);
+        app.quotas().take(&caller.0, Allowance::Documents).await?;
     }
     Ok(response)
 }

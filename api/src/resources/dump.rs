@@ -11,9 +11,8 @@ use crate::auth::Caller;
 use crate::extract::{Path, Query};
 use crate::problem::ApiResult;
 use crate::resources::docsets;
-use crate::resources::packages::{Wish, answer, ask, failure, split_list, wanted_formats};
+use crate::resources::packages::{AskedPackage, Wish, answer, ask, failure, split_list, wanted_formats};
 use crate::state::App;
-use crate::wire::PackageView;
 
 /// How long `dump` answers with a failure before it lets the package be tried anew, in milliseconds.
 const FAILURE_SHOWN_MS: i64 = 600_000;
@@ -34,7 +33,7 @@ pub struct DumpQuery {
 /// Gives the docset's package of layout flat: builds it where needed, then leads to the archive. The same request is
 /// sent until it answers 303.
 #[utoipa::path(get, path = "/api/docsets/{id}/dump", operation_id = "dumpDocset", tag = "packages", security(("key" = [])), params(("id" = i64, Path), DumpQuery),
-    responses((status = 202, description = "It is being built; ask again", body = PackageView, headers(("location" = String, description = "The package"), ("retry-after" = u64))),
+    responses((status = 202, description = "It is being built; ask again", body = AskedPackage, headers(("location" = String, description = "The package"), ("retry-after" = u64))),
               (status = 303, description = "The archive is ready", headers(("location" = String, description = "The download"))),
               (status = 409, description = "It could not be built"),
               (status = 429)))]
@@ -50,14 +49,15 @@ pub async fn dump(
         return Err(failure(&app, &failed));
     }
     let wish = Wish { docset, recipe: Recipe::new(formats, Layout::Flat), base: None, reuse: true, retry: false };
-    let (package, limits) = ask(&app, &caller, wish).await?;
+    let asked = ask(&app, &caller, wish).await?;
+    let package = &asked.package;
     match package.status {
         Status::Successful => {
             let location = app.path(&format!("/api/packages/{}/download", package.id));
             Ok((StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response())
         }
-        Status::Failed => Err(failure(&app, &package)),
-        _ => Ok(answer(&app, &package, limits, StatusCode::ACCEPTED)),
+        Status::Failed => Err(failure(&app, package)),
+        _ => Ok(answer(&app, &caller, &asked, StatusCode::ACCEPTED)),
     }
 }
 

@@ -143,6 +143,8 @@ pub struct Package {
     pub sha256: Option<Sha256>,
     /// Why it failed.
     pub problem: Option<String>,
+    /// Whether its documents are charged to its owner. What is not paid for is not sent.
+    pub paid: bool,
     /// Milliseconds since the epoch.
     pub created: i64,
     /// When the packager accepted it.

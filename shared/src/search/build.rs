@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread::available_parallelism;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tantivy::index::IndexMeta;
+use tantivy::index::{IndexMeta, SegmentId, SegmentMeta};
 use tantivy::indexer::IndexWriterOptions;
 use tantivy::merge_policy::LogMergePolicy;
 use tantivy::schema::document::Document;
@@ -20,16 +21,20 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::cache::{Cache, disk, index_folder};
 use super::manifest::{self, Manifest, StoredFile};
-use super::schema::LAYOUT;
+use super::schema::Layout;
 use super::scratch::Scratch;
-use super::{IndexBuild, IndexDocument, SearchError, SearchResult, blocking, schema, words};
-use crate::ids::{ImportId, IndexId};
+use super::{IndexBuild, IndexDocument, IndexPlan, SearchError, SearchResult, blocking, schema, words};
+use crate::ids::VersionId;
 use crate::objects::{ObjectKey, ObjectStore, Part, Upload};
 
 /// Text waiting to be indexed, in units of [`UNIT`] bytes: Tantivy bounds its queue by number of documents only, and
 /// ten thousand books would not fit in memory.
 const WAITING: usize = 4096;
 const UNIT: usize = 4096;
+/// Most threads that index, each with memory of its own.
+const THREADS: usize = 4;
+/// Imports of fewer documents leave one segment, however many threads have written it.
+const SMALL: u32 = 1000;
 /// Segments with more deleted documents than this share are rewritten.
 const DELETED_SHARE: f32 = 0.3;
 /// Length of an upload's parts in bytes, and of what is held in memory of a file.
@@ -38,8 +43,8 @@ const PART: u64 = 8 * 1024 * 1024;
 /// An index being made.
 pub(super) struct Build {
     cache: Arc<Cache>,
-    base: IndexId,
-    import: ImportId,
+    plan: IndexPlan,
+    layout: &'static Layout,
     /// What the base has in the object store already.
     base_files: BTreeMap<String, StoredFile>,
     /// Before `scratch`, so that no thread writes there any more when it is removed.
@@ -50,23 +55,30 @@ pub(super) struct Build {
 }
 
 impl Build {
-    /// Begins on top of `base`, or of nothing where that is version 0.
-    pub(super) async fn begin(cache: Arc<Cache>, base: IndexId, import: ImportId, memory: usize) -> SearchResult<Self> {
-        let manifest = match base.corpus_version {
+    /// Begins on top of the plan's base, or of nothing where that is version 0 or all documents are added afresh.
+    ///
+    /// # Errors
+    /// [`SearchError::Outdated`] where the base has another layout or language.
+    pub(super) async fn begin(cache: Arc<Cache>, plan: IndexPlan, memory: usize) -> SearchResult<Self> {
+        let manifest = match plan.base.corpus_version {
             0 => None,
-            _ => Some(Manifest::read(&*cache.objects, base).await?),
+            _ if plan.afresh => None,
+            _ => Some(Manifest::read(&*cache.objects, plan.base).await?),
         };
         let scratch = match &manifest {
-            Some(manifest) => cache.checkout(base.collection, manifest).await?,
-            None => cache.scratch(base.collection).await?,
+            Some(manifest) if manifest.language != plan.language => return Err(manifest::outdated()),
+            Some(manifest) => cache.checkout(plan.base.collection, manifest).await?,
+            None => cache.scratch(plan.base.collection).await?,
         };
-        let fresh = manifest.is_none();
+        let (fresh, layout) = (manifest.is_none(), Layout::of(plan.language));
         let (writer, index, scratch) = blocking(move || {
             let folder = index_folder(&scratch);
-            let builder = Index::builder().schema(LAYOUT.schema.clone());
+            let builder = Index::builder().schema(layout.schema.clone());
             let mut index = if fresh { builder.create_in_dir(&folder)? } else { Index::open_in_dir(&folder)? };
-            index.set_tokenizers(words::tokenizers());
-            let options = IndexWriterOptions::builder().memory_budget_per_thread(memory).num_merge_threads(1).build();
+            index.set_tokenizers(words::tokenizers(plan.language));
+            let threads = available_parallelism().map_or(1, usize::from).min(THREADS);
+            let options = IndexWriterOptions::builder().memory_budget_per_thread(memory).num_merge_threads(1);
+            let options = options.num_worker_threads(threads).build();
             let writer = index.writer_with_options(options)?;
             let mut policy = LogMergePolicy::default();
             policy.set_del_docs_ratio_before_merge(DELETED_SHARE);
@@ -76,46 +88,68 @@ impl Build {
         .await?;
         let base_files = manifest.map(|manifest| manifest.files).unwrap_or_default();
         let room = Arc::new(Semaphore::new(WAITING));
-        Ok(Self { cache, base, import, base_files, writer, index, scratch, room })
+        Ok(Self { cache, plan, layout, base_files, writer, index, scratch, room })
     }
 }
 
 #[async_trait]
 impl IndexBuild for Build {
     async fn add(&mut self, document: IndexDocument<'_>) -> SearchResult<()> {
-        let units = (document.text.map_or(0, str::len) / UNIT + 1).min(WAITING);
+        // With stems and exact forms the text waits twice.
+        let copies = if self.plan.language.is_some() { 2 } else { 1 };
+        let units = (copies * document.text.map_or(0, str::len) / UNIT + 1).min(WAITING);
         let permits = u32::try_from(units).unwrap_or(u32::MAX);
         let room = Arc::clone(&self.room).acquire_many_owned(permits).await;
         let room = room.map_err(|error| SearchError::Index(error.to_string()))?;
         if let Some(replaced) = document.replaces {
-            self.writer.delete_term(Term::from_field_u64(LAYOUT.id, u64::from(replaced.0)));
+            self.remove(replaced).await?;
         }
-        self.writer.add_document(Metered { entry: schema::entry(&document), _room: room })?;
+        self.writer.add_document(Metered { entry: schema::entry(self.layout, &document), _room: room })?;
+        Ok(())
+    }
+
+    async fn remove(&mut self, id: VersionId) -> SearchResult<()> {
+        self.writer.delete_term(Term::from_field_u64(self.layout.id, u64::from(id.0)));
         Ok(())
     }
 
     async fn finish(self: Box<Self>) -> SearchResult<()> {
-        let Self { cache, base, import, base_files, mut writer, index, scratch, .. } = *self;
+        let Self { cache, plan, base_files, mut writer, index, scratch, .. } = *self;
         let meta = blocking(move || {
+            let before = index.searchable_segment_ids()?;
             writer.commit()?;
+            join_small(&mut writer, &index, &before)?;
             writer.wait_merging_threads()?;
             Ok(index.load_metas()?)
         })
         .await?;
-        let manifest = store_new(&cache, base, import, &index_folder(&scratch), &meta, base_files).await?;
-        manifest.write(&*cache.objects, base.next(import)).await
+        let manifest = store_new(&cache, plan, &index_folder(&scratch), &meta, base_files).await?;
+        manifest.write(&*cache.objects, plan.base.next(plan.import)).await
     }
+}
+
+/// Joins the segments that are not among those of `before`, where they are small: else each small import would leave as many as there are threads.
+fn join_small(writer: &mut IndexWriter<Metered>, index: &Index, before: &[SegmentId]) -> tantivy::Result<()> {
+    let mut new = index.searchable_segment_metas()?;
+    new.retain(|segment| !before.contains(&segment.id()));
+    if new.len() > 1 && new.iter().map(SegmentMeta::num_docs).sum::<u32>() < SMALL {
+        let new: Vec<SegmentId> = new.iter().map(SegmentMeta::id).collect();
+        if let Err(error) = writer.merge(&new).wait() {
+            tracing::debug!(%error, "new segments stay as they are, or are being joined with others already");
+        }
+    }
+    Ok(())
 }
 
 /// Stores the files that the base does not have, and gives the manifest of the whole.
 async fn store_new(
     cache: &Cache,
-    base: IndexId,
-    import: ImportId,
+    plan: IndexPlan,
     folder: &Path,
     meta: &IndexMeta,
     mut known: BTreeMap<String, StoredFile>,
 ) -> SearchResult<Manifest> {
+    let IndexPlan { base, import, language, .. } = plan;
     let collection = base.collection;
     let mut files = BTreeMap::new();
     for name in meta.list_segment_files() {
@@ -138,7 +172,7 @@ async fn store_new(
         files.insert(name, file);
     }
     let meta = serde_json::to_value(meta).map_err(|error| SearchError::Index(error.to_string()))?;
-    Ok(Manifest::new(meta, files))
+    Ok(Manifest::new(language, meta, files))
 }
 
 /// Stores a file; gives its length and CRC-32.

@@ -14,11 +14,11 @@ use super::build::Build;
 use super::cache::{Cache, index_folder};
 use super::collect::{self, Page};
 use super::manifest::{self, Manifest};
-use super::schema::LAYOUT;
+use super::schema::Layout;
 use super::scratch::{self, Scratch};
 use super::{
-    IndexBuild, IndexPlan, Query, Search, SearchAnswer, SearchError, SearchPage, SearchResult, blocking, query, schema,
-    words,
+    IndexBuild, IndexPlan, Language, Query, Search, SearchAnswer, SearchError, SearchPage, SearchResult, blocking,
+    lower, schema, words,
 };
 use crate::ids::{CollectionId, IndexId};
 use crate::objects::{ObjectKey, ObjectStore};
@@ -51,6 +51,7 @@ type Opening = Shared<BoxFuture<'static, SearchResult<Arc<Version>>>>;
 /// One open version of an index.
 struct Version {
     searcher: Searcher,
+    language: Option<Language>,
     /// After the searcher, which maps its files.
     _scratch: Option<Scratch>,
 }
@@ -77,7 +78,7 @@ impl TantivySearch {
     async fn version(&self, index: IndexId) -> SearchResult<Arc<Version>> {
         if index.corpus_version == 0 {
             // Queries on an empty collection are read and checked like all others.
-            return Ok(Arc::new(Version { searcher: empty()?, _scratch: None }));
+            return Ok(Arc::new(Version { searcher: empty()?, language: None, _scratch: None }));
         }
         self.opening(index).await
     }
@@ -134,10 +135,11 @@ impl TantivySearch {
             }
             other => other?,
         };
+        let language = manifest.language;
         blocking(move || {
             let mut index = Index::open_in_dir(index_folder(&scratch))?;
-            index.set_tokenizers(words::tokenizers());
-            Ok(Arc::new(Version { searcher: searcher(&index)?, _scratch: Some(scratch) }))
+            index.set_tokenizers(words::tokenizers(language));
+            Ok(Arc::new(Version { searcher: searcher(&index)?, language, _scratch: Some(scratch) }))
         })
         .await
     }
@@ -165,8 +167,7 @@ impl TantivySearch {
         let version = self.version(index).await?;
         let query = query.clone();
         blocking(move || {
-            let Query::Unread(text) = query else { return Err(SearchError::Unsupported("interim".to_owned())) };
-            let query = query::parse(version.searcher.index(), &text)?;
+            let query = lower::lower(&query, version.language)?;
             work(&version.searcher, &*query)
         })
         .await
@@ -174,7 +175,12 @@ impl TantivySearch {
 }
 
 fn empty() -> SearchResult<Searcher> {
-    searcher(&Index::builder().schema(LAYOUT.schema.clone()).tokenizers(words::tokenizers()).create_in_ram()?)
+    searcher(
+        &Index::builder()
+            .schema(Layout::of(None).schema.clone())
+            .tokenizers(words::tokenizers(None))
+            .create_in_ram()?,
+    )
 }
 
 /// A version never changes, so nothing is ever reloaded.
@@ -198,8 +204,15 @@ impl Search for TantivySearch {
         self.run(index, query, collect::ids).await
     }
 
+    async fn language(&self, index: IndexId) -> SearchResult<Option<Language>> {
+        if index.corpus_version == 0 {
+            return Ok(None);
+        }
+        Ok(Manifest::read(&*self.cache.objects, index).await?.language)
+    }
+
     async fn build(&self, plan: IndexPlan) -> SearchResult<Box<dyn IndexBuild>> {
-        Ok(Box::new(Build::begin(Arc::clone(&self.cache), plan.base, plan.import, self.writer_memory).await?))
+        Ok(Box::new(Build::begin(Arc::clone(&self.cache), plan, self.writer_memory).await?))
     }
 
     async fn discard(&self, index: IndexId) -> SearchResult<()> {

@@ -4,17 +4,20 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{SearchError, SearchResult};
+use super::{Language, SearchError, SearchResult};
 use crate::ids::{CollectionId, ImportId, IndexId};
 use crate::objects::{ObjectError, ObjectKey, ObjectStore};
 
 /// Raise it when the fields or the analysis of text change: an index of another layout answers wrongly.
-const LAYOUT_VERSION: u32 = 1;
+const LAYOUT_VERSION: u32 = 2;
 
 /// One version of an index. Files are immutable and shared between versions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Manifest {
     layout: u32,
+    /// What its texts were analysed by, and queries are.
+    #[serde(default)]
+    pub(super) language: Option<Language>,
     /// Tantivy's `meta.json`.
     pub(super) meta: serde_json::Value,
     /// By the name that Tantivy knows them by.
@@ -33,14 +36,18 @@ pub(super) struct StoredFile {
 }
 
 impl Manifest {
-    pub(super) fn new(meta: serde_json::Value, files: BTreeMap<String, StoredFile>) -> Self {
-        Self { layout: LAYOUT_VERSION, meta, files }
+    pub(super) fn new(
+        language: Option<Language>,
+        meta: serde_json::Value,
+        files: BTreeMap<String, StoredFile>,
+    ) -> Self {
+        Self { layout: LAYOUT_VERSION, language, meta, files }
     }
 
     /// Reads the manifest of an index.
     ///
     /// # Errors
-    /// [`SearchError::VersionGone`] where there is none.
+    /// [`SearchError::VersionGone`] where there is none, [`SearchError::Outdated`] where it has another layout.
     pub(super) async fn read(objects: &dyn ObjectStore, index: IndexId) -> SearchResult<Self> {
         let key = ObjectKey::IndexManifest(index).to_string();
         let bytes = match objects.get(&key, None).await {
@@ -51,8 +58,7 @@ impl Manifest {
             SearchError::Index(format!("object {key} is no index manifest ({error}); import again"))
         })?;
         if manifest.layout != LAYOUT_VERSION {
-            let message = format!("object {key} was made by another release of Adit; import the collection anew");
-            return Err(SearchError::Index(message));
+            return Err(outdated());
         }
         Ok(manifest)
     }
@@ -63,6 +69,11 @@ impl Manifest {
         let bytes = serde_json::to_vec(self).map_err(|error| SearchError::Index(error.to_string()))?;
         Ok(objects.put(&key, bytes.into()).await?)
     }
+}
+
+/// The error of an index of another kind. Indexes know only the collection's number: who knows its name puts it in.
+pub(super) fn outdated() -> SearchError {
+    SearchError::Outdated("SLUG".to_owned())
 }
 
 /// The keys of all manifests of a collection, with their corpus versions.

@@ -1,6 +1,6 @@
 //! The fields of an index, and how a document becomes entries in them.
 //!
-//! How text is cut into words is in [`super::words`], how dates are read in [`super::dates`].
+//! How text is cut into words is in [`super::analysis`], how dates are read in [`super::dates`].
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -12,7 +12,8 @@ use tantivy::schema::{
     FAST, Field, INDEXED, IndexRecordOption, NumericOptions, Schema, TextFieldIndexing, TextOptions,
 };
 
-use super::{IndexDocument, dates, words};
+use super::analysis::normal;
+use super::{IndexDocument, Language, dates, words};
 
 /// Document-version ids: what a search yields, and the term by which a replaced version is taken out.
 pub(super) const ID: &str = "id";
@@ -22,6 +23,8 @@ pub(super) const HAS: &str = "_has";
 pub(super) const ISSUED: &str = "issued";
 /// The years of [`ISSUED`], as facets.
 pub(super) const YEAR: &str = "year";
+/// Their decades (`1990s`).
+pub(super) const DECADE: &str = "decade";
 /// The work's name.
 pub(super) const REF: &str = "ref";
 
@@ -31,7 +34,7 @@ pub(super) enum Kind {
     /// Word by word, without case and diacritics, with positions.
     Text,
     /// As a whole, without case.
-    Exact,
+    Whole,
     /// As a span of time.
     Date,
 }
@@ -55,7 +58,7 @@ const fn field(name: &'static str, kind: Kind, default: bool, facet: bool) -> Fi
 
 /// Every field, in the order in which people read them. What names the journal or the publisher of a whole collection, and
 /// boilerplate such as rights statements, is no default field: one common word there would match every document.
-pub(super) const FIELDS: [FieldSpec; 23] = [
+pub(super) const FIELDS: [FieldSpec; 24] = [
     field("text", Kind::Text, true, false),
     field("title", Kind::Text, true, false),
     field("creator", Kind::Text, true, true),
@@ -71,52 +74,81 @@ pub(super) const FIELDS: [FieldSpec; 23] = [
     field("spatial", Kind::Text, false, false),
     field("temporal", Kind::Text, false, false),
     field("rights", Kind::Text, false, false),
-    field(REF, Kind::Exact, false, false),
-    field("identifier", Kind::Exact, false, false),
-    field("language", Kind::Exact, false, true),
-    field("type", Kind::Exact, false, true),
-    field("license", Kind::Exact, false, true),
-    field("format", Kind::Exact, false, true),
+    field(REF, Kind::Whole, false, false),
+    field("identifier", Kind::Whole, false, false),
+    field("language", Kind::Whole, false, true),
+    field("type", Kind::Whole, false, true),
+    field("license", Kind::Whole, false, true),
+    field("format", Kind::Whole, false, true),
     field(ISSUED, Kind::Date, false, false),
-    field(YEAR, Kind::Exact, false, true),
+    field(YEAR, Kind::Whole, false, true),
+    field(DECADE, Kind::Whole, false, true),
 ];
 
-/// The schema with the handles of its fields.
+/// A field in the index.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Handle {
+    /// Its values; of a field of texts the stems.
+    pub(super) field: Field,
+    /// The exact forms of a field of texts; the same as `field` where words have no stems.
+    pub(super) exact: Field,
+}
+
+/// A schema with the handles of its fields.
 pub(super) struct Layout {
     /// Tantivy's description of the index.
     pub(super) schema: Schema,
     /// [`ID`].
     pub(super) id: Field,
-    has: Field,
-    /// Handles in the order of [`FIELDS`].
-    handles: Vec<Field>,
+    /// [`HAS`].
+    pub(super) has: Field,
+    /// In the order of [`FIELDS`].
+    pub(super) handles: Vec<Handle>,
 }
 
+/// Of collections that name no language, and of those that do.
+static LAYOUTS: [LazyLock<Layout>; 2] = [LazyLock::new(|| Layout::new(false)), LazyLock::new(|| Layout::new(true))];
+
 impl Layout {
+    /// The layout of an index whose texts are analysed so.
+    pub(super) fn of(language: Option<Language>) -> &'static Self {
+        &LAYOUTS[usize::from(language.is_some())]
+    }
+
+    fn new(stems: bool) -> Self {
+        let mut builder = Schema::builder();
+        let id = builder.add_u64_field(ID, INDEXED | FAST);
+        let has = builder.add_text_field(HAS, TextOptions::default().set_indexing_options(whole(words::RAW)));
+        let handles = FIELDS
+            .iter()
+            .map(|spec| {
+                let field = match spec.kind {
+                    Kind::Date => builder.add_i64_field(spec.name, NumericOptions::default() | INDEXED | FAST),
+                    Kind::Text => builder.add_text_field(spec.name, with_column(spec, positions(words::STEMS))),
+                    Kind::Whole => builder.add_text_field(spec.name, with_column(spec, whole(words::WHOLE))),
+                };
+                let exact = || TextOptions::default().set_indexing_options(positions(words::EXACT));
+                let exact = (stems && spec.kind == Kind::Text)
+                    .then(|| builder.add_text_field(&format!("{}.exact", spec.name), exact()));
+                Handle { field, exact: exact.unwrap_or(field) }
+            })
+            .collect();
+        Self { schema: builder.build(), id, has, handles }
+    }
+
+    /// The field of that name, if a query may name it.
+    pub(super) fn find(&self, name: &str) -> Option<(&'static FieldSpec, Handle)> {
+        FIELDS.iter().zip(&self.handles).find(|(spec, _)| spec.name == name).map(|(spec, handle)| (spec, *handle))
+    }
+
     /// The fields that words without a field are looked up in.
-    pub(super) fn defaults(&self) -> Vec<Field> {
-        FIELDS.iter().zip(&self.handles).filter(|(spec, _)| spec.default).map(|(_, handle)| *handle).collect()
+    pub(super) fn defaults(&self) -> impl Iterator<Item = (&'static FieldSpec, Handle)> {
+        FIELDS.iter().zip(&self.handles).filter(|(spec, _)| spec.default).map(|(spec, handle)| (spec, *handle))
     }
 }
 
-/// The one layout that this program writes and reads.
-pub(super) static LAYOUT: LazyLock<Layout> = LazyLock::new(|| {
-    let mut builder = Schema::builder();
-    let id = builder.add_u64_field(ID, INDEXED | FAST);
-    let has = builder.add_text_field(HAS, TextOptions::default().set_indexing_options(whole(words::RAW)));
-    let handles = FIELDS
-        .iter()
-        .map(|spec| match spec.kind {
-            Kind::Date => builder.add_i64_field(spec.name, NumericOptions::default() | INDEXED | FAST),
-            Kind::Text => builder.add_text_field(spec.name, with_column(spec, positions())),
-            Kind::Exact => builder.add_text_field(spec.name, with_column(spec, whole(words::EXACT))),
-        })
-        .collect();
-    Layout { schema: builder.build(), id, has, handles }
-});
-
-fn positions() -> TextFieldIndexing {
-    TextFieldIndexing::default().set_tokenizer(words::WORDS).set_index_option(IndexRecordOption::WithFreqsAndPositions)
+fn positions(tokenizer: &str) -> TextFieldIndexing {
+    TextFieldIndexing::default().set_tokenizer(tokenizer).set_index_option(IndexRecordOption::WithFreqsAndPositions)
 }
 
 fn whole(tokenizer: &str) -> TextFieldIndexing {
@@ -132,11 +164,6 @@ fn with_column(spec: &FieldSpec, indexing: TextFieldIndexing) -> TextOptions {
     if spec.facet || spec.name == REF { options.set_fast(words::RAW) } else { options }
 }
 
-/// The field of that name, if a query may name it.
-pub(super) fn find(name: &str) -> Option<&'static FieldSpec> {
-    FIELDS.iter().find(|spec| spec.name == name)
-}
-
 /// The names of all fields.
 pub(super) fn names() -> Vec<String> {
     FIELDS.iter().map(|spec| spec.name.to_owned()).collect()
@@ -148,8 +175,7 @@ pub(super) fn facet_names() -> Vec<String> {
 }
 
 /// The index's entry for a document.
-pub(super) fn entry(document: &IndexDocument<'_>) -> TantivyDocument {
-    let layout = &*LAYOUT;
+pub(super) fn entry(layout: &Layout, document: &IndexDocument<'_>) -> TantivyDocument {
     let mut entry = TantivyDocument::new();
     entry.add_u64(layout.id, u64::from(document.id.0));
     for (spec, handle) in FIELDS.iter().zip(&layout.handles) {
@@ -162,12 +188,16 @@ pub(super) fn entry(document: &IndexDocument<'_>) -> TantivyDocument {
             starts.sort_unstable_by(|a, b| b.cmp(a));
             starts.dedup();
             filled = !starts.is_empty();
-            starts.into_iter().for_each(|start| entry.add_i64(*handle, start));
+            starts.into_iter().for_each(|start| entry.add_i64(handle.field, start));
         } else {
             let mut seen = HashSet::new();
             for value in values.iter().filter(|value| !value.is_empty()) {
                 if seen.insert(value.as_ref()) {
-                    entry.add_text(*handle, words::normal(value));
+                    let value = normal(value);
+                    if handle.exact != handle.field {
+                        entry.add_text(handle.exact, &value);
+                    }
+                    entry.add_text(handle.field, value);
                     filled = true;
                 }
             }
@@ -185,17 +215,20 @@ fn values<'a>(document: &'a IndexDocument<'_>, field: &str) -> Vec<Cow<'a, str>>
         REF => vec![Cow::Borrowed(document.r#ref)],
         "text" => document.text.into_iter().map(Cow::Borrowed).collect(),
         "format" => document.formats.iter().copied().map(Cow::Borrowed).collect(),
-        YEAR => {
-            let spans = values(document, ISSUED);
-            let starts = spans.iter().filter_map(|value| dates::span(value)).map(|span| span.start);
-            starts.filter_map(dates::year).map(Cow::Owned).collect()
-        }
+        YEAR => years(document).map(Cow::Owned).collect(),
+        DECADE => years(document).map(|year| Cow::Owned(format!("{}0s", &year[..3]))).collect(),
         name => match document.metadata.get(name) {
             Some(Value::Array(items)) => items.iter().filter_map(scalar).collect(),
             Some(value) => scalar(value).into_iter().collect(),
             None => Vec::new(),
         },
     }
+}
+
+/// In four digits each.
+fn years(document: &IndexDocument<'_>) -> impl Iterator<Item = String> {
+    let starts = values(document, ISSUED).into_iter().filter_map(|value| dates::span(&value)).map(|span| span.start);
+    starts.filter_map(dates::year)
 }
 
 fn scalar(value: &Value) -> Option<Cow<'_, str>> {

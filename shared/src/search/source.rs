@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::{Query, SearchResult};
+use super::{Query, SearchResult, dsl};
 
 /// A query in one of its two languages; see `docs/SEARCH.md`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -24,8 +24,8 @@ impl Source {
     /// [`super::SearchError::Syntax`] and [`super::SearchError::Unsupported`]. Which fields there are, only the engine says.
     pub fn read(&self) -> SearchResult<Query> {
         match self {
-            Self::Text(text) => Ok(Query::Unread(text.clone())),
-            Self::Dsl(_) => Err(super::SearchError::Unsupported("the query is an object; give a text".to_owned())),
+            Self::Text(text) => super::parse(text),
+            Self::Dsl(object) => dsl::read(object),
         }
     }
 

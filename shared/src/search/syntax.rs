@@ -1,27 +1,35 @@
-//! From the text of a query to Tantivy's syntax tree.
+//! The query language: from a text to the syntax tree.
 //!
-//! What a single term means (phrases with slop, ranges, sets, escapes) is left to Tantivy's own grammar; only how terms are joined is
-//! read here, for three reasons. Tantivy's tree cannot tell `a OR b c OR d` from `a OR b OR c OR d`, so words joined by AND need the
-//! AND to be seen before. Its errors give no usable position. And its recursion has no bound, while a query comes from anybody.
-//!
-//! Which fields there are and what values fit them is the business of [`super::query`].
+//! Which fields there are and what values fit them is the engine's business, and how texts are cut into words is too. So a word here is what stands
+//! between spaces; `state-of-the-art` is one, and as it may turn out to have several words, it is a phrase.
 
-use tantivy_query_grammar::{Occur, UserInputAst, UserInputLeaf, parse_query};
+mod leaf;
 
-use super::{SearchError, SearchResult};
+use super::lower::MAX_BOOST;
+use super::{Bool, FieldRef, Query, SearchError, SearchResult};
 
 /// Longest query in bytes.
 const MAX_BYTES: usize = 8 * 1024;
 /// Most groups within groups.
 const MAX_DEPTH: usize = 32;
-/// Greatest boost, to keep scores finite.
-const MAX_BOOST: f64 = 1000.0;
 
-/// Reads a query. Words side by side are joined by AND, which binds tighter than OR.
+/// Reads a query in the query language of `docs/SEARCH.md`. Words side by side are joined by AND, which binds tighter than OR.
 ///
 /// # Errors
 /// [`SearchError::Syntax`] with the position of the first mistake.
-pub(super) fn parse(query: &str) -> SearchResult<UserInputAst> {
+pub fn parse(query: &str) -> SearchResult<Query> {
+    read(query, Part::Must)
+}
+
+/// Reads a query as [`parse`] does, but words side by side are joined by OR, and those with `-` before them are excluded from all others.
+///
+/// # Errors
+/// [`SearchError::Syntax`] with the position of the first mistake.
+pub(super) fn parse_alternatives(query: &str) -> SearchResult<Query> {
+    read(query, Part::Should)
+}
+
+fn read(query: &str, unsigned: Part) -> SearchResult<Query> {
     if query.len() > MAX_BYTES {
         let position = query[..query.floor_char_boundary(MAX_BYTES)].chars().count();
         return Err(syntax(position, &format!("a query may be {MAX_BYTES} bytes long at most")));
@@ -32,14 +40,14 @@ pub(super) fn parse(query: &str) -> SearchResult<UserInputAst> {
         c if c.is_whitespace() => ' ',
         c => c,
     };
-    let mut parser = Parser { chars: query.chars().map(plain).collect(), at: 0, depth: 0 };
+    let mut parser = Parser { chars: query.chars().map(plain).collect(), at: 0, depth: 0, unsigned };
     parser.skip_spaces();
     if parser.peek().is_none() {
         return Err(syntax(0, "the query is empty; * finds every document"));
     }
-    let ast = parser.alternatives(None)?;
+    let tree = parser.alternatives(None)?;
     match parser.peek() {
-        None => Ok(ast),
+        None => Ok(tree),
         Some(_) => Err(parser.error("this ) closes nothing")),
     }
 }
@@ -48,56 +56,72 @@ fn syntax(position: usize, message: &str) -> SearchError {
     SearchError::Syntax { position, message: message.to_owned() }
 }
 
-/// Characters that mean something within a word, so that they must be escaped or quoted there.
-const SPECIAL: [char; 7] = ['"', '[', ']', '{', '}', ':', '`'];
+/// How a clause takes part in those that it stands among.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Must,
+    Should,
+    MustNot,
+}
 
 struct Parser {
     chars: Vec<char>,
     at: usize,
     depth: usize,
+    /// What a word is that stands beside others without sign or operator.
+    unsigned: Part,
 }
 
 impl Parser {
     /// `a OR b OR c`, up to the end or a closing parenthesis.
-    fn alternatives(&mut self, field: Option<&str>) -> SearchResult<UserInputAst> {
+    fn alternatives(&mut self, field: Option<&str>) -> SearchResult<Query> {
         let mut clauses = Vec::new();
         loop {
             clauses.push(self.conjunction(field)?);
-            if !self.take_keyword("OR") {
+            if !self.take_keyword("OR") && (self.unsigned == Part::Must || self.at_end()) {
                 return Ok(joined(clauses));
             }
         }
     }
 
     /// `a b AND c`, up to OR, the end or a closing parenthesis. A single `+a` stays required among alternatives.
-    fn conjunction(&mut self, field: Option<&str>) -> SearchResult<(Option<Occur>, UserInputAst)> {
+    fn conjunction(&mut self, field: Option<&str>) -> SearchResult<(Part, Query)> {
         let mut clauses = Vec::new();
-        let mut plus = false;
+        let mut single = None;
         loop {
-            let (sign, ast) = self.operand(field)?;
-            plus |= sign == Some(Occur::Must);
-            clauses.push((sign.or(Some(Occur::Must)), ast));
+            let (sign, tree) = self.operand(field)?;
+            single = if clauses.is_empty() { sign } else { None };
+            clauses.push((sign.unwrap_or(Part::Must), tree));
             let joined_by_and = self.take_keyword("AND");
-            if !joined_by_and && (matches!(self.peek(), None | Some(')')) || self.keyword() == Some("OR")) {
+            let apart = self.unsigned == Part::Should || self.at_end() || self.keyword() == Some("OR");
+            if !joined_by_and && apart {
                 break;
             }
         }
-        let occur = if plus && clauses.len() == 1 { Occur::Must } else { Occur::Should };
-        Ok((Some(occur), joined(clauses)))
+        match single {
+            Some(Part::MustNot) if self.unsigned == Part::Should => Ok(clauses.remove(0)),
+            Some(Part::Must) => Ok((Part::Must, joined(clauses))),
+            _ => Ok((Part::Should, joined(clauses))),
+        }
+    }
+
+    /// Whether the query or the group ends here.
+    fn at_end(&self) -> bool {
+        matches!(self.peek(), None | Some(')'))
     }
 
     /// A term or group with the signs before it.
-    fn operand(&mut self, field: Option<&str>) -> SearchResult<(Option<Occur>, UserInputAst)> {
+    fn operand(&mut self, field: Option<&str>) -> SearchResult<(Option<Part>, Query)> {
         let mut sign = None;
         loop {
             self.skip_spaces();
             if self.take_keyword("NOT") {
-                sign = if sign == Some(Occur::MustNot) { None } else { Some(Occur::MustNot) };
+                sign = if sign == Some(Part::MustNot) { None } else { Some(Part::MustNot) };
                 continue;
             }
             sign = match self.peek() {
-                Some('-') if sign != Some(Occur::MustNot) => Some(Occur::MustNot),
-                Some('+') if sign.is_none() => Some(Occur::Must),
+                Some('-') if sign != Some(Part::MustNot) => Some(Part::MustNot),
+                Some('+') if sign.is_none() => Some(Part::Must),
                 _ => break,
             };
             self.at += 1;
@@ -106,17 +130,17 @@ impl Parser {
                 return Err(self.error("a sign stands directly before its word; quote it to search for it"));
             }
         }
-        let ast = self.primary(field)?;
-        let ast = self.boosted(ast)?;
+        let tree = self.primary(field)?;
+        let tree = self.boosted(tree)?;
         if self.chars[self.at - 1] != ')' && !matches!(self.peek(), None | Some(' ' | '(' | ')')) {
             return Err(self.error("a space is missing here"));
         }
         self.skip_spaces();
-        Ok((sign, ast))
+        Ok((sign, tree))
     }
 
     /// `term`, `field:term`, `(group)` or `field:(group)`.
-    fn primary(&mut self, group_field: Option<&str>) -> SearchResult<UserInputAst> {
+    fn primary(&mut self, group_field: Option<&str>) -> SearchResult<Query> {
         if let Some(keyword) = self.keyword() {
             return Err(self.error(&format!("{keyword} needs something on both sides; quote it to search for it")));
         }
@@ -132,155 +156,34 @@ impl Parser {
         }
     }
 
-    fn group(&mut self, field: Option<&str>) -> SearchResult<UserInputAst> {
+    fn group(&mut self, field: Option<&str>) -> SearchResult<Query> {
         if self.depth == MAX_DEPTH {
             return Err(self.error(&format!("groups may be nested {MAX_DEPTH} deep at most")));
         }
         let opened = self.at;
         self.at += 1;
         self.depth += 1;
-        let ast = self.alternatives(field)?;
+        let tree = self.alternatives(field)?;
         self.depth -= 1;
         if self.peek() != Some(')') {
             return Err(syntax(opened, "this ( is not closed"));
         }
         self.at += 1;
-        Ok(ast)
+        Ok(tree)
     }
 
     /// `^2.5` behind a term or group.
-    fn boosted(&mut self, ast: UserInputAst) -> SearchResult<UserInputAst> {
+    fn boosted(&mut self, tree: Query) -> SearchResult<Query> {
         if self.peek() != Some('^') {
-            return Ok(ast);
+            return Ok(tree);
         }
         let start = self.at;
         self.at += 1;
         let number = self.take_while(|c| c.is_ascii_digit() || c == '.');
-        match number.parse::<f64>() {
-            Ok(boost) if boost <= MAX_BOOST => Ok(UserInputAst::Boost(Box::new(ast), boost.into())),
+        match number.parse::<f32>() {
+            Ok(boost) if boost <= MAX_BOOST => Ok(Query::Boosted(Box::new(tree), boost)),
             _ => Err(syntax(start, &format!("after ^ stands a number from 0 to {MAX_BOOST}"))),
         }
-    }
-
-    /// One term, cut out here and read by Tantivy's grammar.
-    fn leaf(&mut self, field: Option<&str>) -> SearchResult<UserInputAst> {
-        let start = self.at;
-        let (term, hint) = match self.peek() {
-            Some('"') => (self.phrase()?, "a phrase is written \"a b\" or \"a b\"~2"),
-            Some('[' | '{') => (self.enclosed(&[']', '}'])?, "a range is written [from TO to]; * leaves an end open"),
-            Some('<' | '>') => (self.comparison()?, "a comparison is written <a, <=a, >a or >=a"),
-            _ if self.at_set() => (self.enclosed(&[']'])?, "a set is written IN [a b \"c d\"]"),
-            _ => (self.word()?, "put the word in double quotes"),
-        };
-        // With some field before it, a colon in a date-time is not taken for the end of a field.
-        let Ok(UserInputAst::Leaf(mut leaf)) = parse_query(&format!("f:{term}")) else {
-            return Err(syntax(start, &format!("this cannot be read; {hint}")));
-        };
-        let field = field.map(str::to_owned);
-        match &mut *leaf {
-            UserInputLeaf::Range { .. } | UserInputLeaf::Set { .. } if field.is_none() => {
-                return Err(syntax(start, "ranges and sets need a field, as in issued:[2018 TO 2020]"));
-            }
-            UserInputLeaf::Literal(literal) => literal.field_name = field,
-            UserInputLeaf::Range { field: place, .. }
-            | UserInputLeaf::Set { field: place, .. }
-            | UserInputLeaf::Regex { field: place, .. } => *place = field,
-            UserInputLeaf::All | UserInputLeaf::Exists { .. } => {
-                *leaf = field.map_or(UserInputLeaf::All, |field| UserInputLeaf::Exists { field });
-            }
-        }
-        Ok(UserInputAst::Leaf(leaf))
-    }
-
-    /// A quoted phrase with its `~2` or `*`.
-    fn phrase(&mut self) -> SearchResult<String> {
-        let mut phrase = self.quoted()?;
-        if self.peek() == Some('*') {
-            return Err(self.error("a * stands at the end of a single word, not of a phrase"));
-        }
-        if self.peek() == Some('~') {
-            self.at += 1;
-            phrase.push('~');
-            phrase.push_str(&self.take_while(|c| c.is_ascii_digit()));
-        }
-        Ok(phrase)
-    }
-
-    /// From a quotation mark to the next one that is not escaped.
-    fn quoted(&mut self) -> SearchResult<String> {
-        let start = self.at;
-        let mut text = String::from('"');
-        self.at += 1;
-        while let Some(c) = self.peek() {
-            self.at += 1;
-            text.push(c);
-            match c {
-                '"' => return Ok(text),
-                '\\' => {
-                    text.extend(self.peek());
-                    self.at += 1;
-                }
-                _ => {}
-            }
-        }
-        Err(syntax(start, "this quotation mark is not closed"))
-    }
-
-    /// From a bracket to its counterpart, outside of quotation marks.
-    fn enclosed(&mut self, closing: &[char]) -> SearchResult<String> {
-        let start = self.at;
-        let mut text = String::new();
-        while let Some(c) = self.peek() {
-            if c == '"' {
-                text.push_str(&self.quoted()?);
-                continue;
-            }
-            self.at += 1;
-            if closing.contains(&c) {
-                // The grammar takes no space before the bracket of a set.
-                text.truncate(text.trim_end().len());
-                text.push(c);
-                return Ok(text);
-            }
-            push_plain(&mut text, c);
-        }
-        Err(syntax(start, "this bracket is not closed"))
-    }
-
-    /// `>=2019`, also with spaces between.
-    fn comparison(&mut self) -> SearchResult<String> {
-        let mut text = self.take_while(|c| matches!(c, '<' | '>' | '='));
-        self.skip_spaces();
-        let value = self.take_while(|c| !matches!(c, ' ' | '(' | ')' | '^'));
-        if value.is_empty() {
-            return Err(self.error("a value is missing here"));
-        }
-        text.push_str(&value);
-        Ok(text)
-    }
-
-    fn word(&mut self) -> SearchResult<String> {
-        let mut text = String::new();
-        while let Some(c) = self.peek() {
-            match c {
-                ' ' | '(' | ')' | '^' => break,
-                '\\' => {
-                    self.at += 1;
-                    let Some(escaped) = self.peek() else {
-                        self.at -= 1;
-                        return Err(self.error("a \\ stands before the character that it protects"));
-                    };
-                    text.push('\\');
-                    text.push(escaped);
-                }
-                c if SPECIAL.contains(&c) => {
-                    return Err(self.error(&format!("{c} cannot stand in a word; put the value in double quotes")));
-                }
-                c => push_plain(&mut text, c),
-            }
-            self.at += 1;
-        }
-        Ok(text)
     }
 
     /// Takes `name:` and the spaces behind it.
@@ -299,12 +202,6 @@ impl Parser {
             self.at = behind;
         }
         Some(name)
-    }
-
-    /// Whether `IN [` stands here.
-    fn at_set(&self) -> bool {
-        let rest = &self.chars[self.at..];
-        rest.starts_with(&['I', 'N']) && rest[2..].iter().find(|c| **c != ' ') == Some(&'[')
     }
 
     /// The operator that stands here as a word of its own.
@@ -344,20 +241,20 @@ impl Parser {
     }
 }
 
-/// To the grammar an apostrophe opens a quotation, to people it belongs to the word.
-fn push_plain(text: &mut String, c: char) {
-    if c == '\'' {
-        text.push('\\');
-    }
-    text.push(c);
-}
-
 /// One clause alone stays as it is, unless it is negative.
-fn joined(mut clauses: Vec<(Option<Occur>, UserInputAst)>) -> UserInputAst {
-    if clauses.len() == 1 && clauses[0].0 != Some(Occur::MustNot) {
+fn joined(mut clauses: Vec<(Part, Query)>) -> Query {
+    if clauses.len() == 1 && clauses[0].0 != Part::MustNot {
         return clauses.remove(0).1;
     }
-    UserInputAst::Clause(clauses)
+    let mut joined = Bool::default();
+    for (part, clause) in clauses {
+        match part {
+            Part::Must => joined.must.push(clause),
+            Part::Should => joined.should.push(clause),
+            Part::MustNot => joined.must_not.push(clause),
+        }
+    }
+    Query::Bool(joined)
 }
 
 #[cfg(test)]

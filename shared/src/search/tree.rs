@@ -30,8 +30,6 @@ pub enum Query {
     Bool(Bool),
     /// The same documents, whose scores count so many times as much.
     Boosted(Box<Query>, f32),
-    /// A text that is not read yet. Interim.
-    Unread(String),
 }
 
 /// Where words are looked up: a document matches by any of the fields.

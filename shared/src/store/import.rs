@@ -1,4 +1,5 @@
-//! Imports: the lease, fresh version ids, commit and abort. Adding rows lives in [`super::staging`].
+//! Imports: the lease, fresh version ids, commit and abort. Adding rows lives in [`super::staging`], what is there for making an index anew in
+//! [`super::reindex`].
 //!
 //! Every step that writes first writes to the collection's row while checking the lease. That locks the row until the transaction
 //! ends, so no other import can take the collection in the middle of a step, and (on SQLite) no read comes before the write lock.
@@ -8,7 +9,7 @@ use std::collections::{BTreeMap, HashSet};
 use sqlx::{Any, Row as _, Transaction};
 
 use super::documents::{collection_by_id, collection_of, select_collections};
-use super::rows::{Columns as _, int, query, to_json};
+use super::rows::{Columns as _, Statement, int, query, to_json};
 use super::sql::returned;
 use super::{ImportLease, NewCollection, SqlStore, StoreError, StoreResult};
 use crate::domain::{Collection, Format, FormatTotal};
@@ -32,7 +33,6 @@ pub(super) async fn begin(
     lease_ms: i64,
 ) -> StoreResult<ImportLease> {
     let import = ImportId(rand::random());
-    let mut transaction = db.begin().await?;
     let take = query(TAKE_LEASE)
         .bind(&collection.slug)
         .bind(&collection.name)
@@ -41,9 +41,22 @@ pub(super) async fn begin(
         .bind(now)
         .bind(import.to_string())
         .bind(now + lease_ms);
+    hold(db, take, import, &collection.slug, now).await
+}
+
+/// Takes the lease by the statement `take`, which gives the collection's id if it could.
+pub(super) async fn hold(
+    db: &SqlStore,
+    take: Statement<'_>,
+    import: ImportId,
+    slug: &str,
+    now: i64,
+) -> StoreResult<ImportLease> {
+    let mut transaction = db.begin().await?;
     let Some(row) = returned(take, &mut *transaction).await? else {
-        let holder = query("SELECT import_until FROM collections WHERE slug = $1").bind(&collection.slug);
-        let until: Option<i64> = holder.fetch_one(&mut *transaction).await?.try_get(0)?;
+        let holder = query("SELECT import_until FROM collections WHERE slug = $1").bind(slug);
+        let holder = holder.fetch_optional(&mut *transaction).await?.ok_or(StoreError::NotFound("collection"))?;
+        let until: Option<i64> = holder.try_get(0)?;
         return Err(StoreError::ImportRunning { until_ms: until.unwrap_or(now) });
     };
     // A statement of its own: on PostgreSQL the one above may have waited for another import's commit, and would see the collection's row
@@ -59,6 +72,7 @@ pub(super) async fn begin(
 async fn remove_staged(lease: &ImportLease, transaction: &mut Transaction<'_, Any>) -> StoreResult<()> {
     for sql in [
         "DELETE FROM documents WHERE collection = $1 AND added > $2",
+        "DELETE FROM summaries WHERE collection = $1 AND added > $2",
         "DELETE FROM packs WHERE collection = $1 AND added > $2",
     ] {
         query(sql).bind(lease.collection().0).bind(lease.base.corpus_version).execute(&mut **transaction).await?;
@@ -98,19 +112,20 @@ pub(super) async fn reserve_versions(db: &SqlStore, count: u32) -> StoreResult<V
     u32::try_from(last - i64::from(count) + 1).map(VersionId).map_err(|_| StoreError::IdsExhausted)
 }
 
-pub(super) async fn commit(db: &SqlStore, lease: &ImportLease, now: i64) -> StoreResult<Collection> {
+/// With a `new_index` there is a new corpus version even where nothing is staged.
+pub(super) async fn commit(db: &SqlStore, lease: &ImportLease, now: i64, new_index: bool) -> StoreResult<Collection> {
     let mut transaction = match begin_under(db, lease).await {
         Err(StoreError::ImportOvertaken) => return committed_before(db, lease).await,
         begun => begun?,
     };
     let before = collection_by_id(&mut *transaction, lease.collection()).await?;
     let mut collection = before.ok_or(StoreError::NotFound("collection"))?;
-    let new_documents = count_staged(lease, &mut transaction).await?;
-    if let Some(added) = new_documents {
+    let (staged, growth) = count_staged(lease, &mut transaction).await?;
+    if staged > 0 || new_index {
         record(lease, now, &mut transaction).await?;
         supersede(lease, &mut transaction).await?;
         collection.formats = new_totals(lease, &collection.formats, &mut transaction).await?;
-        collection.documents = collection.documents.saturating_add_signed(added);
+        collection.documents = collection.documents.saturating_add_signed(growth);
         collection.corpus_version = lease.made().corpus_version;
         collection.import = Some(lease.import);
         collection.updated = now;
@@ -155,15 +170,15 @@ async fn record(lease: &ImportLease, now: i64, transaction: &mut Transaction<'_,
     Ok(())
 }
 
-/// By how many the current documents grow, or `None` if nothing is staged.
-async fn count_staged(lease: &ImportLease, transaction: &mut Transaction<'_, Any>) -> StoreResult<Option<i64>> {
+/// How many documents are staged, and by how many the current ones grow.
+async fn count_staged(lease: &ImportLease, transaction: &mut Transaction<'_, Any>) -> StoreResult<(i64, i64)> {
     let row = query("SELECT COUNT(*), COUNT(replaces) FROM documents WHERE collection = $1 AND added = $2")
         .bind(lease.collection().0)
         .bind(lease.made().corpus_version)
         .fetch_one(&mut **transaction)
         .await?;
     let (staged, replacing): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
-    Ok((staged > 0).then_some(staged - replacing))
+    Ok((staged, staged - replacing))
 }
 
 async fn supersede(lease: &ImportLease, transaction: &mut Transaction<'_, Any>) -> StoreResult<()> {

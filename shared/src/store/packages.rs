@@ -35,6 +35,7 @@ pub(super) fn package_of(row: &AnyRow) -> StoreResult<Package> {
         size: row.optional_number("size")?,
         sha256: row.optional_digest("sha256")?,
         problem: row.value("problem")?,
+        paid: row.value::<i64>("paid")? != 0,
         created: row.value("created")?,
         started: row.value("started")?,
         finished: row.value("finished")?,

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use sqlx::{Any, Row as _, Transaction};
 
 use super::rows::{BATCH, int, made, placeholders, query, to_json, tuples};
-use super::{ImportLease, NewDocument, SqlStore, StoreResult, import};
+use super::{ImportLease, NewDocument, SqlStore, StoreResult, import, summaries};
 use crate::domain::FileRecord;
 
 /// Rows of one INSERT: measured as the best on both databases (see [`BATCH`] for what speaks against more).
@@ -19,6 +19,7 @@ pub(super) async fn stage(db: &SqlStore, lease: &ImportLease, documents: &[NewDo
     for chunk in documents.chunks(ROWS) {
         insert_documents(lease, chunk, &mut transaction).await?;
     }
+    summaries::insert(lease, documents, &mut transaction).await?;
     let files: Vec<(i64, &FileRecord)> =
         documents.iter().flat_map(|d| d.files.iter().map(|file| (i64::from(d.id.0), file))).collect();
     let media_types = number_media_types(&files, &mut transaction).await?;

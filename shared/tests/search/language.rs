@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use adit_shared::search::{Query, Search, SearchError, SearchPage, Sort};
+use adit_shared::search::{Query, Search, SearchError, SearchPage, Sort, parse};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -143,28 +143,23 @@ async fn mistakes_are_named() {
         "issued:2018*",
         "title:[a TO b]",
         "ref:[a TO b]",
-        "py*on",
-        "*on",
-        "-*a*",
+        "decade:[1990 TO 2000]",
         "state-of*",
         "&*",
         "a*",
-        "python~1",
-        "title:/py.*/",
+        "ref:jose~1",
+        "issued:2018~",
         "\"a b\"~99",
-        "issued:IN []",
         "…",
-        "language:*x",
     ] {
         let error = fails(query).await;
         assert!(matches!(error, SearchError::Unsupported(_)), "{query}: {error:?}");
     }
-    for bounded in ["ab* ".repeat(33), "a ".repeat(600), format!("\"{}\"", "a ".repeat(600))] {
+    for bounded in ["ab* ".repeat(33), "a ".repeat(600), format!("\"{}\"", "a ".repeat(600)), "word~ ".repeat(10)] {
         assert!(matches!(fails(&bounded).await, SearchError::Unsupported(_)), "{bounded}");
     }
     let facets = ["title".to_owned()];
-    let unknown =
-        SearchPage { query: &Query::Unread("*".to_owned()), sort: Sort::Ref, offset: 0, limit: 1, facets: &facets };
+    let unknown = SearchPage { query: &Query::All, sort: Sort::Ref, offset: 0, limit: 1, facets: &facets };
     let error = bench.search.search(index(1), unknown).await.unwrap_err();
     assert!(matches!(error, SearchError::UnknownField { known, .. } if known == bench.search.facet_fields()));
 }
@@ -206,13 +201,7 @@ async fn pages_follow_each_other_in_every_order() {
 async fn facets_count_values_as_they_are_written() {
     let bench = Bench::with_papers().await;
     let facets = bench.search.facet_fields();
-    let wanted = SearchPage {
-        query: &Query::Unread("*".to_owned()),
-        sort: Sort::Relevance,
-        offset: 0,
-        limit: 0,
-        facets: &facets,
-    };
+    let wanted = SearchPage { query: &Query::All, sort: Sort::Relevance, offset: 0, limit: 0, facets: &facets };
     let answer = bench.search.search(index(1), wanted).await.unwrap();
     let of = |field: &str| -> Vec<(String, u64)> {
         answer.facets[field].iter().map(|facet| (facet.value.clone(), facet.count)).collect()
@@ -229,9 +218,9 @@ async fn facets_count_values_as_they_are_written() {
     assert_eq!(of("creator")[0], ("Lorena Barba".into(), 2));
     assert!(of("creator").contains(&("7".into(), 1)));
     let some = SearchPage {
-        query: &Query::Unread("python".to_owned()),
+        query: &parse("python").unwrap(),
         facets: &["year".to_owned()],
-        ..SearchPage { query: &Query::Unread(String::new()), sort: Sort::Date, offset: 0, limit: 2, facets: &[] }
+        ..SearchPage { query: &Query::All, sort: Sort::Date, offset: 0, limit: 2, facets: &[] }
     };
     let answer = bench.search.search(index(1), some).await.unwrap();
     assert_eq!((answer.total, answer.hits.len(), answer.facets["year"].len()), (4, 2, 2));
@@ -245,8 +234,7 @@ async fn a_facet_has_a_hundred_values_at_most_the_most_frequent_first() {
         .collect();
     bench.import(1, &papers, &[]).await;
     let facets = ["subject".to_owned()];
-    let wanted =
-        SearchPage { query: &Query::Unread("*".to_owned()), sort: Sort::Ref, offset: 0, limit: 0, facets: &facets };
+    let wanted = SearchPage { query: &Query::All, sort: Sort::Ref, offset: 0, limit: 0, facets: &facets };
     let values = &bench.search.search(index(1), wanted).await.unwrap().facets["subject"];
     assert_eq!(values.len(), 100);
     assert_eq!((values[0].value.as_str(), values[0].count), ("0", 150));

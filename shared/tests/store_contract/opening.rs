@@ -10,6 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use url::Url;
 
+use super::allowances::forget_allowances;
 use super::harness::{Database, on_postgres};
 use super::samples::{HOUR, import, new_collection};
 
@@ -38,6 +39,7 @@ pub(crate) async fn versions_from_before_imports_were_recorded_stay(db: Database
     let (collection, _) = import(&db.store, "kept", &["a"], &["txt"]).await;
     // The schema as it was before the second migration.
     let mut old = AnyConnection::connect(&db.url).await.unwrap();
+    forget_allowances(&mut old).await;
     old.execute("DROP TABLE corpus_versions").await.unwrap();
     old.execute("DROP TABLE secrets").await.unwrap();
     for (table, column) in [("packages", "options"), ("packages", "about"), ("files", "deflate_crc32")] {

@@ -2,7 +2,8 @@
 
 use adit_shared::digest::Sha256;
 use adit_shared::domain::{
-    Collection, Document, Encoding, FileRecord, Format, FormatTotal, Layout, Place, Recipe, Role, content_hash,
+    Collection, Document, Encoding, FileRecord, Format, FormatTotal, Layout, Place, Recipe, Role, Selection,
+    content_hash,
 };
 use adit_shared::ids::{CollectionId, DocsetId, KeyId, VersionId};
 use adit_shared::names;
@@ -114,7 +115,7 @@ pub(crate) fn new_docset(owner: KeyId, collection: CollectionId, members: Roarin
         owner,
         collection,
         name: Some("Mine".to_owned()),
-        query: Some("title:\"it's\"".to_owned()),
+        origin: Selection::Query("title:\"it's\"".into()).into(),
         corpus_version: 1,
         fingerprint: Sha256::of(format!("{members:?}").as_bytes()),
         members,

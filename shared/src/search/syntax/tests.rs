@@ -2,10 +2,56 @@
 
 use proptest::prelude::*;
 
+use super::super::{Bound, FieldRef, Fields, Fuzziness};
 use super::*;
 
+/// The tree as a text: `+` must, `?` should, `-` must not.
+fn show(query: &Query) -> String {
+    let list = |sign: &str, queries: &[Query]| queries.iter().map(|query| format!("{sign}{}", show(query))).collect();
+    match query {
+        Query::All => "*".to_owned(),
+        Query::Phrase(phrase) => {
+            let slop = if phrase.slop > 0 { format!("~{}", phrase.slop) } else { String::new() };
+            format!("{}{:?}{slop}", place(&phrase.fields), phrase.text)
+        }
+        Query::Words(words) => {
+            let like = match words.fuzziness {
+                Fuzziness::Exactly => String::new(),
+                Fuzziness::Auto => "~".to_owned(),
+                Fuzziness::Edits(edits) => format!("~{edits}"),
+            };
+            format!("{}{}{like}", place(&words.fields), words.text)
+        }
+        Query::Prefix(prefix) => format!("{}{}*", place(&prefix.fields), prefix.text),
+        Query::OneOf(one_of) => format!("{}:IN{:?}", one_of.field.name, one_of.values),
+        Query::Exists(field) => format!("{field}:*"),
+        Query::Range(range) => {
+            let end = |bound: &Bound| match bound {
+                Bound::Open => "*".to_owned(),
+                Bound::Included(value) => format!("={value}"),
+                Bound::Excluded(value) => value.clone(),
+            };
+            format!("{}:{}..{}", range.field, end(&range.lower), end(&range.upper))
+        }
+        Query::Boosted(inner, boost) => format!("{}^{boost}", show(inner)),
+        Query::Bool(clauses) => {
+            let parts = [list("+", &clauses.must), list("?", &clauses.should), list("-", &clauses.must_not)];
+            let parts: Vec<String> = parts.into_iter().flat_map(|part: Vec<String>| part).collect();
+            format!("({})", parts.join(" "))
+        }
+    }
+}
+
+fn place(fields: &Fields) -> String {
+    let name = |field: &FieldRef| if field.exact { format!("{}=", field.name) } else { format!("{}:", field.name) };
+    match fields {
+        Fields::Default { exact } => if *exact { "=" } else { "" }.to_owned(),
+        Fields::These(fields) => fields.iter().map(name).collect(),
+    }
+}
+
 fn tree(query: &str) -> String {
-    format!("{:?}", parse(query).unwrap())
+    show(&parse(query).unwrap()).replace('"', "")
 }
 
 fn mistake(query: &str) -> usize {
@@ -37,17 +83,28 @@ fn signs_and_not_stand_before_any_operand() {
 }
 
 #[test]
-fn terms_are_those_of_tantivy() {
-    assert_eq!(tree("title:\"a b\"~2"), "\"title\":\"a b\"~2");
-    assert_eq!(tree("title:(a OR \"b c\" *)"), "(?\"title\":a ?(+\"title\":\"b c\" +$exists(\"title\")))");
-    assert_eq!(tree("issued: [ 2018 TO * ]"), "\"issued\":[\"2018\" TO \"*\"}");
-    assert_eq!(tree("issued:>= 2019-01-01T00:00:00Z"), "\"issued\":[\"2019-01-01T00:00:00Z\" TO \"*\"}");
-    assert_eq!(tree("format: IN [ txt \"a b\" ]"), "\"format\": IN [\"txt\" \"a b\"]");
-    assert_eq!(tree("a^2.5 (b c)^3"), "(+(a)^2.5 +((+b +c))^3)");
-    assert_eq!(tree("don't O\\'Brien"), "(+don't +O'Brien)");
-    assert_eq!(tree("“a\u{a0}b”"), "\"a b\"");
-    assert_eq!(tree("*"), "*");
-    assert_eq!(tree("10\\:15 a\\(b"), "(+10:15 +a(b)");
+fn terms_are_read_with_all_that_stands_on_them() {
+    for (query, read) in [
+        ("title:\"a b\"~2", "title:a b~2"),
+        ("title:(a OR \"b c\" *)", "(?title:a ?(+title:b c +title:*))"),
+        ("issued: [ 2018 TO * ]", "issued:=2018..*"),
+        ("issued:{2018-01 TO \"2019-01-01T00:00:00Z\"}", "issued:2018-01..2019-01-01T00:00:00Z"),
+        ("issued:>= 2019-01-01T00:00:00Z", "issued:=2019-01-01T00:00:00Z..*"),
+        ("issued:<2019 issued:>1990", "(+issued:*..2019 +issued:1990..*)"),
+        ("format: IN [ txt \"a b\" c\\] ]", "format:IN[txt, a b, c]]"),
+        ("a^2.5 (b c)^3", "(+a^2.5 +(+b +c)^3)"),
+        ("don't O\\'Brien", "(+don't +O'Brien)"),
+        ("“a\u{a0}b”", "a b"),
+        ("* -title:*", "(+* -title:*)"),
+        ("10\\:15 a\\(b a\\*", "(+10:15 +a(b +a*)"),
+        ("min* title:a\\~b*", "(+min* +title:a~b*)"),
+        ("mining~ mining~1 title:mining~2^2", "(+mining~ +mining~1 +title:mining~2^2)"),
+        ("a~b ~ ~1", "(+a~b +~ +~1)"),
+        ("=mining =\"a b\"~1 title:=x title.exact:y", "(+=mining +=a b~1 +title=x +title=y)"),
+        ("a=b =a*", "(+a=b +=a*)"),
+    ] {
+        assert_eq!(tree(query), read, "{query}");
+    }
 }
 
 #[test]
@@ -78,6 +135,18 @@ fn mistakes_are_shown_where_they_are() {
         ("a^99999", 1),
         ("x IN", 2),
         ("a:b:c", 3),
+        ("py*on", 2),
+        ("a *on", 2),
+        ("ab**", 2),
+        ("word~3", 4),
+        ("\"a b\"~", 5),
+        ("a = b", 2),
+        ("=(a b)", 1),
+        ("=title:a", 6),
+        ("issued:=>2018", 8),
+        ("issued:IN []", 10),
+        ("issued:[2018 TO 2019 2020]", 7),
+        ("title:/py.y/", 6),
     ] {
         assert_eq!(mistake(query), position, "{query}");
     }
