@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use adit_shared::digest::Sha256;
 use adit_shared::domain::Role;
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 
 /// Search a corpus, freeze the result, take it home as one archive.
 #[derive(Debug, Parser)]
@@ -74,7 +74,7 @@ pub(crate) enum Verb {
     },
     /// Search a collection
     Search(SearchArgs),
-    /// Make, list or show docsets
+    /// Make, list, show, compare, refresh, share and delete docsets
     Docset(DocsetArgs),
     /// Ask for a package, watch it being built, download and verify it
     Package(PackageArgs),
@@ -156,20 +156,8 @@ pub(crate) struct DocsetArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DocsetVerb {
-    /// Freeze the hits of a query, or given refs; the docset's id is printed alone on the last line
-    Create {
-        /// Slug of the collection
-        collection: String,
-        /// The query; * takes everything
-        #[arg(required_unless_present = "refs")]
-        query: Option<String>,
-        /// File with one ref a line
-        #[arg(long, value_name = "FILE", conflicts_with = "query")]
-        refs: Option<PathBuf>,
-        /// A name for people
-        #[arg(long)]
-        name: Option<String>,
-    },
+    /// Freeze the hits of a query, given works, or a combination of docsets; the docset's id is printed alone on the last line
+    Create(NewDocsetArgs),
     /// List one's own docsets
     List,
     /// Show a docset
@@ -177,6 +165,87 @@ pub(crate) enum DocsetVerb {
         /// Its id
         id: i64,
     },
+    /// Tell what came, changed and left since another docset
+    Diff {
+        /// Id of the later docset
+        id: i64,
+        /// Id of the earlier docset, of the same collection
+        #[arg(long, value_name = "ID")]
+        since: i64,
+        /// As NDJSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make it once more, of the newest corpus version; the new docset's id is printed alone on the last line (the same, if nothing has changed)
+    Refresh {
+        /// Its id
+        id: i64,
+    },
+    /// Name it
+    Rename {
+        /// Its id
+        id: i64,
+        /// The new name; without one it has none any more
+        name: Option<String>,
+    },
+    /// Delete it, and its packages
+    Delete {
+        /// Its id
+        id: i64,
+    },
+    /// Make a link with which others can read it; the link is printed alone on the last line
+    Share {
+        /// Its id
+        id: i64,
+        /// Days that the link is good for (default: 30)
+        #[arg(long)]
+        days: Option<u32>,
+        /// List the links that there are, instead
+        #[arg(long, conflicts_with = "days")]
+        list: bool,
+        /// End this link, instead
+        #[arg(long, value_name = "NUMBER", conflicts_with_all = ["days", "list"])]
+        revoke: Option<i64>,
+    },
+    /// Follow a link that somebody has shared; the docset's id is printed alone on the last line
+    Open {
+        /// The link
+        link: String,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("selection").required(true)))]
+pub(crate) struct NewDocsetArgs {
+    /// Slug of the collection
+    pub(crate) collection: String,
+    /// The query; * takes everything
+    #[arg(group = "selection")]
+    pub(crate) query: Option<String>,
+    /// File with a query as a JSON object of the Elasticsearch query DSL
+    #[arg(long, value_name = "FILE", group = "selection")]
+    pub(crate) dsl: Option<PathBuf>,
+    /// File with one ref a line
+    #[arg(long, value_name = "FILE", group = "selection")]
+    pub(crate) refs: Option<PathBuf>,
+    /// What is in any of these docsets
+    #[arg(long, value_name = "IDS", value_delimiter = ',', group = "selection")]
+    pub(crate) union: Vec<i64>,
+    /// What is in all of these docsets
+    #[arg(long, value_name = "IDS", value_delimiter = ',', group = "selection")]
+    pub(crate) intersection: Vec<i64>,
+    /// What is in the first of these docsets and in none of the others
+    #[arg(long, value_name = "IDS", value_delimiter = ',', group = "selection")]
+    pub(crate) difference: Vec<i64>,
+    /// Draw so many of these at random
+    #[arg(long, value_name = "SIZE", requires = "seed")]
+    pub(crate) sample: Option<u64>,
+    /// The sample's seed: the same seed draws the same works
+    #[arg(long, requires = "sample")]
+    pub(crate) seed: Option<u64>,
+    /// A name for people
+    #[arg(long)]
+    pub(crate) name: Option<String>,
 }
 
 /// What a delta starts from.

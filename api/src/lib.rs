@@ -11,6 +11,7 @@ pub mod extract;
 pub mod layers;
 mod links;
 pub mod metrics;
+pub mod origin;
 pub mod paging;
 pub mod problem;
 pub mod quota;

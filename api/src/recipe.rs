@@ -12,6 +12,7 @@ use utoipa::{PartialSchema, ToSchema};
 use crate::auth::Caller;
 use crate::extract::{MAX_WHOLE, whole_not_null};
 use crate::problem::{ApiResult, Kind, Problem};
+use crate::resources::docsets;
 use crate::state::App;
 
 /// What a delta starts from.
@@ -126,7 +127,7 @@ async fn base(app: &App, caller: &Caller, docset: &Docset, recipe: &Recipe, from
             package.docset
         }
     };
-    let base = app.store.docset(id, caller.sees()).await?;
+    let base = docsets::readable(app, caller, id.0).await?;
     let base = base.ok_or_else(|| Problem::not_found("docset to make a delta from"))?;
     if base.collection != docset.collection {
         let (theirs, ours) = (&base.collection_slug, &docset.collection_slug);

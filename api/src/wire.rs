@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use crate::origin::OriginView;
 use crate::recipe::DeltaFrom;
 use crate::state::App;
 
@@ -141,6 +142,8 @@ pub struct DocsetView {
     collection: String,
     /// The query that it froze, as it was given; null when it was not made of one.
     query: Option<Source>,
+    /// How it was made.
+    origin: OriginView,
     /// Number of members.
     size: u64,
     /// Decoded bytes of all members in all formats.
@@ -166,7 +169,8 @@ impl DocsetView {
             bytes: docset.bytes(),
             name: docset.name,
             collection: docset.collection_slug,
-            query: docset.query.as_deref().map(Source::from_stored),
+            query: docset.origin.query().cloned(),
+            origin: docset.origin.into(),
             size: docset.size,
             formats: docset.formats,
             fingerprint: docset.fingerprint,

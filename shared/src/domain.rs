@@ -3,6 +3,7 @@
 //! Only values and their rules live here; where they are kept is the business of [`crate::store`].
 
 mod allowance;
+mod difference;
 mod docset;
 mod document;
 mod key;
@@ -12,6 +13,7 @@ mod package_manifest;
 mod recipe;
 
 pub use allowance::{Allowance, Limits, OwnLimit};
+pub use difference::Difference;
 pub use docset::{Docset, DocsetFingerprint, FormatTotal};
 pub use document::{Collection, Document, Encoding, FileRecord, Format, InvalidFormat, META, Place, content_hash};
 pub use key::{ApiKey, Role, secret_hash};

@@ -10,6 +10,7 @@
 mod store_contract {
     pub(crate) mod allowances;
     pub(crate) mod docsets;
+    pub(crate) mod docsets_made;
     pub(crate) mod harness;
     pub(crate) mod imports;
     pub(crate) mod keys;
@@ -95,6 +96,15 @@ contract! {
         a_million_members_are_one_small_row,
         deleting_a_docset_deletes_its_packages,
         no_id_is_used_again;
+    docsets_made:
+        summaries_are_what_the_documents_are,
+        a_docset_is_measured_as_its_members_are,
+        summaries_go_with_what_was_staged,
+        thousands_of_refs_are_found_at_once,
+        the_newest_versions_stand_for_their_works,
+        a_docset_says_how_it_was_made,
+        equal_docsets_are_found_for_their_owner,
+        a_link_opens_a_docset_until_it_ends;
     packages:
         equal_requests_share_one_package,
         what_cannot_be_fetched_is_not_reused,

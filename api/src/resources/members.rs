@@ -43,6 +43,14 @@ pub struct MemberView {
     url: String,
 }
 
+impl MemberView {
+    /// Shows a member.
+    #[must_use]
+    pub fn new(app: &App, member: Member) -> Self {
+        Self { id: member.id.0, url: app.url(&format!("/api/documents/{}", member.id)), r#ref: member.r#ref }
+    }
+}
+
 /// A member with its metadata.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CatalogEntry {
@@ -68,7 +76,8 @@ pub struct Catalog {
     next: Option<String>,
 }
 
-fn wants_ndjson(headers: &HeaderMap) -> bool {
+/// Whether the client would rather have lines than a page.
+pub fn wants_ndjson(headers: &HeaderMap) -> bool {
     let preference = |media_type| accept::preference(headers, header::ACCEPT, media_type);
     preference(manifest::MEDIA_TYPE) > preference("application/json")
 }
@@ -99,10 +108,6 @@ pub fn ndjson(lines: impl Stream<Item = StoreResult<Bytes>> + Send + 'static) ->
 /// Encodes one line of NDJSON.
 pub fn line<T: Serialize>(value: &T) -> StoreResult<Bytes> {
     manifest::line(value).map(Bytes::from).map_err(|error| StoreError::Corrupt(error.to_string()))
-}
-
-fn view(app: &App, member: Member) -> MemberView {
-    MemberView { id: member.id.0, url: app.url(&format!("/api/documents/{}", member.id)), r#ref: member.r#ref }
 }
 
 /// The ids of a page: `limit` members behind the cursor, and the cursor of the next page.
@@ -147,12 +152,12 @@ pub async fn members(
         return Ok(ndjson(try_stream! {
             let mut stream = app.store.members(&docset.members, None, Some(&[]));
             while let Some(member) = stream.try_next().await? {
-                yield line(&view(&app, member))?;
+                yield line(&MemberView::new(&app, member))?;
             }
         }));
     }
     let found: Vec<Member> = app.store.members(&ids, None, Some(&[])).try_collect().await?;
-    let members = found.into_iter().map(|member| view(&app, member)).collect();
+    let members = found.into_iter().map(|member| MemberView::new(&app, member)).collect();
     let headers = link_next(&app, &format!("/api/docsets/{id}/members"), limit, next.as_deref());
     Ok((headers, axum::Json(MemberList { members, next })).into_response())
 }
