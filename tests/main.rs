@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a journey that cannot go on ends in a panic")]
 
 mod bad_input;
+mod corpora;
 mod crash;
 mod deltas;
 mod fleet;

@@ -71,6 +71,9 @@ async fn measure(deployment: &Deployment, corpus: &Corpus) -> Outcome<Column> {
     let index: u64 = objects.list("indexes/").await?.into_iter().map(|(_, size)| size).sum();
     column.add("index, MB", Figure::megabytes(index));
     column.add("database, MB", Figure::megabytes(docsets::database_size(deployment).await?));
+    let began = Instant::now();
+    deployment.succeed(&["reindex", SLUG]);
+    column.add("index built anew by `adit reindex`, s", Figure::seconds(began.elapsed()));
 
     let broker = BrokerServer::start(ServerConfig::default()).await?;
     let broker = format!("stomp://{}", broker.addr());

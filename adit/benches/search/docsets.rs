@@ -26,6 +26,8 @@ pub(crate) async fn measure(api: &Client, deployment: &Deployment, column: &mut 
     let all = make(api, column, "docset of all", || json!({"query": "*"})).await;
     let tenth = make(api, column, "docset of a tenth, by a query", || json!({"query": TENTH})).await;
     let random = make(api, column, "docset of a tenth, by random refs", || json!({"refs": refs()})).await;
+    let sample = json!({"size": documents / 10, "seed": 1});
+    make(api, column, "docset of a tenth, a random sample of all", || json!({"query": "*", "sample": sample})).await;
     let (first, last) = pages(api, &all).await;
     column.add("first page of 100 members, ms", Figure::percentiles(first));
     column.add("last page of 100 members, ms", Figure::percentiles(last));

@@ -13,7 +13,7 @@ use super::{Outcome, SLUG, timed};
 const TIMES: (u64, u64) = (10, 300);
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Facets that a page of results shows.
-const FACETS: [&str; 7] = ["year", "type", "language", "subject", "publisher", "license", "format"];
+const FACETS: [&str; 8] = ["year", "decade", "type", "language", "subject", "publisher", "license", "format"];
 /// Hits that a search can be paged to, less a page.
 const DEEP: u64 = 99_000;
 
@@ -37,8 +37,8 @@ const QUESTIONS: [Question; 12] = [
     ("common word, newest first", |dice| json!({"query": common(dice), "sort": "date"})),
     ("common word, by ref", |dice| json!({"query": common(dice), "sort": "ref"})),
     ("everything, newest first", |_| json!({"query": "*", "sort": "date"})),
-    ("7 facets of a common word", |dice| json!({"query": common(dice), "facets": FACETS})),
-    ("7 facets of everything", |_| json!({"query": "*", "facets": FACETS})),
+    ("8 facets of a common word", |dice| json!({"query": common(dice), "facets": FACETS})),
+    ("8 facets of everything", |_| json!({"query": "*", "facets": FACETS})),
 ];
 
 /// One of the most frequent words, but none of which there are several in each sentence.
