@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use adit_shared::digest::Sha256;
-use adit_shared::domain::Role;
+use adit_shared::domain::{Entitlement, Role};
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
 /// Search a corpus, freeze the result, take it home as one archive.
@@ -51,6 +51,9 @@ pub(crate) enum Verb {
         #[arg(long)]
         wait: bool,
     },
+    /// Withdraw documents: nobody gets their files any more, and searches do not find them. The exit status is 75 when an import into the
+    /// collection runs: then searches lack them after the next one
+    Withdraw(WithdrawArgs),
     /// Make, list and revoke API keys; make a key that signs receipts
     #[command(subcommand)]
     Keys(KeysVerb),
@@ -118,6 +121,23 @@ pub(crate) enum ApiKeysVerb {
         /// Documents a day (default: unlimited)
         #[arg(long)]
         quota: Option<u64>,
+        /// What it is entitled to beyond what is open (may be repeated)
+        #[arg(long = "entitlement", value_name = "NAME")]
+        entitlements: Vec<Entitlement>,
+    },
+    /// Entitle a key to restricted documents
+    Grant {
+        /// The number that `list` shows
+        id: i64,
+        /// The entitlement that the documents need: their collection's slug, unless they name another
+        entitlement: Entitlement,
+    },
+    /// Take an entitlement from a key. Packages that it has asked for stay as they are
+    Deny {
+        /// The number that `list` shows
+        id: i64,
+        /// The entitlement
+        entitlement: Entitlement,
     },
     /// List all keys, without their secrets
     List,
@@ -126,6 +146,25 @@ pub(crate) enum ApiKeysVerb {
         /// The number that `list` shows
         id: i64,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WithdrawArgs {
+    /// The documents' refs
+    #[arg(required = true, value_name = "REF")]
+    pub(crate) refs: Vec<String>,
+    /// Slug of their collection
+    #[arg(long, value_name = "SLUG")]
+    pub(crate) collection: String,
+    /// Why, for whoever asks for them
+    #[arg(long, value_name = "TEXT", required_unless_present = "undo", conflicts_with = "undo")]
+    pub(crate) reason: Option<String>,
+    /// Take it back
+    #[arg(long)]
+    pub(crate) undo: bool,
+    /// Wait while an import into the collection runs
+    #[arg(long)]
+    pub(crate) wait: bool,
 }
 
 #[derive(Debug, Args)]

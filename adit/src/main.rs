@@ -14,6 +14,7 @@ mod running;
 mod services;
 mod signing;
 mod up;
+mod withdraw;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -59,6 +60,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Packager => up::packager(config).await?,
         Verb::Import { folder, wait } => return import::run(&config, &folder, wait).await,
         Verb::Reindex { collection, wait } => return reindex::run(&config, &collection, wait).await,
+        Verb::Withdraw(args) => return withdraw::run(&config, &args).await,
         Verb::Keys(KeysVerb::Signing { out }) => signing::create(&config, out)?,
         Verb::Keys(KeysVerb::Api(verb)) => keys::run(&config, verb).await?,
         Verb::Queues { json } => queues::run(&config, json).await?,

@@ -17,6 +17,7 @@ pub mod problem;
 pub mod quota;
 pub mod recipe;
 pub mod resources;
+pub mod rights;
 pub mod router;
 pub mod serve;
 pub mod state;

@@ -53,6 +53,10 @@ kinds! {
     Unauthorized = UNAUTHORIZED "unauthorized" "A valid API key is needed";
     /// The key's role may not do this.
     Forbidden = FORBIDDEN "forbidden" "This key may not do that";
+    /// The key is not entitled to the document's files, or nobody is.
+    RightsMissing = FORBIDDEN "rights-missing" "The key may not have this document's files";
+    /// The document was withdrawn.
+    Withdrawn = GONE "withdrawn" "The document was withdrawn";
     /// A link that carries its own right is wrong, or too old.
     InvalidLink = FORBIDDEN "invalid-link" "The link is wrong or has expired";
     /// Not there, or somebody else's.
@@ -232,7 +236,11 @@ impl From<SearchError> for Problem {
                 "the corpus has moved on since this cursor was made; start the search again without it",
             ),
             SearchError::Objects(inner) => inner.into(),
-            SearchError::Index(_) | SearchError::Outdated(_) => Self::internal(&text),
+            SearchError::Index(_) => Self::internal(&text),
+            SearchError::Outdated(_) => {
+                tracing::error!("{text}");
+                Self::new(Kind::Unavailable, text).with("part", "search index")
+            }
         }
     }
 }

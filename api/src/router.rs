@@ -13,6 +13,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::problem::ProblemBody;
 use crate::resources::{
     assets, collections, docsets, documents, dump, estimate, events, manifest, me, members, packages, search, service,
+    withdrawals,
 };
 use crate::state::App;
 use crate::{contract, layers};
@@ -57,6 +58,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(packages::create))
         .routes(routes!(manifest::manifest))
         .routes(routes!(packages::get, packages::delete))
+        .routes(routes!(withdrawals::list))
         .routes(routes!(events::events))
         .routes(routes!(assets::download))
         .routes(routes!(assets::list))

@@ -19,6 +19,7 @@ mod store_contract {
     pub(crate) mod opening;
     pub(crate) mod packages;
     pub(crate) mod reindex;
+    pub(crate) mod rights;
     pub(crate) mod samples;
 }
 
@@ -119,6 +120,12 @@ contract! {
         packages_of_one_fingerprint_are_found_for_their_owner,
         packages_that_nobody_speaks_of_are_found,
         a_package_needs_its_docset_and_owner;
+    rights:
+        a_key_is_entitled_until_it_is_denied,
+        closed_documents_are_told_by_their_access_level,
+        the_newest_version_decides_who_may_have_all_versions,
+        a_package_keeps_what_was_withheld_of_it,
+        a_collection_tells_its_terms;
     reindex:
         a_corpus_version_can_be_new_by_its_index_alone,
         an_index_holds_what_is_current;

@@ -33,6 +33,8 @@ pub(crate) struct Counts {
     pub(crate) added: u64,
     pub(crate) updated: u64,
     pub(crate) unchanged: u64,
+    /// Of withdrawn works, which an import leaves as they are.
+    pub(crate) withdrawn: u64,
     pub(crate) bad: u64,
 }
 
@@ -103,11 +105,14 @@ impl<'a> Importer<'a> {
 
     /// Prepares a batch and writes it to packs and index; gives its rows.
     async fn write_batch(&mut self, batch: Batch) -> anyhow::Result<Vec<NewDocument>> {
-        let Batch { documents: batch, bad, .. } = batch;
+        let Batch { documents: mut batch, bad, .. } = batch;
         for bad in &bad {
             self.refuse(bad);
         }
         let refs: Vec<String> = batch.iter().map(|document| document.r#ref.clone()).collect();
+        let withdrawn = self.services.store.withdrawn_refs(self.lease.collection(), &refs).await?;
+        batch.retain(|document| !withdrawn.contains(&document.r#ref));
+        self.counts.withdrawn += withdrawn.len() as u64;
         let mut current = self.services.store.current_documents(self.lease, &refs).await?;
         let names = self.names(&batch, &current).await?;
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
@@ -201,6 +206,7 @@ impl<'a> Importer<'a> {
             name,
             metadata: source.metadata,
             content_hash: hash,
+            access: source.access,
             replaces,
             files: records,
         })
@@ -267,7 +273,8 @@ fn try_examine(
         let digests = measured.map(|(file, content)| measure(content).with_context(|| unreadable(file)));
         let digests = digests.collect::<anyhow::Result<Vec<_>>>()?;
         let meta = measure(&mut render_meta(&source, &digests, collection))?;
-        if current.content_hash == hash(&source, &name, &digests, &meta) {
+        // What `restricted` stands for is the collection's to say, and not in the document's metadata.
+        if current.content_hash == hash(&source, &name, &digests, &meta) && current.access == source.access {
             return Ok(Examined::Unchanged);
         }
     }
@@ -296,7 +303,7 @@ fn render_meta(source: &SourceDocument, digests: &[Digests], collection: &NewCol
     files.sort_by(|a, b| a.0.format.cmp(&b.0.format));
     let files: Vec<_> =
         files.into_iter().map(|(f, d)| (f.format.to_string(), f.media_type.clone(), d.size, d.sha256)).collect();
-    Content::Memory(meta::render(&source.r#ref, &source.metadata, collection.license.as_deref(), &files))
+    Content::Memory(meta::render(&source.r#ref, &source.metadata, collection, &files))
 }
 
 fn unreadable(file: &SourceFile) -> String {

@@ -104,7 +104,7 @@ pub async fn list(
     responses((status = 200, description = "The docset", body = DocsetView)))]
 pub async fn get(State(app): State<App>, caller: Caller, Path(id): Path<i64>) -> ApiResult<axum::Json<DocsetView>> {
     let docset = find(&app, &caller, id).await?;
-    Ok(axum::Json(DocsetView::new(&app, docset)))
+    Ok(axum::Json(DocsetView::whole(&app, docset).await?))
 }
 
 /// Renames a docset; nothing else of it can change.
@@ -119,7 +119,7 @@ pub async fn patch(
     check_name(patch.name.as_deref())?;
     app.store.rename_docset(DocsetId(id), caller.sees(), patch.name.as_deref()).await?;
     let docset = find_own(&app, &caller, id).await?;
-    Ok(axum::Json(DocsetView::new(&app, docset)))
+    Ok(axum::Json(DocsetView::whole(&app, docset).await?))
 }
 
 /// Deletes a docset and its packages.

@@ -1,7 +1,7 @@
 //! Requests to the whole API in process, by a miner, another miner and a packager, over documents that are rows and indexed metadata without bytes.
 
 use adit_shared::digest::Sha256;
-use adit_shared::domain::{Encoding, FileRecord, Place, Role, content_hash, secret_hash};
+use adit_shared::domain::{Access, Encoding, FileRecord, Place, Role, content_hash, secret_hash};
 use adit_shared::names;
 use adit_shared::search::{IndexDocument, IndexPlan};
 use adit_shared::store::{NewCollection, NewDocument, Store as _};
@@ -105,7 +105,7 @@ impl Server {
         let store = &self.world.store;
         let license = Some("https://example.org/collection".to_owned());
         let (name, description) = (format!("The {slug}"), "What it holds".to_owned());
-        let collection = NewCollection { slug: slug.into(), name, description, license };
+        let collection = NewCollection { slug: slug.into(), name, description, license, ..NewCollection::default() };
         let now = self.app.clock.now_ms();
         let lease = store.begin_import(&collection, now, 1000).await.unwrap();
         let refs: Vec<String> = documents.iter().map(|(r#ref, ..)| (*r#ref).to_owned()).collect();
@@ -125,6 +125,7 @@ impl Server {
                 folded_name: names::fold(&name),
                 content_hash: content_hash(r#ref, &name, hashed),
                 name,
+                access: Access::of(metadata.as_object().unwrap(), &slug.parse().unwrap()).unwrap().unwrap_or_default(),
                 metadata: metadata.as_object().unwrap().clone(),
                 replaces: old.map(|old| old.id),
                 files,

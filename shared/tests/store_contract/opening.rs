@@ -12,6 +12,7 @@ use url::Url;
 
 use super::allowances::forget_allowances;
 use super::harness::{Database, on_postgres};
+use super::rights::forget_rights;
 use super::samples::{HOUR, import, key, new_collection, new_docset};
 
 pub(crate) async fn many_can_open_a_new_database_at_once(db: Database) {
@@ -45,6 +46,7 @@ pub(crate) async fn versions_from_before_imports_were_recorded_stay(db: Database
     // The schema as it was before the second migration.
     let mut old = AnyConnection::connect(&db.url).await.unwrap();
     forget_allowances(&mut old).await;
+    forget_rights(&mut old).await;
     for table in ["share_guests", "shares", "summaries"] {
         old.execute(AssertSqlSafe(format!("DROP TABLE {table}"))).await.unwrap();
     }

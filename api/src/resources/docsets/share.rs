@@ -151,5 +151,5 @@ pub async fn follow(
     let share = app.links().await?.shared(&token).ok_or_else(refuse)?;
     let opened: StoreResult<_> = app.store.follow_share(share, caller.0.id, app.clock.now_ms()).await;
     let docset = find(&app, &caller, opened?.ok_or_else(refuse)?.0).await?;
-    Ok(axum::Json(DocsetView::new(&app, docset)))
+    Ok(axum::Json(DocsetView::whole(&app, docset).await?))
 }
