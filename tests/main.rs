@@ -5,6 +5,7 @@
 mod bad_input;
 mod crash;
 mod deltas;
+mod docsets;
 mod fleet;
 mod import;
 mod journey;
