@@ -86,7 +86,6 @@ impl Draft {
     /// Draws the sample, and measures the members.
     pub(super) async fn measure(self, app: &App) -> ApiResult<NewDocset> {
         let Self { owner, collection, corpus_version, name, origin, members } = self;
-        let _pass = app.pass().await;
         let members = match origin.sample {
             Some(sample) => draw(app, sample, members).await?,
             None => members,
@@ -94,6 +93,7 @@ impl Draft {
         if members.is_empty() {
             return Err(Problem::new(Kind::EmptyDocset, "nothing is selected; try a query with the search first"));
         }
+        let _pass = app.pass().await;
         let (fingerprint, formats) = store::measure(&*app.store, &members).await?;
         let created = app.clock.now_ms();
         Ok(NewDocset { owner, collection, name, origin, corpus_version, members, fingerprint, formats, created })
@@ -105,6 +105,7 @@ pub(super) async fn draw(app: &App, sample: Sample, members: RoaringBitmap) -> A
     if members.len() <= sample.size {
         return Ok(members);
     }
+    let _pass = app.pass().await;
     let works = store::works(&*app.store, &members).await?;
     Ok(sample.pick(works))
 }
@@ -213,6 +214,7 @@ pub(super) fn created(app: &App, docset: Docset) -> Response {
     responses((status = 201, description = "The docset", body = DocsetView, headers(("location" = String, description = "The docset"))),
               (status = 404, description = "There is no such collection, or no such docset in `from`"),
               (status = 413, description = "The body has more than 8 MiB; of NDJSON, more than a million refs or 256 MiB"),
+              (status = 415, description = "The body is declared as neither JSON nor NDJSON"),
               (status = 422, description = "It would be empty, or refs are unknown")))]
 pub async fn create(
     State(app): State<App>,
