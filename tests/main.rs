@@ -16,6 +16,7 @@ mod outages;
 mod proof;
 mod reindex;
 mod resume;
+mod rights;
 mod serving;
 mod several;
 mod support;

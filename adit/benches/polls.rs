@@ -107,8 +107,7 @@ async fn measure(deployment: &Deployment, waiting: bool) -> Outcome<()> {
 async fn packages(store: &SqlStore, count: usize) -> Outcome<Vec<PackageId>> {
     let key = store.create_key("bench", Role::Miner, None, &secret_hash(SECRET), 0).await?.id;
     let (slug, name) = ("c".to_owned(), "C".to_owned());
-    let lease =
-        store.begin_import(&NewCollection { slug, name, description: String::new(), license: None }, 0, 1000).await?;
+    let lease = store.begin_import(&NewCollection { slug, name, ..NewCollection::default() }, 0, 1000).await?;
     let collection = store.commit_import(&lease, 0).await?;
     let docset = NewDocset {
         owner: key,
@@ -132,6 +131,7 @@ async fn packages(store: &SqlStore, count: usize) -> Outcome<Vec<PackageId>> {
             recipe: Recipe::new(formats, Layout::Flat),
             about: None,
             fingerprint,
+            clearance: Default::default(),
             requested: 1,
             created: 0,
         };

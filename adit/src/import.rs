@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use adit_shared::clock::{Clock as _, SystemClock};
 use adit_shared::config::Config;
 use adit_shared::domain::Collection;
-use adit_shared::search::IndexPlan;
+use adit_shared::search::{IndexBuild, IndexPlan, Language};
 use adit_shared::store::{ImportLease, NewCollection};
 use anyhow::Context as _;
 
@@ -27,7 +27,7 @@ use self::folder::Folder;
 use self::packs::Packs;
 use crate::change::{self, Brings, LEASE_MS, TRY_LATER};
 use crate::services::Services;
-use crate::watches;
+use crate::{watches, withdraw};
 
 /// Bad lines that are printed; the rest is counted.
 const SHOWN: u64 = 100;
@@ -60,6 +60,12 @@ pub(crate) async fn run(config: &Config, folder: &Path, wait: bool) -> anyhow::R
         collection.documents,
         collection.corpus_version
     );
+    if counts.withdrawn > 0 {
+        eprintln!(
+            "{} line(s) were left out because they are of documents that were withdrawn; `adit withdraw REF… --collection {} --undo` takes that back",
+            counts.withdrawn, collection.slug
+        );
+    }
     watches::after_import(config, &services).await;
     if counts.bad > 0 {
         eprintln!("{} line(s) of documents.jsonl were left out; mend them and import again", counts.bad);
@@ -93,10 +99,8 @@ async fn write_all(
     packs: &mut Packs,
 ) -> anyhow::Result<Counts> {
     packs::remove_leftovers(&*services.objects, &*services.store, lease).await?;
-    let mut index = services
-        .search
-        .build(IndexPlan { base: lease.base, import: lease.import, language: None, afresh: false })
-        .await?;
+    let mut index = begin_index(services, collection, lease).await?;
+    let settled = withdraw::settle(services, lease, &mut *index).await?;
     let bar = change::progress_bar(folder.length());
     let mut importer = Importer::new(services, collection, lease, packs, &mut *index);
     let mut batches = folder.batches()?;
@@ -108,7 +112,7 @@ async fn write_all(
     }
     let counts = importer.counts();
     packs.finish().await?;
-    if counts.added + counts.updated > 0 {
+    if settled || counts.added + counts.updated > 0 {
         index.finish().await?;
     }
     bar.finish_and_clear();
@@ -116,6 +120,31 @@ async fn write_all(
         eprintln!("… and {} more", counts.bad - SHOWN);
     }
     Ok(counts)
+}
+
+/// Begins the new index on top of the one before, in the language of that: to change it, all documents must be analysed anew.
+async fn begin_index(
+    services: &Services,
+    collection: &NewCollection,
+    lease: &ImportLease,
+) -> anyhow::Result<Box<dyn IndexBuild>> {
+    let ImportLease { import, base } = *lease;
+    let slug = &collection.slug;
+    let mut language = collection.language;
+    if base.corpus_version > 0 {
+        let known = services.search.language(base).await.map_err(|error| error.of(slug))?;
+        if known != language {
+            let name = |language: Option<Language>| language.map_or("none", Language::as_str);
+            eprintln!(
+                "{slug}: the language is {} now, but the index was made with {}, and goes on so until all is indexed anew: run `adit reindex {slug}`",
+                name(language),
+                name(known)
+            );
+        }
+        language = known;
+    }
+    let plan = IndexPlan { base, import, language, afresh: false };
+    Ok(services.search.build(plan).await.map_err(|error| error.of(slug))?)
 }
 
 /// Takes back what a failed import has written. The rows go first, if it is not committed: the packs that the database knows after that are

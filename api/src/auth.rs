@@ -26,7 +26,7 @@ impl Caller {
         (self.0.role != Role::Operator).then_some(self.0.id)
     }
 
-    /// Like [`Caller::sees`], but a packager sees every package too.
+    /// Like [`Caller::sees`], but a packager sees how every package stands, too: not what is in it.
     #[must_use]
     pub fn sees_package(&self) -> Option<KeyId> {
         (self.0.role == Role::Miner).then_some(self.0.id)

@@ -55,6 +55,10 @@ kinds! {
     Unauthorized = UNAUTHORIZED "unauthorized" "A valid API key is needed";
     /// The key's role may not do this.
     Forbidden = FORBIDDEN "forbidden" "This key may not do that";
+    /// The key is not entitled to the document's files, or nobody is.
+    RightsMissing = FORBIDDEN "rights-missing" "The key may not have this document's files";
+    /// The document was withdrawn.
+    Withdrawn = GONE "withdrawn" "The document was withdrawn";
     /// A link that carries its own right is wrong, or too old.
     InvalidLink = FORBIDDEN "invalid-link" "The link is wrong or has expired";
     /// Not there, or somebody else's.
@@ -71,6 +75,8 @@ kinds! {
     PackageFailed = CONFLICT "package-failed" "The package could not be built";
     /// The key has as many watches as it may.
     TooManyWatches = CONFLICT "too-many-watches" "There are too many watches";
+    /// A docset that another is made of was deleted.
+    OriginGone = CONFLICT "origin-gone" "What the docset was made of is gone";
     /// The archive was erased.
     Erased = GONE "package-erased" "The archive was erased";
     /// What the cursor points into is gone.
@@ -234,7 +240,11 @@ impl From<SearchError> for Problem {
                 "the corpus has moved on since this cursor was made; start the search again without it",
             ),
             SearchError::Objects(inner) => inner.into(),
-            SearchError::Index(_) | SearchError::Outdated(_) => Self::internal(&text),
+            SearchError::Index(_) => Self::internal(&text),
+            SearchError::Outdated(_) => {
+                tracing::error!("{text}");
+                Self::new(Kind::Unavailable, text).with("part", "search index")
+            }
         }
     }
 }

@@ -209,7 +209,7 @@ impl Quotas {
 
     /// Charges a package's documents to its owner's quota of today, once whoever pays and how often.
     pub(crate) async fn pay(&self, key: &ApiKey, package: &Package) -> ApiResult<()> {
-        let (allowance, documents) = (Allowance::Documents, package.documents.requested);
+        let (allowance, documents) = (Allowance::Documents, package.documents.payable());
         let account = self.account(key.id);
         let purse = account.purse(allowance);
         loop {

@@ -14,3 +14,4 @@ pub mod packages;
 pub mod search;
 pub mod service;
 pub mod watches;
+pub mod withdrawals;

@@ -13,7 +13,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::problem::ProblemBody;
 use crate::resources::{
     assets, collections, docsets, documents, dump, estimate, events, manifest, me, members, packages, search, service,
-    watches,
+    watches, withdrawals,
 };
 use crate::state::App;
 use crate::{contract, layers};
@@ -45,8 +45,13 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(documents::get))
         .routes(routes!(documents::text))
         .routes(routes!(documents::file))
-        .routes(routes!(docsets::create, docsets::list))
+        .routes(routes!(docsets::create::create, docsets::list))
         .routes(routes!(docsets::get, docsets::patch, docsets::delete))
+        .routes(routes!(docsets::refresh::get, docsets::refresh::post))
+        .routes(routes!(docsets::diff::diff))
+        .routes(routes!(docsets::share::create, docsets::share::list))
+        .routes(routes!(docsets::share::revoke))
+        .routes(routes!(docsets::share::follow))
         .routes(routes!(members::members))
         .routes(routes!(members::catalog))
         .routes(routes!(estimate::estimate))
@@ -54,6 +59,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(packages::create))
         .routes(routes!(manifest::manifest))
         .routes(routes!(packages::get, packages::delete))
+        .routes(routes!(withdrawals::list))
         .routes(routes!(events::events))
         .routes(routes!(assets::download))
         .routes(routes!(assets::list))

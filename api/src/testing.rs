@@ -82,8 +82,7 @@ impl World {
 
     /// A package that is paid for and whose request is not sent yet.
     pub(crate) async fn package(&self) -> Package {
-        let collection =
-            NewCollection { slug: "c".into(), name: "C".into(), description: String::new(), license: None };
+        let collection = NewCollection { slug: "c".into(), name: "C".into(), ..NewCollection::default() };
         let lease = self.store.begin_import(&collection, 0, 1000).await.unwrap();
         let owner = self.store.create_key("miner", Role::Miner, None, &Sha256::of(b"secret"), 0).await.unwrap().id;
         let docset = NewDocset {
@@ -106,6 +105,7 @@ impl World {
             recipe: Recipe::new(formats, Layout::Flat),
             about: None,
             fingerprint,
+            clearance: Default::default(),
             requested: 1,
             created,
         };

@@ -79,7 +79,7 @@ async fn import(store: &SqlStore) -> Outcome<RoaringBitmap> {
         slug: "million".to_owned(),
         name: "A million notes".to_owned(),
         description: String::new(),
-        license: None,
+        ..NewCollection::default()
     };
     let lease = store.begin_import(&collection, 0, i64::from(u32::MAX)).await?;
     let mut all = RoaringBitmap::new();
@@ -117,6 +117,7 @@ fn document(id: u32) -> Outcome<NewDocument> {
         folded_name: r#ref.clone(),
         metadata: [("title".to_owned(), format!("Note {id}").into())].into_iter().collect(),
         content_hash: content_hash(&r#ref, &r#ref, hashed),
+        access: Default::default(),
         replaces: None,
         files: vec![file],
         r#ref,

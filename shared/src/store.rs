@@ -12,10 +12,11 @@ use roaring::RoaringBitmap;
 
 use crate::digest::Sha256;
 use crate::domain::{
-    About, Allowance, ApiKey, Collection, Docset, Document, Documents, FileRecord, Format, FormatTotal, Limits, Origin,
-    OwnLimit, Package, Recipe, Role, Status,
+    About, Access, Allowance, ApiKey, Clearance, Collection, Docset, Document, Documents, Entitlement, FileRecord,
+    Format, FormatTotal, Limits, Origin, OwnLimit, Package, Recipe, Role, Status, Tdm, Withdrawn,
 };
 use crate::ids::{CollectionId, DocsetId, ImportId, IndexId, KeyId, PackageId, ShareId, VersionId, WatchId};
+use crate::search::Language;
 
 mod allowances;
 mod docsets;
@@ -29,18 +30,21 @@ mod open;
 mod packages;
 mod refs;
 mod reindex;
+mod rights;
 mod rows;
 mod shares;
 mod sql;
 mod staging;
 mod summaries;
 mod watches;
+mod withdrawals;
 
 pub use allowances::{Exchange, Standing};
 pub use shares::Share;
 pub use sql::SqlStore;
 pub use summaries::{Summary, measure, works};
 pub use watches::{Attempt, NewWatch, Notice, NoticeState, Watch};
+pub use withdrawals::Settling;
 
 /// Why the database did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -76,7 +80,7 @@ pub enum StoreError {
 pub type StoreResult<T> = Result<T, StoreError>;
 
 /// A collection as `collection.json` describes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NewCollection {
     /// Its name in URLs.
     pub slug: String,
@@ -86,6 +90,12 @@ pub struct NewCollection {
     pub description: String,
     /// URI of its default licence.
     pub license: Option<String>,
+    /// Who may have the files of documents that do not say it themselves.
+    pub access: Access,
+    /// What is said of text and data mining.
+    pub tdm: Option<Tdm>,
+    /// What its texts are to be analysed by.
+    pub language: Option<Language>,
 }
 
 /// The right to import into a collection, held by one import at a time until it commits, aborts or lets the lease run out.
@@ -128,6 +138,8 @@ pub struct NewDocument {
     pub metadata: serde_json::Map<String, serde_json::Value>,
     /// See [`crate::domain::content_hash`].
     pub content_hash: Sha256,
+    /// Who may have its files; older versions get it too.
+    pub access: Access,
     /// The version that it replaces.
     pub replaces: Option<VersionId>,
     /// Its files.
@@ -145,6 +157,8 @@ pub struct CurrentDocument {
     pub name: String,
     /// Its content hash.
     pub content_hash: Sha256,
+    /// Who may have its files.
+    pub access: Access,
 }
 
 /// A docset to be made.
@@ -186,7 +200,7 @@ pub struct Member {
 }
 
 /// A package to be made.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct NewPackage {
     /// The key that asks for it.
     pub owner: KeyId,
@@ -198,6 +212,8 @@ pub struct NewPackage {
     pub about: Option<About>,
     /// See [`Recipe::fingerprint`].
     pub fingerprint: Sha256,
+    /// What of its docset it has and has not for reasons of rights.
+    pub clearance: Clearance,
     /// Members of the docset.
     pub requested: u64,
     /// Milliseconds since the epoch.
@@ -443,6 +459,36 @@ pub trait Store: fmt::Debug + Send + Sync {
     async fn standing(&self, key: KeyId, allowance: Allowance, window: i64) -> StoreResult<Standing>;
     /// The documents charged to a key by day (when it began, in milliseconds since the epoch), newest first, at most `limit` days.
     async fn charged(&self, key: KeyId, limit: u32) -> StoreResult<Vec<(i64, u64)>>;
+
+    // ---- rights ----
+
+    /// Entitles a key; false if it is entitled already.
+    async fn grant(&self, key: KeyId, entitlement: &Entitlement) -> StoreResult<bool>;
+    /// Takes an entitlement from a key; false if it has none of that name.
+    async fn deny(&self, key: KeyId, entitlement: &Entitlement) -> StoreResult<bool>;
+    /// Those of some of a collection's document versions that are not open, by their access level.
+    async fn closed(
+        &self,
+        collection: CollectionId,
+        members: &RoaringBitmap,
+    ) -> StoreResult<Vec<(Access, RoaringBitmap)>>;
+    /// Those of some of a collection's document versions whose works were withdrawn.
+    async fn withdrawn(
+        &self,
+        collection: CollectionId,
+        members: &RoaringBitmap,
+    ) -> StoreResult<BTreeMap<VersionId, Withdrawn>>;
+    /// Those of some works of a collection that are withdrawn.
+    async fn withdrawn_refs(&self, collection: CollectionId, refs: &[String]) -> StoreResult<HashSet<String>>;
+    /// Withdraws works from now on; the index of the next corpus version is to lack them.
+    async fn withdraw(&self, collection: CollectionId, refs: &[String], reason: &str, now: i64) -> StoreResult<()>;
+    /// Takes that back from now on; the index of the next corpus version is to have them again.
+    async fn undo_withdrawal(&self, collection: CollectionId, refs: &[String]) -> StoreResult<()>;
+    /// What an import's index must lack, or have again, because of withdrawals. The import's commit makes a new corpus version for it, in which
+    /// these works are not current any more, or are again.
+    async fn claim_withdrawals(&self, lease: &ImportLease) -> StoreResult<Settling>;
+    /// What of its docset a package has and has not for reasons of rights.
+    async fn clearance(&self, package: PackageId) -> StoreResult<Clearance>;
 
     // ---- watches ----
 

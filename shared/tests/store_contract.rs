@@ -10,6 +10,7 @@
 mod store_contract {
     pub(crate) mod allowances;
     pub(crate) mod docsets;
+    pub(crate) mod docsets_made;
     pub(crate) mod harness;
     pub(crate) mod imports;
     pub(crate) mod keys;
@@ -18,6 +19,7 @@ mod store_contract {
     pub(crate) mod opening;
     pub(crate) mod packages;
     pub(crate) mod reindex;
+    pub(crate) mod rights;
     pub(crate) mod samples;
     pub(crate) mod watches;
 }
@@ -96,6 +98,15 @@ contract! {
         a_million_members_are_one_small_row,
         deleting_a_docset_deletes_its_packages,
         no_id_is_used_again;
+    docsets_made:
+        summaries_are_what_the_documents_are,
+        a_docset_is_measured_as_its_members_are,
+        summaries_go_with_what_was_staged,
+        thousands_of_refs_are_found_at_once,
+        the_newest_versions_stand_for_their_works,
+        a_docset_says_how_it_was_made,
+        equal_docsets_are_found_for_their_owner,
+        a_link_opens_a_docset_until_it_ends;
     packages:
         equal_requests_share_one_package,
         what_cannot_be_fetched_is_not_reused,
@@ -116,6 +127,12 @@ contract! {
         a_watch_looks_at_a_version_once,
         an_attempt_is_made_by_one_and_counted,
         who_wants_no_more_is_told_no_more;
+    rights:
+        a_key_is_entitled_until_it_is_denied,
+        closed_documents_are_told_by_their_access_level,
+        the_newest_version_decides_who_may_have_all_versions,
+        a_package_keeps_what_was_withheld_of_it,
+        a_collection_tells_its_terms;
     reindex:
         a_corpus_version_can_be_new_by_its_index_alone,
         an_index_holds_what_is_current;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Cursor, Read};
+use std::sync::Arc;
 
 use adit_shared::digest::Sha256;
 use adit_shared::domain::{FileRecord, Format, content_hash};
@@ -28,13 +29,15 @@ pub(crate) struct Counts {
     pub(crate) added: u64,
     pub(crate) updated: u64,
     pub(crate) unchanged: u64,
+    /// Of withdrawn works, which an import leaves as they are.
+    pub(crate) withdrawn: u64,
     pub(crate) bad: u64,
 }
 
 /// Takes documents in, batch by batch.
 pub(crate) struct Importer<'a> {
     services: &'a Services,
-    license: Option<String>,
+    collection: Arc<NewCollection>,
     lease: &'a ImportLease,
     packs: &'a mut Packs,
     index: &'a mut dyn IndexBuild,
@@ -70,8 +73,8 @@ impl<'a> Importer<'a> {
         packs: &'a mut Packs,
         index: &'a mut dyn IndexBuild,
     ) -> Self {
-        let license = collection.license.clone();
-        Self { services, license, lease, packs, index, counts: Counts::default(), given: HashMap::new(), ids: 0..0 }
+        let collection = Arc::new(collection.clone());
+        Self { services, collection, lease, packs, index, counts: Counts::default(), given: HashMap::new(), ids: 0..0 }
     }
 
     fn refuse(&mut self, bad: &BadLine) {
@@ -81,21 +84,24 @@ impl<'a> Importer<'a> {
 
     /// Imports a batch. Files are read and compressed on all cores; packs, index and rows follow in the order of lines.
     pub(crate) async fn take(&mut self, batch: Batch) -> anyhow::Result<()> {
-        let Batch { documents: batch, bad, .. } = batch;
+        let Batch { documents: mut batch, bad, .. } = batch;
         for bad in &bad {
             self.refuse(bad);
         }
         let refs: Vec<String> = batch.iter().map(|document| document.r#ref.clone()).collect();
+        let withdrawn = self.services.store.withdrawn_refs(self.lease.collection(), &refs).await?;
+        batch.retain(|document| !withdrawn.contains(&document.r#ref));
+        self.counts.withdrawn += withdrawn.len() as u64;
         let mut current = self.services.store.current_documents(self.lease, &refs).await?;
         let names = self.names(&batch, &current).await?;
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        let license = self.license.clone();
+        let collection = self.collection.clone();
         let jobs: Vec<_> =
             batch.into_iter().zip(names).map(|(source, name)| (current.remove(&source.r#ref), source, name)).collect();
         let mut examined = stream::iter(jobs)
             .map(|(current, source, name)| {
-                let license = license.clone();
-                tokio::task::spawn_blocking(move || examine(source, name, current, license.as_deref()))
+                let collection = collection.clone();
+                tokio::task::spawn_blocking(move || examine(source, name, current, &collection))
             })
             .buffered(cores);
         let mut rows = Vec::new();
@@ -176,6 +182,7 @@ impl<'a> Importer<'a> {
             name,
             metadata: source.metadata,
             content_hash: hash,
+            access: source.access,
             replaces,
             files: records,
         })
@@ -194,9 +201,14 @@ impl<'a> Importer<'a> {
 }
 
 /// Compares a document with its stored version and, if it differs, prepares its files. Blocks on files and the processor.
-fn examine(source: SourceDocument, name: String, current: Option<CurrentDocument>, license: Option<&str>) -> Examined {
+fn examine(
+    source: SourceDocument,
+    name: String,
+    current: Option<CurrentDocument>,
+    collection: &NewCollection,
+) -> Examined {
     let line = source.line;
-    match try_examine(source, name, current, license) {
+    match try_examine(source, name, current, collection) {
         Ok(examined) => examined,
         Err(error) => Examined::Bad(BadLine { line, reason: format!("{error:#}") }),
     }
@@ -206,14 +218,15 @@ fn try_examine(
     source: SourceDocument,
     name: String,
     current: Option<CurrentDocument>,
-    license: Option<&str>,
+    collection: &NewCollection,
 ) -> anyhow::Result<Examined> {
     if let Some(current) = &current {
         let digests =
             source.files.iter().map(|file| Ok(measure(&mut open(file)?)?)).collect::<anyhow::Result<Vec<_>>>()?;
-        let meta = render_meta(&source, &digests, license);
+        let meta = render_meta(&source, &digests, collection);
         let meta = measure(&mut Cursor::new(&meta))?;
-        if current.content_hash == hash(&source, &name, &digests, &meta) {
+        // What `restricted` stands for is the collection's to say, and not in the document's metadata.
+        if current.content_hash == hash(&source, &name, &digests, &meta) && current.access == source.access {
             return Ok(Examined::Unchanged);
         }
     }
@@ -223,7 +236,7 @@ fn try_examine(
         files.push((file.clone(), prepared));
     }
     let digests: Vec<Digests> = files.iter().map(|(_, prepared)| prepared.digests).collect();
-    let meta = prepare(Cursor::new(render_meta(&source, &digests, license)), meta::MEDIA_TYPE)?;
+    let meta = prepare(Cursor::new(render_meta(&source, &digests, collection)), meta::MEDIA_TYPE)?;
     let hash = hash(&source, &name, &digests, &meta.digests);
     let text = source.files.iter().find(|file| file.format.as_str() == "txt").map(read_text).transpose()?;
     Ok(Examined::Changed(Box::new(Changed { source, name, current, files, meta, hash, text })))
@@ -235,12 +248,12 @@ fn hash(source: &SourceDocument, name: &str, digests: &[Digests], meta: &Digests
     content_hash(&source.r#ref, name, files.chain([(&format, meta::MEDIA_TYPE, meta.size, &meta.sha256)]))
 }
 
-fn render_meta(source: &SourceDocument, digests: &[Digests], license: Option<&str>) -> Vec<u8> {
+fn render_meta(source: &SourceDocument, digests: &[Digests], collection: &NewCollection) -> Vec<u8> {
     let mut files: Vec<_> = source.files.iter().zip(digests).collect();
     files.sort_by(|a, b| a.0.format.cmp(&b.0.format));
     let files: Vec<_> =
         files.into_iter().map(|(f, d)| (f.format.to_string(), f.media_type.clone(), d.size, d.sha256)).collect();
-    meta::render(&source.r#ref, &source.metadata, license, &files)
+    meta::render(&source.r#ref, &source.metadata, collection, &files)
 }
 
 fn unreadable(file: &SourceFile) -> String {

@@ -4,6 +4,7 @@ use adit_shared::domain::{Docset, Format, Layout, Package, Recipe, Status};
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use roaring::RoaringBitmap;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -12,6 +13,7 @@ use crate::extract::{Path, Query};
 use crate::problem::ApiResult;
 use crate::resources::docsets;
 use crate::resources::packages::{AskedPackage, Wish, answer, ask, failure, split_list, wanted_formats};
+use crate::rights;
 use crate::state::App;
 
 /// How long `dump` answers with a failure before it lets the package be tried anew, in milliseconds.
@@ -63,7 +65,9 @@ pub async fn dump(
 
 /// Who asks again and again by `dump` must learn of a failure, not set off one build after the other.
 async fn failed_lately(app: &App, caller: &Caller, docset: &Docset, formats: &[Format]) -> ApiResult<Option<Package>> {
-    let fingerprint = Recipe::new(formats.to_vec(), Layout::Flat).fingerprint(&docset.fingerprint, None, None);
+    let clearance = rights::clearance(app, &caller.0, docset, formats, RoaringBitmap::new()).await?;
+    let selection = clearance.selection(&docset.fingerprint);
+    let fingerprint = Recipe::new(formats.to_vec(), Layout::Flat).fingerprint(&selection, None, None);
     let newest = app.store.packages_like(caller.0.id, &fingerprint, 1).await?.pop();
     let since = app.clock.now_ms() - FAILURE_SHOWN_MS;
     Ok(newest.filter(|p| p.status == Status::Failed && p.finished.is_some_and(|finished| finished > since)))

@@ -1,7 +1,7 @@
 //! `/me`: the caller's key, its quota and its use.
 
 use adit_shared::clock::rfc3339;
-use adit_shared::domain::{Allowance, Role};
+use adit_shared::domain::{Allowance, Entitlement, Role};
 use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -32,6 +32,8 @@ pub struct Me {
     name: String,
     /// What it may do.
     role: Role,
+    /// What it is entitled to beyond what is open, sorted. An operator is to everything.
+    entitlements: Vec<Entitlement>,
     /// Documents a day; null: unlimited.
     quota: Option<u64>,
     /// Documents left today; null: unlimited.
@@ -50,6 +52,7 @@ pub async fn get(State(app): State<App>, Caller(key): Caller) -> ApiResult<axum:
         id: key.id.0,
         name: key.name.clone(),
         role: key.role,
+        entitlements: key.entitlements.iter().cloned().collect(),
         quota: key.limits.documents,
         remaining: app.quotas().left(&key, Allowance::Documents),
         usage: usage.into_iter().map(|(day, documents)| DayUsage { date: date(day), documents }).collect(),

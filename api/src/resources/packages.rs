@@ -2,7 +2,7 @@
 
 use adit_shared::digest::Sha256;
 use adit_shared::domain::{
-    About, Allowance, Compression, Content, Docset, Format, Layout, Package, Recipe, Role, Status,
+    About, Allowance, Clearance, Compression, Content, Docset, Format, Layout, Package, Recipe, Role, Status,
 };
 use adit_shared::ids::PackageId;
 use adit_shared::store::NewPackage;
@@ -16,8 +16,9 @@ use crate::auth::Caller;
 use crate::dispatch;
 use crate::extract::{Json, Path, whole_or_null};
 use crate::problem::{ApiResult, Kind, Problem};
-use crate::recipe::{self, Choice, DeltaFrom};
+use crate::recipe::{self, Base, Choice, DeltaFrom};
 use crate::resources::docsets;
+use crate::rights;
 use crate::serve;
 use crate::state::App;
 use crate::wire::{PackageView, poll_after};
@@ -85,7 +86,7 @@ pub(crate) struct Wish {
     pub(crate) docset: Docset,
     pub(crate) recipe: Recipe,
     /// The docset that a delta starts from.
-    pub(crate) base: Option<Docset>,
+    pub(crate) base: Option<Base>,
     /// Whether an identical package will do.
     pub(crate) reuse: bool,
     /// Whether one that turns out to have failed is tried anew.
@@ -107,13 +108,13 @@ pub(crate) async fn ask(app: &App, caller: &Caller, wish: Wish) -> ApiResult<Ask
 }
 
 async fn ask_to_the_end(app: &App, caller: &Caller, wish: &Wish) -> ApiResult<Asked> {
-    let (fingerprint, about) = wish.identity(app).await?;
+    let Identity { fingerprint, about, clearance } = wish.identity(app, caller).await?;
     let alike = app.store.packages_like(caller.0.id, &fingerprint, ALIKE).await?;
     // Whatever was paid for once is not charged again. One that is under way is not built a second time at its side.
     let paid = alike.iter().any(|package| package.paid);
     let under_way = alike.iter().any(|package| !package.status.is_terminal());
     if !paid {
-        app.quotas().check(&caller.0, wish.docset.size).await?;
+        app.quotas().check(&caller.0, wish.docset.size - clearance.withheld().len()).await?;
     }
     let new = NewPackage {
         owner: caller.0.id,
@@ -121,6 +122,7 @@ async fn ask_to_the_end(app: &App, caller: &Caller, wish: &Wish) -> ApiResult<As
         recipe: wish.recipe.clone(),
         about,
         fingerprint,
+        clearance,
         requested: wish.docset.size,
         created: app.clock.now_ms(),
     };
@@ -144,15 +146,27 @@ async fn ask_to_the_end(app: &App, caller: &Caller, wish: &Wish) -> ApiResult<As
     if created { start(app, caller, package, true).await } else { Ok(Asked { package, cost: 0 }) }
 }
 
+/// What settles a package's bytes.
+pub(crate) struct Identity {
+    pub(crate) fingerprint: Sha256,
+    /// What it says about itself.
+    about: Option<About>,
+    clearance: Clearance,
+}
+
 impl Wish {
-    /// The package's fingerprint, and what it says about itself.
-    pub(crate) async fn identity(&self, app: &App) -> ApiResult<(Sha256, Option<About>)> {
+    /// What the package is if the caller asks for it now.
+    pub(crate) async fn identity(&self, app: &App, caller: &Caller) -> ApiResult<Identity> {
         let about = match self.recipe.layout.is_described() {
             true => Some(recipe::about(app, &self.docset).await?),
             false => None,
         };
-        let base = self.base.as_ref().map(|base| &base.fingerprint);
-        Ok((self.recipe.fingerprint(&self.docset.fingerprint, base, about.as_ref()), about))
+        let lacking = self.base.as_ref().map(|base| base.lacking.clone()).unwrap_or_default();
+        let clearance = rights::clearance(app, &caller.0, &self.docset, &self.recipe.formats, lacking).await?;
+        let base = self.base.as_ref().map(|base| clearance.base_selection(&base.docset.fingerprint));
+        let selection = clearance.selection(&self.docset.fingerprint);
+        let fingerprint = self.recipe.fingerprint(&selection, base.as_ref(), about.as_ref());
+        Ok(Identity { fingerprint, about, clearance })
     }
 }
 
@@ -166,7 +180,7 @@ async fn start(app: &App, caller: &Caller, mut package: Package, paid: bool) -> 
         app.store.dismiss_package(package.id, None, app.clock.now_ms()).await?;
         return Err(problem);
     } else {
-        cost = package.documents.requested;
+        cost = package.documents.payable();
     }
     package.paid = true;
     dispatch::send_request(app, &package).await?;
@@ -230,9 +244,9 @@ pub(crate) fn failure(app: &App, package: &Package) -> Problem {
         .with("package", app.url(&format!("/api/packages/{}", package.id)))
 }
 
-/// A package that the caller may see, or a 404.
+/// A package whose content the caller may see, or a 404.
 pub async fn find(app: &App, caller: &Caller, id: i64) -> ApiResult<Package> {
-    app.store.package(PackageId(id), caller.sees_package()).await?.ok_or_else(|| Problem::not_found("package"))
+    app.store.package(PackageId(id), caller.sees()).await?.ok_or_else(|| Problem::not_found("package"))
 }
 
 /// Shows where a package stands. Asking is what makes the server read the package's status queue.
@@ -246,7 +260,8 @@ pub async fn get(
     Path(id): Path<i64>,
     headers: HeaderMap,
 ) -> ApiResult<Response> {
-    let mut package = find(&app, &caller, id).await?;
+    let found = app.store.package(PackageId(id), caller.sees_package()).await?;
+    let mut package = found.ok_or_else(|| Problem::not_found("package"))?;
     // A packager asks whether its build is still wanted; were it to drain the queue it would read its own statuses.
     if caller.0.role != Role::Packager {
         package = dispatch::refresh(&app, package).await?;
@@ -271,7 +286,7 @@ pub async fn get(
 #[utoipa::path(delete, path = "/api/packages/{id}", operation_id = "deletePackage", tag = "packages", security(("key" = [])), params(("id" = i64, Path)),
     responses((status = 200, description = "The package as it is now", body = PackageView)))]
 pub async fn delete(State(app): State<App>, caller: Caller, Path(id): Path<i64>) -> ApiResult<axum::Json<PackageView>> {
-    let found = app.store.package(PackageId(id), caller.sees()).await?.ok_or_else(|| Problem::not_found("package"))?;
+    let found = find(&app, &caller, id).await?;
     let package = if found.status.is_terminal() { found } else { dismiss(&app, found).await? };
     // The packager hears of it: it stops what it builds and deletes what it wrote.
     dispatch::erase(&app, &package).await?;

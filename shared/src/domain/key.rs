@@ -1,11 +1,12 @@
 //! API keys and the roles they carry.
 
+use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Limits, OwnLimit};
+use super::{Entitlement, Limits, OwnLimit};
 use crate::digest::Sha256;
 use crate::ids::KeyId;
 
@@ -60,6 +61,8 @@ pub struct ApiKey {
     pub limits: Limits<Option<u64>>,
     /// Its own limits.
     pub own_limits: Limits<OwnLimit>,
+    /// What it is entitled to beyond what is open; an operator is to everything.
+    pub entitlements: BTreeSet<Entitlement>,
     /// Hash of the secret.
     pub hash: Sha256,
     /// Milliseconds since the epoch.

@@ -87,7 +87,7 @@ impl Parser {
     /// `a b AND c`, up to OR, the end or a closing parenthesis. A single `+a` stays required among alternatives.
     fn conjunction(&mut self, field: Option<&str>) -> SearchResult<(Part, Query)> {
         let mut clauses = Vec::new();
-        let mut single = None;
+        let mut single;
         loop {
             let (sign, tree) = self.operand(field)?;
             single = if clauses.is_empty() { sign } else { None };

@@ -2,6 +2,7 @@
 
 use sqlx::any::AnyRow;
 
+use super::rights::{ENTITLEMENTS_OF_K, parse_entitlements};
 use super::rows::{Columns as _, int, made, query};
 use super::sql::returned;
 use super::{SqlStore, StoreError, StoreResult};
@@ -12,7 +13,7 @@ use crate::ids::KeyId;
 /// Selects keys, each with the limits of its role, and with `more` columns.
 fn select(more: &str, rest: &str) -> String {
     format!(
-        "SELECT k.*, r.documents AS role_documents, r.requests AS role_requests{more} \
+        "SELECT k.*, r.documents AS role_documents, r.requests AS role_requests, {ENTITLEMENTS_OF_K}{more} \
          FROM api_keys k LEFT JOIN role_limits r ON r.role = k.role {rest}"
     )
 }
@@ -32,6 +33,7 @@ fn key_of(row: &AnyRow) -> StoreResult<ApiKey> {
         role: row.parsed("role")?,
         limits,
         own_limits,
+        entitlements: parse_entitlements(row.value("entitlements")?)?,
         hash: row.digest("hash")?,
         created: row.value("created")?,
         revoked: row.value("revoked")?,

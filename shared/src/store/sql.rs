@@ -3,7 +3,7 @@
 //! Both speak the same statements, through sqlx's `Any` driver: `$1` placeholders, 64-bit integers, text and bytes. This file is the list;
 //! what each method does lives in the file of its group beside it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
@@ -14,11 +14,15 @@ use sqlx::{Any, AnyPool, Executor, Transaction};
 use super::rows::{Statement, query};
 use super::{
     Attempt, CurrentDocument, Exchange, ImportLease, Member, NewCollection, NewDocset, NewDocument, NewPackage,
-    NewWatch, Notice, Share, Standing, StatusUpdate, Store, StoreResult, Summary, Watch, allowances, docsets,
-    documents, import, keys, members, packages, refs, reindex, shares, staging, summaries, watches,
+    NewWatch, Notice, Settling, Share, Standing, StatusUpdate, Store, StoreResult, Summary, Watch, allowances, docsets,
+    documents, import, keys, members, packages, refs, reindex, rights, shares, staging, summaries, watches,
+    withdrawals,
 };
 use crate::digest::Sha256;
-use crate::domain::{Allowance, ApiKey, Collection, Docset, Document, Format, Limits, OwnLimit, Package, Role};
+use crate::domain::{
+    Access, Allowance, ApiKey, Clearance, Collection, Docset, Document, Entitlement, Format, Limits, OwnLimit, Package,
+    Role, Withdrawn,
+};
 use crate::ids::{CollectionId, DocsetId, IndexId, KeyId, PackageId, ShareId, VersionId, WatchId};
 
 /// A database: SQLite or PostgreSQL. Cheap to clone.
@@ -250,6 +254,50 @@ impl Store for SqlStore {
 
     async fn secret(&self, name: &str, fresh: &[u8; 32]) -> StoreResult<[u8; 32]> {
         keys::secret(self, name, fresh).await
+    }
+
+    async fn grant(&self, key: KeyId, entitlement: &Entitlement) -> StoreResult<bool> {
+        rights::grant(self, key, entitlement).await
+    }
+
+    async fn deny(&self, key: KeyId, entitlement: &Entitlement) -> StoreResult<bool> {
+        rights::deny(self, key, entitlement).await
+    }
+
+    async fn closed(
+        &self,
+        collection: CollectionId,
+        members: &RoaringBitmap,
+    ) -> StoreResult<Vec<(Access, RoaringBitmap)>> {
+        rights::closed(self, collection, members).await
+    }
+
+    async fn withdrawn(
+        &self,
+        collection: CollectionId,
+        members: &RoaringBitmap,
+    ) -> StoreResult<BTreeMap<VersionId, Withdrawn>> {
+        withdrawals::withdrawn(self, collection, members).await
+    }
+
+    async fn withdrawn_refs(&self, collection: CollectionId, refs: &[String]) -> StoreResult<HashSet<String>> {
+        withdrawals::withdrawn_refs(self, collection, refs).await
+    }
+
+    async fn withdraw(&self, collection: CollectionId, refs: &[String], reason: &str, now: i64) -> StoreResult<()> {
+        withdrawals::withdraw(self, collection, refs, reason, now).await
+    }
+
+    async fn undo_withdrawal(&self, collection: CollectionId, refs: &[String]) -> StoreResult<()> {
+        withdrawals::undo(self, collection, refs).await
+    }
+
+    async fn claim_withdrawals(&self, lease: &ImportLease) -> StoreResult<Settling> {
+        withdrawals::claim(self, lease).await
+    }
+
+    async fn clearance(&self, package: PackageId) -> StoreResult<Clearance> {
+        rights::clearance(self, package).await
     }
 
     async fn begin_reindex(&self, slug: &str, now: i64, lease_ms: i64) -> StoreResult<ImportLease> {

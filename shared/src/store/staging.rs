@@ -34,9 +34,9 @@ async fn insert_documents(
     transaction: &mut Transaction<'_, Any>,
 ) -> StoreResult<()> {
     let sql = format!(
-        "INSERT INTO documents (id, collection, ref, version, name, folded_name, content_hash, replaces, added, metadata) \
-         VALUES {}",
-        tuples(documents.len(), 10)
+        "INSERT INTO documents (id, collection, ref, version, name, folded_name, content_hash, replaces, added, metadata, \
+         access) VALUES {}",
+        tuples(documents.len(), 11)
     );
     let mut statement = made(sql, documents.len() == ROWS);
     for document in documents {
@@ -50,7 +50,8 @@ async fn insert_documents(
             .bind(&document.content_hash.0[..])
             .bind(document.replaces.map(|id| i64::from(id.0)))
             .bind(lease.made().corpus_version)
-            .bind(to_json(&document.metadata)?);
+            .bind(to_json(&document.metadata)?)
+            .bind(document.access.stored());
     }
     statement.execute(&mut **transaction).await?;
     Ok(())

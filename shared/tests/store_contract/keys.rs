@@ -1,6 +1,6 @@
 //! Keys, their limits, and secrets.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use adit_shared::digest::Sha256;
 use adit_shared::domain::{ApiKey, Limits, OwnLimit, Role};
@@ -20,6 +20,7 @@ pub(crate) async fn a_key_is_found_by_its_hash_until_it_is_revoked(db: Database)
         role: Role::Operator,
         limits: Limits { documents: Some(u64::from(u32::MAX)), requests: None },
         own_limits: Limits { documents: OwnLimit::AtMost(u64::from(u32::MAX)), requests: OwnLimit::AsRole },
+        entitlements: BTreeSet::new(),
         hash,
         created: 7,
         revoked: None,

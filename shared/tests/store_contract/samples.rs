@@ -2,8 +2,8 @@
 
 use adit_shared::digest::Sha256;
 use adit_shared::domain::{
-    Collection, Document, Encoding, FileRecord, Format, FormatTotal, Layout, Place, Recipe, Role, Selection,
-    content_hash,
+    Access, Clearance, Collection, Document, Encoding, FileRecord, Format, FormatTotal, Layout, Place, Recipe, Role,
+    Selection, content_hash,
 };
 use adit_shared::ids::{CollectionId, DocsetId, KeyId, VersionId};
 use adit_shared::names;
@@ -28,7 +28,7 @@ pub(crate) fn new_collection(slug: &str) -> NewCollection {
         slug: slug.to_owned(),
         name: format!("The {slug} papers"),
         description: "What it holds".to_owned(),
-        license: None,
+        ..NewCollection::default()
     }
 }
 
@@ -63,6 +63,7 @@ pub(crate) fn document(id: VersionId, r#ref: &str, files: Vec<FileRecord>) -> Ne
         content_hash: content_hash(r#ref, &name, hashed),
         name,
         metadata: json!({"title": format!("On {ref}"), "creator": ["A", "B"]}).as_object().unwrap().clone(),
+        access: Access::Open,
         replaces: None,
         files,
     }
@@ -140,6 +141,7 @@ pub(crate) fn new_package(owner: KeyId, docset: DocsetId, seed: &str) -> NewPack
         recipe: Recipe::new(formats(&["meta", "txt"]), Layout::Bag),
         about: None,
         fingerprint: Sha256::of(seed.as_bytes()),
+        clearance: Clearance::default(),
         requested: 2,
         created: 10,
     }

@@ -68,7 +68,7 @@ async fn what_a_package_says_about_itself_stays_as_it_was_when_it_was_asked_for(
     assert_eq!(about(&format!("&package={}", flat["id"])).await, Value::Null, "nothing in it tells of it");
 
     // The collection is described anew by an import that leaves the docset as it is.
-    let lease = NewCollection { slug: "c".into(), name: "New".into(), description: String::new(), license: None };
+    let lease = NewCollection { slug: "c".into(), name: "New".into(), ..NewCollection::default() };
     let lease = server.world.store.begin_import(&lease, server.app.clock.now_ms(), 1).await.unwrap();
     server.world.store.abort_import(&lease).await.unwrap();
     assert_eq!(about(&format!("&package={}", package["id"])).await, expected);
