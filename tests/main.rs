@@ -4,6 +4,7 @@
 
 mod answers;
 mod bad_input;
+mod corpora;
 mod crash;
 mod deltas;
 mod fleet;
@@ -19,6 +20,7 @@ mod resume;
 mod rights;
 mod serving;
 mod several;
+mod shapes;
 mod support;
 mod verbs;
 mod watches;

@@ -110,6 +110,7 @@ async fn write_all(
         let counts = importer.counts();
         bar.set_message(format!("{} documents", counts.added + counts.updated + counts.unchanged));
     }
+    importer.finish().await?;
     let counts = importer.counts();
     packs.finish().await?;
     if settled || counts.added + counts.updated > 0 {

@@ -73,10 +73,10 @@ kinds! {
     NotReady = CONFLICT "package-not-ready" "The package is not ready";
     /// The package could not be built.
     PackageFailed = CONFLICT "package-failed" "The package could not be built";
-    /// The key has as many watches as it may.
-    TooManyWatches = CONFLICT "too-many-watches" "There are too many watches";
     /// A docset that another is made of was deleted.
     OriginGone = CONFLICT "origin-gone" "What the docset was made of is gone";
+    /// The key has as many watches as it may.
+    TooManyWatches = CONFLICT "too-many-watches" "There are too many watches";
     /// The archive was erased.
     Erased = GONE "package-erased" "The archive was erased";
     /// What the cursor points into is gone.

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "what prepares a test may fail as loudly as the test itself")]
 
+#[path = "search/analysis.rs"]
+mod analysis;
 #[path = "search/corpus.rs"]
 mod corpus;
 #[path = "search/language.rs"]

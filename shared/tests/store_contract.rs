@@ -121,18 +121,18 @@ contract! {
         packages_of_one_fingerprint_are_found_for_their_owner,
         packages_that_nobody_speaks_of_are_found,
         a_package_needs_its_docset_and_owner;
-    watches:
-        a_watch_belongs_to_its_owner,
-        what_is_new_begins_at_one_id,
-        a_watch_looks_at_a_version_once,
-        an_attempt_is_made_by_one_and_counted,
-        who_wants_no_more_is_told_no_more;
     rights:
         a_key_is_entitled_until_it_is_denied,
         closed_documents_are_told_by_their_access_level,
         the_newest_version_decides_who_may_have_all_versions,
         a_package_keeps_what_was_withheld_of_it,
         a_collection_tells_its_terms;
+    watches:
+        a_watch_belongs_to_its_owner,
+        what_is_new_begins_at_one_id,
+        a_watch_looks_at_a_version_once,
+        an_attempt_is_made_by_one_and_counted,
+        who_wants_no_more_is_told_no_more;
     reindex:
         a_corpus_version_can_be_new_by_its_index_alone,
         an_index_holds_what_is_current;

@@ -240,7 +240,7 @@ impl Search for TantivySearch {
         let objects = &*self.cache.objects;
         let mut manifests = Vec::new();
         for index in kept {
-            match Manifest::read(objects, *index).await {
+            match Manifest::of_any_layout(objects, *index).await {
                 // Another import may have dropped an older one by now.
                 Err(SearchError::VersionGone(version)) if version < newest => {}
                 manifest => manifests.push((*index, Arc::new(manifest?))),
