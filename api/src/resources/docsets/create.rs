@@ -12,7 +12,7 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::lines::{self, Finder};
-use super::{check_name, find_own};
+use super::{check_name, check_query, find_own};
 use crate::auth::Caller;
 use crate::extract::{self, Json, Query, digits};
 use crate::origin::{Combination, Draw};
@@ -167,10 +167,7 @@ fn check_sample(sample: Option<Draw>) -> ApiResult<Option<Sample>> {
 
 async fn of_request(app: &App, caller: &Caller, mut request: DocsetRequest) -> ApiResult<Docset> {
     check_name(request.name.as_deref())?;
-    if let Some(position) = request.query.as_ref().and_then(|query| query.stored().chars().position(|c| c == '\0')) {
-        let problem = Problem::new(Kind::InvalidQuery, "the query holds a NUL character; leave it out");
-        return Err(problem.with("position", position));
-    }
+    request.query.as_ref().map_or(Ok(()), check_query)?;
     let sample = check_sample(request.sample)?;
     let asked =
         collections::ask_newest(app, &request.collection, |collection| select(app, caller, &request, collection));
