@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a journey that cannot go on ends in a panic")]
 
+mod answers;
 mod bad_input;
 mod corpora;
 mod crash;
@@ -19,5 +20,7 @@ mod resume;
 mod rights;
 mod serving;
 mod several;
+mod shapes;
 mod support;
 mod verbs;
+mod watches;

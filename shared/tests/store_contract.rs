@@ -21,6 +21,7 @@ mod store_contract {
     pub(crate) mod reindex;
     pub(crate) mod rights;
     pub(crate) mod samples;
+    pub(crate) mod watches;
 }
 
 /// Makes of each case one test for each database.
@@ -126,6 +127,12 @@ contract! {
         the_newest_version_decides_who_may_have_all_versions,
         a_package_keeps_what_was_withheld_of_it,
         a_collection_tells_its_terms;
+    watches:
+        a_watch_belongs_to_its_owner,
+        what_is_new_begins_at_one_id,
+        a_watch_looks_at_a_version_once,
+        an_attempt_is_made_by_one_and_counted,
+        who_wants_no_more_is_told_no_more;
     reindex:
         a_corpus_version_can_be_new_by_its_index_alone,
         an_index_holds_what_is_current;
