@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use adit_shared::clock::{Clock as _, SystemClock};
 use adit_shared::config::Config;
 use adit_shared::domain::Collection;
-use adit_shared::search::IndexPlan;
+use adit_shared::search::{IndexBuild, IndexPlan, Language};
 use adit_shared::store::{ImportLease, NewCollection};
 use anyhow::Context as _;
 
@@ -98,10 +98,7 @@ async fn write_all(
     packs: &mut Packs,
 ) -> anyhow::Result<Counts> {
     packs::remove_leftovers(&*services.objects, &*services.store, lease).await?;
-    let mut index = services
-        .search
-        .build(IndexPlan { base: lease.base, import: lease.import, language: None, afresh: false })
-        .await?;
+    let mut index = begin_index(services, collection, lease).await?;
     let settled = withdraw::settle(services, lease, &mut *index).await?;
     let bar = change::progress_bar(folder.length());
     let mut importer = Importer::new(services, collection, lease, packs, &mut *index);
@@ -122,6 +119,31 @@ async fn write_all(
         eprintln!("… and {} more", counts.bad - SHOWN);
     }
     Ok(counts)
+}
+
+/// Begins the new index on top of the one before, in the language of that: to change it, all documents must be analysed anew.
+async fn begin_index(
+    services: &Services,
+    collection: &NewCollection,
+    lease: &ImportLease,
+) -> anyhow::Result<Box<dyn IndexBuild>> {
+    let ImportLease { import, base } = *lease;
+    let slug = &collection.slug;
+    let mut language = collection.language;
+    if base.corpus_version > 0 {
+        let known = services.search.language(base).await.map_err(|error| error.of(slug))?;
+        if known != language {
+            let name = |language: Option<Language>| language.map_or("none", Language::as_str);
+            eprintln!(
+                "{slug}: the language is {} now, but the index was made with {}, and goes on so until all is indexed anew: run `adit reindex {slug}`",
+                name(language),
+                name(known)
+            );
+        }
+        language = known;
+    }
+    let plan = IndexPlan { base, import, language, afresh: false };
+    Ok(services.search.build(plan).await.map_err(|error| error.of(slug))?)
 }
 
 /// Takes back what a failed import has written. The rows go first, if it is not committed: the packs that the database knows after that are

@@ -11,10 +11,10 @@ use adit_shared::clock::{Clock as _, SystemClock};
 use adit_shared::config::Config;
 use adit_shared::domain::{Collection, Format};
 use adit_shared::search::{IndexBuild, IndexDocument, IndexPlan};
-use adit_shared::store::{ImportLease, StoreError};
+use adit_shared::store::{ImportLease, Member, StoreError, StoreResult};
 use anyhow::Context as _;
 use futures::TryStreamExt as _;
-use roaring::RoaringBitmap;
+use futures::stream::BoxStream;
 
 use crate::change::{self, Brings, LEASE_MS, TRY_LATER};
 use crate::services::Services;
@@ -50,8 +50,14 @@ pub(crate) async fn new_index<T>(
         _ => error,
     })?;
     let write = async {
-        let plan = IndexPlan { base: lease.base, import: lease.import, language: None, afresh };
-        let mut index = services.search.build(plan).await?;
+        let collection = services.store.collection_by_id(lease.collection()).await?.context("the collection is gone")?;
+        let language = match lease.base.corpus_version {
+            0 => collection.language,
+            _ if afresh => collection.language,
+            _ => services.search.language(lease.base).await.map_err(|error| error.of(slug))?,
+        };
+        let plan = IndexPlan { base: lease.base, import: lease.import, language, afresh };
+        let mut index = services.search.build(plan).await.map_err(|error| error.of(slug))?;
         let done = fill(&mut *index, &lease).await?;
         withdraw::settle(services, &lease, &mut *index).await?;
         index.finish().await?;
@@ -78,20 +84,19 @@ async fn fill(services: &Services, lease: &ImportLease, index: &mut dyn IndexBui
             bar.set_message(format!("{} documents", bar.position()));
         }
     };
-    add(services, &ids, &formats, index, count).await?;
+    add(services, services.store.described_members(&ids, &formats), index, count).await?;
     bar.finish_and_clear();
     Ok(ids.len())
 }
 
-/// Adds stored documents, with their files in these formats; `each` is told of every one.
+/// Adds stored documents, with their metadata as JSON; `each` is told of every one.
 pub(crate) async fn add(
     services: &Services,
-    ids: &RoaringBitmap,
-    formats: &[Format],
+    documents: BoxStream<'_, StoreResult<(Member, String)>>,
     index: &mut dyn IndexBuild,
     each: impl Fn(),
 ) -> anyhow::Result<()> {
-    let mut documents = texts::with_texts(services.objects.clone(), services.store.described_members(ids, formats));
+    let mut documents = texts::with_texts(services.objects.clone(), documents);
     while let Some((member, metadata, text)) = documents.try_next().await? {
         let document = IndexDocument {
             id: member.id,

@@ -236,7 +236,11 @@ impl From<SearchError> for Problem {
                 "the corpus has moved on since this cursor was made; start the search again without it",
             ),
             SearchError::Objects(inner) => inner.into(),
-            SearchError::Index(_) | SearchError::Outdated(_) => Self::internal(&text),
+            SearchError::Index(_) => Self::internal(&text),
+            SearchError::Outdated(_) => {
+                tracing::error!("{text}");
+                Self::new(Kind::Unavailable, text).with("part", "search index")
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use adit_shared::domain::{
     AccessLevel, Collection, Compression, Content, Docset, Document, Documents, Entitlement, Format, FormatTotal,
     Layout, Package, Status, Tdm, Withdrawn,
 };
-use adit_shared::search::Source;
+use adit_shared::search::{Source, Language};
 use adit_shared::store::StoreResult;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -38,6 +38,8 @@ pub struct CollectionView {
     entitlement: Option<Entitlement>,
     /// What is said of text and data mining (TDMRep), for documents that say nothing themselves.
     tdm: Option<Tdm>,
+    /// The language that its texts are analysed by, so that a word finds its other forms; none where words are looked up as they are.
+    language: Option<Language>,
     /// Number of current documents.
     documents: u64,
     /// Files and decoded bytes by format.
@@ -62,6 +64,7 @@ impl CollectionView {
             access: collection.access.level(),
             entitlement: collection.access.entitlement().cloned(),
             tdm: collection.tdm,
+            language: collection.language,
             documents: collection.documents,
             formats: collection.formats,
             corpus_version: collection.corpus_version,

@@ -10,6 +10,7 @@ mod collect;
 mod dates;
 mod dsl;
 mod engine;
+mod highlight;
 mod language;
 mod lower;
 mod manifest;
@@ -33,6 +34,7 @@ use crate::objects::ObjectError;
 
 pub use analysis::{Analyzer, Token};
 pub use engine::TantivySearch;
+pub use highlight::{Highlighter, Snippet};
 pub use language::{Language, UnknownLanguage};
 pub use source::Source;
 pub use syntax::parse;
@@ -66,7 +68,8 @@ pub enum SearchError {
     /// That corpus version's index is gone (superseded long ago), or never was.
     #[error("corpus version {0} cannot be searched any more")]
     VersionGone(i64),
-    /// The index was made by another release, in another language or by another engine; all documents must be added afresh.
+    /// The index was made by another release, in another language or by another engine; all documents must be added afresh. With the
+    /// collection's slug; see [`SearchError::of`].
     #[error("the search index is not of the kind that this server makes and reads: run `adit reindex {0}`")]
     Outdated(String),
     /// The object store failed.
@@ -75,6 +78,17 @@ pub enum SearchError {
     /// The index is out of order.
     #[error("the search index failed: {0}")]
     Index(String),
+}
+
+impl SearchError {
+    /// The same, with the name of the collection, which indexes do not know.
+    #[must_use]
+    pub fn of(self, slug: &str) -> Self {
+        match self {
+            Self::Outdated(_) => Self::Outdated(slug.to_owned()),
+            other => other,
+        }
+    }
 }
 
 impl From<tantivy::TantivyError> for SearchError {

@@ -16,6 +16,7 @@ use crate::domain::{
     Format, FormatTotal, Limits, Origin, OwnLimit, Package, Recipe, Role, Status, Tdm, Withdrawn,
 };
 use crate::ids::{CollectionId, DocsetId, ImportId, IndexId, KeyId, PackageId, ShareId, VersionId};
+use crate::search::Language;
 
 mod allowances;
 mod docsets;
@@ -91,6 +92,8 @@ pub struct NewCollection {
     pub access: Access,
     /// What is said of text and data mining.
     pub tdm: Option<Tdm>,
+    /// What its texts are to be analysed by.
+    pub language: Option<Language>,
 }
 
 /// The right to import into a collection, held by one import at a time until it commits, aborts or lets the lease run out.

@@ -6,9 +6,11 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Component, Path, PathBuf};
+use std::str::FromStr as _;
 
 use adit_shared::digest::Sha256;
 use adit_shared::domain::{Access, Entitlement, Format, META, Tdm};
+use adit_shared::search::Language;
 use adit_shared::store::NewCollection;
 use anyhow::{Context as _, bail};
 use serde::Deserialize;
@@ -66,6 +68,7 @@ struct CollectionJson {
     license: Option<String>,
     access: Option<String>,
     tdm: Option<Tdm>,
+    language: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -130,12 +133,14 @@ impl Folder {
         let access = access.with_context(|| wrong("access"))?.unwrap_or_default();
         let entitlement = access.entitlement().unwrap_or(&own).clone();
         let tdm = collection.tdm.map(Tdm::checked).transpose().with_context(|| wrong("tdm"))?;
+        let language = collection.language.as_deref().map(Language::from_str).transpose();
+        let language = language.with_context(|| format!("{}: \"language\"", file.display()))?;
         let documents = root.join("documents.jsonl");
         let reader = File::open(&documents).with_context(|| format!("cannot read {}", documents.display()))?;
         let reader = BufReader::with_capacity(1 << 20, reader);
         let folder = Self { root, access: access.clone(), entitlement, reader, line: 0, seen: HashSet::new() };
         let CollectionJson { slug, name, description, license, .. } = collection;
-        Ok((NewCollection { slug, name, description, license, access, tdm }, folder))
+        Ok((NewCollection { slug, name, description, license, language, access, tdm }, folder))
     }
 
     /// Length of `documents.jsonl` in bytes, for the progress bar.

@@ -1,11 +1,10 @@
 //! Reads the texts of stored documents, in order and with bounded memory: what lies side by side in a pack is fetched at once, and unpacked on all
 //! cores.
 
-use std::io::Read;
 use std::sync::Arc;
 
 use adit_shared::domain::{Encoding, FileRecord};
-use adit_shared::objects::{ObjectResult, ObjectStore};
+use adit_shared::objects::ObjectStore;
 use adit_shared::store::{Member, StoreResult};
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -93,12 +92,9 @@ async fn fetch(objects: Arc<dyn ObjectStore>, batch: Vec<(Member, String)>) -> a
             (run, within)
         }));
     }
-    let stretches: Vec<Bytes> = stream::iter(&runs)
-        .map(|run| objects.get(run.object, Some(run.start..run.end)))
-        .buffered(READS)
-        .try_collect::<Vec<_>>()
-        .await
-        .context("the texts of stored documents cannot be read")?;
+    let reads: Vec<_> = runs.iter().map(|run| objects.get(run.object, Some(run.start..run.end))).collect();
+    let stretches = stream::iter(reads).buffered(READS).try_collect::<Vec<Bytes>>().await;
+    let stretches = stretches.context("the texts of stored documents cannot be read")?;
     let cut = |(run, within): (usize, std::ops::Range<u64>)| {
         let (start, end) = (usize::try_from(within.start)?, usize::try_from(within.end)?);
         anyhow::Ok(stretches[run].slice(start..end))

@@ -39,7 +39,7 @@ where
         let collection = find(app, slug).await?;
         match ask(collection.clone()).await? {
             Err(SearchError::VersionGone(_)) => {}
-            answer => return Ok((collection, answer?)),
+            answer => return Ok((collection, answer.map_err(|error| error.of(slug))?)),
         }
     }
     tracing::error!(collection = slug, "the index of the newest corpus version is not in the object store");

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use super::{Access, FormatTotal, Tdm};
 use crate::digest::Sha256;
 use crate::ids::{CollectionId, ImportId, IndexId, VersionId};
+use crate::search::Language;
 
 /// The format of the metadata that is rendered and stored at import (JSON-LD, in archives `{name}.json`).
 pub const META: &str = "meta";
@@ -31,6 +32,8 @@ pub struct Collection {
     pub access: Access,
     /// What is said of text and data mining, for documents that say nothing themselves.
     pub tdm: Option<Tdm>,
+    /// What its texts are analysed by: stems, and words where no spaces stand between them. `None`: words as they are.
+    pub language: Option<Language>,
     /// The newest complete state; 0 before the first import.
     pub corpus_version: i64,
     /// The import that made that state; `None` for those made before imports were recorded.

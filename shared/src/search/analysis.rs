@@ -11,7 +11,7 @@ use frostem::{Algorithm, Stemmer};
 use unicode_normalization::char::{canonical_combining_class, decompose_compatible};
 use unicode_normalization::{IsNormalized, UnicodeNormalization as _, is_nfc_quick};
 
-pub(super) use cut::Words as Cut;
+pub(super) use cut::{Words as Cut, border};
 
 use super::Language;
 
@@ -144,14 +144,14 @@ impl Former {
         }
         let Some(stemmer) = self.stemmer else {
             fold(&self.small, form);
-            return !form.is_empty();
+            return form.contains(char::is_alphanumeric);
         };
         // Endings are written with diacritics, so they are what the stemmer must see.
         fold(&stemmer.stem(&normal(&self.small)), form);
         if form.is_empty() {
             fold(&self.small, form);
         }
-        !form.is_empty()
+        form.contains(char::is_alphanumeric)
     }
 }
 
@@ -164,7 +164,7 @@ pub(super) fn normal(text: &str) -> Cow<'_, str> {
 }
 
 /// Small letters without diacritics: accents, umlauts, Hebrew and Arabic vowel points. Ligatures and letters of other widths become plain ones.
-/// Marks that make other letters of theirs (those of Indic scripts, Kana and й) stay.
+/// Marks that make other letters of theirs (those of Indic scripts, Thai, Kana and й) stay.
 fn fold(word: &str, out: &mut String) {
     if word.is_ascii() {
         return out.push_str(word);
@@ -174,14 +174,16 @@ fn fold(word: &str, out: &mut String) {
             out.push(c);
         } else if let Some(plain) = plain(c) {
             out.push_str(plain);
-        } else if canonical_combining_class(c) < FIRST_DIACRITIC {
+        } else if !diacritic(c) {
             decompose(c, out);
         }
     }
 }
 
-/// Classes below are those of marks that belong to their letters (Unicode Standard Annex 44, 5.7.4).
-const FIRST_DIACRITIC: u8 = 10;
+/// Strokes, Hebrew and Arabic points, and what stands above or below a letter; not the vowels and tones of other scripts (UAX 44, 5.7.4).
+fn diacritic(c: char) -> bool {
+    matches!(canonical_combining_class(c), 1 | 10..=36 | 200..)
+}
 
 /// Letters that no decomposition takes apart, though people do.
 fn plain(c: char) -> Option<&'static str> {
@@ -207,13 +209,12 @@ fn plain(c: char) -> Option<&'static str> {
 fn decompose(c: char, out: &mut String) {
     let mut parts = Vec::with_capacity(4);
     decompose_compatible(c, |part| parts.push(part));
-    let marks = |part: char| canonical_combining_class(part) >= FIRST_DIACRITIC;
     let simple =
         |part: char| part.is_ascii_alphanumeric() || matches!(part, '\u{370}'..='\u{3ff}') || plain(part).is_some();
-    if !simple(parts[0]) || !parts.iter().all(|part| part.is_alphanumeric() || marks(*part)) {
+    if !simple(parts[0]) || !parts.iter().all(|part| part.is_alphanumeric() || diacritic(*part)) {
         return out.push(c);
     }
-    for part in parts.into_iter().filter(|part| !marks(*part)) {
+    for part in parts.into_iter().filter(|part| !diacritic(*part)) {
         match plain(part) {
             Some(plain) => out.push_str(plain),
             None => out.extend(part.to_lowercase()),

@@ -3,28 +3,34 @@
 //! The tree has texts as they were typed: how they are cut into words depends on the collection's language and is the engine's business. What each
 //! node means is said here once; engines are held to it by a generator of trees and a plain evaluator.
 //!
-//! **Words.** A field of texts has each word in two forms: the *exact* one (folded: without case and diacritics) and the *stem*, which is the same
-//! where the collection names no language. A text that is searched for is cut in the same way. A text without a letter or digit says nothing: such a node
-//! is left out of the [`Bool`] that it stands in, and a query of which nothing is left is refused. Fields that are matched as a whole compare all of
-//! their value, folded in case only; dates compare as spans of time.
+//! **Words.** Texts are cut by [`super::Analyzer`], in documents and in queries alike. In a field of texts each word has two forms: the *exact* one (folded:
+//! without case and diacritics) and the *stem*, which is the same where the collection names no language. A word's place is its place among the
+//! words of its value. A field may have several values; no phrase reaches from one into another.
+//!
+//! **Values.** Fields that are matched as a whole compare all of a value, as [`super::Analyzer::whole`] makes it. Dates in queries are spans of time (a year, a
+//! month, a day, a second); a document's date counts as its first instant. So `issued:2018-06` finds what is issued on `2018-06-30`, not on `2018`.
+//! A date that cannot be read is refused in a query and passed over in a document. A document may have several dates; one that fits is enough.
+//!
+//! **Saying nothing.** In a field of texts a text without a word says nothing. A node that says nothing in any of its fields is left out of the [`Bool`] that it
+//! stands in, as if it had not been written, and so is a `Bool` of which nothing is left. A query of which nothing is left is refused.
 
 /// A query, or a part of one.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Query {
     /// Every document.
     All,
-    /// Documents with words of a text.
+    /// Documents with words of a text. A field that is matched as a whole takes the text for a value, a date field for a date.
     Words(Words),
-    /// Documents with the words of a text, in its order.
+    /// Documents with the words of a text, in its order. Other fields than those of texts as with [`Query::Words`].
     Phrase(Phrase),
-    /// Documents with a word (in its exact form; in a field that is matched as a whole: a value) that begins so.
+    /// Documents with a word in its exact form (in a field that is matched as a whole: with a value) that begins so. Of no use on dates.
     Prefix(Prefix),
-    /// Documents that have one of the values in a field: of a field of texts one that has all the words of the value as a phrase; of dates one within
-    /// the value's span.
+    /// Documents that have one of the values in a field: in a field of texts the words of the value as a phrase, in a date field a date within its span.
+    /// A value that says nothing is left out.
     OneOf(OneOf),
-    /// Documents with a date in a span; of date fields and `year` only.
+    /// Documents with a date in a span. `issued` and `year` have ranges, and both mean the dates of `issued`.
     Range(Range),
-    /// Documents with a value in the field.
+    /// Documents with a value in the field: a text that is not empty, a date that can be read.
     Exists(String),
     /// Documents by several clauses.
     Bool(Bool),
@@ -62,11 +68,12 @@ pub struct Words {
     pub text: String,
     /// Where.
     pub fields: Fields,
-    /// How many of its words.
+    /// How many of its words; one at least. A word that is written twice counts twice.
     pub need: Need,
-    /// Whether words may be found in several fields together (each in any of them) or must be in one.
+    /// Whether words may be found in several fields together (each in any of them) or must be in one. If so, the fields are all of texts, and either
+    /// all or none of them is looked at by exact forms.
     pub across: bool,
-    /// How like a word must be. Other than [`Fuzziness::Exactly`] it looks at exact forms.
+    /// How like a word must be. Other than [`Fuzziness::Exactly`] it looks at exact forms, and is for fields of texts only.
     pub fuzziness: Fuzziness,
 }
 
@@ -77,16 +84,19 @@ pub struct Phrase {
     pub text: String,
     /// Where.
     pub fields: Fields,
-    /// Places that words may be moved by in all, to make the phrase out of what stands in the document.
+    /// How far words may be moved, 50 at most. Let the words 0, 1, … of the phrase stand at the places `p0`, `p1`, … of one value, no two at the same:
+    /// the phrase matches where the greatest of `p0 - 0`, `p1 - 1`, … exceeds the least by no more than this. So 0 means side by side in this order,
+    /// 2 lets two neighbours change places, and it is what Lucene calls slop. Of no effect on other fields than those of texts.
     pub slop: u32,
-    /// Whether the last word (in its exact form, as then all are) may be the beginning of one.
+    /// Whether the last word may be the beginning of one; all words are looked at by exact forms then. In a field that is matched as a whole: whether
+    /// the value only begins so.
     pub last_is_prefix: bool,
 }
 
 /// See [`Query::Prefix`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Prefix {
-    /// How the word begins.
+    /// How the word begins: one word, of two letters or digits at least (in a field that is matched as a whole: any text but the empty one).
     pub text: String,
     /// Where.
     pub fields: Fields,
@@ -112,7 +122,7 @@ pub struct Range {
     pub upper: Bound,
 }
 
-/// One end of a range. A date stands for its whole span: `> 2018` begins with 2019.
+/// One end of a range. A date stands for its whole span: `> 2018` begins with 2019, `<= 2018` ends with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Bound {
     /// No end.
@@ -123,14 +133,14 @@ pub enum Bound {
     Excluded(String),
 }
 
-/// How many words, or clauses, must be found.
+/// How many words, or clauses, must be found. Never fewer than none, and never more than there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
     /// All.
     All,
     /// One.
     Any,
-    /// So many; if negative, all but so many. Never fewer than one word, and never more than there are.
+    /// So many; if negative, all but so many.
     Count(i32),
     /// So many in a hundred, rounded down; if negative, all but so many in a hundred (these rounded down).
     Percent(i32),
@@ -147,8 +157,8 @@ pub enum Fuzziness {
     Edits(u8),
 }
 
-/// Clauses. Without `must` and `filter` one of `should` is needed, if there is any and `need` does not say otherwise; with them, `should` only weighs.
-/// Of nothing but `must_not`, all other documents.
+/// Clauses. What is said here of clauses is said of those that say something. Without `must` and `filter` one of `should` is needed, if there is any and
+/// `need` does not say otherwise; with them, `should` only weighs. Where nothing is needed, all documents match but those of `must_not`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Bool {
     /// All of these.
@@ -159,7 +169,7 @@ pub struct Bool {
     pub should: Vec<Query>,
     /// None of these.
     pub must_not: Vec<Query>,
-    /// How many of `should`; `None`: see above. It counts clauses that say something; a count of 0 or less needs none.
+    /// How many of `should`; `None`: see above.
     pub need: Option<Need>,
 }
 
@@ -177,6 +187,22 @@ impl Need {
             Self::Percent(share) => all * i64::from(share) / 100,
         };
         usize::try_from(wanted.clamp(0, all)).unwrap_or(total)
+    }
+}
+
+impl Fuzziness {
+    /// By how many edits a word may differ from this one.
+    #[must_use]
+    pub fn edits(self, word: &str) -> usize {
+        match self {
+            Self::Exactly => 0,
+            Self::Edits(edits) => edits.into(),
+            Self::Auto => match word.chars().count() {
+                0..=2 => 0,
+                3..=5 => 1,
+                _ => 2,
+            },
+        }
     }
 }
 

@@ -33,6 +33,7 @@ pub(super) fn collection_of(row: &AnyRow) -> StoreResult<Collection> {
         license: row.value("license")?,
         access: access_of(row)?,
         tdm: row.value::<Option<&str>>("tdm")?.map(|_| row.json("tdm")).transpose()?,
+        language: row.optional_parsed("language")?,
         corpus_version: row.value("corpus_version")?,
         import: row.optional_parsed("made_by")?,
         documents: row.number("documents")?,

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use adit_shared::digest::Sha256;
 use adit_shared::domain::{Access, Document, Encoding, FileRecord, Place};
 use adit_shared::ids::{CollectionId, VersionId};
+use adit_shared::search::Language;
 use adit_shared::store::{CurrentDocument, Member, NewCollection, NewDocument, Store as _, StoreError};
 use futures::TryStreamExt as _;
 use futures::future::join_all;
@@ -61,10 +62,15 @@ pub(crate) async fn an_import_without_changes_keeps_the_corpus_version(db: Datab
     let lease = db.store.begin_import(&new_collection("c"), 50, HOUR).await.unwrap();
     assert_eq!(db.store.commit_import(&lease, 60).await.unwrap(), before);
 
-    let described = NewCollection { license: Some("https://example.org/l".to_owned()), ..new_collection("c") };
+    let license = Some("https://example.org/l".to_owned());
+    let described = NewCollection { license, language: Some(Language::De), ..new_collection("c") };
     let lease = db.store.begin_import(&described, 70, HOUR).await.unwrap();
     let after = db.store.commit_import(&lease, 80).await.unwrap();
-    assert_eq!((after.license.clone(), after.corpus_version, after.updated), (described.license, 1, 70));
+    assert_eq!((after.license.clone(), after.language), (described.license.clone(), described.language));
+    assert_eq!((after.corpus_version, after.updated), (1, 70));
+    // Nothing is said anew, so nothing was updated.
+    let lease = db.store.begin_import(&described, 90, HOUR).await.unwrap();
+    assert_eq!(db.store.commit_import(&lease, 100).await.unwrap(), after);
     assert_eq!((after.documents, after.formats), (before.documents, before.formats));
 }
 

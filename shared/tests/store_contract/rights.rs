@@ -18,7 +18,7 @@ pub(crate) async fn a_key_is_entitled_until_it_is_denied(db: Database) {
     assert!(!db.store.grant(id, &press).await.unwrap(), "it is entitled already");
     assert!(db.store.grant(id, &archive).await.unwrap());
     let found = db.store.keys().await.unwrap().remove(0);
-    assert_eq!(db.store.key_by_hash(&found.hash).await.unwrap(), Some(found.clone()));
+    assert_eq!(db.store.caller(&found.hash, 0).await.unwrap(), Some((found.clone(), 0)));
     assert_eq!(Vec::from_iter(found.entitlements), [archive, press.clone()]);
 
     assert!(db.store.deny(id, &press).await.unwrap());

@@ -68,10 +68,13 @@ impl Iterator for Words<'_> {
 
     fn next(&mut self) -> Option<Range<usize>> {
         if let Some((base, ends)) = &mut self.run {
-            let (base, start) = (*base, self.at);
-            if let Some(end) = ends.find(|end| base + end > start) {
-                self.at = base + end;
-                return Some(start..self.at);
+            for end in ends {
+                let word = self.at..*base + end;
+                self.at = word.end;
+                // Marks may be cut off their letters.
+                if self.text[word.clone()].contains(char::is_alphanumeric) {
+                    return Some(word);
+                }
             }
             self.run = None;
         }
@@ -97,4 +100,12 @@ fn length(rest: &str, first: Script, dictionary: bool) -> usize {
         (at > 0 && !goes_on).then_some(at)
     };
     rest.char_indices().find_map(ends).unwrap_or(rest.len())
+}
+
+/// Whether a text may be cut at this place without cutting a word.
+pub(in crate::search) fn border(text: &str, at: usize) -> bool {
+    let (Some(before), Some(behind)) = (text[..at].chars().next_back(), text[at..].chars().next()) else { return true };
+    let in_word = |c: char| c.is_alphanumeric() || continues(c);
+    let ideographs = script(before) == Script::Ideographs || script(behind) == Script::Ideographs;
+    !(in_word(before) && in_word(behind)) || (ideographs && !continues(behind))
 }

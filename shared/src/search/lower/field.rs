@@ -63,22 +63,12 @@ impl Place {
         fuzziness: Fuzziness,
     ) -> SearchResult<Box<dyn Lowered>> {
         lowering.spend(1)?;
-        let edits = match fuzziness {
-            Fuzziness::Exactly => return Ok(one(self.field(false), &word)),
-            Fuzziness::Auto => match word.chars().count() {
-                0..=2 => 0,
-                3..=5 => 1,
-                _ => 2,
-            },
-            Fuzziness::Edits(edits @ 0..=2) => edits,
-            Fuzziness::Edits(edits) => {
-                return Err(unsupported(format!("a word may differ by 2 letters at most, not {edits}")));
-            }
+        let same = one(self.field(fuzziness != Fuzziness::Exactly), &word);
+        let edits = match fuzziness.edits(&word) {
+            0 => return Ok(same),
+            edits @ 1..=2 => u8::try_from(edits).unwrap_or(2),
+            edits => return Err(unsupported(format!("a word may differ by 2 letters at most, not {edits}"))),
         };
-        let same = one(self.field(true), &word);
-        if edits == 0 {
-            return Ok(same);
-        }
         let what = "times at most for a word that may be misspelt (word~); without a field each default one counts";
         limited(&mut lowering.fuzzy, 1, MAX_FUZZY, "look", what)?;
         let similar = FuzzyTermQuery::new(Term::from_field_text(self.field(true), &word), edits, true);

@@ -133,14 +133,13 @@ fn mistakes_are_shown_where_they_are() {
         ("a^b", 1),
         ("a^1e9", 3),
         ("a^99999", 1),
-        ("x IN", 2),
         ("a:b:c", 3),
         ("py*on", 2),
         ("a *on", 2),
         ("ab**", 2),
         ("word~3", 4),
         ("\"a b\"~", 5),
-        ("a = b", 2),
+        ("a = b", 3),
         ("=(a b)", 1),
         ("=title:a", 6),
         ("issued:=>2018", 8),
@@ -160,7 +159,7 @@ fn hostile_queries_are_refused_at_once() {
     assert_eq!(mistake(&format!("{}a{}", "(".repeat(33), ")".repeat(33))), MAX_DEPTH);
     assert!(parse(&format!("{}a{}", "(".repeat(32), ")".repeat(32))).is_ok());
     assert!(parse(&"NOT ".repeat(2000)).is_err());
-    assert_eq!(mistake(&"-".repeat(8000)), 1);
+    assert!(parse(&"-".repeat(8000)).is_ok());
     assert!(parse(&"a ".repeat(4000)).is_ok());
 }
 
