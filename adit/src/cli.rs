@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use adit_shared::digest::Sha256;
 use adit_shared::domain::{Entitlement, Role};
-use clap::{ArgGroup, Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 /// Search a corpus, freeze the result, take it home as one archive.
 #[derive(Debug, Parser)]
@@ -63,6 +63,9 @@ pub(crate) enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Show watches; let them look at what is new, and tell their webhooks
+    #[command(subcommand)]
+    Watches(WatchesVerb),
     /// Print the API's contract
     Openapi {
         /// Compare it with this file instead; the exit status tells
@@ -148,6 +151,18 @@ pub(crate) enum ApiKeysVerb {
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum WatchesVerb {
+    /// List all watches with what they have found last
+    List,
+    /// Do what imports do for watches: make the docsets of what is new, and tell webhooks that are due. For a timer, say every 5 minutes
+    Deliver {
+        /// Tell all whose message is pending, whether due or not
+        #[arg(long)]
+        now: bool,
+    },
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct WithdrawArgs {
     /// The documents' refs
@@ -172,19 +187,38 @@ pub(crate) struct SearchArgs {
     /// Slug of the collection
     pub(crate) collection: String,
     /// The query; * finds everything
-    pub(crate) query: String,
-    /// Hits to show
-    #[arg(long, default_value_t = 10)]
-    pub(crate) limit: u32,
+    #[arg(required_unless_present = "dsl")]
+    pub(crate) query: Option<String>,
+    /// File with the query as an object of the Elasticsearch query DSL (- reads standard input)
+    #[arg(long, value_name = "FILE", conflicts_with = "query")]
+    pub(crate) dsl: Option<PathBuf>,
+    /// Hits to show (default: 10; with csv and ndjson all)
+    #[arg(long)]
+    pub(crate) limit: Option<u32>,
     /// relevance, date or ref
     #[arg(long, default_value = "relevance")]
     pub(crate) sort: String,
     /// Count the values of a field over all hits (may be repeated)
     #[arg(long = "facet", value_name = "FIELD")]
     pub(crate) facets: Vec<String>,
-    /// The answer as JSON
+    /// Show where the words of the query stand
     #[arg(long)]
-    pub(crate) json: bool,
+    pub(crate) highlight: bool,
+    /// How to print the answer
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) format: AnswerFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AnswerFormat {
+    /// A line for each hit, for people
+    Text,
+    /// A page as the API gives it
+    Json,
+    /// All hits, for spreadsheets
+    Csv,
+    /// All hits, an object in each line
+    Ndjson,
 }
 
 #[derive(Debug, Args)]

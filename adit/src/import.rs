@@ -27,7 +27,7 @@ use self::folder::Folder;
 use self::packs::Packs;
 use crate::change::{self, Brings, LEASE_MS, TRY_LATER};
 use crate::services::Services;
-use crate::withdraw;
+use crate::{watches, withdraw};
 
 /// Bad lines that are printed; the rest is counted.
 const SHOWN: u64 = 100;
@@ -66,6 +66,7 @@ pub(crate) async fn run(config: &Config, folder: &Path, wait: bool) -> anyhow::R
             counts.withdrawn, collection.slug
         );
     }
+    watches::after_import(config, &services).await;
     if counts.bad > 0 {
         eprintln!("{} line(s) of documents.jsonl were left out; mend them and import again", counts.bad);
         return Ok(ExitCode::from(2));
@@ -109,6 +110,7 @@ async fn write_all(
         let counts = importer.counts();
         bar.set_message(format!("{} documents", counts.added + counts.updated + counts.unchanged));
     }
+    importer.finish().await?;
     let counts = importer.counts();
     packs.finish().await?;
     if settled || counts.added + counts.updated > 0 {

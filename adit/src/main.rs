@@ -14,6 +14,7 @@ mod running;
 mod services;
 mod signing;
 mod up;
+mod watches;
 mod withdraw;
 
 use std::process::ExitCode;
@@ -64,6 +65,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Keys(KeysVerb::Signing { out }) => signing::create(&config, out)?,
         Verb::Keys(KeysVerb::Api(verb)) => keys::run(&config, verb).await?,
         Verb::Queues { json } => queues::run(&config, json).await?,
+        Verb::Watches(verb) => watches::run(&config, verb).await?,
         Verb::Openapi { check } => return openapi(check.as_deref()),
         Verb::Demo { once } => demo::run(config, once).await?,
         Verb::Search(args) => miner::search(&config, args).await?,

@@ -341,6 +341,7 @@ fn settings(config: &Config, public_url: Url, public_keys: PublicKeys) -> Settin
         resend_after: config.resend_after,
         request_timeout: config.request_timeout,
         public_keys,
+        webhooks: config.webhooks.clone(),
     }
 }
 

@@ -82,6 +82,13 @@ pub fn word<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> 
 /// The greatest of the whole numbers that JSON carries exactly everywhere (RFC 8259, section 6): 2^53 - 1.
 pub const MAX_WHOLE: u64 = (1 << 53) - 1;
 
+/// Reads a whole number, or nothing.
+pub fn whole_number_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    let number = Option::<f64>::deserialize(deserializer)?;
+    let number = number.map(|number| whole_up_to(number, u64::from(u32::MAX))).transpose().map_err(D::Error::custom)?;
+    Ok(number.map(|number| number as u32))
+}
+
 /// Reads a whole number; `20.0` is one too (JSON Schema 2020-12, 4.2.3), and some languages write no other.
 pub fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     let number = whole_up_to(f64::deserialize(deserializer)?, u64::from(u32::MAX));

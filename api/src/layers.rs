@@ -46,6 +46,7 @@ fn span(request: &Request) -> Span {
 fn cors() -> CorsLayer {
     let exposed = ["location", "link", "retry-after", "etag", "x-request-id"];
     let download = ["accept-ranges", "content-disposition", "content-range", "repr-digest"];
+    let answers = ["x-total-hits", "x-corpus-version"];
     let limits = ["ratelimit", "ratelimit-policy", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"];
     CorsLayer::new()
         .allow_origin(AnyOrigin)
@@ -59,7 +60,13 @@ fn cors() -> CorsLayer {
             HeaderName::from_static(crate::auth::KEY_HEADER),
         ])
         .expose_headers(
-            exposed.into_iter().chain(download).chain(limits).map(HeaderName::from_static).collect::<Vec<_>>(),
+            exposed
+                .into_iter()
+                .chain(download)
+                .chain(answers)
+                .chain(limits)
+                .map(HeaderName::from_static)
+                .collect::<Vec<_>>(),
         )
 }
 
@@ -67,8 +74,15 @@ fn cors() -> CorsLayer {
 /// entity tag must keep the bytes that the tag names.
 fn worth_compressing(_: StatusCode, _: Version, headers: &HeaderMap, _: &Extensions) -> bool {
     let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let text =
-        ["application/json", "application/x-ndjson", "application/yaml", "text/html", "text/css", "text/javascript"];
+    let text = [
+        "application/json",
+        "application/x-ndjson",
+        "application/yaml",
+        "text/csv",
+        "text/html",
+        "text/css",
+        "text/javascript",
+    ];
     !headers.contains_key(header::ETAG) && text.iter().any(|t| media_type.starts_with(t))
 }
 

@@ -45,6 +45,8 @@ kinds! {
     UnknownField = BAD_REQUEST "unknown-field" "There is no such field";
     /// A format that no document of the docset has.
     UnknownFormat = BAD_REQUEST "unknown-format" "There is no such format";
+    /// A URL that cannot be a webhook.
+    InvalidWebhook = BAD_REQUEST "invalid-webhook" "This cannot be a webhook";
     /// Options that do not go together, or not with the layout.
     InvalidRecipe = BAD_REQUEST "invalid-recipe" "There is no such package";
     /// A cursor that was not made by this server, or for another question.
@@ -73,6 +75,8 @@ kinds! {
     PackageFailed = CONFLICT "package-failed" "The package could not be built";
     /// A docset that another is made of was deleted.
     OriginGone = CONFLICT "origin-gone" "What the docset was made of is gone";
+    /// The key has as many watches as it may.
+    TooManyWatches = CONFLICT "too-many-watches" "There are too many watches";
     /// The archive was erased.
     Erased = GONE "package-erased" "The archive was erased";
     /// What the cursor points into is gone.

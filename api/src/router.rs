@@ -13,7 +13,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::problem::ProblemBody;
 use crate::resources::{
     assets, collections, docsets, documents, dump, estimate, events, manifest, me, members, packages, search, service,
-    withdrawals,
+    watches, withdrawals,
 };
 use crate::state::App;
 use crate::{contract, layers};
@@ -30,6 +30,7 @@ use crate::{contract, layers};
          (name = "documents", description = "One document version and its files"),
          (name = "docsets", description = "Frozen selections of documents"),
          (name = "packages", description = "Archives of docsets"),
+         (name = "watches", description = "Saved queries, and what they find after imports"),
          (name = "me", description = "The caller"),
          (name = "packager", description = "What packagers ask for"),
          (name = "service", description = "For operators")))]
@@ -64,6 +65,9 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(assets::list))
         .routes(routes!(assets::asset))
         .routes(routes!(assets::follow))
+        .routes(routes!(watches::create))
+        .routes(routes!(watches::list))
+        .routes(routes!(watches::get, watches::delete))
         .routes(routes!(me::get))
         .routes(routes!(service::public_keys))
         .routes(routes!(service::healthz))

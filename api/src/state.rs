@@ -9,6 +9,7 @@ use adit_shared::objects::ObjectStore;
 use adit_shared::search::Search;
 use adit_shared::signing::PublicKeys;
 use adit_shared::store::{Store, StoreResult};
+use adit_shared::webhook::Guard;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -30,6 +31,8 @@ pub struct Settings {
     pub request_timeout: Duration,
     /// The keys that receipts can be checked with.
     pub public_keys: PublicKeys,
+    /// What webhooks may be called.
+    pub webhooks: Guard,
 }
 
 /// How much of what takes long goes on at once in one process.

@@ -72,6 +72,7 @@ impl World {
                 resend_after: Duration::from_mins(1),
                 request_timeout: Duration::from_mins(1),
                 public_keys: PublicKeys::parse(PUBLIC_KEY).unwrap(),
+                webhooks: adit_shared::webhook::Guard::default(),
             },
             metrics: Metrics::default(),
             stop: CancellationToken::new(),

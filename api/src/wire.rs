@@ -6,7 +6,7 @@ use adit_shared::domain::{
     AccessLevel, Collection, Compression, Content, Docset, Document, Documents, Entitlement, Format, FormatTotal,
     Layout, Package, Status, Tdm, Withdrawn,
 };
-use adit_shared::search::{Source, Language};
+use adit_shared::search::{Language, Source};
 use adit_shared::store::StoreResult;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -78,7 +78,7 @@ impl CollectionView {
 #[schema(as = File)]
 pub struct FileView {
     /// Its format.
-    format: Format,
+    pub(crate) format: Format,
     /// Absolute URL of its content.
     #[schema(format = "uri")]
     url: String,
@@ -111,20 +111,20 @@ impl From<Withdrawn> for Withdrawal {
 #[schema(as = Document)]
 pub struct DocumentView {
     /// Id of this version.
-    id: u32,
+    pub(crate) id: u32,
     /// Absolute URL of this resource.
     #[schema(format = "uri")]
-    url: String,
+    pub(crate) url: String,
     /// Slug of its collection.
     collection: String,
     /// The work's name, unique in its collection.
-    r#ref: String,
+    pub(crate) r#ref: String,
     /// Counts the work's versions from 1.
-    version: u32,
+    pub(crate) version: u32,
     /// Whether no newer version exists.
     current: bool,
     /// URI of its licence: its own, else its collection's.
-    license: Option<String>,
+    pub(crate) license: Option<String>,
     /// Who may have its files other than `meta`.
     access: AccessLevel,
     /// The entitlement that is needed for them, where they are restricted.
@@ -134,9 +134,9 @@ pub struct DocumentView {
     /// Whether it was withdrawn: then nobody is given its files.
     withdrawn: Option<Withdrawal>,
     /// Dublin Core terms.
-    metadata: Map<String, Value>,
+    pub(crate) metadata: Map<String, Value>,
     /// Its files, sorted by format.
-    files: Vec<FileView>,
+    pub(crate) files: Vec<FileView>,
 }
 
 impl DocumentView {

@@ -83,6 +83,14 @@ id! {
     PackageId(i64)
 }
 id! {
+    /// A watch.
+    WatchId(i64)
+}
+id! {
+    /// A notice of a watch.
+    NoticeId(i64)
+}
+id! {
     /// An API key (its public number, never its secret).
     KeyId(i64)
 }

@@ -15,7 +15,7 @@ use crate::domain::{
     About, Access, Allowance, ApiKey, Clearance, Collection, Docset, Document, Documents, Entitlement, FileRecord,
     Format, FormatTotal, Limits, Origin, OwnLimit, Package, Recipe, Role, Status, Tdm, Withdrawn,
 };
-use crate::ids::{CollectionId, DocsetId, ImportId, IndexId, KeyId, PackageId, ShareId, VersionId};
+use crate::ids::{CollectionId, DocsetId, ImportId, IndexId, KeyId, PackageId, ShareId, VersionId, WatchId};
 use crate::search::Language;
 
 mod allowances;
@@ -36,12 +36,14 @@ mod shares;
 mod sql;
 mod staging;
 mod summaries;
+mod watches;
 mod withdrawals;
 
 pub use allowances::{Exchange, Standing};
 pub use shares::Share;
 pub use sql::SqlStore;
 pub use summaries::{Summary, measure, works};
+pub use watches::{Attempt, NewWatch, Notice, NoticeState, Watch};
 pub use withdrawals::Settling;
 
 /// Why the database did not do what was asked.
@@ -487,6 +489,38 @@ pub trait Store: fmt::Debug + Send + Sync {
     async fn claim_withdrawals(&self, lease: &ImportLease) -> StoreResult<Settling>;
     /// What of its docset a package has and has not for reasons of rights.
     async fn clearance(&self, package: PackageId) -> StoreResult<Clearance>;
+
+    // ---- watches ----
+
+    /// Makes a watch; `None` if its owner has `most` of them already.
+    async fn create_watch(&self, watch: &NewWatch, most: u32) -> StoreResult<Option<Watch>>;
+    /// A watch.
+    async fn watch(&self, id: WatchId, owner: Option<KeyId>) -> StoreResult<Option<Watch>>;
+    /// Watches by falling id, those below `before`.
+    async fn watches(&self, owner: Option<KeyId>, before: Option<WatchId>, limit: u32) -> StoreResult<Vec<Watch>>;
+    /// Deletes a watch and its notices; false if there is none. The docsets stay.
+    async fn delete_watch(&self, id: WatchId, owner: Option<KeyId>) -> StoreResult<bool>;
+    /// All watches that have not looked at their collection's newest corpus version, of keys that are not revoked, by id.
+    async fn watches_behind(&self) -> StoreResult<Vec<Watch>>;
+    /// The first document version that came with a corpus version above `version`: all from there on are newer than that, and none before.
+    async fn first_added_after(&self, collection: CollectionId, version: i64) -> StoreResult<Option<VersionId>>;
+    /// Records that the watch has looked up to `version`, and makes the docset of what it has found, with a notice: one atomic step, which
+    /// does nothing if the watch's row is not as in `watch` any more, because another process was first. Returns the docset that was made.
+    async fn advance_watch(
+        &self,
+        watch: &Watch,
+        version: i64,
+        found: Option<&NewDocset>,
+    ) -> StoreResult<Option<DocsetId>>;
+    /// A watch's notices, newest first, at most `limit`.
+    async fn notices(&self, watch: WatchId, limit: u32) -> StoreResult<Vec<Notice>>;
+    /// All pending notices whose next attempt is due by `by`, of keys that are not revoked, by that time.
+    async fn due_notices(&self, by: i64) -> StoreResult<Vec<Notice>>;
+    /// Claims the next attempt of a notice, of all who saw its row as it is in `notice`, and counts it; should the one who has it never come
+    /// back, the notice is due again at `next`. False if another one has it.
+    async fn claim_notice(&self, notice: &Notice, next: i64) -> StoreResult<bool>;
+    /// Records what came of an attempt. [`Attempt::Gone`] gives up all that is pending of the watch, and silences it.
+    async fn settle_notice(&self, notice: &Notice, attempt: &Attempt, now: i64) -> StoreResult<()>;
 }
 
 /// Sums files by format, as collections and docsets show them.

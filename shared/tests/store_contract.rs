@@ -21,6 +21,7 @@ mod store_contract {
     pub(crate) mod reindex;
     pub(crate) mod rights;
     pub(crate) mod samples;
+    pub(crate) mod watches;
 }
 
 /// Makes of each case one test for each database.
@@ -128,6 +129,12 @@ contract! {
         a_collection_tells_its_terms,
         a_withdrawn_work_is_current_no_more_from_the_next_version_on,
         a_withdrawal_that_is_undone_leaves_no_trace;
+    watches:
+        a_watch_belongs_to_its_owner,
+        what_is_new_begins_at_one_id,
+        a_watch_looks_at_a_version_once,
+        an_attempt_is_made_by_one_and_counted,
+        who_wants_no_more_is_told_no_more;
     reindex:
         a_corpus_version_can_be_new_by_its_index_alone,
         an_index_holds_what_is_current;

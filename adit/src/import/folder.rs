@@ -3,7 +3,7 @@
 //! Nothing is trusted: every line is checked, every path must stay inside the folder.
 
 use std::collections::HashSet;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{BufRead as _, BufReader};
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr as _;
@@ -49,6 +49,8 @@ pub(crate) struct SourceFile {
     pub(crate) media_type: String,
     /// Absolute, inside the folder.
     pub(crate) path: PathBuf,
+    /// In bytes, when its line was read.
+    pub(crate) length: u64,
 }
 
 /// A line that cannot be imported: where, and why.
@@ -140,7 +142,7 @@ impl Folder {
         let reader = BufReader::with_capacity(1 << 20, reader);
         let folder = Self { root, access: access.clone(), entitlement, reader, line: 0, seen: HashSet::new() };
         let CollectionJson { slug, name, description, license, .. } = collection;
-        Ok((NewCollection { slug, name, description, license, language, access, tdm }, folder))
+        Ok((NewCollection { slug, name, description, license, access, tdm, language }, folder))
     }
 
     /// Length of `documents.jsonl` in bytes, for the progress bar.
@@ -244,15 +246,15 @@ impl Folder {
         if !real.starts_with(&self.root) {
             return Err(format!("the path {shown} leaves the folder by a link"));
         }
-        if !real.is_file() {
+        let Some(found) = real.metadata().ok().filter(Metadata::is_file) else {
             return Err(format!("{shown} is not a file"));
-        }
+        };
         let media_type = file.media_type.unwrap_or_else(|| default_media_type(format.as_str()).to_owned());
         let header_safe = media_type.contains('/') && media_type.bytes().all(|b| (0x20..0x7f).contains(&b));
         if !header_safe {
             return Err(format!("media_type {media_type:?} is not a media type such as text/plain; charset=utf-8"));
         }
-        Ok(SourceFile { format, media_type, path: real })
+        Ok(SourceFile { format, media_type, path: real, length: found.len() })
     }
 }
 

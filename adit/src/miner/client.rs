@@ -91,13 +91,7 @@ pub(crate) struct Client {
 impl Client {
     /// A client of the server that is configured, else of the `adit up` that runs on the data folder, else of the default address.
     pub(crate) fn new(config: &Config) -> anyhow::Result<Self> {
-        let base = match &config.public_url {
-            Some(url) => url.to_string(),
-            None => {
-                running::find(&config.data).map_or_else(|| format!("http://{}", config.listen), |running| running.api)
-            }
-        };
-        Self::with(&base, config.api_key.clone())
+        Self::with(&running::api_url(config), config.api_key.clone())
     }
 
     /// A client of the server at `base`.
@@ -196,6 +190,11 @@ impl Client {
             let next = response.url().join(location).context("the server redirects to no URL")?;
             response = elsewhere(ranged(next.clone()), &next).await?;
         }
+    }
+
+    /// POSTs JSON, for an answer of another media type.
+    pub(crate) async fn post_for(&self, path: &str, body: &Value, media_type: &str) -> anyhow::Result<Response> {
+        self.send(self.http.post(self.url(path)).header(ACCEPT, media_type).json(body)).await
     }
 
     fn url(&self, path: &str) -> String {

@@ -10,7 +10,7 @@ mod tests;
 
 use std::collections::BTreeSet;
 
-use adit_shared::domain::Docset;
+use adit_shared::domain::{Docset, Selection};
 use adit_shared::ids::{DocsetId, PackageId};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -66,7 +66,8 @@ pub async fn find_own(app: &App, caller: &Caller, id: i64) -> ApiResult<Docset> 
     app.store.docset(DocsetId(id), caller.sees()).await?.ok_or_else(|| Problem::not_found("docset"))
 }
 
-fn check_name(name: Option<&str>) -> ApiResult<()> {
+/// Refuses names that are empty, too long, or cannot be stored.
+pub(crate) fn check_name(name: Option<&str>) -> ApiResult<()> {
     match name.map(|name| name.chars().count()) {
         Some(count) if count == 0 || count > NAME_LENGTH => Err(Problem::new(
             Kind::InvalidRequest,

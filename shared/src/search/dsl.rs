@@ -182,18 +182,18 @@ fn check_case(options: &Object<'_>) -> SearchResult<()> {
 /// The query with the `boost` of its object.
 fn boosted(at: &Object<'_>, query: Query) -> SearchResult<Query> {
     let Some(place) = at.get("boost") else { return Ok(query) };
-    Ok(match boost(place.number(), &place)? {
+    let boost =
+        weight(place.number()).ok_or_else(|| place.error(&format!("must be a number from 0 to {MAX_BOOST}")))?;
+    Ok(match boost {
         1.0 => query,
         boost => Query::Boosted(Box::new(query), boost),
     })
 }
 
+/// A boost, if it is none that scores cannot bear.
 #[expect(clippy::cast_possible_truncation, reason = "scores are single precision")]
-fn boost(number: Option<f64>, place: &Place<'_>) -> SearchResult<f32> {
-    match number {
-        Some(number) if (0.0..=f64::from(MAX_BOOST)).contains(&number) => Ok(number as f32),
-        _ => Err(place.error(&format!("must have a boost from 0 to {MAX_BOOST}"))),
-    }
+fn weight(number: Option<f64>) -> Option<f32> {
+    number.filter(|number| (0.0..=f64::from(MAX_BOOST)).contains(number)).map(|number| number as f32)
 }
 
 /// The field of that name: `title.exact` for exact forms, and `language.keyword` for one that is matched as a whole anyway.

@@ -44,23 +44,27 @@ impl Manifest {
         Self { layout: LAYOUT_VERSION, language, meta, files }
     }
 
-    /// Reads the manifest of an index.
+    /// Reads the manifest of an index that is to be searched or built on.
     ///
     /// # Errors
     /// [`SearchError::VersionGone`] where there is none, [`SearchError::Outdated`] where it has another layout.
     pub(super) async fn read(objects: &dyn ObjectStore, index: IndexId) -> SearchResult<Self> {
+        let manifest = Self::of_any_layout(objects, index).await?;
+        if manifest.layout == LAYOUT_VERSION { Ok(manifest) } else { Err(outdated()) }
+    }
+
+    /// Reads the manifest of an index of which only the files are of interest.
+    ///
+    /// # Errors
+    /// [`SearchError::VersionGone`] where there is none.
+    pub(super) async fn of_any_layout(objects: &dyn ObjectStore, index: IndexId) -> SearchResult<Self> {
         let key = ObjectKey::IndexManifest(index).to_string();
         let bytes = match objects.get(&key, None).await {
             Err(ObjectError::NotFound(_)) => return Err(SearchError::VersionGone(index.corpus_version)),
             other => other?,
         };
-        let manifest: Self = serde_json::from_slice(&bytes).map_err(|error| {
-            SearchError::Index(format!("object {key} is no index manifest ({error}); import again"))
-        })?;
-        if manifest.layout != LAYOUT_VERSION {
-            return Err(outdated());
-        }
-        Ok(manifest)
+        serde_json::from_slice(&bytes)
+            .map_err(|error| SearchError::Index(format!("object {key} is no index manifest ({error}); import again")))
     }
 
     /// Stores it: from then on the index can be searched.

@@ -34,6 +34,9 @@ fn read(query: &str, unsigned: Part) -> SearchResult<Query> {
         let position = query[..query.floor_char_boundary(MAX_BYTES)].chars().count();
         return Err(syntax(position, &format!("a query may be {MAX_BYTES} bytes long at most")));
     }
+    if let Some(position) = query.chars().position(|c| c == '\0') {
+        return Err(syntax(position, "a character with the code 0 stands here; no text has one"));
+    }
     // Spaces and quotation marks as word processors write them mean the same as plain ones.
     let plain = |c: char| match c {
         '“' | '”' | '„' => '"',
@@ -87,7 +90,7 @@ impl Parser {
     /// `a b AND c`, up to OR, the end or a closing parenthesis. A single `+a` stays required among alternatives.
     fn conjunction(&mut self, field: Option<&str>) -> SearchResult<(Part, Query)> {
         let mut clauses = Vec::new();
-        let mut single = None;
+        let mut single;
         loop {
             let (sign, tree) = self.operand(field)?;
             single = if clauses.is_empty() { sign } else { None };

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 
 use roaring::RoaringBitmap;
 use sqlx::any::AnyRow;
+use sqlx::{Any, Executor};
 
 use super::packages::package_of;
 use super::rows::{Columns as _, int, made, query, to_json};
@@ -17,6 +18,11 @@ use crate::ids::{CollectionId, DocsetId, KeyId};
 const LIKE: i64 = 20;
 
 pub(super) async fn create(db: &SqlStore, docset: &NewDocset) -> StoreResult<Docset> {
+    insert(&db.write, docset).await
+}
+
+/// The same, in a transaction perhaps.
+pub(super) async fn insert<'e>(executor: impl Executor<'e, Database = Any>, docset: &NewDocset) -> StoreResult<Docset> {
     let insert = query(
         "INSERT INTO docsets (owner, collection, name, origin, size, formats, fingerprint, corpus_version, created, members) \
          SELECT $1, c.id, $3, $4, $5, $6, $7, $8, $9, $10 FROM collections c WHERE c.id = $2 \
@@ -32,7 +38,7 @@ pub(super) async fn create(db: &SqlStore, docset: &NewDocset) -> StoreResult<Doc
     .bind(docset.corpus_version)
     .bind(docset.created)
     .bind(members_to_bytes(&docset.members)?);
-    let rows = match insert.fetch_all(&db.write).await {
+    let rows = match insert.fetch_all(executor).await {
         Err(error) if errors::is_foreign_key_violation(&error) => return Err(StoreError::NotFound("key")),
         rows => rows?,
     };

@@ -17,16 +17,15 @@ use crate::ids::{CollectionId, ImportId, VersionId};
 use crate::search::Language;
 
 const TAKE_LEASE: &str = "\
-    INSERT INTO collections (slug, name, description, license, updated, import, import_until, language, access, tdm) \
+    INSERT INTO collections (slug, name, description, license, updated, import, import_until, access, tdm, language) \
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
     ON CONFLICT (slug) DO UPDATE SET \
         name = excluded.name, description = excluded.description, license = excluded.license, \
-        language = excluded.language, access = excluded.access, tdm = excluded.tdm, \
-        import = excluded.import, import_until = excluded.import_until, \
+        language = excluded.language, access = excluded.access, tdm = excluded.tdm, import = excluded.import, import_until = excluded.import_until, \
         updated = CASE WHEN collections.name = excluded.name AND collections.description = excluded.description \
             AND collections.license IS NOT DISTINCT FROM excluded.license \
-            AND collections.language IS NOT DISTINCT FROM excluded.language \
             AND collections.access IS NOT DISTINCT FROM excluded.access \
+            AND collections.language IS NOT DISTINCT FROM excluded.language \
             AND collections.tdm IS NOT DISTINCT FROM excluded.tdm THEN collections.updated ELSE excluded.updated END \
     WHERE collections.import IS NULL OR collections.import_until <= $5 \
     RETURNING id";
@@ -46,9 +45,9 @@ pub(super) async fn begin(
         .bind(now)
         .bind(import.to_string())
         .bind(now + lease_ms)
-        .bind(collection.language.map(Language::as_str))
         .bind(collection.access.stored())
-        .bind(collection.tdm.as_ref().map(to_json).transpose()?);
+        .bind(collection.tdm.as_ref().map(to_json).transpose()?)
+        .bind(collection.language.map(Language::as_str));
     hold(db, take, import, &collection.slug, now).await
 }
 

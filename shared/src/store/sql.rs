@@ -13,16 +13,17 @@ use sqlx::{Any, AnyPool, Executor, Transaction};
 
 use super::rows::{Statement, query};
 use super::{
-    CurrentDocument, Exchange, ImportLease, Member, NewCollection, NewDocset, NewDocument, NewPackage, Settling, Share,
-    Standing, StatusUpdate, Store, StoreResult, Summary, allowances, docsets, documents, import, keys, members,
-    packages, refs, reindex, rights, shares, staging, summaries, withdrawals,
+    Attempt, CurrentDocument, Exchange, ImportLease, Member, NewCollection, NewDocset, NewDocument, NewPackage,
+    NewWatch, Notice, Settling, Share, Standing, StatusUpdate, Store, StoreResult, Summary, Watch, allowances, docsets,
+    documents, import, keys, members, packages, refs, reindex, rights, shares, staging, summaries, watches,
+    withdrawals,
 };
 use crate::digest::Sha256;
 use crate::domain::{
     Access, Allowance, ApiKey, Clearance, Collection, Docset, Document, Entitlement, Format, Limits, OwnLimit, Package,
     Role, Withdrawn,
 };
-use crate::ids::{CollectionId, DocsetId, IndexId, KeyId, PackageId, ShareId, VersionId};
+use crate::ids::{CollectionId, DocsetId, IndexId, KeyId, PackageId, ShareId, VersionId, WatchId};
 
 /// A database: SQLite or PostgreSQL. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -373,5 +374,54 @@ impl Store for SqlStore {
 
     async fn charged(&self, key: KeyId, limit: u32) -> StoreResult<Vec<(i64, u64)>> {
         allowances::charged(self, key, limit).await
+    }
+
+    async fn create_watch(&self, watch: &NewWatch, most: u32) -> StoreResult<Option<Watch>> {
+        watches::create(self, watch, most).await
+    }
+
+    async fn watch(&self, id: WatchId, owner: Option<KeyId>) -> StoreResult<Option<Watch>> {
+        watches::watch(self, id, owner).await
+    }
+
+    async fn watches(&self, owner: Option<KeyId>, before: Option<WatchId>, limit: u32) -> StoreResult<Vec<Watch>> {
+        watches::watches(self, owner, before, limit).await
+    }
+
+    async fn delete_watch(&self, id: WatchId, owner: Option<KeyId>) -> StoreResult<bool> {
+        watches::delete(self, id, owner).await
+    }
+
+    async fn watches_behind(&self) -> StoreResult<Vec<Watch>> {
+        watches::behind(self).await
+    }
+
+    async fn first_added_after(&self, collection: CollectionId, version: i64) -> StoreResult<Option<VersionId>> {
+        watches::first_added_after(self, collection, version).await
+    }
+
+    async fn advance_watch(
+        &self,
+        watch: &Watch,
+        version: i64,
+        found: Option<&NewDocset>,
+    ) -> StoreResult<Option<DocsetId>> {
+        watches::advance(self, watch, version, found).await
+    }
+
+    async fn notices(&self, watch: WatchId, limit: u32) -> StoreResult<Vec<Notice>> {
+        watches::notices(self, watch, limit).await
+    }
+
+    async fn due_notices(&self, by: i64) -> StoreResult<Vec<Notice>> {
+        watches::due(self, by).await
+    }
+
+    async fn claim_notice(&self, notice: &Notice, next: i64) -> StoreResult<bool> {
+        watches::claim(self, notice, next).await
+    }
+
+    async fn settle_notice(&self, notice: &Notice, attempt: &Attempt, now: i64) -> StoreResult<()> {
+        watches::settle(self, notice, attempt, now).await
     }
 }

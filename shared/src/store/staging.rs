@@ -12,6 +12,9 @@ use crate::domain::FileRecord;
 const ROWS: usize = 40;
 
 pub(super) async fn stage(db: &SqlStore, lease: &ImportLease, documents: &[NewDocument]) -> StoreResult<()> {
+    if documents.is_empty() {
+        return Ok(());
+    }
     let mut transaction = import::begin_under(db, lease).await?;
     for chunk in documents.chunks(ROWS) {
         insert_documents(lease, chunk, &mut transaction).await?;

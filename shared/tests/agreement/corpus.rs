@@ -10,11 +10,70 @@ use serde_json::{Map, Value, json};
 /// Words that share stems, beginnings and letters; with diacritics in both normal forms, ligatures, numbers, scripts without spaces, and one that is
 /// no word for its length. The earlier ones are more frequent.
 pub(crate) const WORDS: [&str; 64] = [
-    "mining", "mine", "Mines", "mined", "miner", "mint", "mind", "soil", "Soils", "soiled", "water", "waters", "watery", "the", "of", "a",
-    "open", "opened", "opening", "data", "datum", "run", "runs", "running", "runner", "résumé", "re\u{301}sume\u{301}", "resume", "resumed",
-    "Müller", "Muller", "MULLER", "Straße", "strasse", "Häuser", "Haus", "University", "universe", "universal", "state-of-the-art", "don't",
-    "naïve", "\u{fb01}eld", "fields", "hydrology", "hydrogen", "hydrological", "2018", "12", "b2b", "C", "深層学習", "機械学習", "東京都",
-    "ラーメン", "κόσμος", "мир", "Ängström", "co-operate", "cooperate", "ab", "abc", "TOO-LONG", "ǆ",
+    "mining",
+    "mine",
+    "Mines",
+    "mined",
+    "miner",
+    "mint",
+    "mind",
+    "soil",
+    "Soils",
+    "soiled",
+    "water",
+    "waters",
+    "watery",
+    "the",
+    "of",
+    "a",
+    "open",
+    "opened",
+    "opening",
+    "data",
+    "datum",
+    "run",
+    "runs",
+    "running",
+    "runner",
+    "résumé",
+    "re\u{301}sume\u{301}",
+    "resume",
+    "resumed",
+    "Müller",
+    "Muller",
+    "MULLER",
+    "Straße",
+    "strasse",
+    "Häuser",
+    "Haus",
+    "University",
+    "universe",
+    "universal",
+    "state-of-the-art",
+    "don't",
+    "naïve",
+    "\u{fb01}eld",
+    "fields",
+    "hydrology",
+    "hydrogen",
+    "hydrological",
+    "2018",
+    "12",
+    "b2b",
+    "C",
+    "深層学習",
+    "機械学習",
+    "東京都",
+    "ラーメン",
+    "κόσμος",
+    "мир",
+    "Ängström",
+    "co-operate",
+    "cooperate",
+    "ab",
+    "abc",
+    "TOO-LONG",
+    "ǆ",
 ];
 
 /// The languages of documents, as they are written there.
@@ -23,8 +82,20 @@ pub(crate) const LANGUAGES: [&str; 4] = ["en", "de", "EN", "ja"];
 pub(crate) const TYPES: [&str; 4] = ["Article", "Book Chapter", "article", "Thèse"];
 /// Dates of all precisions; one is none.
 pub(crate) const DATES: [&str; 14] = [
-    "2018", "2018-06", "2018-06-30", "2018-06-30T12:00:00Z", "2018-12-31T23:30:00-01:00", "2019", "2019-01", "2020-02-29", "2020-12", "1999", "1605",
-    "9999", "2018-07-01T00:00:00+02:00", "Easter 2018",
+    "2018",
+    "2018-06",
+    "2018-06-30",
+    "2018-06-30T12:00:00Z",
+    "2018-12-31T23:30:00-01:00",
+    "2019",
+    "2019-01",
+    "2020-02-29",
+    "2020-12",
+    "1999",
+    "1605",
+    "9999",
+    "2018-07-01T00:00:00+02:00",
+    "Easter 2018",
 ];
 /// The formats of documents.
 pub(crate) const FORMATS: [&str; 3] = ["txt", "pdf", "xml"];
@@ -75,11 +146,11 @@ fn scalar(value: &Value) -> Option<String> {
     }
 }
 
-/// The imports of a corpus: the first brings most documents, each later one new ones and new versions of old ones.
-pub(crate) fn imports(seed: u64) -> Vec<Vec<Document>> {
+/// The imports of a corpus, each of so many documents: new ones, and from the second on as many new versions of old ones.
+pub(crate) fn imports(seed: u64, counts: &[usize]) -> Vec<Vec<Document>> {
     let mut writer = Writer { random: StdRng::seed_from_u64(seed), next: 1 };
     let mut current: Vec<(String, u32)> = Vec::new();
-    [150, 40, 40, 5].map(|count| writer.import(count, &mut current)).to_vec()
+    counts.iter().map(|count| writer.import(*count, &mut current)).collect()
 }
 
 /// The documents that stand after the first so many imports.
@@ -105,7 +176,9 @@ impl Writer {
             } else {
                 None
             };
-            let r#ref = replaced.as_ref().map_or_else(|| format!("{}/{id:03}", ["jose", "Arxiv", "深層"][id as usize % 3]), |old| old.0.clone());
+            let r#ref = replaced
+                .as_ref()
+                .map_or_else(|| format!("{}/{id:03}", ["jose", "Arxiv", "深層"][id as usize % 3]), |old| old.0.clone());
             current.retain(|(name, _)| *name != r#ref);
             current.push((r#ref.clone(), id));
             documents.push(self.document(id, replaced.map(|old| old.1), r#ref));
@@ -115,18 +188,30 @@ impl Writer {
 
     fn document(&mut self, id: u32, replaces: Option<u32>, r#ref: String) -> Document {
         let mut metadata = Map::new();
-        for (field, share, most) in [("title", 0.9, 6), ("abstract", 0.5, 15), ("description", 0.2, 5), ("publisher", 0.4, 3), ("isPartOf", 0.3, 4), ("rights", 0.1, 4)] {
+        for (field, share, most) in [
+            ("title", 0.9, 6),
+            ("abstract", 0.5, 15),
+            ("description", 0.2, 5),
+            ("publisher", 0.4, 3),
+            ("isPartOf", 0.3, 4),
+            ("rights", 0.1, 4),
+        ] {
             if self.random.random_bool(share) {
                 metadata.insert(field.to_owned(), json!(self.words(most)));
             }
         }
-        for (field, share, most) in [("creator", 0.8, 2), ("contributor", 0.2, 2), ("subject", 0.5, 2), ("spatial", 0.2, 1)] {
+        for (field, share, most) in
+            [("creator", 0.8, 2), ("contributor", 0.2, 2), ("subject", 0.5, 2), ("spatial", 0.2, 1)]
+        {
             if self.random.random_bool(share) {
-                let values: Vec<Value> = (0..self.random.random_range(1..=3)).map(|_| self.odd_or_words(most)).collect();
+                let values: Vec<Value> =
+                    (0..self.random.random_range(1..=3)).map(|_| self.odd_or_words(most)).collect();
                 metadata.insert(field.to_owned(), json!(values));
             }
         }
-        for (field, share, values) in [("language", 0.7, &LANGUAGES[..]), ("type", 0.7, &TYPES), ("issued", 0.8, &DATES)] {
+        for (field, share, values) in
+            [("language", 0.7, &LANGUAGES[..]), ("type", 0.7, &TYPES), ("issued", 0.8, &DATES)]
+        {
             if self.random.random_bool(share) {
                 let value = self.one_or_two(values);
                 metadata.insert(field.to_owned(), value);

@@ -17,8 +17,7 @@ pub(crate) const DEFAULTS: [&str; 7] =
 pub(crate) const TEXTS: [&str; 8] =
     ["publisher", "isPartOf", "source", "relation", "coverage", "spatial", "temporal", "rights"];
 /// The fields that are matched as a whole.
-pub(crate) const WHOLE: [&str; 8] =
-    ["ref", "identifier", "language", "type", "license", "format", "year", "decade"];
+pub(crate) const WHOLE: [&str; 8] = ["ref", "identifier", "language", "type", "license", "format", "year", "decade"];
 
 /// Words by their numbers: each is compared with one of a query only once.
 type Word = usize;
@@ -55,6 +54,11 @@ impl Naive {
             naive.documents.push(cut);
         }
         naive
+    }
+
+    /// How texts are cut.
+    pub(crate) fn analyzer(&self) -> Analyzer {
+        self.analyzer
     }
 
     fn cut(&mut self, document: &Document) -> Cut {
@@ -140,7 +144,8 @@ impl Naive {
     fn across(&mut self, words: &Words) -> Found {
         let fields = named(&words.fields);
         let each = self.looked_up(words, &fields[0]);
-        let in_any = |like: &Vec<bool>| self.each(|cut| fields.iter().any(|field| has(cut, field, words.fuzziness, like)));
+        let in_any =
+            |like: &Vec<bool>| self.each(|cut| fields.iter().any(|field| has(cut, field, words.fuzziness, like)));
         let each = each.iter().map(in_any).collect();
         self.as_many(each, words)
     }

@@ -3,7 +3,7 @@
 use super::super::syntax::{parse, parse_alternatives};
 use super::super::{FieldRef, Fields, Fuzziness, Need, Phrase, Query, SearchError, SearchResult, Words};
 use super::place::{Object, Place};
-use super::{boost, boosted, field, minimum};
+use super::{MAX_BOOST, boosted, field, minimum, weight};
 
 /// `{"title": "soil moisture"}`, or with options.
 pub(super) fn matching(at: &Object<'_>) -> SearchResult<Query> {
@@ -123,10 +123,11 @@ fn fuzziness(place: &Place<'_>) -> SearchResult<Fuzziness> {
 /// Fields with their boosts: `["title^3", "abstract"]`.
 fn several(place: &Place<'_>) -> SearchResult<Vec<FieldRef>> {
     let one = |place: &Place<'_>| {
-        let (name, weight) =
+        let (name, boost) =
             place.string().map(|text| text.split_once('^').map_or((text, None), |(a, b)| (a, Some(b))))?;
-        let weight = weight.map_or(Ok(1.0), |weight| boost(weight.parse().ok(), place))?;
-        Ok(FieldRef { boost: weight, ..field(place, name)? })
+        let boost = boost.map_or(Some(1.0), |boost| weight(boost.parse().ok()));
+        let boost = boost.ok_or_else(|| place.error(&format!("must have a number from 0 to {MAX_BOOST} behind ^")))?;
+        Ok(FieldRef { boost, ..field(place, name)? })
     };
     let fields = place.one_or_items()?.iter().map(one).collect::<SearchResult<Vec<_>>>()?;
     if fields.is_empty() { Err(place.error("must name a field")) } else { Ok(fields) }
