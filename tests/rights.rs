@@ -8,9 +8,11 @@ mod walk;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use adit_shared::clock::{Clock as _, SystemClock};
+use adit_shared::store::{NewCollection, SqlStore, Store as _};
 use serde_json::{Value, json};
 
-use self::canaries::{CLOSED, OPEN, RESTRICTED, content};
+use self::canaries::{CLOSED, OPEN, RESTRICTED, WITHDRAWN, content};
 use self::walk::{Others, SLUG, Walk};
 use crate::support::{
     Api, BrokerKind, DatabaseKind, Deployment, Doc, StoreKind, expect, last_line, succeeded, unzip, write_collection,
@@ -36,6 +38,7 @@ fn first() -> Vec<Doc<'static>> {
         document("press", Some("restricted:press"), press),
         document("closed", Some(METADATA_ONLY), CLOSED),
         document("changed", Some("open"), old),
+        document("gone", None, WITHDRAWN),
     ]
 }
 
@@ -64,7 +67,8 @@ impl Site {
         documents.extend(ids(&api).await);
         documents.sort_unstable();
         documents.dedup();
-        assert_eq!(documents.len(), 6, "one has two versions");
+        assert_eq!(documents.len(), 7, "one has two versions");
+        deployment.succeed(&["withdraw", "gone", "--collection", SLUG, "--reason", "Retracted."]);
         Some(Self { deployment, api, documents })
     }
 
@@ -84,7 +88,10 @@ impl Site {
         let wish = json!({"formats": ["txt", "pdf", "xml", "meta"], "layout": "bag"});
         let package = self.api.client.package(docset, &wish).await;
         let (id, fingerprint) = (package["id"].as_i64().unwrap(), package["fingerprint"].as_str().unwrap());
-        Others { docset, package: id, fingerprint: fingerprint.to_owned() }
+        let shared = self.api.client.docset(SLUG, "title:work").await;
+        let link = expect(self.api.client.post(&format!("/api/docsets/{shared}/share"), &json!({})).await, 201).await;
+        let link = link["link"].as_str().unwrap().to_owned();
+        Others { docset, package: id, fingerprint: fingerprint.to_owned(), shared, link }
     }
 
     async fn walk(&self, key: Option<&str>, others: &Others) -> BTreeMap<String, BTreeSet<&'static str>> {
@@ -108,7 +115,7 @@ async fn nobody_gets_more_than_he_may(store: StoreKind) {
     let Some(site) = Site::new(store).await else { return };
     let others = site.others().await;
     let nothing = site.walk(None, &others).await;
-    assert!(everywhere(&nothing).is_empty(), "without a key: {nothing:?}");
+    assert!(everywhere(&nothing).iter().all(|canary| *canary == OPEN), "without a key: {nothing:?}");
     for role in ["miner", "packager"] {
         let key = site.key(&["--role", role]);
         let found = site.walk(Some(&key), &others).await;
@@ -324,4 +331,109 @@ async fn a_delta_leads_to_what_the_key_may_have_now() {
         assert!(work.read(&format!("dry-{step}")) == full);
         old = full;
     }
+}
+
+/// What searches find.
+async fn hits(api: &Api, query: &str) -> Value {
+    api.client.search(SLUG, &json!({"query": query, "limit": 0})).await["hits"].clone()
+}
+
+#[tokio::test]
+async fn a_withdrawn_document_is_given_to_nobody_until_that_is_taken_back() {
+    let deployment = Deployment::new(BrokerKind::Embedded, DatabaseKind::Sqlite, StoreKind::Folder).await.unwrap();
+    let folder = write_collection(deployment.folder(), SLUG, &first());
+    deployment.import(&folder);
+    let api = deployment.up(&[]);
+    let docset = api.client.docset(SLUG, "*").await;
+    let wish = json!({"formats": ["txt"], "layout": "bag"});
+    let before = api.client.package(docset, &wish).await;
+    let metadata = api.client.package(docset, &json!({"formats": ["meta"]})).await;
+    let id = document_of(&api, "gone").await["id"].clone();
+    let withdrawals = async |package: &Value| {
+        api.client.json(&format!("{}/withdrawals", package["url"].as_str().unwrap())).await["members"].clone()
+    };
+    assert_eq!(withdrawals(&before).await, json!([]));
+
+    let said = deployment.succeed(&["withdraw", "gone", "--collection", SLUG, "--reason", "Retracted by its authors."]);
+    assert!(said.contains("1 withdrawn; 5 documents in corpus version 2"), "{said}");
+    for end in ["text", "files/pdf", "files/meta"] {
+        let gone = expect(api.client.get(&format!("/api/documents/{id}/{end}")).await, 410).await;
+        assert_eq!((&gone["type"], &gone["reason"]), (&json!("urn:adit:problem:withdrawn"), &json!("withdrawn")));
+        assert!(gone["detail"].as_str().unwrap().contains("Retracted by its authors."));
+    }
+    let document = api.client.json(&format!("/api/documents/{id}")).await;
+    let shown = (&document["withdrawn"]["reason"], &document["current"]);
+    assert_eq!(shown, (&json!("Retracted by its authors."), &json!(false)));
+    assert_eq!(api.client.json(&format!("/api/docsets/{docset}")).await["withdrawn"], 1);
+    for list in ["members", "catalog"] {
+        let entries = api.client.json(&format!("/api/docsets/{docset}/{list}")).await;
+        let entries = entries[if list == "members" { list } else { "documents" }].as_array().unwrap().clone();
+        let marked = entries.iter().filter(|entry| !entry["withdrawn"].is_null()).map(|entry| &entry["ref"]);
+        assert_eq!((entries.len(), marked.collect::<Vec<_>>()), (6, vec![&json!("gone")]));
+    }
+    assert_eq!((hits(&api, "*").await, hits(&api, WITHDRAWN).await), (json!(5), json!(0)));
+    let collection = api.client.json(&format!("/api/collections/{SLUG}")).await;
+    assert_eq!((&collection["documents"], &collection["formats"][0]["documents"]), (&json!(5), &json!(5)));
+    let refs = json!({"collection": SLUG, "refs": ["open", "gone"]});
+    assert_eq!(expect(api.client.post("/api/docsets", &refs).await, 422).await["unknown"], json!(["gone"]));
+
+    let (after, archive) = api.client.archive(docset, &wish).await;
+    assert_ne!(after["fingerprint"], before["fingerprint"]);
+    let counts = json!({"requested": 6, "done": 6, "included": 4, "omitted": 2, "rights": 1, "withdrawn": 1});
+    assert_eq!(after["documents"], counts);
+    let omitted = String::from_utf8(files(&archive)["omitted.jsonl"].clone()).unwrap();
+    assert!(omitted.contains(&format!("{{\"id\":{id},\"ref\":\"gone\",\"reason\":\"withdrawn\"}}\n")), "{omitted}");
+    for package in [&before, &metadata] {
+        let listed = withdrawals(package).await;
+        assert_eq!((listed.as_array().unwrap().len(), &listed[0]["ref"]), (1, &json!("gone")));
+        assert_eq!(listed[0]["withdrawn"]["reason"], "Retracted by its authors.");
+    }
+    assert_eq!(withdrawals(&after).await, json!([]));
+
+    // An import leaves it as it is, however it comes.
+    let mut again = first();
+    again.last_mut().unwrap().files[0].1 = b"other words".to_vec();
+    let folder = write_collection(deployment.folder(), SLUG, &again);
+    let imported = deployment.adit(&["import", folder.to_str().unwrap()]).output().unwrap();
+    assert!(imported.status.success());
+    assert!(String::from_utf8_lossy(&imported.stderr).contains("1 line(s) were left out"));
+    deployment.succeed(&["reindex", SLUG]);
+    assert_eq!(hits(&api, "*").await, 5);
+
+    let undo = ["withdraw", "gone", "--collection", SLUG, "--undo"];
+    let said = deployment.succeed(&undo);
+    assert!(said.contains("1 given again; 6 documents"), "{said}");
+    assert_eq!((hits(&api, "*").await, hits(&api, WITHDRAWN).await), (json!(6), json!(1)));
+    let text = api.client.get(&format!("/api/documents/{id}/text")).await;
+    assert_eq!(text.text().await.unwrap().as_bytes(), content(WITHDRAWN));
+    assert_eq!(api.client.json(&format!("/api/docsets/{docset}")).await["withdrawn"], 0);
+    assert_eq!(withdrawals(&before).await, json!([]));
+    assert_eq!(api.client.package(docset, &wish).await["id"], before["id"], "nothing is left out any more");
+    assert_eq!(deployment.adit(&undo).output().unwrap().status.code(), Some(1), "it is not withdrawn");
+    assert!(deployment.import(&folder).contains("1 updated"));
+}
+
+#[tokio::test]
+async fn a_withdrawal_waits_for_no_import() {
+    let deployment = Deployment::new(BrokerKind::Embedded, DatabaseKind::Sqlite, StoreKind::Folder).await.unwrap();
+    let folder = write_collection(deployment.folder(), SLUG, &first());
+    deployment.import(&folder);
+    let api = deployment.up(&[]);
+    let id = document_of(&api, "gone").await["id"].clone();
+    let store = SqlStore::open(deployment.setting("ADIT_DATABASE_URL")).await.unwrap();
+    let collection = NewCollection { slug: SLUG.to_owned(), name: SLUG.to_owned(), ..NewCollection::default() };
+    let lease = store.begin_import(&collection, SystemClock.now_ms(), 600_000).await.unwrap();
+
+    let withdraw = ["withdraw", "gone", "--collection", SLUG, "--reason", "Retracted."];
+    let withdrawing = deployment.adit(&withdraw).output().unwrap();
+    let said = String::from_utf8_lossy(&withdrawing.stderr);
+    assert_eq!(withdrawing.status.code(), Some(75), "{said}");
+    assert!(said.contains("withheld, but searches still find them"), "{said}");
+    expect(api.client.get(&format!("/api/documents/{id}/text")).await, 410).await;
+    let found = api.client.search(SLUG, &json!({"query": WITHDRAWN})).await;
+    assert_eq!(found["documents"][0]["withdrawn"]["reason"], "Retracted.");
+
+    store.abort_import(&lease).await.unwrap();
+    assert!(deployment.import(&folder).contains("5 documents in corpus version 2"), "the next import settles it");
+    assert_eq!(hits(&api, WITHDRAWN).await, 0);
 }

@@ -11,10 +11,10 @@ use adit_shared::clock::{Clock as _, SystemClock};
 use adit_shared::config::Config;
 use adit_shared::domain::{Collection, Format};
 use adit_shared::search::{IndexBuild, IndexDocument, IndexPlan};
-use adit_shared::store::{ImportLease, StoreError};
+use adit_shared::store::{ImportLease, Member, StoreError, StoreResult};
 use anyhow::Context as _;
 use futures::TryStreamExt as _;
-use roaring::RoaringBitmap;
+use futures::stream::BoxStream;
 
 use crate::change::{self, Brings, LEASE_MS, TRY_LATER};
 use crate::services::Services;
@@ -85,20 +85,19 @@ async fn fill(services: &Services, lease: &ImportLease, index: &mut dyn IndexBui
             bar.set_message(format!("{} documents", bar.position()));
         }
     };
-    add(services, &ids, &formats, index, count).await?;
+    add(services, services.store.described_members(&ids, &formats), index, count).await?;
     bar.finish_and_clear();
     Ok(ids.len())
 }
 
-/// Adds stored documents, with their files in these formats; `each` is told of every one.
+/// Adds stored documents, with their metadata as JSON; `each` is told of every one.
 pub(crate) async fn add(
     services: &Services,
-    ids: &RoaringBitmap,
-    formats: &[Format],
+    documents: BoxStream<'_, StoreResult<(Member, String)>>,
     index: &mut dyn IndexBuild,
     each: impl Fn(),
 ) -> anyhow::Result<()> {
-    let mut documents = texts::with_texts(services.objects.clone(), services.store.described_members(ids, formats));
+    let mut documents = texts::with_texts(services.objects.clone(), documents);
     while let Some((member, metadata, text)) = documents.try_next().await? {
         let document = IndexDocument {
             id: member.id,

@@ -97,5 +97,5 @@ async fn take_back(services: &Services, settling: &Settling, index: &mut dyn Ind
     formats.sort_unstable();
     formats.dedup();
     let ids = settling.back.iter().map(|id| id.0).collect();
-    reindex::add(services, &ids, &formats, index, || ()).await
+    reindex::add(services, services.store.described_members(&ids, &formats), index, || ()).await
 }

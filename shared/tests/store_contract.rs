@@ -126,7 +126,9 @@ contract! {
         closed_documents_are_told_by_their_access_level,
         the_newest_version_decides_who_may_have_all_versions,
         a_package_keeps_what_was_withheld_of_it,
-        a_collection_tells_its_terms;
+        a_collection_tells_its_terms,
+        a_withdrawn_work_is_current_no_more_from_the_next_version_on,
+        a_withdrawal_that_is_undone_leaves_no_trace;
     watches:
         a_watch_belongs_to_its_owner,
         what_is_new_begins_at_one_id,

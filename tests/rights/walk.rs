@@ -17,6 +17,9 @@ pub(super) struct Others {
     pub(super) docset: i64,
     pub(super) package: i64,
     pub(super) fingerprint: String,
+    /// Another docset, and the link by which it is shared.
+    pub(super) shared: i64,
+    pub(super) link: String,
 }
 
 /// An answer, with the bodies of where it led to.
@@ -39,6 +42,7 @@ pub(super) struct Walk<'a> {
     operator: &'a Client,
     /// Ids of all versions of all documents.
     documents: Vec<i64>,
+    /// The own ones.
     docsets: Vec<i64>,
     packages: Vec<Value>,
     /// Canaries by the operation that gave them.
@@ -66,6 +70,8 @@ impl<'a> Walk<'a> {
     /// Walks through every operation that the server's contract has.
     pub(super) async fn everything(&mut self) {
         let contract = self.get("getContract", "/openapi.json").await.json();
+        let link = self.others.link.clone();
+        self.look("followShare", &link).await;
         self.make_docsets().await;
         self.make_packages().await;
         let (deletes, others): (Vec<_>, Vec<_>) =
@@ -110,6 +116,9 @@ impl<'a> Walk<'a> {
             let answer = self.post("createPackage", &format!("/api/docsets/{docset}/packages"), wish).await.json();
             asked.extend(answer["id"].as_i64());
         }
+        let path = format!("/api/docsets/{}/packages", self.others.shared);
+        let answer = self.post("createPackage", &path, &json!({"formats": all, "layout": "bag"})).await.json();
+        asked.extend(answer["id"].as_i64());
         for id in asked {
             // By an operator: packagers do not take in what packagers say.
             let package = self.operator.finished(id).await;
@@ -139,10 +148,29 @@ impl<'a> Walk<'a> {
             "estimatePackage" => self.estimate(operation).await,
             "dumpDocset" => self.each_docset(operation, &["/dump", "/dump?fmts=txt,pdf,xml", "/dump?fmt=meta"]).await,
             "getManifest" => self.manifest(operation).await,
-            "renameDocset" => self.on_docsets(operation, Method::PATCH, Some(json!({"name": "other"}))).await,
-            "deleteDocset" => self.on_docsets(operation, Method::DELETE, None).await,
+            "renameDocset" => self.on_docsets(operation, Method::PATCH, "", Some(json!({"name": "other"}))).await,
+            "deleteDocset" => self.on_docsets(operation, Method::DELETE, "", None).await,
             // Both come first: without them there is nothing to walk on.
-            "createDocset" | "createPackage" => assert!(self.found.contains_key(operation)),
+            "createDocset" | "createPackage" | "followShare" => assert!(self.found.contains_key(operation)),
+            "diffDocset" => {
+                let since = self.all_docsets().into_iter().map(|id| format!("/diff?since={id}")).collect();
+                self.each_docset_at(operation, since).await;
+            }
+            "refreshDocset" => self.each_docset(operation, &["/refresh"]).await,
+            "refreshDocsetByPost" => self.on_docsets(operation, Method::POST, "/refresh", None).await,
+            "shareDocset" => self.on_docsets(operation, Method::POST, "/share", Some(json!({}))).await,
+            "listShares" => self.each_docset(operation, &["/share"]).await,
+            "revokeShare" => self.on_docsets(operation, Method::DELETE, "/share/1", None).await,
+            "createWatch" => {
+                let body = json!({"query": canaries::BAIT});
+                self.post(operation, &format!("/api/collections/{SLUG}/watch"), &body).await;
+            }
+            "listWatches" => self.look(operation, "/api/watches").await,
+            "getWatch" => self.look(operation, "/api/watches/1").await,
+            "deleteWatch" => {
+                let request = self.request(Method::DELETE, "/api/watches/1");
+                self.send(operation, request).await;
+            }
             "getPackage" | "followPackage" | "listAssets" | "downloadPackage" | "listWithdrawals" => {
                 self.each_package(operation).await
             }
@@ -160,11 +188,18 @@ impl<'a> Walk<'a> {
     async fn search(&mut self, operation: &str) {
         let path = format!("/api/collections/{SLUG}/search");
         for query in ["*", canaries::BAIT, "title:work", "bait beside"] {
-            for more in
-                [json!({}), json!({"facets": ["subject", "year"], "sort": "ref"}), json!({"limit": 2, "sort": "date"})]
-            {
+            for more in [
+                json!({}),
+                json!({"highlight": true}),
+                json!({"facets": ["subject", "year"], "sort": "ref"}),
+                json!({"limit": 2, "sort": "date"}),
+            ] {
                 let mut body = more.clone();
                 body["query"] = json!(query);
+                for accept in ["application/x-ndjson", "text/csv"] {
+                    let request = self.request(Method::POST, &path).header("accept", accept).json(&body);
+                    self.send(operation, request).await;
+                }
                 let answer = self.post(operation, &path, &body).await.json();
                 if let Some(next) = answer["next"].as_str() {
                     body["cursor"] = json!(next);
@@ -183,23 +218,28 @@ impl<'a> Walk<'a> {
     }
 
     fn all_docsets(&self) -> Vec<i64> {
-        self.docsets.iter().copied().chain([self.others.docset]).collect()
+        self.docsets.iter().copied().chain([self.others.docset, self.others.shared]).collect()
     }
 
     async fn each_docset(&mut self, operation: &str, below: &[&str]) {
+        self.each_docset_at(operation, below.iter().map(|end| (*end).to_owned()).collect()).await;
+    }
+
+    async fn each_docset_at(&mut self, operation: &str, below: Vec<String>) {
         for id in self.all_docsets() {
-            for end in below {
+            for end in &below {
                 self.look(operation, &format!("/api/docsets/{id}{end}")).await;
             }
         }
     }
 
-    async fn on_docsets(&mut self, operation: &str, method: Method, body: Option<Value>) {
+    /// What changes docsets is for their owners.
+    async fn on_docsets(&mut self, operation: &str, method: Method, end: &str, body: Option<Value>) {
         for id in self.all_docsets() {
-            let request = self.request(method.clone(), &format!("/api/docsets/{id}"));
+            let request = self.request(method.clone(), &format!("/api/docsets/{id}{end}"));
             let request = body.iter().fold(request, |request, body| request.json(body));
             let status = self.send(operation, request).await.status;
-            assert!(id != self.others.docset || status >= 400, "{operation} of another's docset");
+            assert!(self.docsets.contains(&id) || status >= 400, "{operation} of another's docset");
         }
     }
 
@@ -216,8 +256,7 @@ impl<'a> Walk<'a> {
         let delta = format!("&layout=bag&delta_from={from}");
         let below: Vec<String> =
             more.iter().chain([&&*delta]).map(|more| format!("/estimate?fmts=txt,pdf,meta{more}")).collect();
-        let below: Vec<&str> = below.iter().map(String::as_str).collect();
-        self.each_docset(operation, &below).await;
+        self.each_docset_at(operation, below).await;
     }
 
     async fn manifest(&mut self, operation: &str) {
@@ -229,8 +268,7 @@ impl<'a> Walk<'a> {
                 below.push(format!("/manifest?fmt=txt,pdf,xml,meta&metadata={metadata}{more}"));
             }
         }
-        let below: Vec<&str> = below.iter().map(String::as_str).collect();
-        self.each_docset(operation, &below).await;
+        self.each_docset_at(operation, below).await;
     }
 
     async fn each_package(&mut self, operation: &str) {

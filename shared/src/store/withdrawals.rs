@@ -9,6 +9,7 @@ use roaring::RoaringBitmap;
 use sqlx::{Any, Transaction};
 
 use super::documents::has_nul;
+use super::rights::FEW;
 use super::rows::{BATCH, Columns as _, join, made, placeholders, query};
 use super::{ImportLease, SqlStore, StoreResult, import};
 use crate::domain::{Format, Withdrawn};
@@ -37,15 +38,19 @@ pub(super) async fn withdrawn(
     members: &RoaringBitmap,
 ) -> StoreResult<BTreeMap<VersionId, Withdrawn>> {
     let (Some(first), Some(last)) = (members.min(), members.max()) else { return Ok(BTreeMap::new()) };
-    let rows = query(
-        "SELECT d.id, w.withdrawn, w.reason FROM withdrawals w JOIN documents d ON d.collection = w.collection AND d.ref = w.ref \
-         WHERE w.collection = $1 AND w.undone = 0 AND d.id BETWEEN $2 AND $3",
-    )
-    .bind(collection.0)
-    .bind(i64::from(first))
-    .bind(i64::from(last))
-    .fetch_all(&db.read)
-    .await?;
+    // CROSS JOIN and the plus tell SQLite where to begin: with a few documents, or with all withdrawals, which are few beside the documents.
+    let found = match members.len() {
+        0..=FEW => {
+            format!("documents d CROSS JOIN withdrawals w WHERE +d.collection = $1 AND d.id IN ({})", join(members))
+        }
+        _ => {
+            format!("withdrawals w CROSS JOIN documents d WHERE w.collection = $1 AND +d.id BETWEEN {first} AND {last}")
+        }
+    };
+    let sql = format!(
+        "SELECT d.id, w.withdrawn, w.reason FROM {found} AND w.collection = d.collection AND w.ref = d.ref AND w.undone = 0"
+    );
+    let rows = made(sql, false).bind(collection.0).fetch_all(&db.read).await?;
     let mut withdrawn = BTreeMap::new();
     for row in rows {
         let id: u32 = row.number("id")?;
@@ -144,8 +149,8 @@ struct Work {
 async fn claimed(lease: &ImportLease, transaction: &mut Transaction<'_, Any>) -> StoreResult<Vec<Work>> {
     let rows = query(
         "SELECT MAX(d.id) AS newest, COUNT(*) - COUNT(d.superseded) AS current_versions, w.undone AS undone \
-         FROM withdrawals w JOIN documents d ON d.collection = w.collection AND d.ref = w.ref \
-         WHERE w.collection = $1 AND w.corpus_version = $2 AND d.added < $2 GROUP BY w.ref, w.undone ORDER BY newest",
+         FROM withdrawals w CROSS JOIN documents d \
+         WHERE w.collection = $1 AND w.corpus_version = $2 AND d.collection = w.collection AND d.ref = w.ref AND d.added < $2 GROUP BY w.ref, w.undone ORDER BY newest",
     )
     .bind(lease.collection().0)
     .bind(lease.made().corpus_version)

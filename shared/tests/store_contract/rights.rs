@@ -9,7 +9,7 @@ use roaring::RoaringBitmap;
 use sqlx::{AnyConnection, AssertSqlSafe, Executor as _};
 
 use super::harness::Database;
-use super::samples::{HOUR, document, file, import, key, new_collection, new_package, owned_docset};
+use super::samples::{HOUR, document, file, import, key, new_collection, new_package, owned_docset, totals};
 
 pub(crate) async fn a_key_is_entitled_until_it_is_denied(db: Database) {
     let id = key(&db.store, "miner").await;
@@ -142,4 +142,69 @@ pub(crate) async fn a_collection_tells_its_terms(db: Database) {
     assert_eq!((collection.access, collection.tdm), (described.access, tdm));
     let (collection, _) = import(&db.store, "c", &["a"], &["txt"]).await;
     assert_eq!((collection.access, collection.tdm), (Access::Open, None));
+}
+
+pub(crate) async fn a_withdrawn_work_is_current_no_more_from_the_next_version_on(db: Database) {
+    let (before, ids) = import(&db.store, "c", &["a", "b", "c"], &["txt", "pdf"]).await;
+    let refs = ["b".to_owned(), "c".to_owned()];
+    db.store.withdraw(before.id, &refs, "First reason.", 10).await.unwrap();
+    db.store.withdraw(before.id, &refs[..1], "Second reason.", 11).await.unwrap();
+    let shown = db.store.documents(&ids).await.unwrap();
+    let reasons: Vec<_> =
+        shown.iter().map(|document| document.withdrawn.clone().map(|it| (it.at, it.reason))).collect();
+    assert_eq!(reasons, [None, Some((10, "Second reason.".to_owned())), Some((10, "First reason.".to_owned()))]);
+    let some = ["a".to_owned(), refs[0].clone(), "\0".to_owned()];
+    assert_eq!(Vec::from_iter(db.store.withdrawn_refs(before.id, &some).await.unwrap()), refs[..1]);
+    let among = db.store.withdrawn(before.id, &bitmap(&ids[..2])).await.unwrap();
+    assert_eq!(Vec::from_iter(among.keys().copied()), ids[1..2]);
+    assert_eq!(db.store.collection("c").await.unwrap().unwrap(), before, "until its index lacks them");
+
+    // An import that dies leaves them to the next.
+    let lease = db.store.begin_import(&new_collection("c"), 0, 1).await.unwrap();
+    let claimed = db.store.claim_withdrawals(&lease).await.unwrap();
+    assert_eq!((&claimed.out[..], claimed.back.len()), (&ids[1..], 0));
+    let lease = db.store.begin_import(&new_collection("c"), 5, HOUR).await.unwrap();
+    assert_eq!(db.store.claim_withdrawals(&lease).await.unwrap(), claimed);
+    let after = db.store.commit_import(&lease, 6).await.unwrap();
+    assert_eq!((after.corpus_version, after.documents), (before.corpus_version + 1, 1));
+    assert_eq!(after.formats, totals(&[("pdf", 1, 1000), ("txt", 1, 1000)]));
+    let found = db.store.resolve_refs(after.id, after.corpus_version, &refs).await.unwrap();
+    assert!(found.is_empty());
+    assert_eq!(db.store.resolve_refs(after.id, before.corpus_version, &refs).await.unwrap().len(), 2);
+
+    let lease = db.store.begin_import(&new_collection("c"), 7, HOUR).await.unwrap();
+    assert!(db.store.claim_withdrawals(&lease).await.unwrap().is_empty(), "it is carried out");
+    assert_eq!(db.store.commit_import(&lease, 8).await.unwrap().corpus_version, after.corpus_version);
+}
+
+pub(crate) async fn a_withdrawal_that_is_undone_leaves_no_trace(db: Database) {
+    let (before, ids) = import(&db.store, "c", &["a", "b"], &["txt"]).await;
+    let refs = ["b".to_owned()];
+    let settle = async || {
+        let lease = db.store.begin_import(&new_collection("c"), 0, HOUR).await.unwrap();
+        let claimed = db.store.claim_withdrawals(&lease).await.unwrap();
+        (claimed, db.store.commit_import(&lease, 6).await.unwrap())
+    };
+    // Before it was carried out.
+    db.store.withdraw(before.id, &refs, "Why.", 10).await.unwrap();
+    db.store.undo_withdrawal(before.id, &refs).await.unwrap();
+    assert!(db.store.withdrawn(before.id, &bitmap(&ids)).await.unwrap().is_empty());
+    let (claimed, collection) = settle().await;
+    assert_eq!((claimed.back, collection.documents), (vec![ids[1]], 2));
+    // After that.
+    db.store.withdraw(before.id, &refs, "Why.", 10).await.unwrap();
+    assert_eq!(settle().await.1.documents, 1);
+    db.store.undo_withdrawal(before.id, &refs).await.unwrap();
+    let (claimed, collection) = settle().await;
+    assert_eq!((claimed.back, claimed.out.len()), (vec![ids[1]], 0));
+    assert_eq!((collection.documents, &collection.formats), (before.documents, &before.formats));
+    assert_eq!(db.store.documents(&ids[1..]).await.unwrap()[0].superseded, None);
+    assert!(settle().await.0.is_empty());
+    // What is undone between a claim and its commit comes back with the next.
+    db.store.withdraw(before.id, &refs, "Why.", 10).await.unwrap();
+    let lease = db.store.begin_import(&new_collection("c"), 0, HOUR).await.unwrap();
+    assert_eq!(db.store.claim_withdrawals(&lease).await.unwrap().out, [ids[1]]);
+    db.store.undo_withdrawal(before.id, &refs).await.unwrap();
+    assert_eq!(db.store.commit_import(&lease, 6).await.unwrap().documents, 2);
+    assert_eq!(settle().await.0.back, [ids[1]]);
 }

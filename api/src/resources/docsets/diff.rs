@@ -1,6 +1,7 @@
 //! `/docsets/{id}/diff`: what came, changed and left since another docset.
 
 use adit_shared::domain::{Difference, Docset};
+use adit_shared::ids::{CollectionId, VersionId};
 use adit_shared::store::{self, Member, StoreResult};
 use async_stream::try_stream;
 use axum::extract::State;
@@ -110,20 +111,28 @@ async fn difference(app: &App, docset: &Docset, since: &Docset) -> StoreResult<D
 }
 
 /// All of it, one document to a line.
-fn lines(app: App, difference: Difference) -> Response {
+fn lines(app: App, collection: CollectionId, difference: Difference) -> Response {
     ndjson(try_stream! {
         for change in CHANGES {
             let ids = ids(&difference, change);
+            let mut withdrawn = app.store.withdrawn(collection, &ids).await?;
             let mut members = app.store.members(&ids, None, Some(&[]));
             while let Some(member) = members.try_next().await? {
                 let was = difference.changed.get(&member.id.0).copied();
-                yield line(&DiffLine { change, was, member: MemberView::new(&app, member) })?;
+                let withdrawn = withdrawn.remove(&member.id);
+                yield line(&DiffLine { change, was, member: MemberView::new(&app, member).withdrawn(withdrawn) })?;
             }
         }
     })
 }
 
-async fn page(app: &App, difference: &Difference, list: &str, paging: &Paging) -> ApiResult<Diff> {
+async fn page(
+    app: &App,
+    collection: CollectionId,
+    difference: &Difference,
+    list: &str,
+    paging: &Paging,
+) -> ApiResult<Diff> {
     let mut room = paging.limit()? as usize;
     let after = paging.position::<(Change, u32)>(list)?;
     let (mut wanted, mut last, mut more) = (Vec::new(), None, false);
@@ -139,7 +148,12 @@ async fn page(app: &App, difference: &Difference, list: &str, paging: &Paging) -
         room -= here.len() as usize;
         last = here.max().map(|id| (change, id)).or(last);
         let members: Vec<Member> = app.store.members(&here, None, Some(&[])).try_collect().await?;
-        wanted.push((change, members));
+        let mut withdrawn = app.store.withdrawn(collection, &here).await?;
+        let view = |member: Member| {
+            let (id, withdrawn) = (member.id, withdrawn.remove(&member.id));
+            (id, MemberView::new(app, member).withdrawn(withdrawn))
+        };
+        wanted.push((change, members.into_iter().map(view).collect::<Vec<_>>()));
     }
     let next = last.filter(|_| more).map(|last| write_cursor(list, &last));
     let counts = DiffCounts {
@@ -149,16 +163,14 @@ async fn page(app: &App, difference: &Difference, list: &str, paging: &Paging) -
     };
     let mut diff = Diff { counts, added: Vec::new(), changed: Vec::new(), withdrawn: Vec::new(), next };
     for (change, members) in wanted {
-        let was = |member: &Member| difference.changed.get(&member.id.0).copied().unwrap_or_default();
+        let was = |id: VersionId| difference.changed.get(&id.0).copied().unwrap_or_default();
+        let members = members.into_iter();
         match change {
-            Change::Added => diff.added = members.into_iter().map(|member| MemberView::new(app, member)).collect(),
+            Change::Added => diff.added = members.map(|(_, member)| member).collect(),
             Change::Changed => {
-                let view = |member| ChangedView { was: was(&member), member: MemberView::new(app, member) };
-                diff.changed = members.into_iter().map(view).collect();
+                diff.changed = members.map(|(id, member)| ChangedView { was: was(id), member }).collect()
             }
-            Change::Withdrawn => {
-                diff.withdrawn = members.into_iter().map(|member| MemberView::new(app, member)).collect()
-            }
+            Change::Withdrawn => diff.withdrawn = members.map(|(_, member)| member).collect(),
         }
     }
     Ok(diff)
@@ -189,9 +201,9 @@ pub async fn diff(
     let limit = paging.limit()?;
     let difference = difference(&app, &docset, &since).await?;
     if wants_ndjson(&headers) {
-        return Ok(lines(app, difference));
+        return Ok(lines(app, docset.collection, difference));
     }
-    let diff = page(&app, &difference, &format!("diff of {id} since {}", since.id), &paging).await?;
+    let diff = page(&app, docset.collection, &difference, &format!("diff of {id} since {}", since.id), &paging).await?;
     let path = format!("/api/docsets/{id}/diff?since={}", since.id);
     let headers = link_next(&app, &path, limit, diff.next.as_deref());
     Ok((headers, axum::Json(diff)).into_response())
