@@ -10,7 +10,7 @@ mod tests;
 
 use std::collections::BTreeSet;
 
-use adit_shared::domain::{Docset, Selection};
+use adit_shared::domain::Docset;
 use adit_shared::ids::{DocsetId, PackageId};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
