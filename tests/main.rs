@@ -7,6 +7,7 @@ mod bad_input;
 mod corpora;
 mod crash;
 mod deltas;
+mod docsets;
 mod fleet;
 mod import;
 mod journey;

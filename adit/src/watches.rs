@@ -119,7 +119,7 @@ async fn look_with(services: &Services, watch: &Watch) -> anyhow::Result<Option<
         owner: watch.new.owner,
         collection: collection.id,
         name: watch.new.name.clone(),
-        origin: Selection::Query(query).into(),
+        origin: Selection::Watch { id: watch.id, query, since: watch.new.corpus_version }.into(),
         corpus_version: version,
         members,
         fingerprint,

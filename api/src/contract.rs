@@ -75,14 +75,17 @@ const COMMON: &[Common] = &[
     Common {
         status: StatusCode::TOO_MANY_REQUESTS,
         name: "QuotaSpent",
-        description: "It would cost more documents than are left of the key's quota of today",
+        description: "The key has used up what it may: documents of the day, or requests of the minute; `violated-policies` names which",
         headers: &[
             ("retry-after", Type::Integer, "Seconds until the quota is new"),
-            ("x-ratelimit-limit", Type::Integer, "Documents a day"),
+            ("ratelimit-policy", Type::String, "The key's limits (draft-ietf-httpapi-ratelimit-headers)"),
+            ("ratelimit", Type::String, "What is left of them, and for how long"),
+            ("x-ratelimit-limit", Type::Integer, "Documents a day, if they are limited"),
             ("x-ratelimit-remaining", Type::Integer, "Documents left today"),
             ("x-ratelimit-reset", Type::Integer, "When the quota is new, in seconds since 1970"),
         ],
-        applies: where_named,
+        // Requests are counted wherever a key is shown.
+        applies: |path, _| path.starts_with("/api/"),
     },
     Common {
         status: StatusCode::SERVICE_UNAVAILABLE,

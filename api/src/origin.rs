@@ -89,7 +89,7 @@ impl From<Draw> for Sample {
     }
 }
 
-/// How a docset was made: one of `query`, `refs` and `from`, and a sample of it.
+/// How a docset was made: one of `query`, `refs`, `from` and `watch`, and a sample of it.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Origin)]
 pub struct OriginView {
@@ -99,18 +99,32 @@ pub struct OriginView {
     refs: Option<u64>,
     /// Of other docsets.
     from: Option<Combination>,
+    /// Of what a watch has found.
+    watch: Option<WatchOrigin>,
     /// A sample of these.
     sample: Option<Draw>,
+}
+
+/// What a watch has found: those hits of its query that were new.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct WatchOrigin {
+    /// Id of the watch, which may be gone.
+    id: i64,
+    /// Its query.
+    query: Source,
+    /// New is what came after this corpus version.
+    since: i64,
 }
 
 impl From<Origin> for OriginView {
     fn from(origin: Origin) -> Self {
         let sample = origin.sample.map(|Sample { size, seed }| Draw { size, seed });
-        let mut view = Self { query: None, refs: None, from: None, sample };
+        let mut view = Self { query: None, refs: None, from: None, watch: None, sample };
         match origin.selection {
             Selection::Query(query) => view.query = Some(query),
             Selection::Refs(refs) => view.refs = Some(refs),
             Selection::From(operation) => view.from = Some(Combination(operation)),
+            Selection::Watch { id, query, since } => view.watch = Some(WatchOrigin { id: id.0, query, since }),
         }
         view
     }

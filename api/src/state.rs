@@ -42,12 +42,14 @@ pub struct Limits {
     pub passes: Semaphore,
     /// Open event streams; more of them are refused.
     pub streams: Arc<Semaphore>,
+    /// Hits that snippets are made of, each with a text of a MiB at most in memory; more of them wait.
+    pub texts: Semaphore,
 }
 
 impl Default for Limits {
     /// Four passes keep the database free for everybody else; 200 streams are read once a second with ease.
     fn default() -> Self {
-        Self { passes: Semaphore::new(4), streams: Arc::new(Semaphore::new(200)) }
+        Self { passes: Semaphore::new(4), streams: Arc::new(Semaphore::new(200)), texts: Semaphore::new(8) }
     }
 }
 

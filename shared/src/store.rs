@@ -428,8 +428,8 @@ pub trait Store: fmt::Debug + Send + Sync {
     async fn docsets_like(&self, owner: KeyId, fingerprint: &Sha256) -> StoreResult<Vec<Docset>>;
     /// Makes a link that opens the docset until `expires`.
     async fn create_share(&self, docset: DocsetId, now: i64, expires: i64) -> StoreResult<Share>;
-    /// A docset's links, expired ones too, by id.
-    async fn shares(&self, docset: DocsetId) -> StoreResult<Vec<Share>>;
+    /// A docset's links, expired ones too, by id, those behind `after`.
+    async fn shares(&self, docset: DocsetId, after: Option<ShareId>, limit: u32) -> StoreResult<Vec<Share>>;
     /// Ends a link and what it opened; false if there is none.
     async fn revoke_share(&self, docset: DocsetId, share: ShareId) -> StoreResult<bool>;
     /// Opens a link's docset to `guest` for as long as the link lives; `None` if it does not any more.

@@ -20,7 +20,9 @@ mod shrink;
 
 use adit_shared::ids::{CollectionId, ImportId, IndexId};
 use adit_shared::objects;
-use adit_shared::search::{IndexPlan, Language, Query, Search, SearchError, SearchResult, Source, TantivySearch};
+use adit_shared::search::{
+    IndexPlan, Language, Query, Search, SearchError, SearchPage, SearchResult, Sort, Source, TantivySearch,
+};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -65,11 +67,25 @@ impl Bench {
         Ok(self.runtime.block_on(self.search.matching(index(version), query))?.into_iter().collect())
     }
 
+    /// The hits of the whole answer, best first; an engine goes other ways to them where it weighs.
+    fn weighed(&self, version: usize, query: &Query) -> SearchResult<Vec<u32>> {
+        let page = SearchPage { query, sort: Sort::Relevance, offset: 0, limit: 10_000, facets: &[] };
+        let answer = self.runtime.block_on(self.search.search(index(version), page))?;
+        let mut hits: Vec<u32> = answer.hits.iter().map(|hit| hit.id.0).collect();
+        hits.sort_unstable();
+        assert_eq!(answer.total, hits.len() as u64);
+        Ok(hits)
+    }
+
     /// What the engine finds, if it is not what the plain evaluator does.
     fn disagreement(&self, version: usize, query: &Query, naive: &mut Naive) -> Option<String> {
         let expected = naive.matching(query);
         match (self.found(version, query), expected) {
-            (Ok(found), Some(expected)) if found == expected => None,
+            (Ok(found), Some(expected)) if found == expected => {
+                let weighed = self.weighed(version, query);
+                (!weighed.as_ref().is_ok_and(|weighed| *weighed == expected))
+                    .then(|| format!("by relevance: {weighed:?}\nexpected:     {expected:?}"))
+            }
             (Err(SearchError::Unsupported(message)), None) if message.contains("no letter or digit") => None,
             (found, expected) => Some(format!("the engine: {found:?}\nexpected:   {expected:?}")),
         }

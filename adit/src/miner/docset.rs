@@ -18,7 +18,7 @@ pub(crate) async fn docset(config: &Config, args: DocsetArgs) -> anyhow::Result<
     let path = |id: i64| format!("/api/docsets/{id}");
     match args.verb {
         DocsetVerb::Create(args) => print_new(&create(&client, args).await?),
-        DocsetVerb::List => list(&client).await?,
+        DocsetVerb::List => each(&client, "/api/docsets", "docsets", print_docset).await?,
         DocsetVerb::Show { id } => println!("{}", serde_json::to_string_pretty(&client.get(&path(id)).await?)?),
         DocsetVerb::Diff { id, since, json } => {
             diff(&client, &format!("{}/diff?since={since}", path(id)), json).await?
@@ -29,7 +29,9 @@ pub(crate) async fn docset(config: &Config, args: DocsetArgs) -> anyhow::Result<
         DocsetVerb::Share { id, revoke: Some(share), .. } => {
             client.delete(&format!("{}/share/{share}", path(id))).await?;
         }
-        DocsetVerb::Share { id, list: true, .. } => list_shares(&client, &format!("{}/share", path(id))).await?,
+        DocsetVerb::Share { id, list: true, .. } => {
+            each(&client, &format!("{}/share", path(id)), "shares", print_share).await?;
+        }
         DocsetVerb::Share { id, days, .. } => {
             let body = days.map_or_else(|| json!({}), |days| json!({"days": days}));
             let share = client.post(&format!("{}/share", path(id)), &body).await?;
@@ -83,12 +85,13 @@ fn refs(path: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(lines)
 }
 
-async fn list(client: &Client) -> anyhow::Result<()> {
-    let mut path = Some("/api/docsets".to_owned());
-    while let Some(page) = path {
+/// All pages of a list, whose entries stand in the member `entries`.
+async fn each(client: &Client, path: &str, entries: &str, print: impl Fn(&Value)) -> anyhow::Result<()> {
+    let mut next = Some(path.to_owned());
+    while let Some(page) = next {
         let page = client.get(&page).await?;
-        page["docsets"].as_array().into_iter().flatten().for_each(print_docset);
-        path = page["next"].as_str().map(|cursor| format!("/api/docsets?cursor={cursor}"));
+        page[entries].as_array().into_iter().flatten().for_each(&print);
+        next = page["next"].as_str().map(|cursor| format!("{path}?cursor={cursor}"));
     }
     Ok(())
 }
@@ -116,12 +119,9 @@ async fn diff(client: &Client, path: &str, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn list_shares(client: &Client, path: &str) -> anyhow::Result<()> {
-    for share in client.get(path).await?["shares"].as_array().into_iter().flatten() {
-        let (expires, link) = (text(share, "expires"), text(share, "link"));
-        println!("link {}, until {expires}, followed by {} keys: {link}", share["id"], share["guests"]);
-    }
-    Ok(())
+fn print_share(share: &Value) {
+    let (expires, link) = (text(share, "expires"), text(share, "link"));
+    println!("link {}, until {expires}, followed by {} keys: {link}", share["id"], share["guests"]);
 }
 
 fn text<'a>(value: &'a Value, member: &str) -> &'a str {

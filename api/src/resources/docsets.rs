@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 
 use adit_shared::domain::Docset;
 use adit_shared::ids::{DocsetId, PackageId};
+use adit_shared::search::Source;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -64,6 +65,17 @@ pub async fn find(app: &App, caller: &Caller, id: i64) -> ApiResult<Docset> {
 /// A docset that the caller may change, delete and share, or a 404.
 pub async fn find_own(app: &App, caller: &Caller, id: i64) -> ApiResult<Docset> {
     app.store.docset(DocsetId(id), caller.sees()).await?.ok_or_else(|| Problem::not_found("docset"))
+}
+
+/// Refuses a query that cannot be stored: PostgreSQL takes no NUL in a text.
+pub(crate) fn check_query(query: &Source) -> ApiResult<()> {
+    match query.stored().chars().position(|c| c == '\0') {
+        Some(position) => {
+            let problem = Problem::new(Kind::InvalidQuery, "the query holds a NUL character; leave it out");
+            Err(problem.with("position", position))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Refuses names that are empty, too long, or cannot be stored.

@@ -1,5 +1,6 @@
 //! `POST /collections/{slug}/search`: pages of hits with counts and facets, or the whole answer in lines.
 
+mod snippets;
 mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +18,9 @@ use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use self::snippets::{Highlight, Snippets};
 use self::whole::Form;
+use crate::auth::Caller;
 use crate::extract::{Json, Path, whole_number_or_null, word};
 use crate::paging::{read_cursor, write_cursor};
 use crate::problem::{ApiResult, Kind, Problem};
@@ -33,7 +36,7 @@ const LIMIT: u32 = 20;
 const MAX_DEPTH: u64 = 100_000;
 
 /// What a search has found and where that stands, or why the index has no answer.
-type Asked<T> = Result<(Position, T), SearchError>;
+type Asked<T> = Result<(IndexId, Position, T), SearchError>;
 
 /// What a cursor of a search is made for.
 fn list(collection: &Collection) -> String {
@@ -58,6 +61,8 @@ pub struct SearchRequest {
     /// Fields whose values are to be counted over all hits.
     #[serde(default)]
     facets: Vec<String>,
+    /// Whether to show where the words of the query stand.
+    highlight: Option<Highlight>,
 }
 
 /// A hit.
@@ -67,6 +72,8 @@ pub struct HitView {
     score: Option<f32>,
     #[serde(flatten)]
     document: DocumentView,
+    /// Pieces in which words of the query stand, by field; null where they were not asked for.
+    snippets: Option<Snippets>,
 }
 
 /// The answer to a search.
@@ -146,7 +153,7 @@ async fn ask<T>(
     match engine(index, usize::try_from(at.offset).unwrap_or(usize::MAX)).await {
         // A search that goes on cannot meet another version half-way.
         Err(gone @ SearchError::VersionGone(_)) if request.cursor.is_some() => Err(gone.into()),
-        answer => Ok(answer.map(|answer| (at, answer))),
+        answer => Ok(answer.map(|answer| (index, at, answer))),
     }
 }
 
@@ -168,10 +175,11 @@ async fn documents(app: &App, hits: &[Hit]) -> StoreResult<Vec<(Hit, Document)>>
                headers(("x-total-hits" = u64, description = "Of an answer in lines: exact number of hits"), ("x-corpus-version" = i64, description = "Of an answer in lines: the state of the corpus that was searched")),
                content((SearchResponse = "application/json"), (HitView = "application/x-ndjson"), (String = "text/csv"))),
               (status = 400, description = "The query, a facet or the cursor cannot be used; `position` or `field` says where"),
-              (status = 406, description = "Facets are wanted in lines"),
+              (status = 406, description = "Facets or snippets are wanted in lines"),
               (status = 410, description = "The cursor has expired")))]
 pub async fn search(
     State(app): State<App>,
+    caller: Option<Caller>,
     Path(slug): Path<String>,
     headers: HeaderMap,
     Json(request): Json<SearchRequest>,
@@ -181,30 +189,45 @@ pub async fn search(
     }
     let query = request.query.read()?;
     match whole::form(&headers) {
-        None => page(&app, &slug, &request, &query).await,
+        None => page(&app, caller.as_ref(), &slug, &request, &query).await,
         Some(form) => all(&app, &slug, &request, &query, form).await,
     }
 }
 
-async fn page(app: &App, slug: &str, request: &SearchRequest, query: &Query) -> ApiResult<Response> {
+async fn page(
+    app: &App,
+    caller: Option<&Caller>,
+    slug: &str,
+    request: &SearchRequest,
+    query: &Query,
+) -> ApiResult<Response> {
     let facets = check_facets(app, &request.facets)?;
+    let wish = request.highlight.as_ref().map_or(Ok(None), |highlight| highlight.wanted(app))?;
     let limit = request.limit.unwrap_or(LIMIT);
     let engine = async |index, offset| {
         let page = SearchPage { query, sort: request.sort, offset, limit: limit as usize, facets: &facets };
         app.search.search(index, page).await
     };
-    let (collection, (at, answer)): (_, (_, SearchAnswer)) =
+    let (collection, (index, at, answer)): (_, (_, _, SearchAnswer)) =
         collections::ask_newest(app, slug, |collection| ask(app, collection, request, engine)).await?;
     let offset = at.offset + answer.hits.len() as u64;
     let more = limit > 0 && offset <= MAX_DEPTH && !answer.hits.is_empty() && offset < answer.total;
     let found = documents(app, &answer.hits).await?;
-    let view = |(hit, document): (Hit, _)| HitView {
+    let snippets: Vec<Option<Snippets>> = match wish {
+        Some(wish) => {
+            let snippets = snippets::of_hits(app, caller, index, query, wish, &found).await?;
+            snippets.into_iter().map(Some).collect()
+        }
+        None => found.iter().map(|_| None).collect(),
+    };
+    let view = |((hit, document), snippets): ((Hit, _), _)| HitView {
         score: hit.score,
         document: DocumentView::new(app, document, &collection),
+        snippets,
     };
     let response = SearchResponse {
         hits: answer.total,
-        documents: found.into_iter().map(view).collect(),
+        documents: found.into_iter().zip(snippets).map(view).collect(),
         facets: answer.facets,
         next: more.then(|| write_cursor(&list(&collection), &Position { offset, ..at })),
         corpus_version: at.version,
@@ -213,11 +236,12 @@ async fn page(app: &App, slug: &str, request: &SearchRequest, query: &Query) -> 
 }
 
 async fn all(app: &App, slug: &str, request: &SearchRequest, query: &Query, form: Form) -> ApiResult<Response> {
-    if !request.facets.is_empty() {
-        let detail = "facets have no place in lines; ask for them with Accept: application/json and limit 0";
+    let highlight = request.highlight.as_ref().map_or(Ok(None), |highlight| highlight.wanted(app))?;
+    if !request.facets.is_empty() || highlight.is_some() {
+        let detail = "facets and snippets have no place in lines; ask for them with Accept: application/json";
         return Err(Problem::new(Kind::NotAcceptable, detail));
     }
-    let (collection, (at, mut hits)) = {
+    let (collection, (_, at, mut hits)) = {
         // Some tens of megabytes for each million of hits, while they are sorted.
         let _pass = app.pass().await;
         let engine = async |index, _| app.search.ordered(index, query, request.sort).await;

@@ -17,7 +17,7 @@ use crate::extract::{Json, Path, Query};
 use crate::paging::{Paging, link_next, write_cursor};
 use crate::problem::{ApiResult, Kind, Problem};
 use crate::resources::collections;
-use crate::resources::docsets::check_name;
+use crate::resources::docsets::{check_name, check_query};
 use crate::state::App;
 
 /// What a cursor of this list is made for.
@@ -162,17 +162,6 @@ impl NoticeView {
     }
 }
 
-/// Refuses a query that cannot be stored: PostgreSQL takes no NUL in a text.
-fn check_query(query: &str) -> ApiResult<()> {
-    match query.chars().position(|c| c == '\0') {
-        Some(position) => {
-            let problem = Problem::new(Kind::InvalidQuery, "the query holds a NUL character; leave it out");
-            Err(problem.with("position", position))
-        }
-        None => Ok(()),
-    }
-}
-
 /// Reads who is to be told, and makes the secret that signs.
 fn webhook(app: &App, url: Option<&str>) -> ApiResult<Option<(String, WebhookSecret)>> {
     let Some(url) = url else { return Ok(None) };
@@ -192,7 +181,7 @@ pub async fn create(
     Json(request): Json<WatchRequest>,
 ) -> ApiResult<Response> {
     check_name(request.name.as_deref())?;
-    check_query(&request.query.stored())?;
+    check_query(&request.query)?;
     let webhook = webhook(&app, request.webhook.as_deref())?;
     let query = request.query.read()?;
     let ask = async |collection: adit_shared::domain::Collection| {

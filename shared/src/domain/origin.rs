@@ -8,7 +8,7 @@ use sha2::Digest as _;
 use utoipa::ToSchema;
 
 use crate::digest::Sha256;
-use crate::ids::{DocsetId, VersionId};
+use crate::ids::{DocsetId, VersionId, WatchId};
 use crate::search::Source;
 
 /// How a docset was made.
@@ -32,6 +32,15 @@ pub enum Selection {
     Refs(u64),
     /// Other docsets.
     From(SetOperation),
+    /// Those hits of a watch's query that were new when it looked.
+    Watch {
+        /// The watch; it may be gone.
+        id: WatchId,
+        /// Its query.
+        query: Source,
+        /// New is what came after this corpus version.
+        since: i64,
+    },
 }
 
 impl From<Selection> for Origin {
@@ -46,7 +55,7 @@ impl Origin {
     pub fn query(&self) -> Option<&Source> {
         match &self.selection {
             Selection::Query(query) => Some(query),
-            Selection::Refs(_) | Selection::From(_) => None,
+            Selection::Refs(_) | Selection::From(_) | Selection::Watch { .. } => None,
         }
     }
 }

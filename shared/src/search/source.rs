@@ -1,13 +1,14 @@
 //! A query as a miner writes it: in the query language, or as an object of the Elasticsearch query DSL.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::{Query, SearchResult, dsl};
 
 /// A query in one of its two languages; see `docs/SEARCH.md`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum Source {
     /// In the query language.
@@ -46,8 +47,38 @@ impl Source {
     }
 }
 
+impl<'de> Deserialize<'de> for Source {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::String(text) => Ok(Self::Text(text)),
+            Value::Object(object) => Ok(Self::Dsl(object)),
+            _ => Err(D::Error::custom("a query is a text, or an object of the Elasticsearch query DSL")),
+        }
+    }
+}
+
 impl From<&str> for Source {
     fn from(text: &str) -> Self {
         Self::Text(text.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_query_is_kept_as_it_was_written() {
+        for query in [json!("title:soil"), json!("{not JSON"), json!({"match": {"title": "soil"}}), json!({})] {
+            let source: Source = serde_json::from_value(query.clone()).unwrap();
+            assert_eq!(Source::from_stored(&source.stored()), source);
+            assert_eq!(serde_json::to_value(&source).unwrap(), query);
+        }
+        for odd in [json!(null), json!(5), json!(["soil"])] {
+            let error = serde_json::from_value::<Source>(odd).unwrap_err();
+            assert!(error.to_string().contains("a text, or an object"), "{error}");
+        }
     }
 }

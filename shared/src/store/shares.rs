@@ -32,13 +32,20 @@ pub(super) async fn create(db: &SqlStore, docset: DocsetId, created: i64, expire
     Ok(Share { id: ShareId(row.value("id")?), docset, created, expires, guests: 0 })
 }
 
-pub(super) async fn list(db: &SqlStore, docset: DocsetId) -> StoreResult<Vec<Share>> {
+pub(super) async fn list(
+    db: &SqlStore,
+    docset: DocsetId,
+    after: Option<ShareId>,
+    limit: u32,
+) -> StoreResult<Vec<Share>> {
     let rows = query(
         "SELECT s.id, s.docset, s.created, s.expires, \
          (SELECT COUNT(*) FROM share_guests g WHERE g.share = s.id) AS guests \
-         FROM shares s WHERE s.docset = $1 ORDER BY s.id",
+         FROM shares s WHERE s.docset = $1 AND s.id > $2 ORDER BY s.id LIMIT $3",
     )
     .bind(docset.0)
+    .bind(after.map_or(0, |share| share.0))
+    .bind(i64::from(limit))
     .fetch_all(&db.read)
     .await?;
     rows.iter().map(share_of).collect()

@@ -328,8 +328,8 @@ impl Store for SqlStore {
         shares::create(self, docset, now, expires).await
     }
 
-    async fn shares(&self, docset: DocsetId) -> StoreResult<Vec<Share>> {
-        shares::list(self, docset).await
+    async fn shares(&self, docset: DocsetId, after: Option<ShareId>, limit: u32) -> StoreResult<Vec<Share>> {
+        shares::list(self, docset, after, limit).await
     }
 
     async fn revoke_share(&self, docset: DocsetId, share: ShareId) -> StoreResult<bool> {

@@ -192,12 +192,14 @@ pub(crate) async fn a_link_opens_a_docset_until_it_ends(db: Database) {
     assert_eq!((reads(owner, 0).await, reads(guest, 0).await), (whole.clone(), None));
     let short = db.store.create_share(docset, 10, 100).await.unwrap();
     let long = db.store.create_share(docset, 20, 200).await.unwrap();
-    assert_eq!(db.store.shares(docset).await.unwrap(), [short.clone(), long.clone()]);
+    assert_eq!(db.store.shares(docset, None, 9).await.unwrap(), [short.clone(), long.clone()]);
+    assert_eq!(db.store.shares(docset, None, 1).await.unwrap(), [short.clone()]);
+    assert_eq!(db.store.shares(docset, Some(short.id), 9).await.unwrap(), [long.clone()]);
     assert_eq!(reads(guest, 30).await, None, "to those who have followed it");
     for _ in 0..2 {
         assert_eq!(db.store.follow_share(short.id, guest, 30).await.unwrap(), Some(docset));
     }
-    assert_eq!(db.store.shares(docset).await.unwrap()[0].guests, 1);
+    assert_eq!(db.store.shares(docset, None, 9).await.unwrap()[0].guests, 1);
     assert_eq!(reads(guest, 30).await, whole);
     assert_eq!(db.store.readable_docset(theirs, owner, 30).await.unwrap(), None, "and not the other way round");
     assert_eq!(db.store.docset(docset, Some(guest)).await.unwrap(), None, "it is not the guest's own");
@@ -211,7 +213,7 @@ pub(crate) async fn a_link_opens_a_docset_until_it_ends(db: Database) {
     assert_eq!(reads(guest, 100).await, None);
     assert_eq!(db.store.follow_share(long.id, guest, 100).await.unwrap(), None);
     db.store.delete_docset(docset, Some(owner)).await.unwrap().unwrap();
-    assert_eq!(db.store.shares(docset).await.unwrap(), []);
+    assert_eq!(db.store.shares(docset, None, 9).await.unwrap(), []);
     assert_eq!(db.store.follow_share(short.id, guest, 30).await.unwrap(), None);
     assert!(db.store.create_share(docset, 0, 100).await.is_err());
     let next = db.store.create_share(theirs, 0, 100).await.unwrap();

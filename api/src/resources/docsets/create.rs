@@ -12,7 +12,7 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::lines::{self, Finder};
-use super::{check_name, find_own};
+use super::{check_name, check_query, find_own};
 use crate::auth::Caller;
 use crate::extract::{self, Json, Query, digits};
 use crate::origin::{Combination, Draw};
@@ -86,7 +86,6 @@ impl Draft {
     /// Draws the sample, and measures the members.
     pub(super) async fn measure(self, app: &App) -> ApiResult<NewDocset> {
         let Self { owner, collection, corpus_version, name, origin, members } = self;
-        let _pass = app.pass().await;
         let members = match origin.sample {
             Some(sample) => draw(app, sample, members).await?,
             None => members,
@@ -94,6 +93,7 @@ impl Draft {
         if members.is_empty() {
             return Err(Problem::new(Kind::EmptyDocset, "nothing is selected; try a query with the search first"));
         }
+        let _pass = app.pass().await;
         let (fingerprint, formats) = store::measure(&*app.store, &members).await?;
         let created = app.clock.now_ms();
         Ok(NewDocset { owner, collection, name, origin, corpus_version, members, fingerprint, formats, created })
@@ -105,6 +105,7 @@ pub(super) async fn draw(app: &App, sample: Sample, members: RoaringBitmap) -> A
     if members.len() <= sample.size {
         return Ok(members);
     }
+    let _pass = app.pass().await;
     let works = store::works(&*app.store, &members).await?;
     Ok(sample.pick(works))
 }
@@ -166,10 +167,7 @@ fn check_sample(sample: Option<Draw>) -> ApiResult<Option<Sample>> {
 
 async fn of_request(app: &App, caller: &Caller, mut request: DocsetRequest) -> ApiResult<Docset> {
     check_name(request.name.as_deref())?;
-    if let Some(position) = request.query.as_ref().and_then(|query| query.stored().chars().position(|c| c == '\0')) {
-        let problem = Problem::new(Kind::InvalidQuery, "the query holds a NUL character; leave it out");
-        return Err(problem.with("position", position));
-    }
+    request.query.as_ref().map_or(Ok(()), check_query)?;
     let sample = check_sample(request.sample)?;
     let asked =
         collections::ask_newest(app, &request.collection, |collection| select(app, caller, &request, collection));
@@ -213,6 +211,7 @@ pub(super) fn created(app: &App, docset: Docset) -> Response {
     responses((status = 201, description = "The docset", body = DocsetView, headers(("location" = String, description = "The docset"))),
               (status = 404, description = "There is no such collection, or no such docset in `from`"),
               (status = 413, description = "The body has more than 8 MiB; of NDJSON, more than a million refs or 256 MiB"),
+              (status = 415, description = "The body is declared as neither JSON nor NDJSON"),
               (status = 422, description = "It would be empty, or refs are unknown")))]
 pub async fn create(
     State(app): State<App>,

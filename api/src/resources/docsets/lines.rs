@@ -23,6 +23,8 @@ const MAX_BYTES: usize = 256 * 1024 * 1024;
 const MAX_LINE: usize = 64 * 1024;
 /// Refs that are looked up at once.
 const PAGE: usize = 10_000;
+/// The same in bytes, about.
+const PAGE_BYTES: usize = 4 * 1024 * 1024;
 /// Unknown refs, or bad lines, that a problem lists.
 const SHOWN: usize = 20;
 
@@ -95,7 +97,8 @@ pub(super) async fn read(body: Body, finder: &mut Finder<'_>) -> ApiResult<()> {
                 format!("send {MAX_REFS} refs and {MAX_BYTES} bytes at most; unite the docsets of several requests");
             return Err(Problem::new(Kind::TooLarge, detail));
         }
-        if page.refs.len() >= PAGE {
+        if page.refs.len() >= PAGE || page.bytes >= PAGE_BYTES {
+            page.bytes = 0;
             finder.find(&mem::take(&mut page.refs)).await?;
         }
     }
@@ -112,6 +115,7 @@ pub(super) async fn read(body: Body, finder: &mut Finder<'_>) -> ApiResult<()> {
 #[derive(Default)]
 struct Page {
     refs: Vec<String>,
+    bytes: usize,
     count: usize,
     bad: usize,
     first_bad: Vec<usize>,
@@ -124,6 +128,7 @@ impl Page {
             Some(Ok(_)) if self.count >= MAX_REFS => self.count += 1,
             Some(Ok(RefLine::Text(text) | RefLine::Object { r#ref: text })) => {
                 self.count += 1;
+                self.bytes += text.len();
                 self.refs.push(text);
             }
             Some(Err(_)) | None => {

@@ -51,6 +51,13 @@ impl Again<'_> {
                 let matching = self.app.search.matching(self.collection.index(), &query.read()?).await;
                 matching.map_err(Stop::Search)
             }
+            Selection::Watch { query, since, .. } => {
+                let matching = self.app.search.matching(self.collection.index(), &query.read()?).await;
+                let mut found = matching.map_err(Stop::Search)?;
+                let first = self.app.store.first_added_after(self.collection.id, *since).await?;
+                found.remove_range(..first.map_or(u32::MAX, |id| id.0));
+                Ok(found)
+            }
             Selection::Refs(_) => {
                 Ok(self.app.store.newest_versions(self.collection.corpus_version, &docset.members).await?)
             }

@@ -15,8 +15,9 @@ use utoipa::ToSchema;
 
 use super::{find, find_own};
 use crate::auth::Caller;
-use crate::extract::{Json, Path, whole};
+use crate::extract::{Json, Path, Query, whole};
 use crate::links::Signer;
+use crate::paging::{Paging, link_next, write_cursor};
 use crate::problem::{ApiResult, Kind, Problem};
 use crate::state::App;
 use crate::wire::DocsetView;
@@ -25,8 +26,6 @@ use crate::wire::DocsetView;
 const DAYS: u32 = 30;
 /// The same, at most.
 const MAX_DAYS: u32 = 366;
-/// Links of a docset, at most.
-const MAX_SHARES: usize = 100;
 const DAY_MS: i64 = 86_400_000;
 
 fn days() -> u32 {
@@ -78,11 +77,13 @@ impl ShareView {
     }
 }
 
-/// A docset's links.
+/// A page of a docset's links.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ShareList {
     /// By number; expired ones too.
     shares: Vec<ShareView>,
+    /// Cursor of the next page; null on the last.
+    next: Option<String>,
 }
 
 /// Makes a link that opens the docset to those who have it: they can read it, and ask for packages of it.
@@ -94,14 +95,11 @@ pub async fn create(
     Path(id): Path<i64>,
     Json(request): Json<ShareRequest>,
 ) -> ApiResult<Response> {
-    let refuse = |detail| Err(Problem::new(Kind::InvalidRequest, detail));
     if !(1..=MAX_DAYS).contains(&request.days) {
-        return refuse(format!("days must be 1 to {MAX_DAYS}, not {}", request.days));
+        let detail = format!("days must be 1 to {MAX_DAYS}, not {}", request.days);
+        return Err(Problem::new(Kind::InvalidRequest, detail));
     }
     let docset = find_own(&app, &caller, id).await?;
-    if app.store.shares(docset.id).await?.len() >= MAX_SHARES {
-        return refuse(format!("a docset has {MAX_SHARES} links at most; revoke some"));
-    }
     let now = app.clock.now_ms();
     let share = app.store.create_share(docset.id, now, now + i64::from(request.days) * DAY_MS).await?;
     let view = ShareView::new(&app, &app.links().await?, &share);
@@ -113,13 +111,26 @@ pub async fn create(
 const SECRET: (header::HeaderName, &str) = (header::CACHE_CONTROL, "private, no-store");
 
 /// Lists the docset's links.
-#[utoipa::path(get, path = "/api/docsets/{id}/share", operation_id = "listShares", tag = "docsets", security(("key" = [])), params(("id" = i64, Path)),
-    responses((status = 200, description = "The links", body = ShareList, headers(("cache-control" = String)))))]
-pub async fn list(State(app): State<App>, caller: Caller, Path(id): Path<i64>) -> ApiResult<Response> {
+#[utoipa::path(get, path = "/api/docsets/{id}/share", operation_id = "listShares", tag = "docsets", security(("key" = [])), params(("id" = i64, Path), Paging),
+    responses((status = 200, description = "A page of links", body = ShareList, headers(("link" = String, description = "The next page, as `rel=\"next\"` (RFC 8288)"), ("cache-control" = String)))))]
+pub async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<i64>,
+    Query(paging): Query<Paging>,
+) -> ApiResult<Response> {
     let docset = find_own(&app, &caller, id).await?;
-    let (shares, signer) = (app.store.shares(docset.id).await?, app.links().await?);
+    let limit = paging.limit()?;
+    let list = format!("shares of {id}");
+    let after = paging.position::<i64>(&list)?.map(ShareId);
+    let mut shares = app.store.shares(docset.id, after, limit + 1).await?;
+    let more = shares.len() > limit as usize;
+    shares.truncate(limit as usize);
+    let next = shares.last().filter(|_| more).map(|last| write_cursor(&list, &last.id.0));
+    let link = link_next(&app, &format!("/api/docsets/{id}/share"), limit, next.as_deref());
+    let signer = app.links().await?;
     let shares = shares.iter().map(|share| ShareView::new(&app, &signer, share)).collect();
-    Ok(([SECRET], axum::Json(ShareList { shares })).into_response())
+    Ok((link, [SECRET], axum::Json(ShareList { shares, next })).into_response())
 }
 
 /// Revokes a link: from now on nobody can read the docset by it. Packages that were asked for stay with those who did.

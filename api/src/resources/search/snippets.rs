@@ -40,7 +40,7 @@ const TEXT_FORMAT: &str = "txt";
 /// Whether snippets are wanted, and of what.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(untagged)]
-pub enum Highlight {
+pub(super) enum Highlight {
     /// `true`: of all fields.
     All(bool),
     /// Of these fields.
@@ -50,7 +50,7 @@ pub enum Highlight {
 /// Of what snippets are wanted.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Highlighting {
+pub(super) struct Highlighting {
     /// Fields that may give snippets (default: all).
     #[serde(default)]
     fields: Option<Vec<String>>,
@@ -67,7 +67,7 @@ fn default_size() -> u32 {
 /// A piece of a text.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Snippet)]
-pub struct SnippetView {
+pub(super) struct SnippetView {
     /// The piece.
     text: String,
     /// Where in it the query's words stand: from, up to but without, in Unicode scalar values (characters of Python; of JavaScript's
@@ -76,7 +76,7 @@ pub struct SnippetView {
 }
 
 /// By field; fields without a snippet are left out.
-pub type Snippets = BTreeMap<String, Vec<SnippetView>>;
+pub(super) type Snippets = BTreeMap<String, Vec<SnippetView>>;
 
 impl Highlight {
     /// What is wanted, checked; `None` if nothing is.

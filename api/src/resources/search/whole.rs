@@ -112,7 +112,7 @@ pub(super) fn answer(app: &App, collection: Collection, hits: Vec<Hit>, form: Fo
 }
 
 fn view(app: &App, collection: &Collection, hit: Hit, document: Document) -> HitView {
-    HitView { score: hit.score, document: DocumentView::new(app, document, collection) }
+    HitView { score: hit.score, document: DocumentView::new(app, document, collection), snippets: None }
 }
 
 fn json_lines(hits: impl Iterator<Item = HitView>) -> StoreResult<Bytes> {

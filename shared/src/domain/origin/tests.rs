@@ -82,6 +82,10 @@ fn origins_are_kept_as_json() {
         (Origin::from(Selection::Query("a".into())), r#"{"query":"a"}"#),
         (Origin { selection: Selection::Refs(3), sample }, r#"{"refs":3,"sample":{"size":5,"seed":7}}"#),
         (Selection::From(SetOperation::Union(vec![DocsetId(1), DocsetId(2)])).into(), r#"{"from":{"union":[1,2]}}"#),
+        (
+            Selection::Watch { id: WatchId(5), query: "a".into(), since: 7 }.into(),
+            r#"{"watch":{"id":5,"query":"a","since":7}}"#,
+        ),
     ] {
         assert_eq!(serde_json::to_string(&origin).unwrap(), json);
         assert_eq!(serde_json::from_str::<Origin>(json).unwrap(), origin);

@@ -59,6 +59,10 @@ async fn links_expire_and_are_listed() {
     assert_eq!(list.header("cache-control"), Some("private, no-store"));
     let shares = list.json(200)["shares"].clone();
     assert_eq!((&shares[0]["guests"], &shares[1]), (&json!(1), &long));
+    let first = server.get(MINER, &format!("{url}/share?limit=1")).await.json(200);
+    assert_eq!(first["shares"], json!([shares[0]]));
+    let rest = server.get(MINER, &format!("{url}/share?cursor={}", first["next"].as_str().unwrap())).await.json(200);
+    assert_eq!((&rest["shares"], &rest["next"]), (&json!([long]), &Value::Null));
     server.world.clock.advance(DAY_MS);
     assert_eq!(server.get(STRANGER, url).await.status, 404);
     assert_eq!(server.get(STRANGER, link(&short)).await.json(403)["type"], "urn:adit:problem:invalid-link");
