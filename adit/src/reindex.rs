@@ -81,7 +81,7 @@ async fn fill(services: &Services, lease: &ImportLease, index: &mut dyn IndexBui
     let bar = change::progress_bar(ids.len());
     let count = || {
         bar.inc(1);
-        if bar.position() % 1000 == 0 {
+        if bar.position().is_multiple_of(1000) {
             bar.set_message(format!("{} documents", bar.position()));
         }
     };
