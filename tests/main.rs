@@ -13,6 +13,7 @@ mod lazy;
 mod links;
 mod outages;
 mod proof;
+mod quotas;
 mod resume;
 mod serving;
 mod several;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use adit_shared::digest::Sha256;
-use adit_shared::domain::Role;
+use adit_shared::domain::{Month, OwnLimit, Role};
 use clap::{Args, Parser, Subcommand};
 
 /// Search a corpus, freeze the result, take it home as one archive.
@@ -45,6 +45,8 @@ pub(crate) enum Verb {
     /// Make, list and revoke API keys; make a key that signs receipts
     #[command(subcommand)]
     Keys(KeysVerb),
+    /// Report what was used in a month: COUNTER's Database Report for text and data mining
+    Usage(UsageArgs),
     /// Show the broker's queues
     Queues {
         /// As JSON
@@ -106,9 +108,23 @@ pub(crate) enum ApiKeysVerb {
         /// miner, packager or operator
         #[arg(long, default_value = "miner")]
         role: Role,
-        /// Documents a day (default: unlimited)
-        #[arg(long)]
-        quota: Option<u64>,
+        #[command(flatten)]
+        limits: KeyLimits,
+    },
+    /// Change a key's limits
+    Set {
+        /// The number that `list` shows
+        id: i64,
+        #[command(flatten)]
+        limits: KeyLimits,
+    },
+    /// Show what keys of each role may use that have no limits of their own, or change it for one role
+    Limits {
+        /// miner, packager or operator
+        #[arg(requires = "changes")]
+        role: Option<Role>,
+        #[command(flatten)]
+        limits: RoleLimits,
     },
     /// List all keys, without their secrets
     List,
@@ -117,6 +133,52 @@ pub(crate) enum ApiKeysVerb {
         /// The number that `list` shows
         id: i64,
     },
+}
+
+/// Limits of a key's own.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct KeyLimits {
+    /// Documents a day: a number, unlimited, or role (what its role may)
+    #[arg(long, value_name = "N")]
+    pub(crate) quota: Option<OwnLimit>,
+    /// Requests a minute: a number, unlimited, or role (what its role may)
+    #[arg(long, value_name = "N")]
+    pub(crate) per_minute: Option<OwnLimit>,
+}
+
+/// Limits of a role.
+#[derive(Debug, Clone, Copy, Args)]
+#[group(id = "changes", multiple = true)]
+pub(crate) struct RoleLimits {
+    /// Documents a day: a number, or unlimited
+    #[arg(long, value_name = "N", value_parser = role_limit, requires = "role")]
+    pub(crate) quota: Option<OwnLimit>,
+    /// Requests a minute: a number, or unlimited
+    #[arg(long, value_name = "N", value_parser = role_limit, requires = "role")]
+    pub(crate) per_minute: Option<OwnLimit>,
+}
+
+fn role_limit(text: &str) -> Result<OwnLimit, String> {
+    match text.parse()? {
+        OwnLimit::AsRole => Err("a role has no other to look to; say a whole number, or unlimited".to_owned()),
+        limit => Ok(limit),
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UsageArgs {
+    /// The month, as 2026-11 (default: this one, UTC)
+    #[arg(long)]
+    pub(crate) month: Option<Month>,
+    /// Slug of a collection (default: all)
+    #[arg(long, value_name = "SLUG")]
+    pub(crate) collection: Option<String>,
+    /// Number of a key (default: all, and use without a key)
+    #[arg(long, value_name = "ID")]
+    pub(crate) key: Option<i64>,
+    /// As a table with commas instead of JSON
+    #[arg(long)]
+    pub(crate) csv: bool,
 }
 
 #[derive(Debug, Args)]

@@ -12,6 +12,7 @@ mod running;
 mod services;
 mod signing;
 mod up;
+mod usage;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -58,6 +59,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Import { folder, wait } => return import::run(&config, &folder, wait).await,
         Verb::Keys(KeysVerb::Signing { out }) => signing::create(&config, out)?,
         Verb::Keys(KeysVerb::Api(verb)) => keys::run(&config, verb).await?,
+        Verb::Usage(args) => usage::run(&config, args).await?,
         Verb::Queues { json } => queues::run(&config, json).await?,
         Verb::Openapi { check } => return openapi(check.as_deref()),
         Verb::Demo { once } => demo::run(config, once).await?,

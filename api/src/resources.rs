@@ -13,3 +13,4 @@ pub mod members;
 pub mod packages;
 pub mod search;
 pub mod service;
+pub mod usage;

@@ -13,6 +13,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::problem::ProblemBody;
 use crate::resources::{
     assets, collections, docsets, documents, dump, estimate, events, manifest, me, members, packages, search, service,
+    usage,
 };
 use crate::state::App;
 use crate::{contract, layers};
@@ -58,6 +59,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(assets::asset))
         .routes(routes!(assets::follow))
         .routes(routes!(me::get))
+        .routes(routes!(usage::get))
         .routes(routes!(service::public_keys))
         .routes(routes!(service::healthz))
         .routes(routes!(service::readyz))

@@ -9,6 +9,7 @@ mod key;
 mod package;
 mod package_manifest;
 mod recipe;
+mod usage;
 
 pub use allowance::{Allowance, Limits, OwnLimit};
 pub use docset::{Docset, DocsetFingerprint, FormatTotal};
@@ -22,3 +23,4 @@ pub use package_manifest::{
 pub use recipe::{
     About, Compression, InvalidLayout, InvalidRecipe, Layout, MAX_TABLE_SHARD, MIN_SHARD_BYTES, Options, Recipe,
 };
+pub use usage::{Metric, Month, UsageReport, UsageSums};

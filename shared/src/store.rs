@@ -12,8 +12,8 @@ use roaring::RoaringBitmap;
 
 use crate::digest::Sha256;
 use crate::domain::{
-    About, Allowance, ApiKey, Collection, Docset, Document, Documents, FileRecord, Format, FormatTotal, Limits,
-    OwnLimit, Package, Recipe, Role, Status,
+    About, Allowance, ApiKey, Collection, Docset, Document, Documents, FileRecord, Format, FormatTotal, Limits, Month,
+    OwnLimit, Package, Recipe, Role, Status, UsageSums,
 };
 use crate::ids::{CollectionId, DocsetId, ImportId, IndexId, KeyId, PackageId, VersionId};
 
@@ -30,9 +30,11 @@ mod packages;
 mod rows;
 mod sql;
 mod staging;
+mod usage;
 
 pub use allowances::{Exchange, Standing};
 pub use sql::SqlStore;
+pub use usage::UsageCount;
 
 /// Why the database did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -399,12 +401,21 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Charges a package that is accepted and not paid for, in one step. `None` if it is paid for already, or nothing to be built; with less than
     /// `charge.least` granted it was not charged.
     async fn pay_package(&self, id: PackageId, charge: &Exchange) -> StoreResult<Option<(u64, Standing)>>;
+    /// Dismisses a package that is accepted and not paid for; one that somebody else has paid for meanwhile stays.
+    async fn dismiss_unpaid(&self, id: PackageId, now: i64) -> StoreResult<()>;
     /// Takes a package for paid without a charge.
     async fn mark_paid(&self, id: PackageId) -> StoreResult<()>;
     /// How an allowance stands in the window that begins at `window`.
     async fn standing(&self, key: KeyId, allowance: Allowance, window: i64) -> StoreResult<Standing>;
     /// The documents charged to a key by day (when it began, in milliseconds since the epoch), newest first, at most `limit` days.
     async fn charged(&self, key: KeyId, limit: u32) -> StoreResult<Vec<(i64, u64)>>;
+
+    // ---- usage ----
+
+    /// Adds to counts of use, to all or to none.
+    async fn count_usage(&self, counts: &[UsageCount]) -> StoreResult<()>;
+    /// The use of a month by collection and metric, of one key or of all and of those who showed none.
+    async fn usage(&self, month: &Month, key: Option<KeyId>) -> StoreResult<UsageSums>;
 }
 
 /// Sums files by format, as collections and docsets show them.

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use adit_shared::domain::{Collection, Document};
+use adit_shared::domain::{Collection, Document, Metric};
 use adit_shared::ids::{IndexId, VersionId};
 use adit_shared::search::{FacetCount, KEPT_INDEXES, SearchAnswer, SearchError, SearchPage, Sort, Source};
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::auth::Caller;
 use crate::extract::{Json, Path, whole, word};
 use crate::paging::{read_cursor, write_cursor};
 use crate::problem::{ApiResult, Kind, Problem};
@@ -152,6 +153,7 @@ async fn ask(app: &App, collection: Collection, request: &SearchRequest, facets:
               (status = 410, description = "The cursor has expired")))]
 pub async fn search(
     State(app): State<App>,
+    caller: Option<Caller>,
     Path(slug): Path<String>,
     Json(request): Json<SearchRequest>,
 ) -> ApiResult<axum::Json<SearchResponse>> {
@@ -164,6 +166,7 @@ pub async fn search(
     let facets = check_facets(&app, &request.facets)?;
     let (collection, (at, answer)) =
         collections::ask_newest(&app, &slug, |collection| ask(&app, collection, &request, &facets)).await?;
+    app.usage().count(collection.id, caller.map(|Caller(key)| key.id), Metric::Searches, 1);
     let ids: Vec<VersionId> = answer.hits.iter().map(|hit| hit.id).collect();
     let mut found: BTreeMap<VersionId, Document> = match ids.as_slice() {
         [] => BTreeMap::new(),

@@ -1,7 +1,7 @@
 //! Requests to the whole API in process, by a miner, another miner and a packager, over documents that are rows without bytes.
 
 use adit_shared::digest::Sha256;
-use adit_shared::domain::{Encoding, FileRecord, Place, Role, content_hash, secret_hash};
+use adit_shared::domain::{Encoding, FileRecord, Limits, OwnLimit, Place, Role, content_hash, secret_hash};
 use adit_shared::names;
 use adit_shared::store::{NewCollection, NewDocument, Store as _};
 use axum::Router;
@@ -75,6 +75,19 @@ impl Server {
     pub(crate) async fn post(&self, key: &str, path: &str, body: &Value) -> Answer {
         let headers = [("content-type", "application/json")];
         self.send(Method::POST, key, path, &headers, Body::from(body.to_string())).await
+    }
+
+    /// The same server with other parts.
+    pub(crate) fn with(self, app: App) -> Self {
+        Self { router: crate::router(app.clone()), app, ..self }
+    }
+
+    /// Limits the documents a day of a key.
+    pub(crate) async fn limit(&self, key: &str, documents: u64) {
+        let keys = self.world.store.keys().await.unwrap();
+        let id = keys.iter().find(|known| known.name == key).unwrap().id;
+        let own = Limits { documents: OwnLimit::AtMost(documents), requests: OwnLimit::AsRole };
+        assert!(self.world.store.limit_key(id, &own).await.unwrap());
     }
 
     async fn send(&self, method: Method, key: &str, path: &str, headers: &[(&str, &str)], body: Body) -> Answer {

@@ -14,10 +14,13 @@ use sqlx::{Any, AnyPool, Executor, Transaction};
 use super::rows::{Statement, query};
 use super::{
     CurrentDocument, Exchange, ImportLease, Member, NewCollection, NewDocset, NewDocument, NewPackage, Standing,
-    StatusUpdate, Store, StoreResult, allowances, docsets, documents, import, keys, members, packages, staging,
+    StatusUpdate, Store, StoreResult, UsageCount, allowances, docsets, documents, import, keys, members, packages,
+    staging, usage,
 };
 use crate::digest::Sha256;
-use crate::domain::{Allowance, ApiKey, Collection, Docset, Document, Format, Limits, OwnLimit, Package, Role};
+use crate::domain::{
+    Allowance, ApiKey, Collection, Docset, Document, Format, Limits, Month, OwnLimit, Package, Role, UsageSums,
+};
 use crate::ids::{CollectionId, DocsetId, IndexId, KeyId, PackageId, VersionId};
 
 /// A database: SQLite or PostgreSQL. Cheap to clone.
@@ -271,6 +274,10 @@ impl Store for SqlStore {
         allowances::pay(self, id, charge).await
     }
 
+    async fn dismiss_unpaid(&self, id: PackageId, now: i64) -> StoreResult<()> {
+        allowances::dismiss_unpaid(self, id, now).await
+    }
+
     async fn mark_paid(&self, id: PackageId) -> StoreResult<()> {
         allowances::mark_paid(id, &self.write).await.map(drop)
     }
@@ -281,5 +288,12 @@ impl Store for SqlStore {
 
     async fn charged(&self, key: KeyId, limit: u32) -> StoreResult<Vec<(i64, u64)>> {
         allowances::charged(self, key, limit).await
+    }
+    async fn count_usage(&self, counts: &[UsageCount]) -> StoreResult<()> {
+        usage::count(self, counts).await
+    }
+
+    async fn usage(&self, month: &Month, key: Option<KeyId>) -> StoreResult<UsageSums> {
+        usage::sums(self, month, key).await
     }
 }
