@@ -17,6 +17,7 @@ mod links;
 mod outages;
 mod proof;
 mod reindex;
+mod quotas;
 mod resume;
 mod rights;
 mod serving;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use adit_shared::digest::Sha256;
-use adit_shared::domain::{Entitlement, Role};
+use adit_shared::domain::{Entitlement, Role, Month, OwnLimit};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 /// Search a corpus, freeze the result, take it home as one archive.
@@ -57,6 +57,8 @@ pub(crate) enum Verb {
     /// Make, list and revoke API keys; make a key that signs receipts
     #[command(subcommand)]
     Keys(KeysVerb),
+    /// Report what was used in a month: COUNTER's Database Report for text and data mining
+    Usage(UsageArgs),
     /// Show the broker's queues
     Queues {
         /// As JSON
@@ -121,9 +123,8 @@ pub(crate) enum ApiKeysVerb {
         /// miner, packager or operator
         #[arg(long, default_value = "miner")]
         role: Role,
-        /// Documents a day (default: unlimited)
-        #[arg(long)]
-        quota: Option<u64>,
+        #[command(flatten)]
+        limits: KeyLimits,
         /// What it is entitled to beyond what is open (may be repeated)
         #[arg(long = "entitlement", value_name = "NAME")]
         entitlements: Vec<Entitlement>,
@@ -141,6 +142,21 @@ pub(crate) enum ApiKeysVerb {
         id: i64,
         /// The entitlement
         entitlement: Entitlement,
+    },
+    /// Change a key's limits
+    Set {
+        /// The number that `list` shows
+        id: i64,
+        #[command(flatten)]
+        limits: KeyLimits,
+    },
+    /// Show what keys of each role may use that have no limits of their own, or change it for one role
+    Limits {
+        /// miner, packager or operator
+        #[arg(requires = "changes")]
+        role: Option<Role>,
+        #[command(flatten)]
+        limits: RoleLimits,
     },
     /// List all keys, without their secrets
     List,
@@ -180,6 +196,52 @@ pub(crate) struct WithdrawArgs {
     /// Wait while an import into the collection runs
     #[arg(long)]
     pub(crate) wait: bool,
+}
+
+/// Limits of a key's own.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct KeyLimits {
+    /// Documents a day: a number, unlimited, or role (what its role may)
+    #[arg(long, value_name = "N")]
+    pub(crate) quota: Option<OwnLimit>,
+    /// Requests a minute: a number, unlimited, or role (what its role may)
+    #[arg(long, value_name = "N")]
+    pub(crate) per_minute: Option<OwnLimit>,
+}
+
+/// Limits of a role.
+#[derive(Debug, Clone, Copy, Args)]
+#[group(id = "changes", multiple = true)]
+pub(crate) struct RoleLimits {
+    /// Documents a day: a number, or unlimited
+    #[arg(long, value_name = "N", value_parser = role_limit, requires = "role")]
+    pub(crate) quota: Option<OwnLimit>,
+    /// Requests a minute: a number, or unlimited
+    #[arg(long, value_name = "N", value_parser = role_limit, requires = "role")]
+    pub(crate) per_minute: Option<OwnLimit>,
+}
+
+fn role_limit(text: &str) -> Result<OwnLimit, String> {
+    match text.parse()? {
+        OwnLimit::AsRole => Err("a role has no other to look to; say a whole number, or unlimited".to_owned()),
+        limit => Ok(limit),
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UsageArgs {
+    /// The month, as 2026-11 (default: this one, UTC)
+    #[arg(long)]
+    pub(crate) month: Option<Month>,
+    /// Slug of a collection (default: all)
+    #[arg(long, value_name = "SLUG")]
+    pub(crate) collection: Option<String>,
+    /// Number of a key (default: all, and use without a key)
+    #[arg(long, value_name = "ID")]
+    pub(crate) key: Option<i64>,
+    /// As a table with commas instead of JSON
+    #[arg(long)]
+    pub(crate) csv: bool,
 }
 
 #[derive(Debug, Args)]

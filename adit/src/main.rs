@@ -16,6 +16,7 @@ mod signing;
 mod up;
 mod watches;
 mod withdraw;
+mod usage;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -64,6 +65,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Withdraw(args) => return withdraw::run(&config, &args).await,
         Verb::Keys(KeysVerb::Signing { out }) => signing::create(&config, out)?,
         Verb::Keys(KeysVerb::Api(verb)) => keys::run(&config, verb).await?,
+        Verb::Usage(args) => usage::run(&config, args).await?,
         Verb::Queues { json } => queues::run(&config, json).await?,
         Verb::Watches(verb) => watches::run(&config, verb).await?,
         Verb::Openapi { check } => return openapi(check.as_deref()),

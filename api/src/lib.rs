@@ -23,6 +23,7 @@ pub mod serve;
 pub mod state;
 #[cfg(test)]
 mod testing;
+mod usage;
 pub mod wire;
 
 pub use router::{openapi, openapi_yaml, router};

@@ -207,8 +207,8 @@ impl Quotas {
         if used.saturating_add(documents) <= limit { Ok(()) } else { Err(self.spent(key, allowance, documents)) }
     }
 
-    /// Charges a package's documents to its owner's quota of today, once whoever pays and how often.
-    pub(crate) async fn pay(&self, key: &ApiKey, package: &Package) -> ApiResult<()> {
+    /// Charges a package's documents to its owner's quota of today, once whoever pays and how often; tells what was charged now.
+    pub(crate) async fn pay(&self, key: &ApiKey, package: &Package) -> ApiResult<u64> {
         let (allowance, documents) = (Allowance::Documents, package.documents.payable());
         let account = self.account(key.id);
         let purse = account.purse(allowance);
@@ -221,12 +221,12 @@ impl Quotas {
             let charge =
                 Exchange { limit, least: documents, most: documents, ..self.giving_back(key.id, allowance, &ended) };
             let Some((granted, standing)) = self.0.store.pay_package(package.id, &charge).await? else {
-                return Ok(());
+                return Ok(0);
             };
             purse.learn(charge.window, standing.taken);
             drop(turn);
             if granted == documents {
-                return Ok(());
+                return Ok(documents);
             }
             if standing.taken.saturating_sub(standing.returnable(now)) + documents > limit.unwrap_or(u64::MAX) {
                 return Err(self.spent(key, allowance, documents));
@@ -246,6 +246,18 @@ impl Quotas {
     pub(crate) fn left(&self, key: &ApiKey, allowance: Allowance) -> Option<u64> {
         let window = allowance.window(self.now());
         key.limits.of(allowance).map(|limit| self.account(key.id).purse(allowance).left(limit, window))
+    }
+
+    /// What would be left of today's documents after a charge, below zero if it is too much; `None`: unlimited.
+    pub(crate) fn after(&self, key: &ApiKey, cost: u64) -> Option<i64> {
+        let whole = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        self.left(key, Allowance::Documents).map(|left| whole(left) - whole(cost))
+    }
+
+    /// What of a lease in the current window is not used yet.
+    pub(crate) fn unused(&self, key: &ApiKey, allowance: Allowance) -> u64 {
+        let window = allowance.window(self.now());
+        self.account(key.id).purse(allowance).unused(window)
     }
 
     fn spent(&self, key: &ApiKey, allowance: Allowance, wanted: u64) -> Problem {

@@ -15,3 +15,4 @@ pub mod search;
 pub mod service;
 pub mod watches;
 pub mod withdrawals;
+pub mod usage;

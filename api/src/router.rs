@@ -13,7 +13,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::problem::ProblemBody;
 use crate::resources::{
     assets, collections, docsets, documents, dump, estimate, events, manifest, me, members, packages, search, service,
-    watches, withdrawals,
+    watches, withdrawals, usage,
 };
 use crate::state::App;
 use crate::{contract, layers};
@@ -69,6 +69,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(watches::list))
         .routes(routes!(watches::get, watches::delete))
         .routes(routes!(me::get))
+        .routes(routes!(usage::get))
         .routes(routes!(service::public_keys))
         .routes(routes!(service::healthz))
         .routes(routes!(service::readyz))

@@ -17,6 +17,7 @@ use url::Url;
 use crate::links::{Key, Signer};
 use crate::metrics::Metrics;
 use crate::quota::Quotas;
+use crate::usage::Usage;
 
 /// The API's settings.
 #[derive(Debug, Clone)]
@@ -62,6 +63,7 @@ struct Inner {
     parts: Parts,
     links: Key,
     quotas: Quotas,
+    usage: Usage,
 }
 
 /// The parts of [`App`].
@@ -92,12 +94,18 @@ impl App {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let quotas = Quotas::new(parts.store.clone(), parts.clock.clone());
-        Self(Arc::new(Inner { parts, links: Key::default(), quotas }))
+        let usage = Usage::new(parts.store.clone(), parts.clock.clone());
+        Self(Arc::new(Inner { parts, links: Key::default(), quotas, usage }))
     }
 
     /// What keys may use, as far as this process holds it.
     pub(crate) fn quotas(&self) -> &Quotas {
         &self.0.quotas
+    }
+
+    /// Counts of what is used.
+    pub(crate) fn usage(&self) -> &Usage {
+        &self.0.usage
     }
 
     /// Runs the service, and what has to be done beside it from time to time; what it holds for its clients goes back to the database at its
@@ -109,7 +117,7 @@ impl App {
             served.cancel();
             outcome
         };
-        tokio::join!(keeping, self.quotas().keep(served.clone())).0
+        tokio::join!(keeping, self.quotas().keep(served.clone()), self.usage().keep(served.clone())).0
     }
 
     /// Signs links and checks them.

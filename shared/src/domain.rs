@@ -13,6 +13,7 @@ mod origin;
 mod package;
 mod package_manifest;
 mod recipe;
+mod usage;
 
 pub use access::{
     ACCESS_RIGHTS, Access, AccessLevel, Entitlement, InvalidAccess, InvalidEntitlement, InvalidTdm, TDM_POLICY,
@@ -35,3 +36,4 @@ pub use package_manifest::{
 pub use recipe::{
     About, Compression, InvalidLayout, InvalidRecipe, Layout, MAX_TABLE_SHARD, MIN_SHARD_BYTES, Options, Recipe,
 };
+pub use usage::{Metric, Month, UsageReport, UsageSums};

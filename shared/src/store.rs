@@ -12,8 +12,7 @@ use roaring::RoaringBitmap;
 
 use crate::digest::Sha256;
 use crate::domain::{
-    About, Access, Allowance, ApiKey, Clearance, Collection, Docset, Document, Documents, Entitlement, FileRecord,
-    Format, FormatTotal, Limits, Origin, OwnLimit, Package, Recipe, Role, Status, Tdm, Withdrawn,
+    About, Access, Allowance, ApiKey, Clearance, Collection, Docset, Document, Documents, Entitlement, FileRecord, Format, FormatTotal, Limits, Origin, OwnLimit, Package, Recipe, Role, Status, Tdm, Withdrawn, Month, UsageSums,
 };
 use crate::ids::{CollectionId, DocsetId, ImportId, IndexId, KeyId, PackageId, ShareId, VersionId, WatchId};
 use crate::search::Language;
@@ -38,6 +37,7 @@ mod staging;
 mod summaries;
 mod watches;
 mod withdrawals;
+mod usage;
 
 pub use allowances::{Exchange, Standing};
 pub use shares::Share;
@@ -45,6 +45,7 @@ pub use sql::SqlStore;
 pub use summaries::{Summary, measure, works};
 pub use watches::{Attempt, NewWatch, Notice, NoticeState, Watch};
 pub use withdrawals::Settling;
+pub use usage::UsageCount;
 
 /// Why the database did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -453,6 +454,8 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Charges a package that is accepted and not paid for, in one step. `None` if it is paid for already, or nothing to be built; with less than
     /// `charge.least` granted it was not charged.
     async fn pay_package(&self, id: PackageId, charge: &Exchange) -> StoreResult<Option<(u64, Standing)>>;
+    /// Dismisses a package that is accepted and not paid for; one that somebody else has paid for meanwhile stays.
+    async fn dismiss_unpaid(&self, id: PackageId, now: i64) -> StoreResult<()>;
     /// Takes a package for paid without a charge.
     async fn mark_paid(&self, id: PackageId) -> StoreResult<()>;
     /// How an allowance stands in the window that begins at `window`.
@@ -521,6 +524,13 @@ pub trait Store: fmt::Debug + Send + Sync {
     async fn claim_notice(&self, notice: &Notice, next: i64) -> StoreResult<bool>;
     /// Records what came of an attempt. [`Attempt::Gone`] gives up all that is pending of the watch, and silences it.
     async fn settle_notice(&self, notice: &Notice, attempt: &Attempt, now: i64) -> StoreResult<()>;
+
+    // ---- usage ----
+
+    /// Adds to counts of use, to all or to none.
+    async fn count_usage(&self, counts: &[UsageCount]) -> StoreResult<()>;
+    /// The use of a month by collection and metric, of one key or of all and of those who showed none.
+    async fn usage(&self, month: &Month, key: Option<KeyId>) -> StoreResult<UsageSums>;
 }
 
 /// Sums files by format, as collections and docsets show them.

@@ -107,9 +107,13 @@ impl Purse {
     /// Takes in how things stand in a window, unless the lease makes that known better.
     pub(super) fn learn(&self, window: i64, taken: u64) {
         let mut state = self.state();
-        if state.size == 0 && state.window <= window {
-            (state.window, state.taken) = (window, taken);
+        if state.size > 0 || state.window > window {
+            return;
         }
+        if state.window < window {
+            state.spent = None;
+        }
+        (state.window, state.taken) = (window, taken);
     }
 
     /// Remembers for a while that nothing is left: many who ask then cost the database nothing.
@@ -127,6 +131,12 @@ impl Purse {
     pub(super) fn left(&self, limit: u64, window: i64) -> u64 {
         let state = self.state();
         if state.window == window { limit.saturating_sub(state.taken.saturating_sub(state.left)) } else { limit }
+    }
+
+    /// What is left of the lease, if it is of that window.
+    pub(super) fn unused(&self, window: i64) -> u64 {
+        let state = self.state();
+        if state.window == window { state.left } else { 0 }
     }
 
     /// Whether there is a lease that has had its time.
@@ -220,5 +230,12 @@ mod tests {
         purse.learn(0, 99);
         assert_eq!(purse.left(100, 0), 68, "the lease is newer");
         assert_eq!(purse.left(100, 60_000), 100, "in a new window");
+
+        purse.end(5);
+        purse.is_empty_until(100, 1000);
+        assert!(purse.is_empty(Some(100), 0, 999));
+        assert!(!purse.is_empty(Some(200), 0, 999), "the limit was raised");
+        purse.learn(60_000, 0);
+        assert!(!purse.is_empty(Some(100), 60_000, 999), "in a new window");
     }
 }

@@ -1,6 +1,6 @@
 //! `/documents`: metadata and files of one document version.
 
-use adit_shared::domain::{Allowance, Document, FileRecord};
+use adit_shared::domain::{Allowance, Document, FileRecord, Metric};
 use adit_shared::ids::VersionId;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -11,7 +11,7 @@ use crate::auth::Caller;
 use crate::extract::Path;
 use crate::problem::{ApiResult, Kind, Problem};
 use crate::rights;
-use crate::serve::{Request, Wanted, send_file};
+use crate::serve::{Request, Wanted, send_file, content_length};
 use crate::state::App;
 use crate::wire::DocumentView;
 
@@ -44,9 +44,11 @@ async fn serve(
     app: &App,
     caller: &Caller,
     method: &Method,
-    (document, file): (&Document, &FileRecord),
+    document: &Document,
+    format: &str,
     headers: &HeaderMap,
 ) -> ApiResult<Response> {
+    let file = choose(document, format)?;
     rights::check_file(caller, document, &file.format)?;
     let collection = app.store.collection_by_id(document.collection).await?;
     let collection = collection.ok_or_else(|| Problem::not_found("document"))?;
@@ -58,9 +60,16 @@ async fn serve(
         StatusCode::PARTIAL_CONTENT => range.is_some_and(|range| range.starts_with("bytes 0-")),
         _ => false,
     };
-    if begins && method == Method::GET {
-        app.quotas().take(&caller.0, Allowance::Documents).await?;
+    if method != Method::GET {
+        return Ok(response);
     }
+    let (collection, key) = (document.collection, &caller.0);
+    if begins {
+        app.quotas().take(key, Allowance::Documents).await?;
+        app.usage().count(collection, Some(key.id), Metric::Charged, 1);
+        app.usage().give(collection, key.id, &[document.id.0].into());
+    }
+    app.usage().count(collection, Some(key.id), Metric::Bytes, content_length(&response));
     Ok(response)
 }
 
@@ -88,7 +97,7 @@ pub async fn text(
         (text, pdf) if pdf > text => "pdf",
         _ => "txt",
     };
-    let mut response = serve(&app, &caller, &method, (&document, choose(&document, format)?), &headers).await?;
+    let mut response = serve(&app, &caller, &method, &document, format, &headers).await?;
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept, accept-encoding"));
     Ok(response)
 }
@@ -109,5 +118,5 @@ pub async fn file(
     headers: HeaderMap,
 ) -> ApiResult<Response> {
     let document = find(&app, id).await?;
-    serve(&app, &caller, &method, (&document, choose(&document, &format)?), &headers).await
+    serve(&app, &caller, &method, &document, &format, &headers).await
 }

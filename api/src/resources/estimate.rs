@@ -14,7 +14,7 @@ use crate::problem::ApiResult;
 use crate::recipe::{self, Choice, DeltaFrom};
 use crate::resources::docsets;
 use crate::resources::manifest::{self, Chunk, Metadata, Of};
-use crate::resources::packages::{split_list, wanted_formats};
+use crate::resources::packages::{split_list, wanted_formats, Wish, cost};
 use crate::rights;
 use crate::state::App;
 
@@ -81,6 +81,10 @@ pub struct Estimate {
     exact: bool,
     /// Seconds that building it may take.
     seconds: u64,
+    /// Documents that it would cost now; 0 where such a package is paid for already.
+    cost: u64,
+    /// Documents that would be left today; below zero it would be refused; null: unlimited.
+    quota_after: Option<i64>,
 }
 
 /// Tells what a package would hold and weigh, before anything is built: exactly where `exact` says so.
@@ -98,6 +102,10 @@ pub async fn estimate(
     let delta_from = delta_from.map(|docset| DeltaFrom::Docset(DocsetId(docset)));
     let choice = Choice { layout, compression, shard_bytes, dehydrated, delta_from };
     let (recipe, base) = choice.recipe(&app, &caller, &docset, formats).await?;
+    let wish = Wish { docset, recipe, base, reuse: true, retry: true };
+    let cost = cost(&app, &caller, &wish).await?;
+    let quota_after = app.quotas().after(&caller.0, cost);
+    let Wish { docset, recipe, base, .. } = wish;
     let about = recipe::about(&app, &docset).await?;
     let _pass = app.pass().await;
     let (base, lacking) = base.map(|base| (base.docset, base.lacking)).unzip();
@@ -129,5 +137,16 @@ pub async fn estimate(
     let Recipe { formats, layout, .. } = &recipe;
     let (formats, layout) = (formats.clone(), *layout);
     let seconds = 1 + bytes / ESTIMATED_RATE;
-    Ok(axum::Json(Estimate { formats, layout, documents: docset.size, included, omitted, bytes, exact, seconds }))
+    Ok(axum::Json(Estimate {
+        formats,
+        layout,
+        documents: docset.size,
+        included,
+        omitted,
+        bytes,
+        exact,
+        seconds,
+        cost,
+        quota_after,
+    }))
 }

@@ -2,7 +2,7 @@
 
 use adit_shared::digest::Sha256;
 use adit_shared::domain::{
-    About, Allowance, Clearance, Compression, Content, Docset, Format, Layout, Package, Recipe, Role, Status,
+    About, Allowance, Clearance, Compression, Content, Docset, Format, Layout, Package, Recipe, Role, Status, Metric,
 };
 use adit_shared::ids::PackageId;
 use adit_shared::store::NewPackage;
@@ -129,7 +129,7 @@ async fn ask_to_the_end(app: &App, caller: &Caller, wish: &Wish) -> ApiResult<As
     let (package, created) = app.store.create_package(&new, wish.reuse || under_way).await?;
     // One that is not paid for has been left by its maker, or is being paid for: that is done once, and so is sending it.
     if created || !package.paid {
-        return start(app, caller, package, paid).await;
+        return start(app, caller, wish, package, paid).await;
     }
     let package = dispatch::refresh(app, package).await?;
     let of_use = match package.status {
@@ -143,7 +143,15 @@ async fn ask_to_the_end(app: &App, caller: &Caller, wish: &Wish) -> ApiResult<As
     }
     // Only now it has turned out to be erased or to have come to nothing.
     let (package, created) = app.store.create_package(&new, true).await?;
-    if created { start(app, caller, package, true).await } else { Ok(Asked { package, cost: 0 }) }
+    if created { start(app, caller, wish, package, true).await } else { Ok(Asked { package, cost: 0 }) }
+}
+
+/// What a package would cost the caller now: nothing where one like it is paid for.
+pub(crate) async fn cost(app: &App, caller: &Caller, wish: &Wish) -> ApiResult<u64> {
+    let Identity { fingerprint, clearance, .. } = wish.identity(app, caller).await?;
+    let alike = app.store.packages_like(caller.0.id, &fingerprint, ALIKE).await?;
+    let paid = alike.iter().any(|package| package.paid);
+    Ok(if paid { 0 } else { wish.docset.size - clearance.withheld().len() })
 }
 
 /// What settles a package's bytes.
@@ -171,18 +179,25 @@ impl Wish {
 }
 
 /// Charges a new package, unless one like it is paid for, and sends its request.
-async fn start(app: &App, caller: &Caller, mut package: Package, paid: bool) -> ApiResult<Asked> {
+async fn start(app: &App, caller: &Caller, wish: &Wish, mut package: Package, paid: bool) -> ApiResult<Asked> {
     let mut cost = 0;
     if paid {
         app.store.mark_paid(package.id).await?;
-    } else if let Err(problem) = app.quotas().pay(&caller.0, &package).await {
-        // What is not paid for is not built.
-        app.store.dismiss_package(package.id, None, app.clock.now_ms()).await?;
-        return Err(problem);
     } else {
-        cost = package.documents.payable();
+        match app.quotas().pay(&caller.0, &package).await {
+            Ok(charged) => cost = charged,
+            Err(problem) => {
+                // What is not paid for is not built.
+                app.store.dismiss_unpaid(package.id, app.clock.now_ms()).await?;
+                return Err(problem);
+            }
+        }
     }
     package.paid = true;
+    if paid || cost > 0 {
+        app.usage().count(wish.docset.collection, Some(caller.0.id), Metric::Charged, cost);
+        app.usage().give(wish.docset.collection, caller.0.id, &wish.docset.members);
+    }
     dispatch::send_request(app, &package).await?;
     dispatch::erase_expired(app).await;
     Ok(Asked { package, cost })

@@ -6,7 +6,7 @@ mod whole;
 use std::collections::{BTreeMap, BTreeSet};
 
 use adit_shared::digest::Sha256;
-use adit_shared::domain::{Collection, Document};
+use adit_shared::domain::{Collection, Document, Metric};
 use adit_shared::ids::{IndexId, VersionId};
 use adit_shared::search::{
     FacetCount, Hit, KEPT_INDEXES, Query, SearchAnswer, SearchError, SearchPage, SearchResult, Sort, Source,
@@ -190,7 +190,7 @@ pub async fn search(
     let query = request.query.read()?;
     match whole::form(&headers) {
         None => page(&app, caller.as_ref(), &slug, &request, &query).await,
-        Some(form) => all(&app, &slug, &request, &query, form).await,
+        Some(form) => all(&app, caller.as_ref(), &slug, &request, &query, form).await,
     }
 }
 
@@ -210,6 +210,7 @@ async fn page(
     };
     let (collection, (index, at, answer)): (_, (_, _, SearchAnswer)) =
         collections::ask_newest(app, slug, |collection| ask(app, collection, request, engine)).await?;
+    app.usage().count(collection.id, caller.map(|Caller(key)| key.id), Metric::Searches, 1);
     let offset = at.offset + answer.hits.len() as u64;
     let more = limit > 0 && offset <= MAX_DEPTH && !answer.hits.is_empty() && offset < answer.total;
     let found = documents(app, &answer.hits).await?;
@@ -235,7 +236,14 @@ async fn page(
     Ok(axum::Json(response).into_response())
 }
 
-async fn all(app: &App, slug: &str, request: &SearchRequest, query: &Query, form: Form) -> ApiResult<Response> {
+async fn all(
+    app: &App,
+    caller: Option<&Caller>,
+    slug: &str,
+    request: &SearchRequest,
+    query: &Query,
+    form: Form,
+) -> ApiResult<Response> {
     let highlight = request.highlight.as_ref().map_or(Ok(None), |highlight| highlight.wanted(app))?;
     if !request.facets.is_empty() || highlight.is_some() {
         let detail = "facets and snippets have no place in lines; ask for them with Accept: application/json";
@@ -247,6 +255,7 @@ async fn all(app: &App, slug: &str, request: &SearchRequest, query: &Query, form
         let engine = async |index, _| app.search.ordered(index, query, request.sort).await;
         collections::ask_newest(app, slug, |collection| ask(app, collection, request, engine)).await?
     };
+    app.usage().count(collection.id, caller.map(|Caller(key)| key.id), Metric::Searches, 1);
     let total = hits.len();
     hits.drain(..total.min(usize::try_from(at.offset).unwrap_or(usize::MAX)));
     hits.truncate(request.limit.map_or(usize::MAX, |limit| limit as usize));

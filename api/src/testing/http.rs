@@ -1,7 +1,7 @@
 //! Requests to the whole API in process, by a miner, another miner and a packager, over documents that are rows and indexed metadata without bytes.
 
 use adit_shared::digest::Sha256;
-use adit_shared::domain::{Access, Encoding, FileRecord, Place, Role, content_hash, secret_hash};
+use adit_shared::domain::{Access, Encoding, FileRecord, Place, Role, content_hash, secret_hash, Limits, OwnLimit};
 use adit_shared::names;
 use adit_shared::search::{IndexDocument, IndexPlan};
 use adit_shared::store::{NewCollection, NewDocument, Store as _};
@@ -76,6 +76,19 @@ impl Server {
     pub(crate) async fn post(&self, key: &str, path: &str, body: &Value) -> Answer {
         let headers = [("content-type", "application/json")];
         self.send(Method::POST, key, path, &headers, Body::from(body.to_string())).await
+    }
+
+    /// The same server with other parts.
+    pub(crate) fn with(self, app: App) -> Self {
+        Self { router: crate::router(app.clone()), app, ..self }
+    }
+
+    /// Limits the documents a day of a key.
+    pub(crate) async fn limit(&self, key: &str, documents: u64) {
+        let keys = self.world.store.keys().await.unwrap();
+        let id = keys.iter().find(|known| known.name == key).unwrap().id;
+        let own = Limits { documents: OwnLimit::AtMost(documents), requests: OwnLimit::AsRole };
+        assert!(self.world.store.limit_key(id, &own).await.unwrap());
     }
 
     pub(crate) async fn send(

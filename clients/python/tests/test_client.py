@@ -159,9 +159,12 @@ def test_problems_are_exceptions_that_tell_how_to_go_on(server: Server, client: 
 def test_a_spent_quota_is_told_at_once(server: Server) -> None:
     with server.client(key=server.key("--quota", "80"), patience=0) as client:
         docset = client.create_docset("my-corpus", "*")
-        docset.package("txt").wait()
-        me = client.me()
+        package = docset.package("txt")
+        assert (package.cost, package.quota_after) == (75, 5)
+        package.wait()
+        me = client.me(docset=docset.id)
         assert (me.quota, me.remaining, me.usage[0].documents) == (80, 5, 75)
+        assert me.allowances.documents.own and me.package is not None and me.package.quota_after == -70
         with pytest.raises(QuotaSpent) as spent:
             docset.package("meta")
         assert spent.value.retry_after is not None

@@ -34,6 +34,7 @@ LEFT_OUT = {
 }
 # Which method takes what an operation can be told. Ids are known to the objects.
 METHODS: dict[str, Callable[..., Any]] = {
+    "getMe": Client.me,
     "search": Client.search,
     "createDocset": Client.create_docset,
     "renameDocset": Docset.rename,

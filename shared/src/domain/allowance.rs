@@ -4,8 +4,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Serialize, Serializer};
-
 /// What is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Allowance {
@@ -53,7 +51,7 @@ impl Allowance {
 }
 
 /// One value for each allowance.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Limits<T> {
     /// Documents a day.
     pub documents: T,
@@ -118,17 +116,6 @@ impl FromStr for OwnLimit {
                 Ok(limit) if i64::try_from(limit).is_ok() => Ok(Self::AtMost(limit)),
                 _ => Err(format!("{text:?} is no limit; say a whole number, unlimited, or role (what the role has)")),
             },
-        }
-    }
-}
-
-impl Serialize for OwnLimit {
-    /// Null where the role's holds, else `"unlimited"` or the number.
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::AsRole => serializer.serialize_none(),
-            Self::Unlimited => serializer.serialize_str("unlimited"),
-            Self::AtMost(limit) => serializer.serialize_u64(*limit),
         }
     }
 }

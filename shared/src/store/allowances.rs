@@ -143,6 +143,13 @@ pub(super) async fn mark_paid<'e>(
     Ok(mark.bind(package.0).execute(executor).await?.rows_affected() > 0)
 }
 
+pub(super) async fn dismiss_unpaid(db: &SqlStore, package: PackageId, now: i64) -> StoreResult<()> {
+    let sql =
+        "UPDATE packages SET status = 'dismissed', finished = $2 WHERE id = $1 AND paid = 0 AND status = 'accepted'";
+    query(sql).bind(package.0).bind(now).execute(&db.write).await?;
+    Ok(())
+}
+
 pub(super) async fn charged(db: &SqlStore, key: KeyId, limit: u32) -> StoreResult<Vec<(i64, u64)>> {
     let rows = query(
         "SELECT window_start, taken FROM allowances WHERE api_key = $1 AND kind = $2 AND taken > 0 \

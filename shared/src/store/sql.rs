@@ -13,15 +13,12 @@ use sqlx::{Any, AnyPool, Executor, Transaction};
 
 use super::rows::{Statement, query};
 use super::{
-    Attempt, CurrentDocument, Exchange, ImportLease, Member, NewCollection, NewDocset, NewDocument, NewPackage,
-    NewWatch, Notice, Settling, Share, Standing, StatusUpdate, Store, StoreResult, Summary, Watch, allowances, docsets,
-    documents, import, keys, members, packages, refs, reindex, rights, shares, staging, summaries, watches,
-    withdrawals,
+    Attempt, CurrentDocument, Exchange, ImportLease, Member, NewCollection, NewDocset, NewDocument, NewPackage, NewWatch, Notice, Settling, Share, Standing, StatusUpdate, Store, StoreResult, Summary, Watch, allowances, docsets, documents, import, keys, members, packages, refs, reindex, rights, shares, staging, summaries, watches, withdrawals, UsageCount, usage,
 };
 use crate::digest::Sha256;
 use crate::domain::{
-    Access, Allowance, ApiKey, Clearance, Collection, Docset, Document, Entitlement, Format, Limits, OwnLimit, Package,
-    Role, Withdrawn,
+    Access, Allowance, ApiKey, Clearance, Collection, Docset, Document, Entitlement, Format, Limits, Month, OwnLimit,
+    Package, Role, UsageSums, Withdrawn,
 };
 use crate::ids::{CollectionId, DocsetId, IndexId, KeyId, PackageId, ShareId, VersionId, WatchId};
 
@@ -364,6 +361,10 @@ impl Store for SqlStore {
         allowances::pay(self, id, charge).await
     }
 
+    async fn dismiss_unpaid(&self, id: PackageId, now: i64) -> StoreResult<()> {
+        allowances::dismiss_unpaid(self, id, now).await
+    }
+
     async fn mark_paid(&self, id: PackageId) -> StoreResult<()> {
         allowances::mark_paid(id, &self.write).await.map(drop)
     }
@@ -423,5 +424,13 @@ impl Store for SqlStore {
 
     async fn settle_notice(&self, notice: &Notice, attempt: &Attempt, now: i64) -> StoreResult<()> {
         watches::settle(self, notice, attempt, now).await
+    }
+
+    async fn count_usage(&self, counts: &[UsageCount]) -> StoreResult<()> {
+        usage::count(self, counts).await
+    }
+
+    async fn usage(&self, month: &Month, key: Option<KeyId>) -> StoreResult<UsageSums> {
+        usage::sums(self, month, key).await
     }
 }

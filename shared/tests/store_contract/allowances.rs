@@ -1,7 +1,7 @@
 //! Allowances: leases, charges, and what becomes of use from before there were any.
 
 use adit_shared::digest::Sha256;
-use adit_shared::domain::Allowance;
+use adit_shared::domain::{Allowance, Status};
 use adit_shared::ids::KeyId;
 use adit_shared::store::{Exchange, SqlStore, Standing, Store as _, StoreError};
 use futures::future::join_all;
@@ -121,7 +121,10 @@ pub(crate) async fn a_package_is_paid_for_once_or_not_at_all(db: Database) {
     assert_eq!(outcomes, [(60, standing(60, 0, 1000))]);
     assert!(there(cheap.id).await.paid);
 
-    db.store.dismiss_package(dear.id, None, 20).await.unwrap();
+    for (package, status) in [(&dear, Status::Dismissed), (&cheap, Status::Accepted)] {
+        db.store.dismiss_unpaid(package.id, 20).await.unwrap();
+        assert_eq!(there(package.id).await.status, status);
+    }
     assert_eq!(db.store.pay_package(dear.id, &take(owner, 1, 1)).await.unwrap(), None, "it is not built");
     let free = make("free").await;
     db.store.mark_paid(free.id).await.unwrap();

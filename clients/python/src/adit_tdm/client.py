@@ -96,6 +96,7 @@ class Client:
         """One package."""
         return decode(Package, self._api.json("getPackage", id=id), self._api)
 
-    def me(self) -> Me:
-        """The key, its quota and its use."""
-        return decode(Me, self._api.json("getMe"), self._api)
+    def me(self, *, docset: int | None = None) -> Me:
+        """The key, its quotas and its use; with the number of a docset also what a package of it would cost."""
+        query = {} if docset is None else {"docset": docset}
+        return decode(Me, self._api.json("getMe", query=query), self._api)

@@ -10,7 +10,7 @@ from typing import Any
 from ._decode import Bound, decode
 from ._pages import pages
 from .models import Catalog, CatalogEntry, Compression, Estimate, FormatTotal, Layout, Member, MemberList
-from .packages import Package
+from .packages import AskedPackage, Package
 
 
 @dataclass
@@ -79,7 +79,7 @@ class Docset(Bound):
         dehydrated: bool | None = None,
         delta_from: Docset | Package | None = None,
         reuse: bool | None = None,
-    ) -> Package:
+    ) -> AskedPackage:
         """Asks for a package; `Package.wait` waits until it is built.
 
         `compression` is that of the shards of layout `jsonl`; `shard_bytes` divides the package into shards of about so many bytes;
@@ -90,7 +90,7 @@ class Docset(Bound):
         options: dict[str, Any] = {"compression": compression, "shard_bytes": shard_bytes, "dehydrated": dehydrated, "reuse": reuse}
         if delta_from is not None:
             options["delta_from"] = {"docset" if isinstance(delta_from, Docset) else "package": delta_from.id}
-        return decode(Package, self._api.json("createPackage", id=self.id, body=_wish(formats, layout=layout, **options)), self._api)
+        return decode(AskedPackage, self._api.json("createPackage", id=self.id, body=_wish(formats, layout=layout, **options)), self._api)
 
 
 @dataclass

@@ -128,7 +128,7 @@ class CursorGone(Problem):
 
 
 class QuotaSpent(Problem):
-    """The day's quota of documents is spent; `retry_after` tells when there is a new one."""
+    """The day's quota of documents is spent, or the minute's of requests; `retry_after` tells when there is a new one."""
 
     kinds = ("quota-spent",)
 

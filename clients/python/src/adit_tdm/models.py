@@ -112,6 +112,8 @@ class Estimate:
     bytes: int
     exact: bool
     seconds: int
+    cost: int
+    quota_after: int | None
 
 
 @dataclass
@@ -141,6 +143,36 @@ class DayUsage:
 
 
 @dataclass
+class Allowance:
+    """What a key may use in one window of time."""
+
+    limit: int | None
+    own: bool
+    role_limit: int | None
+    used: int | None
+    remaining: int | None
+    window_seconds: int
+    reset: datetime
+
+
+@dataclass
+class Allowances:
+    """What a key may use: documents a day, requests a minute."""
+
+    documents: Allowance
+    requests: Allowance
+
+
+@dataclass
+class PackageCost:
+    """What a package of a docset would cost."""
+
+    docset: int
+    cost: int
+    quota_after: int | None
+
+
+@dataclass
 class Me:
     """A key, as its holder sees it."""
 
@@ -149,4 +181,6 @@ class Me:
     role: Role
     quota: int | None
     remaining: int | None
+    allowances: Allowances
     usage: list[DayUsage]
+    package: PackageCost | None

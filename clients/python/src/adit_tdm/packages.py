@@ -166,6 +166,14 @@ class Package(Bound):
         return self
 
 
+@dataclass
+class AskedPackage(Package):
+    """A package, and what asking for it has cost: documents, of the quota of the day."""
+
+    cost: int
+    quota_after: int | None
+
+
 def _need(module: str) -> None:
     """Tells what to install before anything is downloaded."""
     if find_spec(module) is None:
