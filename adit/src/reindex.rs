@@ -48,7 +48,8 @@ pub(crate) async fn new_index<T>(
         _ => error,
     })?;
     let write = async {
-        let collection = services.store.collection_by_id(lease.collection()).await?.context("the collection is gone")?;
+        let collection =
+            services.store.collection_by_id(lease.collection()).await?.context("the collection is gone")?;
         let language = match lease.base.corpus_version {
             0 => collection.language,
             _ if afresh => collection.language,

@@ -14,7 +14,7 @@ use super::{FacetCount, Hit, SearchAnswer, SearchResult, Sort, schema};
 use crate::ids::VersionId;
 
 /// Most values of a facet in an answer.
-const MAX_FACET_VALUES: usize = 100;
+pub(super) const MAX_FACET_VALUES: usize = 100;
 
 /// A page of hits, as [`super::SearchPage`] without its query.
 #[derive(Debug, Clone)]

@@ -167,7 +167,7 @@ impl TantivySearch {
         let version = self.version(index).await?;
         let query = query.clone();
         blocking(move || {
-            let query = lower::lower(&query, version.language)?;
+            let query = lower::lower(&query, version.language, Layout::of(version.language))?;
             work(&version.searcher, &*query)
         })
         .await
@@ -230,7 +230,7 @@ impl Search for TantivySearch {
         let objects = &*self.cache.objects;
         let mut manifests = Vec::new();
         for index in kept {
-            match Manifest::read(objects, *index).await {
+            match Manifest::of_any_layout(objects, *index).await {
                 // Another import may have dropped an older one by now.
                 Err(SearchError::VersionGone(version)) if version < newest => {}
                 manifest => manifests.push((*index, Arc::new(manifest?))),
@@ -249,6 +249,10 @@ impl Search for TantivySearch {
         objects.delete(&manifest::file_keys(collection, names.iter().filter(unneeded))).await?;
         self.close(collection, |slot| slot.index.corpus_version <= newest && !kept.contains(&slot.index));
         self.evict(collection, manifests).await
+    }
+
+    async fn ping(&self) -> SearchResult<()> {
+        Ok(())
     }
 
     fn fields(&self) -> Vec<String> {

@@ -9,7 +9,7 @@ use crate::ids::{CollectionId, ImportId, IndexId};
 use crate::objects::{ObjectError, ObjectKey, ObjectStore};
 
 /// Raise it when the fields or the analysis of text change: an index of another layout answers wrongly.
-const LAYOUT_VERSION: u32 = 2;
+pub(super) const LAYOUT_VERSION: u32 = 2;
 
 /// One version of an index. Files are immutable and shared between versions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -49,18 +49,19 @@ impl Manifest {
     /// # Errors
     /// [`SearchError::VersionGone`] where there is none, [`SearchError::Outdated`] where it has another layout.
     pub(super) async fn read(objects: &dyn ObjectStore, index: IndexId) -> SearchResult<Self> {
+        let manifest = Self::of_any_layout(objects, index).await?;
+        if manifest.layout == LAYOUT_VERSION { Ok(manifest) } else { Err(outdated()) }
+    }
+
+    /// The same, for what is asked of its files only.
+    pub(super) async fn of_any_layout(objects: &dyn ObjectStore, index: IndexId) -> SearchResult<Self> {
         let key = ObjectKey::IndexManifest(index).to_string();
         let bytes = match objects.get(&key, None).await {
             Err(ObjectError::NotFound(_)) => return Err(SearchError::VersionGone(index.corpus_version)),
             other => other?,
         };
-        let manifest: Self = serde_json::from_slice(&bytes).map_err(|error| {
-            SearchError::Index(format!("object {key} is no index manifest ({error}); import again"))
-        })?;
-        if manifest.layout != LAYOUT_VERSION {
-            return Err(outdated());
-        }
-        Ok(manifest)
+        serde_json::from_slice(&bytes)
+            .map_err(|error| SearchError::Index(format!("object {key} is no index manifest ({error}); import again")))
     }
 
     /// Stores it: from then on the index can be searched.
