@@ -8,6 +8,7 @@ mod build;
 mod cache;
 mod collect;
 mod dates;
+mod dsl;
 mod engine;
 mod highlight;
 mod language;

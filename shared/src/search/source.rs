@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::{Query, SearchResult};
+use super::{Query, SearchResult, dsl};
 
 /// A query in one of its two languages; see `docs/SEARCH.md`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -25,7 +25,7 @@ impl Source {
     pub fn read(&self) -> SearchResult<Query> {
         match self {
             Self::Text(text) => super::parse(text),
-            Self::Dsl(_) => Err(super::SearchError::Unsupported("the query is an object; give a text".to_owned())),
+            Self::Dsl(object) => dsl::read(object),
         }
     }
 

@@ -18,6 +18,18 @@ const MAX_DEPTH: usize = 32;
 /// # Errors
 /// [`SearchError::Syntax`] with the position of the first mistake.
 pub fn parse(query: &str) -> SearchResult<Query> {
+    read(query, Part::Must)
+}
+
+/// Reads a query as [`parse`] does, but words side by side are joined by OR, and those with `-` before them are excluded from all others.
+///
+/// # Errors
+/// [`SearchError::Syntax`] with the position of the first mistake.
+pub(super) fn parse_alternatives(query: &str) -> SearchResult<Query> {
+    read(query, Part::Should)
+}
+
+fn read(query: &str, unsigned: Part) -> SearchResult<Query> {
     if query.len() > MAX_BYTES {
         let position = query[..query.floor_char_boundary(MAX_BYTES)].chars().count();
         return Err(syntax(position, &format!("a query may be {MAX_BYTES} bytes long at most")));
@@ -28,7 +40,7 @@ pub fn parse(query: &str) -> SearchResult<Query> {
         c if c.is_whitespace() => ' ',
         c => c,
     };
-    let mut parser = Parser { chars: query.chars().map(plain).collect(), at: 0, depth: 0 };
+    let mut parser = Parser { chars: query.chars().map(plain).collect(), at: 0, depth: 0, unsigned };
     parser.skip_spaces();
     if parser.peek().is_none() {
         return Err(syntax(0, "the query is empty; * finds every document"));
@@ -56,6 +68,8 @@ struct Parser {
     chars: Vec<char>,
     at: usize,
     depth: usize,
+    /// What a word is that stands beside others without sign or operator.
+    unsigned: Part,
 }
 
 impl Parser {
@@ -64,7 +78,7 @@ impl Parser {
         let mut clauses = Vec::new();
         loop {
             clauses.push(self.conjunction(field)?);
-            if !self.take_keyword("OR") {
+            if !self.take_keyword("OR") && (self.unsigned == Part::Must || self.at_end()) {
                 return Ok(joined(clauses));
             }
         }
@@ -73,18 +87,27 @@ impl Parser {
     /// `a b AND c`, up to OR, the end or a closing parenthesis. A single `+a` stays required among alternatives.
     fn conjunction(&mut self, field: Option<&str>) -> SearchResult<(Part, Query)> {
         let mut clauses = Vec::new();
-        let mut plus = false;
+        let mut single;
         loop {
             let (sign, tree) = self.operand(field)?;
-            plus |= sign == Some(Part::Must);
+            single = if clauses.is_empty() { sign } else { None };
             clauses.push((sign.unwrap_or(Part::Must), tree));
             let joined_by_and = self.take_keyword("AND");
-            if !joined_by_and && (matches!(self.peek(), None | Some(')')) || self.keyword() == Some("OR")) {
+            let apart = self.unsigned == Part::Should || self.at_end() || self.keyword() == Some("OR");
+            if !joined_by_and && apart {
                 break;
             }
         }
-        let part = if plus && clauses.len() == 1 { Part::Must } else { Part::Should };
-        Ok((part, joined(clauses)))
+        match single {
+            Some(Part::MustNot) if self.unsigned == Part::Should => Ok(clauses.remove(0)),
+            Some(Part::Must) => Ok((Part::Must, joined(clauses))),
+            _ => Ok((Part::Should, joined(clauses))),
+        }
+    }
+
+    /// Whether the query or the group ends here.
+    fn at_end(&self) -> bool {
+        matches!(self.peek(), None | Some(')'))
     }
 
     /// A term or group with the signs before it.

@@ -1,0 +1,167 @@
+//! The engine against a plain evaluator: thousands of generated queries over a generated corpus find the same documents, whether they are given
+//! as trees, in the query language or in the Elasticsearch DSL.
+//!
+//! A disagreement is told with its seed and the smallest query that shows it.
+
+#![expect(clippy::unwrap_used, reason = "what prepares a test may fail as loudly as the test itself")]
+
+#[path = "agreement/corpus.rs"]
+mod corpus;
+#[path = "agreement/examples.rs"]
+mod examples;
+#[path = "agreement/generate.rs"]
+mod generate;
+#[path = "agreement/naive.rs"]
+mod naive;
+#[path = "agreement/print.rs"]
+mod print;
+#[path = "agreement/shrink.rs"]
+mod shrink;
+
+use adit_shared::ids::{CollectionId, ImportId, IndexId};
+use adit_shared::objects;
+use adit_shared::search::{IndexPlan, Language, Query, Search, SearchError, SearchResult, Source, TantivySearch};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use corpus::Document;
+use naive::Naive;
+
+/// An engine over a corpus, whose imports have all come in.
+struct Bench {
+    runtime: Runtime,
+    search: TantivySearch,
+    _folder: TempDir,
+}
+
+fn index(version: usize) -> IndexId {
+    let import = u64::try_from(version).unwrap();
+    IndexId { collection: CollectionId(7), corpus_version: version.try_into().unwrap(), import: Some(ImportId(import)) }
+}
+
+impl Bench {
+    fn new(imports: &[Vec<Document>], language: Option<Language>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = Runtime::new().unwrap();
+        let search = runtime.block_on(async {
+            let url = format!("file://{}", folder.path().join("objects").display());
+            let search = TantivySearch::new(objects::open(&url).await.unwrap(), folder.path().join("cache"));
+            for (version, documents) in imports.iter().enumerate() {
+                let import = ImportId(version as u64 + 1);
+                let plan = IndexPlan { base: index(version), import, language, afresh: false };
+                let mut build = search.build(plan).await.unwrap();
+                for document in documents {
+                    build.add(document.entry()).await.unwrap();
+                }
+                build.finish().await.unwrap();
+            }
+            search
+        });
+        Self { runtime, search, _folder: folder }
+    }
+
+    fn found(&self, version: usize, query: &Query) -> SearchResult<Vec<u32>> {
+        Ok(self.runtime.block_on(self.search.matching(index(version), query))?.into_iter().collect())
+    }
+
+    /// What the engine finds, if it is not what the plain evaluator does.
+    fn disagreement(&self, version: usize, query: &Query, naive: &mut Naive) -> Option<String> {
+        let expected = naive.matching(query);
+        match (self.found(version, query), expected) {
+            (Ok(found), Some(expected)) if found == expected => None,
+            (Err(SearchError::Unsupported(message)), None) if message.contains("no letter or digit") => None,
+            (found, expected) => Some(format!("the engine: {found:?}\nexpected:   {expected:?}")),
+        }
+    }
+}
+
+/// How many queries were compared, and how many of them in each of the two languages.
+#[derive(Debug, Default)]
+struct Compared {
+    trees: usize,
+    hits: usize,
+    texts: usize,
+    objects: usize,
+}
+
+/// Documents of each import of a corpus that a person can look through.
+const FEW: [usize; 4] = [150, 40, 40, 5];
+/// Engines go through documents in blocks of some hundreds or thousands.
+const MANY: [usize; 2] = [9000, 300];
+
+fn check(seeds: std::ops::Range<u64>, language: Option<Language>, counts: &[usize]) -> Compared {
+    let imports = corpus::imports(2018, counts);
+    let bench = Bench::new(&imports, language);
+    let mut compared = Compared::default();
+    let newest = imports.len();
+    let mut by_version: Vec<(usize, Vec<&Document>, Naive)> = [newest, newest - 1]
+        .map(|version| {
+            let documents = corpus::after(&imports[..version]);
+            let naive = Naive::new(&documents, language);
+            (version, documents, naive)
+        })
+        .into();
+    for seed in seeds {
+        let (version, documents, naive) = &mut by_version[usize::from(seed % 10 == 0)];
+        let query = generate::query(seed, documents);
+        if bench.disagreement(*version, &query, naive).is_some() {
+            let query = shrink::shrink(query, |query| bench.disagreement(*version, query, naive).is_some());
+            let told = bench.disagreement(*version, &query, naive).unwrap();
+            panic!("seed {seed}, {language:?}, version {version}:\n{query:#?}\n{told}");
+        }
+        let Some(expected) = naive.matching(&query) else { continue };
+        compared.trees += 1;
+        compared.hits += usize::from(!expected.is_empty() && expected.len() < documents.len());
+        if let Some(text) = print::text(&query, naive).filter(|text| text.len() < 8000) {
+            compared.texts += 1;
+            read_back(&bench, *version, seed, &Source::Text(text), &expected);
+        }
+        if let Some(Value::Object(object)) = print::dsl(&query) {
+            compared.objects += 1;
+            read_back(&bench, *version, seed, &Source::Dsl(object), &expected);
+        }
+    }
+    compared
+}
+
+/// What is written in one of the languages finds what the tree does.
+fn read_back(bench: &Bench, version: usize, seed: u64, source: &Source, expected: &[u32]) {
+    let kept = Source::from_stored(&source.stored());
+    assert_eq!(&kept, source);
+    let found = source.read().and_then(|query| bench.found(version, &query));
+    assert_eq!(
+        found.unwrap_or_else(|error| panic!("seed {seed}: {error}\n{source:?}")),
+        expected,
+        "seed {seed}\n{source:?}"
+    );
+}
+
+/// Queries that all find nothing, or everything, would agree easily.
+fn worth_while(compared: &Compared) {
+    println!("{compared:?}");
+    assert!(compared.hits * 2 > compared.trees, "{compared:?}");
+    assert!(compared.texts * 3 > compared.trees && compared.objects * 3 > compared.trees, "{compared:?}");
+}
+
+#[test]
+fn words_of_no_language_are_found_as_the_tree_says() {
+    worth_while(&check(0..4500, None, &FEW));
+}
+
+#[test]
+fn words_among_many_documents_are_found_as_the_tree_says() {
+    worth_while(&check(5000..5250, None, &MANY));
+    worth_while(&check(5250..5500, Some(Language::En), &MANY));
+}
+
+#[test]
+fn english_words_are_found_as_the_tree_says() {
+    worth_while(&check(10_000..14_500, Some(Language::En), &FEW));
+}
+
+#[test]
+fn german_and_japanese_words_are_found_as_the_tree_says() {
+    worth_while(&check(20_000..20_250, Some(Language::De), &FEW));
+    worth_while(&check(30_000..30_250, Some(Language::Ja), &FEW));
+}
