@@ -111,7 +111,7 @@ impl OpenSearch {
     /// The query in the engine's words.
     async fn lowered(&self, index: IndexId, query: &Query) -> SearchResult<Value> {
         let language = self.known_language(index).await?;
-        lower::lower(query, language, &Queries)
+        lower::lower(query, language, &Queries { stems: language.is_some() })
     }
 
     /// Asks an index; `None` where the collection is empty.
@@ -125,7 +125,7 @@ impl OpenSearch {
         // differently; and an answer is whole or none.
         let path = format!(
             "/{name}/_search?search_type=dfs_query_then_fetch&preference={name}&allow_partial_search_results=false\
-             &filter_path=hits.total,hits.hits.sort,aggregations.*.buckets"
+             &filter_path=_shards.failed,hits.total,hits.hits.sort,aggregations.*.buckets"
         );
         match self.client.post(&path, body).await {
             Err(fault) if fault.is_missing() => Err(gone),

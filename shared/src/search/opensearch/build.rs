@@ -20,7 +20,7 @@ use crate::search::{IndexBuild, IndexDocument, IndexPlan, Language, SearchError,
 const BATCH_BYTES: usize = 5 * 1024 * 1024;
 const BATCH_ITEMS: usize = 1000;
 /// Pauses between the tries of a request while the engine is away or has too much to do.
-const PAUSES: [Duration; 8] = [250, 500, 1000, 2000, 4000, 8000, 16_000, 30_000].map(Duration::from_millis);
+const PAUSES_MS: [u64; 8] = [250, 500, 1000, 2000, 4000, 8000, 16_000, 30_000];
 /// How long a copy may take whose disk has no hard links, in tries of [`COPY_WAIT`] each.
 const COPY_TRIES: usize = 120;
 const COPY_WAIT: &str = "30s";
@@ -198,7 +198,7 @@ impl Batch {
         let path =
             format!("/{index}/_bulk?filter_path=items.*._id,items.*.status,items.*.error.type,items.*.error.reason");
         let (mut items, lines) = (self.items, Bytes::from(self.lines));
-        for pause in PAUSES {
+        for pause in PAUSES_MS.map(Duration::from_millis) {
             let body: Bytes = match items.as_slice() {
                 whole if whole.iter().map(Range::len).sum::<usize>() == lines.len() => lines.clone(),
                 some => some.iter().flat_map(|item| &lines[item.clone()]).copied().collect(),
@@ -246,7 +246,7 @@ fn left(items: Vec<Range<usize>>, answer: serde_json::Value) -> SearchResult<Vec
 
 /// Asks until the engine answers, for about a minute.
 async fn insist<T, F: Future<Output = Asked<T>>>(ask: impl Fn() -> F) -> Asked<T> {
-    for pause in PAUSES {
+    for pause in PAUSES_MS.map(Duration::from_millis) {
         match ask().await {
             Err(Fault::Away(reason)) => {
                 tracing::warn!(reason, ?pause, "the search engine is away; trying again");

@@ -17,7 +17,7 @@ use crate::search::{IndexDocument, Language, manifest};
 /// Raise it when the mapping changes, apart from what [`manifest::LAYOUT_VERSION`] counts.
 const MAPPING_VERSION: u32 = 1;
 /// How deep hits may be paged: to 100,000, and one page of 1000 from there.
-const WINDOW: u32 = 101_000;
+pub(super) const WINDOW: usize = 101_000;
 /// Lucene takes no longer terms than 32,766 bytes; a character has four at most.
 const LONGEST_VALUE: u32 = 8191;
 /// Bytes of a text that are indexed. Engines refuse requests of more than 100 MB, and a text may stand in one twice.

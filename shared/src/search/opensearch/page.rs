@@ -25,8 +25,11 @@ pub(super) fn of(page: &SearchPage<'_>, query: &Value) -> Value {
         Sort::Date => json!([{ ISSUED: { "order": "desc", "mode": "max", "missing": "_last" } }, by_id]),
         Sort::Ref => json!([{ mapping::column(REF): "asc" }, by_id]),
     };
+    // Beyond the window hits are only counted.
+    let end = page.offset.saturating_add(page.limit).min(mapping::WINDOW);
+    let from = page.offset.min(end);
     let mut body = json!({
-        "query": query, "sort": sort, "from": page.offset, "size": page.limit, "track_total_hits": true,
+        "query": query, "sort": sort, "from": from, "size": end - from, "track_total_hits": true,
         "_source": false, "stored_fields": "_none_",
     });
     if !page.facets.is_empty() {
@@ -54,16 +57,26 @@ pub(super) fn ids(query: &Value, after: Option<u32>) -> Value {
     body
 }
 
+/// An answer as far as it is wanted; of what is empty in it, the engine then says nothing.
 #[derive(Deserialize)]
 struct Answer {
+    #[serde(rename = "_shards")]
+    shards: Shards,
+    #[serde(default)]
     hits: Hits,
     #[serde(default)]
     aggregations: BTreeMap<String, Counted>,
 }
 
 #[derive(Deserialize)]
+struct Shards {
+    failed: u32,
+}
+
+#[derive(Default, Deserialize)]
 struct Hits {
     total: Option<Total>,
+    #[serde(default)]
     hits: Vec<Sorted>,
 }
 
@@ -80,6 +93,7 @@ struct Sorted {
 
 #[derive(Deserialize)]
 struct Counted {
+    #[serde(default)]
     buckets: Vec<Bucket>,
 }
 
@@ -91,7 +105,7 @@ struct Bucket {
 
 /// The answer to a request of [`of`].
 pub(super) fn read(answer: Value, sort: Sort) -> SearchResult<SearchAnswer> {
-    let Answer { hits, aggregations } = parse(answer)?;
+    let Answer { hits, aggregations, .. } = parse(answer)?;
     let hit = |hit: &Sorted| {
         let score = || hit.sort.first()?.as_f64();
         #[expect(clippy::cast_possible_truncation, reason = "scores are f32 where they are made")]
@@ -126,7 +140,11 @@ fn id(hit: &Sorted) -> SearchResult<u32> {
 }
 
 fn parse(answer: Value) -> SearchResult<Answer> {
-    serde_json::from_value(answer).map_err(|error| unreadable(&error.to_string()))
+    let answer: Answer = serde_json::from_value(answer).map_err(|error| unreadable(&error.to_string()))?;
+    match answer.shards.failed {
+        0 => Ok(answer),
+        failed => Err(SearchError::Away(format!("{failed} shards of the index do not answer"))),
+    }
 }
 
 fn unreadable(why: &str) -> SearchError {

@@ -13,7 +13,16 @@ use crate::search::schema::{FieldSpec, HAS, ISSUED};
 const MAX_EXPANSIONS: u32 = 10_000;
 
 /// Queries as JSON.
-pub(super) struct Queries;
+pub(super) struct Queries {
+    /// Whether the index has stems; what looks for some looks for exact forms where it has none.
+    pub(super) stems: bool,
+}
+
+impl Queries {
+    fn field(&self, field: &FieldSpec, form: Form) -> String {
+        mapping::field(field, if self.stems { form } else { Form::Exact })
+    }
+}
 
 impl Target for Queries {
     type Clause = Value;
@@ -23,17 +32,17 @@ impl Target for Queries {
     }
 
     fn term(&self, field: &FieldSpec, form: Form, term: &str) -> Value {
-        json!({ "term": { mapping::field(field, form): { "value": term } } })
+        json!({ "term": { self.field(field, form): { "value": term } } })
     }
 
     fn similar(&self, field: &FieldSpec, word: &str, edits: u8) -> Value {
         // Rewritten like this it finds all words that are near enough, and not the nearest fifty.
         let word = json!({ "value": word, "fuzziness": edits, "rewrite": "constant_score" });
-        json!({ "fuzzy": { mapping::field(field, Form::Exact): word } })
+        json!({ "fuzzy": { self.field(field, Form::Exact): word } })
     }
 
     fn phrase(&self, field: &FieldSpec, form: Form, words: &[String], slop: u32, last_is_prefix: bool) -> Value {
-        let (field, words) = (mapping::field(field, form), words.join(" "));
+        let (field, words) = (self.field(field, form), words.join(" "));
         if last_is_prefix {
             return json!({ "match_phrase_prefix": { field: { "query": words, "slop": slop, "max_expansions": MAX_EXPANSIONS } } });
         }
@@ -41,11 +50,11 @@ impl Target for Queries {
     }
 
     fn beginning(&self, field: &FieldSpec, start: &str) -> Value {
-        json!({ "prefix": { mapping::field(field, Form::Exact): { "value": start } } })
+        json!({ "prefix": { self.field(field, Form::Exact): { "value": start } } })
     }
 
     fn one_of(&self, field: &FieldSpec, values: Vec<String>) -> Value {
-        json!({ "terms": { mapping::field(field, Form::Exact): values } })
+        json!({ "terms": { self.field(field, Form::Exact): values } })
     }
 
     fn issued(&self, seconds: Range<Option<i64>>) -> Value {
