@@ -1,11 +1,8 @@
 //! The outside engine: how versions of an index come and go there.
 
-
 use adit_shared::ids::VersionId;
 use adit_shared::objects;
-use adit_shared::search::{
-    Address, IndexPlan, Language, OpenSearch, Query, Search as _, SearchError, Sort,
-};
+use adit_shared::search::{Address, IndexPlan, Language, OpenSearch, Query, Search as _, SearchError, Sort};
 use serde_json::json;
 
 use crate::corpus::{Bench, COLLECTION, Paper, add, ids, ids_in, index, made_by, page, paper, papers, plan};
