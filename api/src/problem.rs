@@ -240,6 +240,7 @@ impl From<SearchError> for Problem {
                 "the corpus has moved on since this cursor was made; start the search again without it",
             ),
             SearchError::Objects(inner) => inner.into(),
+            SearchError::Away(_) => Self::away("search index", &text),
             SearchError::Index(_) => Self::internal(&text),
             SearchError::Outdated(_) => {
                 tracing::error!("{text}");

@@ -45,6 +45,10 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("ADIT_DATABASE_URL", "sqlite:///path or postgres://user:pass@host/db (default: SQLite in the data folder)"),
     ("ADIT_BROKER_URL", "stomp://user:pass@host:61613/vhost or stomps://… (default: the embedded broker)"),
     ("ADIT_STORE_URL", "file:///path or s3://bucket/prefix?endpoint=…&region=… (default: a folder in the data folder)"),
+    (
+        "ADIT_SEARCH_URL",
+        "opensearch://user:pass@host:9200?prefix=adit&shards=1&replicas=1 or elasticsearch://…, +http without TLS (default: indexes in the object store)",
+    ),
     ("ADIT_API_KEY", "the packager's key for the API, or the miner's for the miner's verbs"),
     (
         "ADIT_SIGNING_KEY",
@@ -83,6 +87,8 @@ pub struct Config {
     pub broker_url: Option<Secret>,
     /// Object store URL.
     pub store_url: String,
+    /// URL of an outside search engine (may hold a password); `None`: indexes lie in the object store.
+    pub search_url: Option<Secret>,
     /// A key for the API.
     pub api_key: Option<Secret>,
     /// File of the private key that signs receipts.
@@ -143,6 +149,7 @@ impl Config {
             store_url: read
                 .with_scheme("ADIT_STORE_URL", &["file", "s3"])
                 .unwrap_or_else(|| file_url(&data.join("objects"))),
+            search_url: read.search_engine("ADIT_SEARCH_URL"),
             api_key: read.text("ADIT_API_KEY").map(Secret),
             signing_key: read.text("ADIT_SIGNING_KEY").map(PathBuf::from),
             public_keys: read.text("ADIT_PUBLIC_KEYS").map(PathBuf::from),
@@ -260,6 +267,14 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
         }
     }
 
+    fn search_engine(&mut self, name: &str) -> Option<Secret> {
+        let text = self.text(name)?;
+        if let Err(wrong) = crate::search::Address::parse(&text) {
+            self.mistakes.push(format!("{name} {wrong}"));
+        }
+        Some(Secret(text))
+    }
+
     /// A URL kept as text, as it may hold a password: a mistake names the scheme only.
     fn with_scheme(&mut self, name: &str, schemes: &[&str]) -> Option<String> {
         let text = self.text(name)?;
@@ -300,6 +315,7 @@ mod tests {
             ("ADIT_PACKAGE_TTL", "soon"),
             ("ADIT_DATABASE_URL", "mysql://user:hunter2@host/db"),
             ("ADIT_BROKER_URL", "amqp://user:hunter2@host"),
+            ("ADIT_SEARCH_URL", "http://user:hunter2@host:9200"),
             ("ADIT_LOG_FORMAT", "xml"),
             ("ADIT_WEBHOOK_ALLOW", "10.0.0.0/8, the-office"),
         ])
@@ -312,6 +328,7 @@ mod tests {
             "PACKAGE_TTL",
             "DATABASE_URL",
             "BROKER_URL",
+            "SEARCH_URL",
             "LOG_FORMAT",
             "WEBHOOK_ALLOW: the-office",
         ];

@@ -179,7 +179,7 @@ impl TantivySearch {
         let version = self.version(index).await?;
         let query = query.clone();
         blocking(move || {
-            let query = lower::lower(&query, version.language)?;
+            let query = lower::lower(&query, version.language, Layout::of(version.language))?;
             work(&version.searcher, &*query)
         })
         .await
@@ -271,6 +271,10 @@ impl Search for TantivySearch {
         objects.delete(&manifest::file_keys(collection, names.iter().filter(unneeded))).await?;
         self.close(collection, |slot| slot.index.corpus_version <= newest && !kept.contains(&slot.index));
         self.evict(collection, manifests).await
+    }
+
+    async fn ping(&self) -> SearchResult<()> {
+        Ok(())
     }
 
     fn fields(&self) -> Vec<String> {

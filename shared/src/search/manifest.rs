@@ -9,7 +9,7 @@ use crate::ids::{CollectionId, ImportId, IndexId};
 use crate::objects::{ObjectError, ObjectKey, ObjectStore};
 
 /// Raise it when the fields or the analysis of text change: an index of another layout answers wrongly.
-const LAYOUT_VERSION: u32 = 2;
+pub(super) const LAYOUT_VERSION: u32 = 2;
 
 /// One version of an index. Files are immutable and shared between versions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -57,6 +57,7 @@ impl Manifest {
     ///
     /// # Errors
     /// [`SearchError::VersionGone`] where there is none.
+    /// The same, for what is asked of its files only.
     pub(super) async fn of_any_layout(objects: &dyn ObjectStore, index: IndexId) -> SearchResult<Self> {
         let key = ObjectKey::IndexManifest(index).to_string();
         let bytes = match objects.get(&key, None).await {
