@@ -134,3 +134,84 @@ async fn the_command_line_prints_answers_in_every_form() {
     assert_eq!((page["documents"].as_array().unwrap().len(), &page["hits"]), (10, &json!(DOCUMENTS)));
     assert!(search(&["coal"]).ends_with("613 hits\n"));
 }
+
+/// A server on documents of which one is restricted, and one says the word far behind its beginning.
+fn some() -> (TempDir, Server) {
+    let dir = tempfile::tempdir().unwrap();
+    let document = |r#ref, metadata, text: String| Doc { r#ref, metadata, files: vec![("txt", text.into_bytes())] };
+    let documents = [
+        document(
+            "open",
+            json!({"title": "Öffnung der Grube", "subject": ["Kohle", "Erz"]}),
+            "𝄞 Über Kohle. ".repeat(40),
+        ),
+        document("closed", json!({"title": "Kohle", "accessRights": "restricted"}), "Die geheime Kohle.".to_owned()),
+        document("long", json!({"title": "Ein Band"}), format!("{}Kohle", "Wort ".repeat(300_000))),
+    ];
+    let folder = write_collection(dir.path(), "c", &documents);
+    let data = dir.path().join("data");
+    crate::support::succeed(&data, &["import", folder.to_str().unwrap()]);
+    let server = Server::start(&data, &[]);
+    (dir, server)
+}
+
+/// The snippets of each document by its ref.
+async fn snippets(server: &Server, key: Option<&str>, body: &Value) -> std::collections::BTreeMap<String, Value> {
+    let request = server.request_as(key, Method::POST, "/api/collections/c/search").json(body);
+    let answer = expect(request.send().await.unwrap(), 200).await;
+    let documents = answer["documents"].as_array().unwrap().iter();
+    documents.map(|document| (document["ref"].as_str().unwrap().to_owned(), document["snippets"].clone())).collect()
+}
+
+/// What the marks of a field's snippets stand on.
+fn marked(snippets: &Value, field: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    for snippet in snippets[field].as_array().into_iter().flatten() {
+        let text: Vec<char> = snippet["text"].as_str().unwrap().chars().collect();
+        for mark in snippet["marks"].as_array().unwrap() {
+            let (from, to) = (mark[0].as_u64().unwrap() as usize, mark[1].as_u64().unwrap() as usize);
+            words.push(text[from..to].iter().collect());
+        }
+    }
+    words
+}
+
+#[tokio::test]
+async fn snippets_show_where_words_stand_to_those_who_may_read_them() {
+    let (_dir, server) = some();
+    let miner = server.new_key("miner", &[]);
+    let body = json!({"query": "kohle", "highlight": true});
+    let open = snippets(&server, None, &body).await;
+    assert_eq!(open.len(), 3);
+    assert_eq!(marked(&open["open"], "subject"), ["Kohle"]);
+    let words = marked(&open["open"], "text");
+    assert!(words.len() > 5 && words.iter().all(|word| word == "Kohle"), "{words:?}");
+    assert!(open["open"]["text"].as_array().unwrap().len() <= 3);
+    assert_eq!(open["closed"], json!({"title": [{"text": "Kohle", "marks": [[0, 5]]}]}), "a text that nobody may read");
+    assert_eq!(open["long"], json!({}), "a text is looked at from its beginning, for a MiB");
+    assert_eq!(snippets(&server, Some(&miner), &body).await, open);
+    let entitled = snippets(&server, Some(&server.key), &body).await;
+    assert_eq!(marked(&entitled["closed"], "text"), ["Kohle"]);
+
+    let chosen = json!({"query": "kohle", "highlight": {"fields": ["text"], "size": 1}});
+    let chosen = snippets(&server, None, &chosen).await;
+    assert_eq!(chosen["open"]["text"].as_array().unwrap().len(), 1);
+    assert!(chosen["open"]["subject"].is_null());
+    let of_title = snippets(&server, None, &json!({"query": "title:grube", "highlight": true})).await;
+    assert_eq!(
+        (marked(&of_title["open"], "title"), &of_title["open"]["text"]),
+        (vec!["Grube".to_owned()], &Value::Null)
+    );
+    assert_eq!(snippets(&server, None, &json!({"query": "kohle"})).await["open"], Value::Null);
+    let wrong = json!({"query": "kohle", "highlight": {"fields": ["titel"]}});
+    let refused = server.post("/api/collections/c/search", &wrong).await;
+    assert_eq!(expect(refused, 400).await["type"], "urn:adit:problem:unknown-field");
+    let refused = lines(&server, "application/x-ndjson", &body).await;
+    assert_eq!(expect(refused, 406).await["type"], "urn:adit:problem:not-acceptable");
+
+    let printed = succeeded(adit(&server.data).args(["search", "c", "title:grube", "--highlight"]));
+    assert!(printed.contains("title: Öffnung der [Grube]"), "{printed}");
+    let dsl = server.data.join("dsl.json");
+    std::fs::write(&dsl, json!({"match": {"title": "grube"}}).to_string()).unwrap();
+    assert!(succeeded(adit(&server.data).args(["search", "c", "--dsl", dsl.to_str().unwrap()])).ends_with("1 hits\n"));
+}

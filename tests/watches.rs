@@ -150,6 +150,7 @@ async fn what_is_new_is_frozen_once_and_the_webhook_is_told_until_it_listens() {
     assert_eq!(refs_of(&server, &notice["docset"]).await, ["doc.0", "new.0"]);
     let docset = server.json(notice["docset"].as_str().unwrap()).await;
     assert_eq!((&docset["name"], &docset["size"], &docset["corpus_version"]), (&json!("mines"), &json!(2), &json!(2)));
+    assert_eq!(docset["origin"]["watch"], json!({"id": made["id"], "query": "mining", "since": 1}));
     // Twice within the import, which the receiver refused; the next attempt is due later.
     assert_eq!((&notice["state"], &notice["attempts"], &notice["status"]), (&json!("pending"), &json!(2), &json!(503)));
     assert!(succeed(&data, &["watches", "deliver"]).contains("0 docset(s) made, 0 webhook(s) told"));
