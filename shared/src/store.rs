@@ -12,7 +12,8 @@ use roaring::RoaringBitmap;
 
 use crate::digest::Sha256;
 use crate::domain::{
-    About, Access, Allowance, ApiKey, Clearance, Collection, Docset, Document, Documents, Entitlement, FileRecord, Format, FormatTotal, Limits, Origin, OwnLimit, Package, Recipe, Role, Status, Tdm, Withdrawn, Month, UsageSums,
+    About, Access, Allowance, ApiKey, Clearance, Collection, Docset, Document, Documents, Entitlement, FileRecord,
+    Format, FormatTotal, Limits, Month, Origin, OwnLimit, Package, Recipe, Role, Status, Tdm, UsageSums, Withdrawn,
 };
 use crate::ids::{CollectionId, DocsetId, ImportId, IndexId, KeyId, PackageId, ShareId, VersionId, WatchId};
 use crate::search::Language;
@@ -35,17 +36,17 @@ mod shares;
 mod sql;
 mod staging;
 mod summaries;
+mod usage;
 mod watches;
 mod withdrawals;
-mod usage;
 
 pub use allowances::{Exchange, Standing};
 pub use shares::Share;
 pub use sql::SqlStore;
 pub use summaries::{Summary, measure, works};
+pub use usage::UsageCount;
 pub use watches::{Attempt, NewWatch, Notice, NoticeState, Watch};
 pub use withdrawals::Settling;
-pub use usage::UsageCount;
 
 /// Why the database did not do what was asked.
 #[derive(Debug, thiserror::Error)]
