@@ -12,8 +12,8 @@ use roaring::RoaringBitmap;
 
 use crate::digest::Sha256;
 use crate::domain::{
-    About, ApiKey, Collection, Docset, Document, Documents, FileRecord, Format, FormatTotal, Origin, Package, Recipe,
-    Role, Status,
+    About, ApiKey, Collection, Docset, Document, Documents, FileRecord, Format, FormatTotal, Package, Recipe, Role,
+    Status,
 };
 use crate::ids::{CollectionId, DocsetId, ImportId, IndexId, KeyId, PackageId, ShareId, VersionId};
 
@@ -33,6 +33,7 @@ mod sql;
 mod staging;
 mod summaries;
 
+pub use docsets::NewDocset;
 pub use shares::Share;
 pub use sql::SqlStore;
 pub use summaries::{Summary, measure, works};
@@ -140,29 +141,6 @@ pub struct CurrentDocument {
     pub name: String,
     /// Its content hash.
     pub content_hash: Sha256,
-}
-
-/// A docset to be made.
-#[derive(Debug, Clone, PartialEq)]
-pub struct NewDocset {
-    /// The key that makes it.
-    pub owner: KeyId,
-    /// The collection.
-    pub collection: CollectionId,
-    /// A name for people.
-    pub name: Option<String>,
-    /// How it is made.
-    pub origin: Origin,
-    /// The corpus version that it is made from.
-    pub corpus_version: i64,
-    /// The members' ids.
-    pub members: RoaringBitmap,
-    /// See [`crate::domain::DocsetFingerprint`].
-    pub fingerprint: Sha256,
-    /// Files and bytes by format, sorted by format.
-    pub formats: Vec<FormatTotal>,
-    /// Milliseconds since the epoch.
-    pub created: i64,
 }
 
 /// One member of a docset with its files, as a package needs them.
