@@ -164,7 +164,8 @@ def test_a_spent_quota_is_told_at_once(server: Server) -> None:
         package.wait()
         me = client.me(docset=docset.id)
         assert (me.quota, me.remaining, me.usage[0].documents) == (80, 5, 75)
-        assert me.allowances.documents.own and me.package is not None and me.package.quota_after == -70
+        assert me.package is not None
+        assert (me.allowances.documents.own, me.package.quota_after) == (True, -70)
         with pytest.raises(QuotaSpent) as spent:
             docset.package("meta")
         assert spent.value.retry_after is not None
