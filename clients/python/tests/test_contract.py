@@ -18,9 +18,22 @@ from adit_tdm import Asset, Client, Docset, Document, assets, docsets, documents
 from adit_tdm._decode import members
 from adit_tdm._operations import OPERATIONS
 
+
+class Yaml12(yaml.SafeLoader):
+    """Reads YAML 1.2, as OpenAPI has it: in 1.1 the language `no` is false."""
+
+
+BOOL = "tag:yaml.org,2002:bool"
+Yaml12.yaml_implicit_resolvers = {
+    first: [resolver for resolver in resolvers if resolver[0] != BOOL or first in "tf"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 ROOT = Path(__file__).parents[3]
-CONTRACT: dict[str, Any] = yaml.safe_load((ROOT / "openapi.yaml").read_text())
+CONTRACT: dict[str, Any] = yaml.load((ROOT / "openapi.yaml").read_text(), Yaml12)
 SCHEMAS: dict[str, dict[str, Any]] = CONTRACT["components"]["schemas"]
+if snippets := SCHEMAS.get("BTreeMap", {}).get("additionalProperties"):
+    # The contract has no name for a snippet yet, but one of the server's own for the map of them.
+    SCHEMAS["Snippet"], snippets["items"] = snippets["items"], {"$ref": "#/components/schemas/Snippet"}
 MODULES = (models, documents, docsets, packages, assets, watches)
 
 # Who else calls operations: packagers, and those who run the service.
@@ -98,7 +111,7 @@ def required(schema: dict[str, Any]) -> set[str]:
 
 
 def is_object(schema: dict[str, Any]) -> bool:
-    return "allOf" in schema or schema.get("type") == "object"
+    return "allOf" in schema or (schema.get("type") == "object" and "properties" in schema)
 
 
 def one_of(kinds: list[Any]) -> Any:

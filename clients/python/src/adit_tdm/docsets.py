@@ -75,12 +75,12 @@ class Docset(Bound):
         share._docset = self.id
         return share
 
-    def shares(self) -> list[Share]:
+    def shares(self) -> Iterator[Share]:
         """Its links, expired ones too."""
-        shares = decode(ShareList, self._api.json("listShares", id=self.id), self._api).shares
-        for share in shares:
-            share._docset = self.id
-        return shares
+        for page in pages(self._api, "listShares", ShareList, id=self.id):
+            for share in page.shares:
+                share._docset = self.id
+                yield share
 
     def rename(self, name: str | None) -> Docset:
         """Gives it another name, or with None takes it away. Nothing else of a docset can change."""
@@ -185,9 +185,10 @@ class Share(OfDocset):
 
 @dataclass
 class ShareList:
-    """A docset's links."""
+    """A page of a docset's links."""
 
     shares: list[Share]
+    next: str | None
 
 
 def _wish(formats: Iterable[str] | None, **options: Any) -> dict[str, Any]:

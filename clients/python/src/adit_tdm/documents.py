@@ -12,7 +12,6 @@ from ._download import download
 from .errors import AditError, DamagedDownload
 from .models import AccessLevel, FacetCount, File, Metadata, Snippet, Tdm, Withdrawal
 
-
 # So deep a search can be paged.
 DEPTH = 100_000
 

@@ -153,7 +153,10 @@ class CursorGone(Problem):
 
 
 class QuotaSpent(Problem):
-    """The day's quota of documents is spent, or the minute's of requests: `members["violated-policies"]` tells which, `retry_after` when there is a new one."""
+    """The day's quota of documents is spent, or the minute's of requests.
+
+    `members["violated-policies"]` tells which, and `retry_after` when there is a new one.
+    """
 
     kinds = ("quota-spent",)
 

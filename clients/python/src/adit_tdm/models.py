@@ -133,13 +133,23 @@ class Sample:
 
 
 @dataclass
+class WatchOrigin:
+    """What a watch has found: those hits of its query that came after the corpus version `since`."""
+
+    id: int
+    query: str | dict[str, Any]
+    since: int
+
+
+@dataclass
 class Origin:
-    """How a docset was made: of a query, of so many refs, or of other docsets, and the sample that was drawn."""
+    """How a docset was made: of a query, of so many refs, of other docsets or by a watch, and the sample that was drawn."""
 
     query: str | dict[str, Any] | None
     refs: int | None
     # The contract's name is a word of Python's.
     combination: dict[str, list[int]] | None = field(metadata={"member": "from"})
+    watch: WatchOrigin | None
     sample: Sample | None
 
 
