@@ -148,7 +148,8 @@ def test_a_package_weighs_what_was_estimated_and_holds_what_was_imported(docset:
 
 
 def test_the_same_wish_gives_the_same_package_and_no_second_download(client: Client, docset: Docset, tmp_path: Path) -> None:
-    package = docset.package("meta", layout="bag").wait()
+    package = docset.package("meta", layout="bag")
+    package.wait()
     again = docset.package(["meta"], layout="bag")
     assert (package.cost, again.cost) == (DOCUMENTS, 0)
     assert again.id == package.id == client.package(package.id).id
