@@ -123,16 +123,21 @@ class Client:
         of = {
             kind: [each if isinstance(each, int) else each.id for each in sets] for kind, sets in combinations.items() if sets is not None
         }
-        body: dict[str, Any] = {"collection": collection, "query": query, "from": of or None, "name": name}
-        if refs is None or query is not None or of:
-            body["refs"] = None if refs is None else list(refs)
-            body["sample"] = None if sample is None else asdict(sample)
-            return decode(Docset, self._api.json("createDocset", body=body), self._api)
-        # As lines: a body of JSON may not be so long.
-        told = {"collection": collection, "name": name} | ({} if sample is None else {f"sample_{k}": v for k, v in asdict(sample).items()})
-        lines = "".join(f"{json.dumps(ref)}\n" for ref in refs).encode()
-        query_string = {member: value for member, value in told.items() if value is not None}
-        return decode(Docset, self._api.json("createDocset", query=query_string, body=lines), self._api)
+        if refs is not None and query is None and not of:
+            # As lines: a body of JSON may not be so long.
+            told = {"collection": collection, "name": name, "sample_size": sample and sample.size, "sample_seed": sample and sample.seed}
+            given = {member: value for member, value in told.items() if value is not None}
+            lines = "".join(f"{json.dumps(ref)}\n" for ref in refs).encode()
+            return decode(Docset, self._api.json("createDocset", query=given, body=lines), self._api)
+        body = {
+            "collection": collection,
+            "query": query,
+            "refs": None if refs is None else list(refs),
+            "from": of or None,
+            "sample": sample and asdict(sample),
+            "name": name,
+        }
+        return decode(Docset, self._api.json("createDocset", body=body), self._api)
 
     def follow_share(self, link: str) -> Docset:
         """Follows a link to somebody else's docset, which this key can read from now on, until the link expires or is revoked."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -67,7 +67,7 @@ class Docset(Bound):
     def diff(self, since: Docset | int) -> Difference:
         """What came, changed and left since another docset of the collection."""
         query = {"since": since if isinstance(since, int) else since.id}
-        return Difference(lambda: pages(self._api, "diffDocset", Diff, query=query, id=self.id))
+        return Difference(lambda more: pages(self._api, "diffDocset", Diff, query={**query, **more}, id=self.id))
 
     def share(self, *, days: int | None = None) -> Share:
         """Makes a link that opens it to those who have the link and a key of their own; good for 30 days if nothing is said."""
@@ -144,21 +144,32 @@ class DocsetList:
 class Difference:
     """What came, changed and left: `counts` counts, iterating gives the documents, in the order of these three."""
 
-    def __init__(self, ask: Callable[[], Iterator[Diff]]) -> None:
+    def __init__(self, ask: Callable[[Mapping[str, str]], Iterator[Diff]]) -> None:
         self._ask = ask
-        self.counts: DiffCounts = next(ask()).counts
+        self._first = next(ask({}))
+
+    @property
+    def counts(self) -> DiffCounts:
+        """How many there are of each."""
+        return self._first.counts
 
     def __iter__(self) -> Iterator[DiffLine]:
-        for page in self._ask():
-            for each in page.added:
-                yield DiffLine(**vars(each), change="added", was=None)
-            for changed in page.changed:
-                yield DiffLine(**vars(changed), change="changed")
-            for each in page.withdrawn:
-                yield DiffLine(**vars(each), change="withdrawn", was=None)
+        yield from _lines(self._first)
+        if self._first.next is not None:
+            for page in self._ask({"cursor": self._first.next}):
+                yield from _lines(page)
 
     def __repr__(self) -> str:
         return f"<Difference: {self.counts}>"
+
+
+def _lines(page: Diff) -> Iterator[DiffLine]:
+    for added in page.added:
+        yield DiffLine(**vars(added), change="added", was=None)
+    for changed in page.changed:
+        yield DiffLine(**vars(changed), change="changed")
+    for withdrawn in page.withdrawn:
+        yield DiffLine(**vars(withdrawn), change="withdrawn", was=None)
 
 
 class OfDocset(Bound):
