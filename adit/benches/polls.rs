@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use adit_shared::clock::{Clock as _, SystemClock};
 use adit_shared::digest::Sha256;
-use adit_shared::domain::{Layout, Recipe, Role, Selection, secret_hash, Limits, OwnLimit};
+use adit_shared::domain::{Layout, Limits, OwnLimit, Recipe, Role, Selection, secret_hash};
 use adit_shared::ids::PackageId;
 use adit_shared::messaging::{Broker, Outgoing, Queue, Session, StatusMessage};
 use adit_shared::store::{NewCollection, NewDocset, NewPackage, SqlStore, Store as _};

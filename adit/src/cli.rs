@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use adit_shared::digest::Sha256;
-use adit_shared::domain::{Entitlement, Role, Month, OwnLimit};
+use adit_shared::domain::{Entitlement, Month, OwnLimit, Role};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 /// Search a corpus, freeze the result, take it home as one archive.

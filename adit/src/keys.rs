@@ -2,7 +2,7 @@
 
 use adit_shared::clock::{Clock as _, SystemClock, rfc3339};
 use adit_shared::config::Config;
-use adit_shared::domain::{ApiKey, Entitlement, Role, secret_hash, Allowance, Limits, OwnLimit};
+use adit_shared::domain::{Allowance, ApiKey, Entitlement, Limits, OwnLimit, Role, secret_hash};
 use adit_shared::ids::KeyId;
 use adit_shared::store::{Store, StoreError};
 use anyhow::{Context as _, anyhow, bail};

@@ -14,9 +14,9 @@ mod running;
 mod services;
 mod signing;
 mod up;
+mod usage;
 mod watches;
 mod withdraw;
-mod usage;
 
 use std::process::ExitCode;
 use std::time::Duration;

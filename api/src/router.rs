@@ -13,7 +13,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::problem::ProblemBody;
 use crate::resources::{
     assets, collections, docsets, documents, dump, estimate, events, manifest, me, members, packages, search, service,
-    watches, withdrawals, usage,
+    usage, watches, withdrawals,
 };
 use crate::state::App;
 use crate::{contract, layers};

@@ -320,7 +320,7 @@ mod tests {
             ("ADIT_WEBHOOK_ALLOW", "10.0.0.0/8, the-office"),
         ])
         .unwrap_err();
-        assert_eq!(errors.0.len(), 7, "{errors}");
+        assert_eq!(errors.0.len(), 8, "{errors}");
         assert!(!errors.to_string().contains("hunter2"));
         let names = [
             "LISTEN",

@@ -11,7 +11,7 @@ use crate::auth::Caller;
 use crate::extract::Path;
 use crate::problem::{ApiResult, Kind, Problem};
 use crate::rights;
-use crate::serve::{Request, Wanted, send_file, content_length};
+use crate::serve::{Request, Wanted, content_length, send_file};
 use crate::state::App;
 use crate::wire::DocumentView;
 

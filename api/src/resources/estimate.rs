@@ -14,7 +14,7 @@ use crate::problem::ApiResult;
 use crate::recipe::{self, Choice, DeltaFrom};
 use crate::resources::docsets;
 use crate::resources::manifest::{self, Chunk, Metadata, Of};
-use crate::resources::packages::{split_list, wanted_formats, Wish, cost};
+use crate::resources::packages::{Wish, cost, split_list, wanted_formats};
 use crate::rights;
 use crate::state::App;
 

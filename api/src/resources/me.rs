@@ -1,7 +1,7 @@
 //! `/me`: the caller's key, its quotas and its use, and what a package would cost.
 
 use adit_shared::clock::rfc3339;
-use adit_shared::domain::{Allowance, Entitlement, Role, ApiKey, Limits, OwnLimit};
+use adit_shared::domain::{Allowance, ApiKey, Entitlement, Limits, OwnLimit, Role};
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};

@@ -2,7 +2,7 @@
 
 use adit_shared::digest::Sha256;
 use adit_shared::domain::{
-    About, Allowance, Clearance, Compression, Content, Docset, Format, Layout, Package, Recipe, Role, Status, Metric,
+    About, Allowance, Clearance, Compression, Content, Docset, Format, Layout, Metric, Package, Recipe, Role, Status,
 };
 use adit_shared::ids::PackageId;
 use adit_shared::store::NewPackage;

@@ -1,7 +1,7 @@
 //! Requests to the whole API in process, by a miner, another miner and a packager, over documents that are rows and indexed metadata without bytes.
 
 use adit_shared::digest::Sha256;
-use adit_shared::domain::{Access, Encoding, FileRecord, Place, Role, content_hash, secret_hash, Limits, OwnLimit};
+use adit_shared::domain::{Access, Encoding, FileRecord, Limits, OwnLimit, Place, Role, content_hash, secret_hash};
 use adit_shared::names;
 use adit_shared::search::{IndexDocument, IndexPlan};
 use adit_shared::store::{NewCollection, NewDocument, Store as _};

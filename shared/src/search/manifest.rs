@@ -57,7 +57,6 @@ impl Manifest {
     ///
     /// # Errors
     /// [`SearchError::VersionGone`] where there is none.
-    /// The same, for what is asked of its files only.
     pub(super) async fn of_any_layout(objects: &dyn ObjectStore, index: IndexId) -> SearchResult<Self> {
         let key = ObjectKey::IndexManifest(index).to_string();
         let bytes = match objects.get(&key, None).await {

@@ -22,8 +22,8 @@ use self::build::Build;
 use self::client::Client;
 use self::query::Queries;
 use super::{
-    IndexBuild, IndexPlan, Language, Query, Search, SearchAnswer, SearchError, SearchPage, SearchResult, lower,
-    manifest, schema,
+    Hit, IndexBuild, IndexPlan, Language, Query, Search, SearchAnswer, SearchError, SearchPage, SearchResult, Sort,
+    lower, manifest, schema,
 };
 use crate::ids::{CollectionId, IndexId};
 
@@ -157,6 +157,18 @@ impl Search for OpenSearch {
         let (mut found, mut last) = (RoaringBitmap::new(), None);
         while let Some(answer) = self.ask(index, page::ids(&query, last)).await? {
             last = page::read_ids(answer, &mut found)?;
+            if last.is_none() {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    async fn ordered(&self, index: IndexId, query: &Query, sort: Sort) -> SearchResult<Vec<Hit>> {
+        let query = self.lowered(index, query).await?;
+        let (mut found, mut last) = (Vec::new(), None);
+        while let Some(answer) = self.ask(index, page::ordered(&query, sort, last.as_ref())).await? {
+            last = page::read_ordered(answer, sort, &mut found)?;
             if last.is_none() {
                 break;
             }

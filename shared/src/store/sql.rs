@@ -13,7 +13,10 @@ use sqlx::{Any, AnyPool, Executor, Transaction};
 
 use super::rows::{Statement, query};
 use super::{
-    Attempt, CurrentDocument, Exchange, ImportLease, Member, NewCollection, NewDocset, NewDocument, NewPackage, NewWatch, Notice, Settling, Share, Standing, StatusUpdate, Store, StoreResult, Summary, Watch, allowances, docsets, documents, import, keys, members, packages, refs, reindex, rights, shares, staging, summaries, watches, withdrawals, UsageCount, usage,
+    Attempt, CurrentDocument, Exchange, ImportLease, Member, NewCollection, NewDocset, NewDocument, NewPackage,
+    NewWatch, Notice, Settling, Share, Standing, StatusUpdate, Store, StoreResult, Summary, UsageCount, Watch,
+    allowances, docsets, documents, import, keys, members, packages, refs, reindex, rights, shares, staging, summaries,
+    usage, watches, withdrawals,
 };
 use crate::digest::Sha256;
 use crate::domain::{

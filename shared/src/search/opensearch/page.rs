@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::mapping;
 use crate::ids::VersionId;
-use crate::search::collect::MAX_FACET_VALUES;
+use crate::search::collect::facets::MAX_VALUES;
 use crate::search::schema::{ID, ISSUED, REF};
 use crate::search::{FacetCount, Hit, SearchAnswer, SearchError, SearchPage, SearchResult, Sort};
 
@@ -17,25 +17,29 @@ pub(super) const BATCH: usize = 10_000;
 /// Values that each shard tells of a facet: the counts of the most frequent are exact as long as none of them is rarer than that in a shard.
 const SHARD_VALUES: usize = 10_000;
 
-/// The body of a request for a page.
-pub(super) fn of(page: &SearchPage<'_>, query: &Value) -> Value {
+/// The order of hits, as the engine is told.
+fn order(sort: Sort) -> Value {
     let by_id = json!({ ID: "asc" });
-    let sort = match page.sort {
+    match sort {
         Sort::Relevance => json!([{ "_score": "desc" }, by_id]),
         Sort::Date => json!([{ ISSUED: { "order": "desc", "mode": "max", "missing": "_last" } }, by_id]),
         Sort::Ref => json!([{ mapping::column(REF): "asc" }, by_id]),
-    };
+    }
+}
+
+/// The body of a request for a page.
+pub(super) fn of(page: &SearchPage<'_>, query: &Value) -> Value {
     // Beyond the window hits are only counted.
     let end = page.offset.saturating_add(page.limit).min(mapping::WINDOW);
     let from = page.offset.min(end);
     let mut body = json!({
-        "query": query, "sort": sort, "from": from, "size": end - from, "track_total_hits": true,
+        "query": query, "sort": order(page.sort), "from": from, "size": end - from, "track_total_hits": true,
         "_source": false, "stored_fields": "_none_",
     });
     if !page.facets.is_empty() {
         let counted = |name: &String| {
             let order = json!([{ "_count": "desc" }, { "_key": "asc" }]);
-            let (size, shard_size) = (MAX_FACET_VALUES, SHARD_VALUES);
+            let (size, shard_size) = (MAX_VALUES, SHARD_VALUES);
             let terms =
                 json!({ "field": mapping::column(name), "size": size, "shard_size": shard_size, "order": order });
             (name.clone(), json!({ "terms": terms }))
@@ -53,6 +57,17 @@ pub(super) fn ids(query: &Value, after: Option<u32>) -> Value {
     });
     if let Some(after) = after {
         body["search_after"] = json!([after]);
+    }
+    body
+}
+
+/// The body of a request for the next of all hits in that order, behind the one that was sorted by `after`.
+pub(super) fn ordered(query: &Value, sort: Sort, after: Option<&Value>) -> Value {
+    let mut body = json!({
+        "query": query, "sort": order(sort), "size": BATCH, "track_total_hits": false, "_source": false, "stored_fields": "_none_",
+    });
+    if let Some(after) = after {
+        body["search_after"] = after.clone();
     }
     body
 }
@@ -106,20 +121,30 @@ struct Bucket {
 /// The answer to a request of [`of`].
 pub(super) fn read(answer: Value, sort: Sort) -> SearchResult<SearchAnswer> {
     let Answer { hits, aggregations, .. } = parse(answer)?;
-    let hit = |hit: &Sorted| {
-        let score = || hit.sort.first()?.as_f64();
-        #[expect(clippy::cast_possible_truncation, reason = "scores are f32 where they are made")]
-        let score = (sort == Sort::Relevance).then(score).flatten().map(|score| score as f32);
-        Ok(Hit { id: VersionId(id(hit)?), score })
-    };
     let counts = |counted: Counted| {
         counted.buckets.into_iter().map(|bucket| FacetCount { value: bucket.key, count: bucket.doc_count }).collect()
     };
     Ok(SearchAnswer {
         total: hits.total.ok_or_else(|| unreadable("it counts no hits"))?.value,
-        hits: hits.hits.iter().map(hit).collect::<SearchResult<_>>()?,
+        hits: hits.hits.iter().map(|sorted| hit(sorted, sort)).collect::<SearchResult<_>>()?,
         facets: aggregations.into_iter().map(|(name, counted)| (name, counts(counted))).collect(),
     })
+}
+
+fn hit(hit: &Sorted, sort: Sort) -> SearchResult<Hit> {
+    let score = || hit.sort.first()?.as_f64();
+    #[expect(clippy::cast_possible_truncation, reason = "scores are f32 where they are made")]
+    let score = (sort == Sort::Relevance).then(score).flatten().map(|score| score as f32);
+    Ok(Hit { id: VersionId(id(hit)?), score })
+}
+
+/// Adds the hits of an answer to a request of [`ordered`]; gives what the last was sorted by, if there may be more behind it.
+pub(super) fn read_ordered(answer: Value, sort: Sort, found: &mut Vec<Hit>) -> SearchResult<Option<Value>> {
+    let hits = parse(answer)?.hits.hits;
+    for sorted in &hits {
+        found.push(hit(sorted, sort)?);
+    }
+    Ok(hits.last().filter(|_| hits.len() == BATCH).map(|last| Value::Array(last.sort.clone())))
 }
 
 /// Adds the ids of an answer to a request of [`ids`]; gives the last, if there may be more behind it.
