@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a journey that cannot go on ends in a panic")]
 
+mod answers;
 mod bad_input;
+mod corpora;
 mod crash;
 mod deltas;
 mod fleet;
@@ -15,7 +17,10 @@ mod outages;
 mod proof;
 mod reindex;
 mod resume;
+mod rights;
 mod serving;
 mod several;
+mod shapes;
 mod support;
 mod verbs;
+mod watches;

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use adit_shared::clock::{Clock as _, SystemClock};
 use adit_shared::digest::Sha256;
-use adit_shared::domain::{Layout, Recipe, Role, secret_hash};
+use adit_shared::domain::{Layout, Recipe, Role, Selection, secret_hash};
 use adit_shared::ids::PackageId;
 use adit_shared::messaging::{Broker, Outgoing, Queue, Session, StatusMessage};
 use adit_shared::store::{NewCollection, NewDocset, NewPackage, SqlStore, Store as _};
@@ -113,7 +113,7 @@ async fn packages(store: &SqlStore, count: usize) -> Outcome<Vec<PackageId>> {
         owner: key,
         collection: collection.id,
         name: None,
-        query: None,
+        origin: Selection::Refs(0).into(),
         corpus_version: collection.corpus_version,
         members: Default::default(),
         fingerprint: Sha256::of(b"docset"),
@@ -131,6 +131,7 @@ async fn packages(store: &SqlStore, count: usize) -> Outcome<Vec<PackageId>> {
             recipe: Recipe::new(formats, Layout::Flat),
             about: None,
             fingerprint,
+            clearance: Default::default(),
             requested: 1,
             created: 0,
         };

@@ -27,6 +27,7 @@ use self::folder::Folder;
 use self::packs::Packs;
 use crate::change::{self, Brings, LEASE_MS, TRY_LATER};
 use crate::services::Services;
+use crate::{watches, withdraw};
 
 /// Bad lines that are printed; the rest is counted.
 const SHOWN: u64 = 100;
@@ -59,6 +60,13 @@ pub(crate) async fn run(config: &Config, folder: &Path, wait: bool) -> anyhow::R
         collection.documents,
         collection.corpus_version
     );
+    if counts.withdrawn > 0 {
+        eprintln!(
+            "{} line(s) were left out because they are of documents that were withdrawn; `adit withdraw REF… --collection {} --undo` takes that back",
+            counts.withdrawn, collection.slug
+        );
+    }
+    watches::after_import(config, &services).await;
     if counts.bad > 0 {
         eprintln!("{} line(s) of documents.jsonl were left out; mend them and import again", counts.bad);
         return Ok(ExitCode::from(2));
@@ -92,6 +100,7 @@ async fn write_all(
 ) -> anyhow::Result<Counts> {
     packs::remove_leftovers(&*services.objects, &*services.store, lease).await?;
     let mut index = begin_index(services, collection, lease).await?;
+    let settled = withdraw::settle(services, lease, &mut *index).await?;
     let bar = change::progress_bar(folder.length());
     let mut importer = Importer::new(services, collection, lease, packs, &mut *index);
     let mut batches = folder.batches()?;
@@ -101,9 +110,10 @@ async fn write_all(
         let counts = importer.counts();
         bar.set_message(format!("{} documents", counts.added + counts.updated + counts.unchanged));
     }
+    importer.finish().await?;
     let counts = importer.counts();
     packs.finish().await?;
-    if counts.added + counts.updated > 0 {
+    if settled || counts.added + counts.updated > 0 {
         index.finish().await?;
     }
     bar.finish_and_clear();

@@ -14,6 +14,8 @@ mod running;
 mod services;
 mod signing;
 mod up;
+mod watches;
+mod withdraw;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -59,9 +61,11 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Packager => up::packager(config).await?,
         Verb::Import { folder, wait } => return import::run(&config, &folder, wait).await,
         Verb::Reindex { collection, wait } => return reindex::run(&config, &collection, wait).await,
+        Verb::Withdraw(args) => return withdraw::run(&config, &args).await,
         Verb::Keys(KeysVerb::Signing { out }) => signing::create(&config, out)?,
         Verb::Keys(KeysVerb::Api(verb)) => keys::run(&config, verb).await?,
         Verb::Queues { json } => queues::run(&config, json).await?,
+        Verb::Watches(verb) => watches::run(&config, verb).await?,
         Verb::Openapi { check } => return openapi(check.as_deref()),
         Verb::Demo { once } => demo::run(config, once).await?,
         Verb::Search(args) => miner::search(&config, args).await?,

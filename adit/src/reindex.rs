@@ -14,9 +14,11 @@ use adit_shared::search::{IndexBuild, IndexDocument, IndexPlan};
 use adit_shared::store::{ImportLease, StoreError};
 use anyhow::Context as _;
 use futures::TryStreamExt as _;
+use roaring::RoaringBitmap;
 
 use crate::change::{self, Brings, LEASE_MS, TRY_LATER};
 use crate::services::Services;
+use crate::withdraw;
 
 /// Carries out `adit reindex`. The exit status is 75 when an import into the collection is running.
 pub(crate) async fn run(config: &Config, slug: &str, wait: bool) -> anyhow::Result<ExitCode> {
@@ -58,6 +60,7 @@ pub(crate) async fn new_index<T>(
         let plan = IndexPlan { base: lease.base, import: lease.import, language, afresh };
         let mut index = services.search.build(plan).await.map_err(|error| error.of(slug))?;
         let done = fill(&mut *index, &lease).await?;
+        withdraw::settle(services, &lease, &mut *index).await?;
         index.finish().await?;
         Ok(done)
     };
@@ -76,7 +79,26 @@ async fn fill(services: &Services, lease: &ImportLease, index: &mut dyn IndexBui
     let collection = services.store.collection_by_id(lease.collection()).await?.context("the collection is gone")?;
     let formats: Vec<Format> = collection.formats.into_iter().map(|total| total.format).collect();
     let bar = change::progress_bar(ids.len());
-    let mut documents = texts::with_texts(services.objects.clone(), services.store.described_members(&ids, &formats));
+    let count = || {
+        bar.inc(1);
+        if bar.position() % 1000 == 0 {
+            bar.set_message(format!("{} documents", bar.position()));
+        }
+    };
+    add(services, &ids, &formats, index, count).await?;
+    bar.finish_and_clear();
+    Ok(ids.len())
+}
+
+/// Adds stored documents, with their files in these formats; `each` is told of every one.
+pub(crate) async fn add(
+    services: &Services,
+    ids: &RoaringBitmap,
+    formats: &[Format],
+    index: &mut dyn IndexBuild,
+    each: impl Fn(),
+) -> anyhow::Result<()> {
+    let mut documents = texts::with_texts(services.objects.clone(), services.store.described_members(ids, formats));
     while let Some((member, metadata, text)) = documents.try_next().await? {
         let document = IndexDocument {
             id: member.id,
@@ -87,11 +109,7 @@ async fn fill(services: &Services, lease: &ImportLease, index: &mut dyn IndexBui
             text: text.as_deref(),
         };
         index.add(document).await?;
-        bar.inc(1);
-        if bar.position() % 1000 == 0 {
-            bar.set_message(format!("{} documents", bar.position()));
-        }
+        each();
     }
-    bar.finish_and_clear();
-    Ok(ids.len())
+    Ok(())
 }

@@ -13,3 +13,5 @@ pub mod members;
 pub mod packages;
 pub mod search;
 pub mod service;
+pub mod watches;
+pub mod withdrawals;

@@ -15,6 +15,7 @@ mod language;
 mod lower;
 mod manifest;
 mod opensearch;
+mod ordered;
 mod phrase;
 mod schema;
 mod scratch;
@@ -215,6 +216,11 @@ pub trait Search: fmt::Debug + Send + Sync {
     async fn search(&self, index: IndexId, page: SearchPage<'_>) -> SearchResult<SearchAnswer>;
     /// All hits of a query.
     async fn matching(&self, index: IndexId, query: &Query) -> SearchResult<RoaringBitmap>;
+    /// All hits of a query, in that order.
+    async fn ordered(&self, index: IndexId, query: &Query, sort: Sort) -> SearchResult<Vec<Hit>> {
+        let page = SearchPage { query, sort, offset: 0, limit: usize::MAX, facets: &[] };
+        Ok(self.search(index, page).await?.hits)
+    }
     /// What the texts of an index were analysed by, and queries on it are; of corpus version 0: none.
     ///
     /// # Errors

@@ -112,7 +112,7 @@ struct Compared {
 /// Documents of each import of a corpus that a person can look through.
 const FEW: [usize; 4] = [150, 40, 40, 5];
 /// Engines go through documents in blocks of some hundreds or thousands.
-const MANY: [usize; 2] = [9000, 300];
+const MANY: [usize; 2] = [6000, 200];
 
 fn check(seeds: std::ops::Range<u64>, language: Option<Language>, counts: &[usize]) -> Compared {
     let imports = corpus::imports(2018, counts);
@@ -179,18 +179,18 @@ fn worth_while(compared: &Compared) {
 
 #[test]
 fn words_of_no_language_are_found_as_the_tree_says() {
-    worth_while(&check(0..4500, None, &FEW));
+    worth_while(&check(0..4700, None, &FEW));
 }
 
 #[test]
 fn words_among_many_documents_are_found_as_the_tree_says() {
-    worth_while(&check(5000..5250, None, &MANY));
-    worth_while(&check(5250..5500, Some(Language::En), &MANY));
+    worth_while(&check(5000..5080, None, &MANY));
+    worth_while(&check(5500..5580, Some(Language::En), &MANY));
 }
 
 #[test]
 fn english_words_are_found_as_the_tree_says() {
-    worth_while(&check(10_000..14_500, Some(Language::En), &FEW));
+    worth_while(&check(10_000..14_700, Some(Language::En), &FEW));
 }
 
 #[test]

@@ -7,10 +7,14 @@
     reason = "what prepares a test may fail as loudly as the test itself, and what is skipped is said"
 )]
 
+#[path = "search/analysis.rs"]
+mod analysis;
 #[path = "search/corpus.rs"]
 mod corpus;
 #[path = "search/language.rs"]
 mod language;
+#[path = "search/ordered.rs"]
+mod ordered;
 #[path = "search/outside.rs"]
 mod outside;
 #[path = "search/versions.rs"]

@@ -29,6 +29,8 @@ NAMES_NOTHING = {
     "invalid-cursor",
     "invalid-query",
     "invalid-recipe",
+    "invalid-webhook",
+    "not-acceptable",
     "package-erased",
     "range-not-satisfiable",
     "unknown-field",

@@ -1,6 +1,6 @@
 //! `/documents`: metadata and files of one document version.
 
-use adit_shared::domain::{Document, FileRecord};
+use adit_shared::domain::{Allowance, Document, FileRecord};
 use adit_shared::ids::VersionId;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -10,7 +10,7 @@ use crate::accept;
 use crate::auth::Caller;
 use crate::extract::Path;
 use crate::problem::{ApiResult, Kind, Problem};
-use crate::quota;
+use crate::rights;
 use crate::serve::{Request, Wanted, send_file};
 use crate::state::App;
 use crate::wire::DocumentView;
@@ -44,10 +44,14 @@ async fn serve(
     app: &App,
     caller: &Caller,
     method: &Method,
-    file: &FileRecord,
+    (document, file): (&Document, &FileRecord),
     headers: &HeaderMap,
 ) -> ApiResult<Response> {
+    rights::check_file(caller, document, &file.format)?;
+    let collection = app.store.collection_by_id(document.collection).await?;
+    let collection = collection.ok_or_else(|| Problem::not_found("document"))?;
     let mut response = send_file(&*app.objects, file, Request { method, headers }).await?;
+    response.headers_mut().extend(rights::tdm_headers(rights::tdm(document, &collection).as_ref()));
     let range = response.headers().get(header::CONTENT_RANGE).and_then(|range| range.to_str().ok());
     let begins = match response.status() {
         StatusCode::OK => true,
@@ -55,8 +59,7 @@ async fn serve(
         _ => false,
     };
     if begins && method == Method::GET {
-        let charged = quota::charge(app, &caller.0, 1).await?;
-        response.headers_mut().extend(charged);
+        app.quotas().take(&caller.0, Allowance::Documents).await?;
     }
     Ok(response)
 }
@@ -85,7 +88,7 @@ pub async fn text(
         (text, pdf) if pdf > text => "pdf",
         _ => "txt",
     };
-    let mut response = serve(&app, &caller, &method, choose(&document, format)?, &headers).await?;
+    let mut response = serve(&app, &caller, &method, (&document, choose(&document, format)?), &headers).await?;
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept, accept-encoding"));
     Ok(response)
 }
@@ -106,5 +109,5 @@ pub async fn file(
     headers: HeaderMap,
 ) -> ApiResult<Response> {
     let document = find(&app, id).await?;
-    serve(&app, &caller, &method, choose(&document, &format)?, &headers).await
+    serve(&app, &caller, &method, (&document, choose(&document, &format)?), &headers).await
 }

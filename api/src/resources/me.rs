@@ -1,14 +1,13 @@
 //! `/me`: the caller's key, its quota and its use.
 
 use adit_shared::clock::rfc3339;
-use adit_shared::domain::Role;
+use adit_shared::domain::{Allowance, Entitlement, Role};
 use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::auth::Caller;
 use crate::problem::ApiResult;
-use crate::quota::today;
 use crate::state::App;
 
 /// Days of use that are shown.
@@ -33,6 +32,8 @@ pub struct Me {
     name: String,
     /// What it may do.
     role: Role,
+    /// What it is entitled to beyond what is open, sorted. An operator is to everything.
+    entitlements: Vec<Entitlement>,
     /// Documents a day; null: unlimited.
     quota: Option<u64>,
     /// Documents left today; null: unlimited.
@@ -45,16 +46,15 @@ pub struct Me {
 #[utoipa::path(get, path = "/api/me", operation_id = "getMe", tag = "me", security(("key" = [])),
     responses((status = 200, description = "The key", body = Me)))]
 pub async fn get(State(app): State<App>, Caller(key): Caller) -> ApiResult<axum::Json<Me>> {
-    let usage = app.store.usage(key.id, DAYS).await?;
-    let today = today(&*app.clock);
-    let used = usage.iter().find(|(day, _)| *day == today).map_or(0, |(_, documents)| *documents);
-    let date = |day: i64| rfc3339(day * 86_400_000)[..10].to_owned();
+    let usage = app.store.charged(key.id, DAYS).await?;
+    let date = |day: i64| rfc3339(day)[..10].to_owned();
     Ok(axum::Json(Me {
         id: key.id.0,
-        name: key.name,
+        name: key.name.clone(),
         role: key.role,
-        quota: key.quota,
-        remaining: key.quota.map(|quota| quota.saturating_sub(used)),
+        entitlements: key.entitlements.iter().cloned().collect(),
+        quota: key.limits.documents,
+        remaining: app.quotas().left(&key, Allowance::Documents),
         usage: usage.into_iter().map(|(day, documents)| DayUsage { date: date(day), documents }).collect(),
     }))
 }

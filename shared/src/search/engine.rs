@@ -17,8 +17,8 @@ use super::manifest::{self, Manifest};
 use super::schema::Layout;
 use super::scratch::{self, Scratch};
 use super::{
-    IndexBuild, IndexPlan, Language, Query, Search, SearchAnswer, SearchError, SearchPage, SearchResult, blocking,
-    lower, schema, words,
+    Hit, IndexBuild, IndexPlan, Language, Query, Search, SearchAnswer, SearchError, SearchPage, SearchResult, Sort,
+    blocking, lower, ordered, schema, words,
 };
 use crate::ids::{CollectionId, IndexId};
 use crate::objects::{ObjectKey, ObjectStore};
@@ -204,11 +204,21 @@ impl Search for TantivySearch {
         self.run(index, query, collect::ids).await
     }
 
+    async fn ordered(&self, index: IndexId, query: &Query, sort: Sort) -> SearchResult<Vec<Hit>> {
+        self.run(index, query, move |searcher, query| ordered::hits(searcher, query, sort)).await
+    }
+
     async fn language(&self, index: IndexId) -> SearchResult<Option<Language>> {
         if index.corpus_version == 0 {
             return Ok(None);
         }
-        Ok(Manifest::read(&*self.cache.objects, index).await?.language)
+        let open = self.slots().get(&index.collection).and_then(|slots| {
+            slots.iter().find(|slot| slot.index == index)?.manifest.get().map(|manifest| manifest.language)
+        });
+        match open {
+            Some(language) => Ok(language),
+            None => Ok(Manifest::read(&*self.cache.objects, index).await?.language),
+        }
     }
 
     async fn build(&self, plan: IndexPlan) -> SearchResult<Box<dyn IndexBuild>> {

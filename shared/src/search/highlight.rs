@@ -67,7 +67,7 @@ impl Highlighter {
             }
             let near = |other: &Range<usize>| {
                 let (first, last) = if other.start < words.start { (other, &words) } else { (&words, other) };
-                found[last.start].chars.start < found[first.end - 1].chars.end + LENGTH - CORE
+                found[last.start].chars.start < found[first.end - 1].chars.end + LENGTH
             };
             if !chosen.iter().any(near) {
                 chosen.push(words);

@@ -44,7 +44,7 @@ impl Manifest {
         Self { layout: LAYOUT_VERSION, language, meta, files }
     }
 
-    /// Reads the manifest of an index.
+    /// Reads the manifest of an index that is to be searched or built on.
     ///
     /// # Errors
     /// [`SearchError::VersionGone`] where there is none, [`SearchError::Outdated`] where it has another layout.
@@ -53,7 +53,10 @@ impl Manifest {
         if manifest.layout == LAYOUT_VERSION { Ok(manifest) } else { Err(outdated()) }
     }
 
-    /// The same, for what is asked of its files only.
+    /// Reads the manifest of an index of which only the files are of interest.
+    ///
+    /// # Errors
+    /// [`SearchError::VersionGone`] where there is none.
     pub(super) async fn of_any_layout(objects: &dyn ObjectStore, index: IndexId) -> SearchResult<Self> {
         let key = ObjectKey::IndexManifest(index).to_string();
         let bytes = match objects.get(&key, None).await {

@@ -34,6 +34,9 @@ fn read(query: &str, unsigned: Part) -> SearchResult<Query> {
         let position = query[..query.floor_char_boundary(MAX_BYTES)].chars().count();
         return Err(syntax(position, &format!("a query may be {MAX_BYTES} bytes long at most")));
     }
+    if let Some(position) = query.chars().position(|c| c == '\0') {
+        return Err(syntax(position, "a character with the code 0 stands here; no text has one"));
+    }
     // Spaces and quotation marks as word processors write them mean the same as plain ones.
     let plain = |c: char| match c {
         '“' | '”' | '„' => '"',

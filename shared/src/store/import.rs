@@ -11,20 +11,22 @@ use sqlx::{Any, Row as _, Transaction};
 use super::documents::{collection_by_id, collection_of, select_collections};
 use super::rows::{Columns as _, Statement, int, query, to_json};
 use super::sql::returned;
-use super::{ImportLease, NewCollection, SqlStore, StoreError, StoreResult};
+use super::{ImportLease, NewCollection, SqlStore, StoreError, StoreResult, rights, withdrawals};
 use crate::domain::{Collection, Format, FormatTotal};
 use crate::ids::{CollectionId, ImportId, VersionId};
 use crate::search::Language;
 
 const TAKE_LEASE: &str = "\
-    INSERT INTO collections (slug, name, description, license, updated, import, import_until, language) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
+    INSERT INTO collections (slug, name, description, license, updated, import, import_until, access, tdm, language) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
     ON CONFLICT (slug) DO UPDATE SET \
         name = excluded.name, description = excluded.description, license = excluded.license, \
-        language = excluded.language, import = excluded.import, import_until = excluded.import_until, \
+        language = excluded.language, access = excluded.access, tdm = excluded.tdm, import = excluded.import, import_until = excluded.import_until, \
         updated = CASE WHEN collections.name = excluded.name AND collections.description = excluded.description \
             AND collections.license IS NOT DISTINCT FROM excluded.license \
-            AND collections.language IS NOT DISTINCT FROM excluded.language THEN collections.updated ELSE excluded.updated END \
+            AND collections.access IS NOT DISTINCT FROM excluded.access \
+            AND collections.language IS NOT DISTINCT FROM excluded.language \
+            AND collections.tdm IS NOT DISTINCT FROM excluded.tdm THEN collections.updated ELSE excluded.updated END \
     WHERE collections.import IS NULL OR collections.import_until <= $5 \
     RETURNING id";
 
@@ -43,6 +45,8 @@ pub(super) async fn begin(
         .bind(now)
         .bind(import.to_string())
         .bind(now + lease_ms)
+        .bind(collection.access.stored())
+        .bind(collection.tdm.as_ref().map(to_json).transpose()?)
         .bind(collection.language.map(Language::as_str));
     hold(db, take, import, &collection.slug, now).await
 }
@@ -75,6 +79,7 @@ pub(super) async fn hold(
 async fn remove_staged(lease: &ImportLease, transaction: &mut Transaction<'_, Any>) -> StoreResult<()> {
     for sql in [
         "DELETE FROM documents WHERE collection = $1 AND added > $2",
+        "DELETE FROM summaries WHERE collection = $1 AND added > $2",
         "DELETE FROM packs WHERE collection = $1 AND added > $2",
     ] {
         query(sql).bind(lease.collection().0).bind(lease.base.corpus_version).execute(&mut **transaction).await?;
@@ -123,11 +128,13 @@ pub(super) async fn commit(db: &SqlStore, lease: &ImportLease, now: i64, new_ind
     let before = collection_by_id(&mut *transaction, lease.collection()).await?;
     let mut collection = before.ok_or(StoreError::NotFound("collection"))?;
     let (staged, growth) = count_staged(lease, &mut transaction).await?;
-    if staged > 0 || new_index {
+    let settled = withdrawals::settle(lease, &mut transaction).await?;
+    if staged > 0 || settled.any || new_index {
         record(lease, now, &mut transaction).await?;
         supersede(lease, &mut transaction).await?;
-        collection.formats = new_totals(lease, &collection.formats, &mut transaction).await?;
-        collection.documents = collection.documents.saturating_add_signed(growth);
+        rights::spread_access(lease, &mut transaction).await?;
+        collection.formats = new_totals(lease, &collection.formats, settled.formats, &mut transaction).await?;
+        collection.documents = collection.documents.saturating_add_signed(growth + settled.growth);
         collection.corpus_version = lease.made().corpus_version;
         collection.import = Some(lease.import);
         collection.updated = now;
@@ -195,11 +202,12 @@ async fn supersede(lease: &ImportLease, transaction: &mut Transaction<'_, Any>) 
     Ok(())
 }
 
-/// The totals by format after the import: plus the files that came, less those that were replaced. So a small import into a
+/// The totals by format after the import: plus the files that came, less those that were replaced, and what was settled of withdrawals. So a small import into a
 /// large collection stays small.
 async fn new_totals(
     lease: &ImportLease,
     before: &[FormatTotal],
+    settled: Vec<(Format, i64, i64)>,
     transaction: &mut Transaction<'_, Any>,
 ) -> StoreResult<Vec<FormatTotal>> {
     let rows = query(
@@ -215,10 +223,13 @@ async fn new_totals(
     .await?;
     let mut totals: BTreeMap<Format, (u64, u64)> =
         before.iter().map(|total| (total.format.clone(), (total.documents, total.bytes))).collect();
+    let mut changes = settled;
     for row in rows {
-        let total = totals.entry(row.parsed("format")?).or_default();
-        total.0 = total.0.saturating_add_signed(row.value("documents")?);
-        total.1 = total.1.saturating_add_signed(row.value("bytes")?);
+        changes.push((row.parsed("format")?, row.value("documents")?, row.value("bytes")?));
+    }
+    for (format, documents, bytes) in changes {
+        let total = totals.entry(format).or_default();
+        *total = (total.0.saturating_add_signed(documents), total.1.saturating_add_signed(bytes));
     }
     totals.retain(|_, total| total.0 > 0);
     Ok(totals.into_iter().map(|(format, (documents, bytes))| FormatTotal { format, documents, bytes }).collect())

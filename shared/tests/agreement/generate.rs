@@ -45,11 +45,12 @@ impl Writer<'_> {
     }
 
     fn bool(&mut self, depth: usize) -> Query {
+        let shape = self.random.random_range(0..4);
         let mut of = |most: usize| -> Vec<Query> {
             let count = self.random.random_range(0..=most);
             (0..count).map(|_| self.query(depth - 1)).collect()
         };
-        let (must, filter, should, must_not) = match self.random.random_range(0..4) {
+        let (must, filter, should, must_not) = match shape {
             0 => (of(3), of(1), Vec::new(), of(1)),
             1 => (of(1), Vec::new(), of(3), Vec::new()),
             2 => (Vec::new(), Vec::new(), of(5), of(1)),

@@ -1,6 +1,6 @@
 //! The query language and the answers: every construct, every mistake, orders, pages and facets.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use adit_shared::search::{Query, Search, SearchError, SearchPage, Sort, parse};
@@ -110,6 +110,7 @@ pub(crate) async fn dates_are_spans_and_included_bounds_are_included_whole<S: Se
         ("issued:<=2018-07", vec![2, 4]),
         ("-issued:2018", vec![4, 5, 7, 8]),
         ("year:2018", vec![1, 2, 3, 6]),
+        ("decade:2010s OR decade:1900S", vec![1, 2, 3, 4, 6]),
         ("issued:[2020 TO 2018]", vec![]),
         // half past midnight in Paris is still the old year in UTC
         ("issued:\"2018-12-31T23:30:00Z\"", vec![6]),
@@ -210,6 +211,7 @@ pub(crate) async fn facets_count_values_as_they_are_written<S: Search>(bench: Be
         [("Brownian motion".into(), 2), ("brownian motion".into(), 1), ("kinetic theory".into(), 1)]
     );
     assert_eq!(of("year"), [("2018".into(), 4), ("2020".into(), 2), ("1905".into(), 1)]);
+    assert_eq!(of("decade"), [("2010s".into(), 4), ("2020s".into(), 2), ("1900s".into(), 1)]);
     assert_eq!(of("creator")[0], ("Lorena Barba".into(), 2));
     assert!(of("creator").contains(&("7".into(), 1)));
     let some = SearchPage {
@@ -232,6 +234,39 @@ pub(crate) async fn a_facet_has_a_hundred_values_at_most_the_most_frequent_first
     assert_eq!(values.len(), 100);
     assert_eq!((values[0].value.as_str(), values[0].count), ("0", 150));
     assert!(values.windows(2).all(|pair| (pair[1].count, &pair[0].value) < (pair[0].count, &pair[1].value)));
+}
+
+#[tokio::test]
+async fn facets_are_exact_over_all_parts_of_an_index() {
+    // Few values that many have and many that few have; in each import others are frequent.
+    for rare in [300_u32, 25_000] {
+        let bench = Bench::empty().await;
+        let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+        for version in 1..=3_u32 {
+            let of = |n: u32| -> Vec<String> {
+                let frequent = (0..150).filter(|value| n.is_multiple_of(2 + (value + 50 * version) % 60));
+                let frequent = frequent.map(|value| format!("often {value}"));
+                let rare = (0..rare).filter(|value| value % 40 == n && value.is_multiple_of(version));
+                frequent.chain(rare.map(|value| format!("rare {value}"))).collect()
+            };
+            let papers: Vec<Paper> = (0..40)
+                .map(|n| {
+                    let subjects = of(n);
+                    subjects.iter().for_each(|value| *counts.entry(value.clone()).or_default() += 1);
+                    paper(version * 100 + n, "x", json!({"subject": subjects}), &[], "")
+                })
+                .collect();
+            bench.import(version, &papers, &[]).await;
+        }
+        let mut expected: Vec<(u64, String)> = counts.into_iter().map(|(value, count)| (count, value)).collect();
+        expected.sort_by(|a, b| (b.0, &a.1).cmp(&(a.0, &b.1)));
+        expected.truncate(100);
+        let facets = ["subject".to_owned()];
+        let wanted = SearchPage { query: &Query::All, sort: Sort::Ref, offset: 0, limit: 0, facets: &facets };
+        let answer = bench.search.search(index(3), wanted).await.unwrap();
+        let found: Vec<_> = answer.facets["subject"].iter().map(|facet| (facet.count, facet.value.clone())).collect();
+        assert_eq!(found, expected);
+    }
 }
 
 const WORDS: [&str; 5] = ["alpha", "beta", "gamma", "delta", "epsilon"];

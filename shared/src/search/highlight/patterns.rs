@@ -202,7 +202,7 @@ mod tests {
             ("mining", "mniign", 2),
             ("ca", "abc", 3),
             ("", "ab", 2),
-            ("größe", "grosse", 2),
+            ("größe", "grosse", 3),
         ] {
             let (x, y): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
             for edits in 0..4 {

@@ -29,7 +29,7 @@ fn every_way_to_match_a_word_is_marked() {
         ("mining", english, "[Mines] and [mining]: the Miner's (underground) work."),
         ("=MINING", english, "Mines and [mining]: the Miner's (underground) work."),
         ("min*", english, "[Mines] and [mining]: the [Miner]'s (underground) work."),
-        ("minig~", english, "[Mines] and [mining]: the [Miner]'s (underground) work."),
+        ("minig~2", english, "[Mines] and [mining]: the [Miner]'s (underground) work."),
         ("minig~1", english, "Mines and [mining]: the Miner's (underground) work."),
         ("\"the miner\"~2 -work", english, "Mines and mining: [the] [Miner]'s (underground) work."),
         ("text:work title:mining", english, "Mines and mining: the Miner's (underground) [work]."),

@@ -17,7 +17,7 @@ impl Parser {
             Some('=') => {
                 self.at += 1;
                 match self.peek() {
-                    None | Some(' ' | '(' | ')' | '=') => {
+                    None | Some(' ' | '(' | ')' | '=' | '<' | '>') => {
                         Err(self.error("behind = stands the word or the phrase whose exact form is meant"))
                     }
                     Some('"') => self.phrase(fields(field, true)),

@@ -134,6 +134,7 @@ fn mistakes_are_shown_where_they_are() {
         ("a^1e9", 3),
         ("a^99999", 1),
         ("a:b:c", 3),
+        ("é\0b", 1),
         ("py*on", 2),
         ("a *on", 2),
         ("ab**", 2),
