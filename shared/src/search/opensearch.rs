@@ -165,7 +165,7 @@ impl Search for OpenSearch {
     async fn matching(&self, index: IndexId, query: &Query) -> SearchResult<RoaringBitmap> {
         let mut found = RoaringBitmap::new();
         let walk = Walk::by_id(&self.lowered(index, query).await?);
-        self.walk(index, walk, |hit| drop(found.insert(hit.id.0))).await?;
+        self.walk(index, walk, |hit| _ = found.insert(hit.id.0)).await?;
         Ok(found)
     }
 
@@ -216,3 +216,6 @@ impl Search for OpenSearch {
         schema::facet_names()
     }
 }
+
+#[cfg(test)]
+mod tests;
