@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use adit_shared::store::{SqlStore, Store as _};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{Server, adit, eventually, expect, run, small, succeed, text, write_collection};
 
@@ -201,4 +201,61 @@ async fn what_a_killed_import_left_is_removed_by_the_next() {
         assert_eq!(count(&data), count(&undisturbed), "{kind}");
     }
     assert_eq!(pack_keys(&data).await.len(), packs(&data));
+}
+
+/// The collection's own words of itself, with another language.
+fn set_language(folder: &Path, language: &str) {
+    let place = folder.join("collection.json");
+    let mut collection: Value = serde_json::from_str(&fs::read_to_string(&place).unwrap()).unwrap();
+    collection["language"] = json!(language);
+    fs::write(place, collection.to_string()).unwrap();
+}
+
+#[tokio::test]
+async fn texts_are_searched_in_the_language_of_their_index() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let folder = write_collection(dir.path(), "c", &[text("a", "A", "Mining of texts"), text("b", "B", "Mines")]);
+    let import = || run(&data, &["import", folder.to_str().unwrap()]);
+    set_language(&folder, "xx");
+    let unknown = import();
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(stderr(&unknown).contains("\"xx\"") && stderr(&unknown).contains(" en, "), "{}", stderr(&unknown));
+    set_language(&folder, "en");
+    assert!(import().status.success());
+    let hits = async |server: &Server, query: &str| {
+        server.search("c", &json!({"query": query, "limit": 0})).await["hits"].as_u64().unwrap()
+    };
+    {
+        let server = Server::start(&data, &[]);
+        assert_eq!(server.json("/api/collections/c").await["language"], "en");
+        assert_eq!((hits(&server, "mined").await, hits(&server, "=mines").await), (2, 1));
+    }
+
+    // Another language needs another index; until then the old one goes on.
+    set_language(&folder, "de");
+    let mut lines = fs::read_to_string(folder.join("documents.jsonl")).unwrap();
+    lines += &json!({"ref": "c", "metadata": {"title": "A mine"}}).to_string();
+    fs::write(folder.join("documents.jsonl"), lines).unwrap();
+    let changed = import();
+    assert!(changed.status.success() && stderr(&changed).contains("adit reindex c"), "{}", stderr(&changed));
+    {
+        let server = Server::start(&data, &[]);
+        assert_eq!(hits(&server, "mined").await, 3);
+    }
+
+    // An index of another release is neither searched nor built on.
+    let indexes: Vec<PathBuf> =
+        fs::read_dir(data.join("objects/indexes")).unwrap().map(|e| e.unwrap().path()).collect();
+    for manifest in fs::read_dir(&indexes[0]).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file())
+    {
+        let text = fs::read_to_string(&manifest).unwrap();
+        fs::write(&manifest, text.replacen("\"layout\":2", "\"layout\":1", 1)).unwrap();
+    }
+    let outdated = import();
+    assert_eq!(outdated.status.code(), Some(1));
+    assert!(stderr(&outdated).contains("adit reindex c"), "{}", stderr(&outdated));
+    let server = Server::start(&data, &[]);
+    let away = expect(server.post("/api/collections/c/search", &json!({"query": "mine"})).await, 503).await;
+    assert!(away["detail"].as_str().unwrap().contains("adit reindex c"), "{away}");
 }

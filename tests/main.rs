@@ -2,9 +2,12 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a journey that cannot go on ends in a panic")]
 
+mod answers;
 mod bad_input;
+mod corpora;
 mod crash;
 mod deltas;
+mod docsets;
 mod fleet;
 mod import;
 mod journey;
@@ -13,9 +16,13 @@ mod lazy;
 mod links;
 mod outages;
 mod proof;
+mod quotas;
+mod reindex;
 mod resume;
+mod rights;
 mod serving;
 mod several;
 mod shapes;
 mod support;
 mod verbs;
+mod watches;

@@ -26,6 +26,9 @@ mod baselines;
 mod corpus;
 #[path = "packages/floors.rs"]
 mod floors;
+#[path = "corpus/generator.rs"]
+#[expect(dead_code, unused_imports, reason = "other benches use the rest of it")]
+mod generator;
 #[path = "packages/site.rs"]
 mod site;
 

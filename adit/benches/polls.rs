@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use adit_shared::clock::{Clock as _, SystemClock};
 use adit_shared::digest::Sha256;
-use adit_shared::domain::{Layout, Recipe, Role, secret_hash};
+use adit_shared::domain::{Layout, Limits, OwnLimit, Recipe, Role, Selection, secret_hash};
 use adit_shared::ids::PackageId;
 use adit_shared::messaging::{Broker, Outgoing, Queue, Session, StatusMessage};
 use adit_shared::store::{NewCollection, NewDocset, NewPackage, SqlStore, Store as _};
@@ -106,6 +106,8 @@ async fn measure(deployment: &Deployment, waiting: bool) -> Outcome<()> {
 /// Makes packages, as if their requests had been sent.
 async fn packages(store: &SqlStore, count: usize) -> Outcome<Vec<PackageId>> {
     let key = store.create_key("bench", Role::Miner, None, &secret_hash(SECRET), 0).await?.id;
+    let unlimited = Limits { documents: OwnLimit::Unlimited, requests: OwnLimit::Unlimited };
+    store.limit_key(key, &unlimited).await?;
     let (slug, name) = ("c".to_owned(), "C".to_owned());
     let lease = store.begin_import(&NewCollection { slug, name, ..NewCollection::default() }, 0, 1000).await?;
     let collection = store.commit_import(&lease, 0).await?;
@@ -113,7 +115,7 @@ async fn packages(store: &SqlStore, count: usize) -> Outcome<Vec<PackageId>> {
         owner: key,
         collection: collection.id,
         name: None,
-        query: None,
+        origin: Selection::Refs(0).into(),
         corpus_version: collection.corpus_version,
         members: Default::default(),
         fingerprint: Sha256::of(b"docset"),
@@ -131,6 +133,7 @@ async fn packages(store: &SqlStore, count: usize) -> Outcome<Vec<PackageId>> {
             recipe: Recipe::new(formats, Layout::Flat),
             about: None,
             fingerprint,
+            clearance: Default::default(),
             requested: 1,
             created: 0,
         };

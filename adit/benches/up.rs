@@ -10,15 +10,19 @@
 #[expect(dead_code, unused_imports, reason = "the journeys use the rest of it")]
 mod support;
 
+#[path = "corpus/generator.rs"]
+#[expect(dead_code, unused_imports, reason = "other benches use the rest of it")]
+mod generator;
+
 use std::error::Error;
-use std::fs::{self, File};
-use std::io::{BufWriter, Write as _};
+use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use generator::{Corpus, Length, Recipe};
 use reqwest::Method;
 use serde_json::{Value, json};
-use support::{Server, noise, succeed};
+use support::{Server, succeed};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -51,7 +55,10 @@ async fn main() -> Outcome<()> {
 async fn measure(name: &str, bytes: u64, times: u32) -> Outcome<f64> {
     let folder = tempfile::tempdir()?;
     let (source, data) = (folder.path().join("papers"), folder.path().join("data"));
-    let (documents, content) = write(&source, bytes)?;
+    let documents = bytes / (PDF + TEXT * 2 / 5) as u64;
+    let (slug, text) = ("papers".to_owned(), Length::Bytes(TEXT));
+    let recipe = Recipe { slug, documents, seed: 1, text, pdf: Some(PDF..PDF + 1), described: false };
+    let content = Corpus::write(recipe, &source)?.bytes;
     let began = Instant::now();
     succeed(&data, &["import", &source.to_string_lossy()]);
     let import = began.elapsed().as_secs_f64();
@@ -109,52 +116,4 @@ fn peak(data: &Path) -> Outcome<f64> {
     let line =
         status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("peak memory is told on Linux only")?;
     Ok(line.trim().trim_end_matches("kB").trim().parse::<f64>()? / 1024.0)
-}
-
-/// Writes a collection folder that takes about `bytes` when it is stored; gives its documents, and the bytes of their files.
-fn write(folder: &Path, bytes: u64) -> Outcome<(u64, u64)> {
-    fs::create_dir_all(folder)?;
-    fs::write(folder.join("collection.json"), json!({"slug": "papers", "name": "Papers"}).to_string())?;
-    let mut lines = BufWriter::new(File::create(folder.join("documents.jsonl"))?);
-    let words: Vec<String> = (0..1 << 16).map(word).collect();
-    let documents = bytes / (PDF + TEXT * 2 / 5) as u64;
-    for id in 0..documents {
-        let [txt, pdf] = ["txt", "pdf"].map(|format| format!("{id}.{format}"));
-        fs::write(folder.join(&txt), prose(id, &words))?;
-        fs::write(folder.join(&pdf), noise(id, PDF))?;
-        let files = json!([{"format": "txt", "path": txt}, {"format": "pdf", "path": pdf}]);
-        let metadata = json!({"title": format!("Paper {id}"), "issued": "2020-05-01"});
-        writeln!(lines, "{}", json!({"ref": format!("paper.{id:06}"), "metadata": metadata, "files": files}))?;
-    }
-    lines.flush()?;
-    Ok((documents, documents * (TEXT + PDF) as u64))
-}
-
-/// The word of that rank: the more frequent, the shorter.
-fn word(mut rank: usize) -> String {
-    let mut word = String::new();
-    loop {
-        word.push(char::from(b"bcdfghklmnprstvz"[rank % 16]));
-        word.push(char::from(b"aeio"[rank / 16 % 4]));
-        rank /= 64;
-        if rank == 0 {
-            return word;
-        }
-    }
-}
-
-/// A text in which few words are frequent and most are rare, as in any language.
-fn prose(seed: u64, words: &[String]) -> String {
-    let mut text = String::with_capacity(TEXT);
-    for dice in noise(seed ^ 0x7e97, TEXT * 4).chunks_exact(8) {
-        let [a, b, c, d] = [0, 2, 4, 6].map(|at| usize::from(u16::from_le_bytes([dice[at], dice[at + 1]])));
-        let rank = (((a * b) >> 16) * ((c * d) >> 16)) >> 16;
-        text.push_str(&words[rank]);
-        text.push(' ');
-        if text.len() >= TEXT {
-            break;
-        }
-    }
-    text.truncate(TEXT);
-    text
 }

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use adit_shared::digest::Sha256;
-use adit_shared::domain::Role;
-use clap::{Args, Parser, Subcommand};
+use adit_shared::domain::{Entitlement, Month, OwnLimit, Role};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 /// Search a corpus, freeze the result, take it home as one archive.
 #[derive(Debug, Parser)]
@@ -42,15 +42,32 @@ pub(crate) enum Verb {
         #[arg(long)]
         wait: bool,
     },
+    /// Make the search index of a collection anew, from what is stored of its documents. Searches go on in the old one until it is done; the
+    /// exit status is 75 when an import into the collection runs
+    Reindex {
+        /// Slug of the collection
+        collection: String,
+        /// Wait while an import into the collection runs, instead of giving up
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Withdraw documents: nobody gets their files any more, and searches do not find them. The exit status is 75 when an import into the
+    /// collection runs: then searches lack them after the next one
+    Withdraw(WithdrawArgs),
     /// Make, list and revoke API keys; make a key that signs receipts
     #[command(subcommand)]
     Keys(KeysVerb),
+    /// Report what was used in a month: COUNTER's Database Report for text and data mining
+    Usage(UsageArgs),
     /// Show the broker's queues
     Queues {
         /// As JSON
         #[arg(long)]
         json: bool,
     },
+    /// Show watches; let them look at what is new, and tell their webhooks
+    #[command(subcommand)]
+    Watches(WatchesVerb),
     /// Print the API's contract
     Openapi {
         /// Compare it with this file instead; the exit status tells
@@ -65,7 +82,7 @@ pub(crate) enum Verb {
     },
     /// Search a collection
     Search(SearchArgs),
-    /// Make, list or show docsets
+    /// Make, list, show, compare, refresh, share and delete docsets
     Docset(DocsetArgs),
     /// Ask for a package, watch it being built, download and verify it
     Package(PackageArgs),
@@ -106,9 +123,40 @@ pub(crate) enum ApiKeysVerb {
         /// miner, packager or operator
         #[arg(long, default_value = "miner")]
         role: Role,
-        /// Documents a day (default: unlimited)
-        #[arg(long)]
-        quota: Option<u64>,
+        #[command(flatten)]
+        limits: KeyLimits,
+        /// What it is entitled to beyond what is open (may be repeated)
+        #[arg(long = "entitlement", value_name = "NAME")]
+        entitlements: Vec<Entitlement>,
+    },
+    /// Entitle a key to restricted documents
+    Grant {
+        /// The number that `list` shows
+        id: i64,
+        /// The entitlement that the documents need: their collection's slug, unless they name another
+        entitlement: Entitlement,
+    },
+    /// Take an entitlement from a key. Packages that it has asked for stay as they are
+    Deny {
+        /// The number that `list` shows
+        id: i64,
+        /// The entitlement
+        entitlement: Entitlement,
+    },
+    /// Change a key's limits
+    Set {
+        /// The number that `list` shows
+        id: i64,
+        #[command(flatten)]
+        limits: KeyLimits,
+    },
+    /// Show what keys of each role may use that have no limits of their own, or change it for one role
+    Limits {
+        /// miner, packager or operator
+        #[arg(requires = "changes")]
+        role: Option<Role>,
+        #[command(flatten)]
+        limits: RoleLimits,
     },
     /// List all keys, without their secrets
     List,
@@ -119,24 +167,120 @@ pub(crate) enum ApiKeysVerb {
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum WatchesVerb {
+    /// List all watches with what they have found last
+    List,
+    /// Do what imports do for watches: make the docsets of what is new, and tell webhooks that are due. For a timer, say every 5 minutes
+    Deliver {
+        /// Tell all whose message is pending, whether due or not
+        #[arg(long)]
+        now: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WithdrawArgs {
+    /// The documents' refs
+    #[arg(required = true, value_name = "REF")]
+    pub(crate) refs: Vec<String>,
+    /// Slug of their collection
+    #[arg(long, value_name = "SLUG")]
+    pub(crate) collection: String,
+    /// Why, for whoever asks for them
+    #[arg(long, value_name = "TEXT", required_unless_present = "undo", conflicts_with = "undo")]
+    pub(crate) reason: Option<String>,
+    /// Take it back
+    #[arg(long)]
+    pub(crate) undo: bool,
+    /// Wait while an import into the collection runs
+    #[arg(long)]
+    pub(crate) wait: bool,
+}
+
+/// Limits of a key's own.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct KeyLimits {
+    /// Documents a day: a number, unlimited, or role (what its role may)
+    #[arg(long, value_name = "N")]
+    pub(crate) quota: Option<OwnLimit>,
+    /// Requests a minute: a number, unlimited, or role (what its role may)
+    #[arg(long, value_name = "N")]
+    pub(crate) per_minute: Option<OwnLimit>,
+}
+
+/// Limits of a role.
+#[derive(Debug, Clone, Copy, Args)]
+#[group(id = "changes", multiple = true)]
+pub(crate) struct RoleLimits {
+    /// Documents a day: a number, or unlimited
+    #[arg(long, value_name = "N", value_parser = role_limit, requires = "role")]
+    pub(crate) quota: Option<OwnLimit>,
+    /// Requests a minute: a number, or unlimited
+    #[arg(long, value_name = "N", value_parser = role_limit, requires = "role")]
+    pub(crate) per_minute: Option<OwnLimit>,
+}
+
+fn role_limit(text: &str) -> Result<OwnLimit, String> {
+    match text.parse()? {
+        OwnLimit::AsRole => Err("a role has no other to look to; say a whole number, or unlimited".to_owned()),
+        limit => Ok(limit),
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UsageArgs {
+    /// The month, as 2026-11 (default: this one, UTC)
+    #[arg(long)]
+    pub(crate) month: Option<Month>,
+    /// Slug of a collection (default: all)
+    #[arg(long, value_name = "SLUG")]
+    pub(crate) collection: Option<String>,
+    /// Number of a key (default: all, and use without a key)
+    #[arg(long, value_name = "ID")]
+    pub(crate) key: Option<i64>,
+    /// As a table with commas instead of JSON
+    #[arg(long)]
+    pub(crate) csv: bool,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct SearchArgs {
     /// Slug of the collection
     pub(crate) collection: String,
     /// The query; * finds everything
-    pub(crate) query: String,
-    /// Hits to show
-    #[arg(long, default_value_t = 10)]
-    pub(crate) limit: u32,
+    #[arg(required_unless_present = "dsl")]
+    pub(crate) query: Option<String>,
+    /// File with the query as an object of the Elasticsearch query DSL (- reads standard input)
+    #[arg(long, value_name = "FILE", conflicts_with = "query")]
+    pub(crate) dsl: Option<PathBuf>,
+    /// Hits to show (default: 10; with csv and ndjson all)
+    #[arg(long)]
+    pub(crate) limit: Option<u32>,
     /// relevance, date or ref
     #[arg(long, default_value = "relevance")]
     pub(crate) sort: String,
     /// Count the values of a field over all hits (may be repeated)
     #[arg(long = "facet", value_name = "FIELD")]
     pub(crate) facets: Vec<String>,
-    /// The answer as JSON
+    /// Show where the words of the query stand
     #[arg(long)]
-    pub(crate) json: bool,
+    pub(crate) highlight: bool,
+    /// How to print the answer
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) format: AnswerFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AnswerFormat {
+    /// A line for each hit, for people
+    Text,
+    /// A page as the API gives it
+    Json,
+    /// All hits, for spreadsheets
+    Csv,
+    /// All hits, an object in each line
+    Ndjson,
 }
 
 #[derive(Debug, Args)]
@@ -147,20 +291,8 @@ pub(crate) struct DocsetArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DocsetVerb {
-    /// Freeze the hits of a query, or given refs; the docset's id is printed alone on the last line
-    Create {
-        /// Slug of the collection
-        collection: String,
-        /// The query; * takes everything
-        #[arg(required_unless_present = "refs")]
-        query: Option<String>,
-        /// File with one ref a line
-        #[arg(long, value_name = "FILE", conflicts_with = "query")]
-        refs: Option<PathBuf>,
-        /// A name for people
-        #[arg(long)]
-        name: Option<String>,
-    },
+    /// Freeze the hits of a query, given works, or a combination of docsets; the docset's id is printed alone on the last line
+    Create(NewDocsetArgs),
     /// List one's own docsets
     List,
     /// Show a docset
@@ -168,6 +300,87 @@ pub(crate) enum DocsetVerb {
         /// Its id
         id: i64,
     },
+    /// Tell what came, changed and left since another docset
+    Diff {
+        /// Id of the later docset
+        id: i64,
+        /// Id of the earlier docset, of the same collection
+        #[arg(long, value_name = "ID")]
+        since: i64,
+        /// As NDJSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make it once more, of the newest corpus version; the new docset's id is printed alone on the last line (the same, if nothing has changed)
+    Refresh {
+        /// Its id
+        id: i64,
+    },
+    /// Name it
+    Rename {
+        /// Its id
+        id: i64,
+        /// The new name; without one it has none any more
+        name: Option<String>,
+    },
+    /// Delete it, and its packages
+    Delete {
+        /// Its id
+        id: i64,
+    },
+    /// Make a link with which others can read it; the link is printed alone on the last line
+    Share {
+        /// Its id
+        id: i64,
+        /// Days that the link is good for (default: 30)
+        #[arg(long)]
+        days: Option<u32>,
+        /// List the links that there are, instead
+        #[arg(long, conflicts_with = "days")]
+        list: bool,
+        /// End this link, instead
+        #[arg(long, value_name = "NUMBER", conflicts_with_all = ["days", "list"])]
+        revoke: Option<i64>,
+    },
+    /// Follow a link that somebody has shared; the docset's id is printed alone on the last line
+    Open {
+        /// The link
+        link: String,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("selection").required(true)))]
+pub(crate) struct NewDocsetArgs {
+    /// Slug of the collection
+    pub(crate) collection: String,
+    /// The query; * takes everything
+    #[arg(group = "selection")]
+    pub(crate) query: Option<String>,
+    /// File with a query as a JSON object of the Elasticsearch query DSL
+    #[arg(long, value_name = "FILE", group = "selection")]
+    pub(crate) dsl: Option<PathBuf>,
+    /// File with one ref a line
+    #[arg(long, value_name = "FILE", group = "selection")]
+    pub(crate) refs: Option<PathBuf>,
+    /// What is in any of these docsets
+    #[arg(long, value_name = "IDS", value_delimiter = ',', group = "selection")]
+    pub(crate) union: Vec<i64>,
+    /// What is in all of these docsets
+    #[arg(long, value_name = "IDS", value_delimiter = ',', group = "selection")]
+    pub(crate) intersection: Vec<i64>,
+    /// What is in the first of these docsets and in none of the others
+    #[arg(long, value_name = "IDS", value_delimiter = ',', group = "selection")]
+    pub(crate) difference: Vec<i64>,
+    /// Draw so many of these at random
+    #[arg(long, value_name = "SIZE", requires = "seed")]
+    pub(crate) sample: Option<u64>,
+    /// The sample's seed: the same seed draws the same works
+    #[arg(long, requires = "sample")]
+    pub(crate) seed: Option<u64>,
+    /// A name for people
+    #[arg(long)]
+    pub(crate) name: Option<String>,
 }
 
 /// What a delta starts from.

@@ -63,7 +63,8 @@ async fn main_job(config: &Config, url: &str, services: &Services) -> anyhow::Re
     step(3, "Search it and freeze the hits as a docset");
     let (_, secret) = keys::create(&*services.store, "demo", Role::Miner, None).await?;
     let client = Client::with(url, Some(Secret::new(secret.clone())))?;
-    let docset = miner::create_docset(&client, corpus::SLUG, Some(QUERY), None, Some("demo")).await?;
+    let docset =
+        client.post("/api/docsets", &json!({"collection": corpus::SLUG, "query": QUERY, "name": "demo"})).await?;
     println!(
         "   {QUERY}: docset {} of {} documents, fingerprint {}",
         docset["id"],

@@ -2,16 +2,21 @@
 
 #![expect(clippy::print_stdout, reason = "the verbs' answers go to standard output")]
 
+mod change;
 mod cli;
 mod demo;
 mod import;
 mod keys;
 mod miner;
 mod queues;
+mod reindex;
 mod running;
 mod services;
 mod signing;
 mod up;
+mod usage;
+mod watches;
+mod withdraw;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -56,9 +61,13 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Api => up::api(config).await?,
         Verb::Packager => up::packager(config).await?,
         Verb::Import { folder, wait } => return import::run(&config, &folder, wait).await,
+        Verb::Reindex { collection, wait } => return reindex::run(&config, &collection, wait).await,
+        Verb::Withdraw(args) => return withdraw::run(&config, &args).await,
         Verb::Keys(KeysVerb::Signing { out }) => signing::create(&config, out)?,
         Verb::Keys(KeysVerb::Api(verb)) => keys::run(&config, verb).await?,
+        Verb::Usage(args) => usage::run(&config, args).await?,
         Verb::Queues { json } => queues::run(&config, json).await?,
+        Verb::Watches(verb) => watches::run(&config, verb).await?,
         Verb::Openapi { check } => return openapi(check.as_deref()),
         Verb::Demo { once } => demo::run(config, once).await?,
         Verb::Search(args) => miner::search(&config, args).await?,

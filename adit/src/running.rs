@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use adit_shared::config::Config;
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 
@@ -87,6 +88,14 @@ pub(crate) fn find(data: &Path) -> Option<Running> {
         Err(TryLockError::WouldBlock) => last(data),
         // Nobody holds it: a note would be that of a process that was killed.
         _ => None,
+    }
+}
+
+/// Where the API is: as configured, else that of the `adit up` that runs on the data folder, else at the default address.
+pub(crate) fn api_url(config: &Config) -> String {
+    match &config.public_url {
+        Some(url) => url.to_string(),
+        None => find(&config.data).map_or_else(|| format!("http://{}", config.listen), |running| running.api),
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use adit_shared::clock::{Clock, SystemClock};
 use adit_shared::config::Config;
 use adit_shared::objects::{self, ObjectError, ObjectStore, OpenError};
-use adit_shared::search::{Search, TantivySearch};
+use adit_shared::search::{Address, OpenSearch, Search, TantivySearch};
 use adit_shared::store::{SqlStore, Store, StoreError};
 use anyhow::Context as _;
 
@@ -31,7 +31,7 @@ impl Services {
     /// Opens all parts; the data folder is made where it is missing.
     pub(crate) async fn open(config: &Config) -> anyhow::Result<Self> {
         make_folder(&config.data)?;
-        Ok(Self::of(config, open_objects(config).await?, open_store(config).await?))
+        Self::of(config, open_objects(config).await?, open_store(config).await?)
     }
 
     /// The same for a server that starts together with the parts it needs: those on other machines are waited for.
@@ -48,12 +48,12 @@ impl Services {
             },
         );
         let store = store.await?;
-        Ok(Self::of(config, await_objects(config).await?, store))
+        Self::of(config, await_objects(config).await?, store)
     }
 
-    fn of(config: &Config, objects: Arc<dyn ObjectStore>, store: Arc<dyn Store>) -> Self {
-        let search = TantivySearch::new(objects.clone(), config.data.join("cache"));
-        Self { store, objects, search: Arc::new(search), clock: Arc::new(SystemClock) }
+    fn of(config: &Config, objects: Arc<dyn ObjectStore>, store: Arc<dyn Store>) -> anyhow::Result<Self> {
+        let search = open_search(config, &objects)?;
+        Ok(Self { store, objects, search, clock: Arc::new(SystemClock) })
     }
 }
 
@@ -96,6 +96,15 @@ pub(crate) async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>
     let store =
         SqlStore::open(config.database_url.reveal()).await.context("cannot open the database (ADIT_DATABASE_URL)")?;
     Ok(Arc::new(store))
+}
+
+/// Searches in the outside engine, where there is one, else in indexes that lie in the object store. Nothing is asked of either yet.
+fn open_search(config: &Config, objects: &Arc<dyn ObjectStore>) -> anyhow::Result<Arc<dyn Search>> {
+    let Some(url) = &config.search_url else {
+        return Ok(Arc::new(TantivySearch::new(objects.clone(), config.data.join("cache"))));
+    };
+    let engine = Address::parse(url.reveal()).and_then(OpenSearch::new);
+    Ok(Arc::new(engine.map_err(anyhow::Error::msg).context("cannot use the search engine (ADIT_SEARCH_URL)")?))
 }
 
 /// Opens the object store alone.

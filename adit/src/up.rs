@@ -341,6 +341,7 @@ fn settings(config: &Config, public_url: Url, public_keys: PublicKeys) -> Settin
         resend_after: config.resend_after,
         request_timeout: config.request_timeout,
         public_keys,
+        webhooks: config.webhooks.clone(),
     }
 }
 
@@ -362,7 +363,7 @@ fn spawn_api(
         stop: stop.clone(),
         limits: adit_api::Limits::default(),
     });
-    let router = adit_api::router(app);
+    let router = adit_api::router(app.clone());
     // An answer's head and body are written one after the other: without this, the body would wait until the client has acknowledged the
     // head, which takes 40 ms.
     let listener = listener.tap_io(|connection| {
@@ -371,10 +372,8 @@ fn spawn_api(
         }
     });
     tokio::spawn(async move {
-        axum::serve(listener, router)
-            .with_graceful_shutdown(stop.cancelled_owned())
-            .await
-            .context("the API cannot serve")
+        let serve = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
+        app.while_serving(serve.into_future()).await.context("the API cannot serve")
     })
 }
 

@@ -4,7 +4,7 @@
 use axum::http::StatusCode;
 use utoipa::openapi::header::{Header, HeaderBuilder};
 use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
-use utoipa::openapi::schema::{AdditionalProperties, AllOfBuilder, ObjectBuilder, OneOfBuilder, Type};
+use utoipa::openapi::schema::{AdditionalProperties, AllOfBuilder, ObjectBuilder, OneOfBuilder, SchemaType, Type};
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
@@ -75,14 +75,17 @@ const COMMON: &[Common] = &[
     Common {
         status: StatusCode::TOO_MANY_REQUESTS,
         name: "QuotaSpent",
-        description: "It would cost more documents than are left of the key's quota of today",
+        description: "The key has used up what it may: documents of the day, or requests of the minute; `violated-policies` names which",
         headers: &[
             ("retry-after", Type::Integer, "Seconds until the quota is new"),
-            ("x-ratelimit-limit", Type::Integer, "Documents a day"),
+            ("ratelimit-policy", Type::String, "The key's limits (draft-ietf-httpapi-ratelimit-headers)"),
+            ("ratelimit", Type::String, "What is left of them, and for how long"),
+            ("x-ratelimit-limit", Type::Integer, "Documents a day, if they are limited"),
             ("x-ratelimit-remaining", Type::Integer, "Documents left today"),
             ("x-ratelimit-reset", Type::Integer, "When the quota is new, in seconds since 1970"),
         ],
-        applies: where_named,
+        // Requests are counted wherever a key is shown.
+        applies: |path, _| path.starts_with("/api/"),
     },
     Common {
         status: StatusCode::SERVICE_UNAVAILABLE,
@@ -119,7 +122,7 @@ pub fn complete(api: &mut OpenApi) {
     for schema in components.schemas.values_mut() {
         show_all_members(schema);
     }
-    one_of_query_and_refs(components);
+    one_selection(components);
     let key = ApiKey::Header(ApiKeyValue::with_description("X-Api-Key", "A key of `adit keys create`"));
     components.add_security_scheme("key", SecurityScheme::ApiKey(key));
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("The same key")).build();
@@ -185,17 +188,23 @@ fn show_all_members(schema: &mut RefOr<Schema>) {
     }
 }
 
-/// A docset is made of a query or of refs, which a struct cannot say; the other one may be null.
-fn one_of_query_and_refs(components: &mut Components) {
+/// A docset is made of exactly one of three, which a struct cannot say; the others may be null.
+fn one_selection(components: &mut Components) {
     let Some(members) = components.schemas.remove("DocsetRequest") else { return };
-    let either = |there: &str, kind: Type, absent: &str| {
-        ObjectBuilder::new()
-            .property(there, ObjectBuilder::new().schema_type(kind))
-            .required(there)
-            .property(absent, ObjectBuilder::new().schema_type(Type::Null))
-    };
-    let one =
-        OneOfBuilder::new().item(either("query", Type::String, "refs")).item(either("refs", Type::Array, "query"));
+    let selections = [
+        ("query", SchemaType::from_iter([Type::String, Type::Object])),
+        ("refs", SchemaType::from(Type::Array)),
+        ("from", SchemaType::from(Type::Object)),
+    ];
+    let mut one = OneOfBuilder::new();
+    for (there, kind) in &selections {
+        let mut only =
+            ObjectBuilder::new().property(*there, ObjectBuilder::new().schema_type(kind.clone())).required(*there);
+        for (absent, _) in selections.iter().filter(|(name, _)| name != there) {
+            only = only.property(*absent, ObjectBuilder::new().schema_type(Type::Null));
+        }
+        one = one.item(only);
+    }
     let request = AllOfBuilder::new().item(members).item(Schema::from(one.build()));
     components.schemas.insert("DocsetRequest".to_owned(), RefOr::T(Schema::from(request.build())));
 }
@@ -247,6 +256,6 @@ mod tests {
         let package = &schemas["Package"];
         assert_eq!(package["required"].as_array().unwrap().len(), package["properties"].as_object().unwrap().len());
         assert_eq!(schemas["SearchRequest"]["required"], serde_json::json!(["query"]));
-        assert_eq!(schemas["DocsetRequest"]["allOf"][1]["oneOf"].as_array().unwrap().len(), 2);
+        assert_eq!(schemas["DocsetRequest"]["allOf"][1]["oneOf"].as_array().unwrap().len(), 3);
     }
 }

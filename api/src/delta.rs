@@ -11,12 +11,14 @@ use adit_shared::store::{Member, Store, StoreResult};
 use futures::TryStreamExt as _;
 use roaring::RoaringBitmap;
 
-/// A docset, its base, and the formats that count.
+/// A docset, what of it and of its base is there, and the formats that count.
 pub(crate) struct Delta<'a> {
     pub(crate) store: &'a dyn Store,
     pub(crate) docset: &'a Docset,
-    /// Of the same collection.
-    pub(crate) base: &'a Docset,
+    /// Those of the docset's members that a package of it has.
+    pub(crate) members: RoaringBitmap,
+    /// Those members of the base, which is of the same collection, that its package has.
+    pub(crate) base: RoaringBitmap,
     /// Sorted.
     pub(crate) formats: &'a [Format],
 }
@@ -24,14 +26,14 @@ pub(crate) struct Delta<'a> {
 impl Delta<'_> {
     /// Members of the base of which nothing may be left in the docset.
     pub(crate) fn left(&self) -> RoaringBitmap {
-        &self.base.members - &self.docset.members
+        &self.base - &self.members
     }
 
     /// For each of some of the docset's members, the formats of those of its files that a package of the base has too.
     pub(crate) async fn unchanged(&self, members: &[Member]) -> StoreResult<Vec<Vec<Format>>> {
-        let is_in_base = |member: &Member| self.base.members.contains(member.id.0);
+        let is_in_base = |member: &Member| self.base.contains(member.id.0);
         let others = members.iter().filter(|member| !is_in_base(member));
-        let before = self.counterparts(others, &self.base.members).await?;
+        let before = self.counterparts(others, &self.base).await?;
         let unchanged = |member: &Member| {
             let same = |file: &&FileRecord| {
                 is_in_base(member)
@@ -47,7 +49,7 @@ impl Delta<'_> {
     /// For each of some of the base's members that are not the docset's, the formats of those of its files at whose paths a package of the
     /// docset has none.
     pub(crate) async fn gone(&self, members: &[Member]) -> StoreResult<Vec<Vec<Format>>> {
-        let now = self.counterparts(members.iter(), &self.docset.members).await?;
+        let now = self.counterparts(members.iter(), &self.members).await?;
         let gone = |member: &Member| {
             let is_there =
                 |file: &FileRecord| now.get(&member.r#ref).is_some_and(|new| find(new, &member.name, file).is_some());

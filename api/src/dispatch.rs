@@ -184,9 +184,10 @@ fn apply_complete(update: &mut StatusUpdate, complete: Complete, app: &App, pack
 }
 
 /// Whether nothing was heard for longer than a packager that lives would let pass. The limit doubles with each sending, so that
-/// a long queue is not filled up with repetitions. What was never sent is sent here only where its maker did not come to it.
+/// a long queue is not filled up with repetitions. What was never sent is sent here only where its maker did not come to it, and only if it is
+/// paid for.
 fn is_silent(app: &App, package: &Package) -> bool {
-    let Some(sent) = package.sent else { return app.clock.now_ms() - package.created > FIRST_SENDING };
+    let Some(sent) = package.sent else { return package.paid && app.clock.now_ms() - package.created > FIRST_SENDING };
     let last = package.heard.map_or(sent, |heard| heard.max(sent));
     let limit = i64::try_from(app.settings.resend_after.as_millis()).unwrap_or(i64::MAX);
     let limit = limit.saturating_mul(1 << package.sends.saturating_sub(1).min(6));

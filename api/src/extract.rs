@@ -39,11 +39,15 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
-    let essence = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()?.split(';').next());
-    essence.is_some_and(|essence| {
-        let essence = essence.trim().to_ascii_lowercase();
-        essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
-    })
+    let essence = media_type(headers);
+    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+}
+
+/// The media type that the body is declared to have: in lower case, without parameters.
+#[must_use]
+pub fn media_type(headers: &HeaderMap) -> String {
+    let declared = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()?.split(';').next());
+    declared.unwrap_or_default().trim().to_ascii_lowercase()
 }
 
 async fn read(body: Body) -> ApiResult<Vec<u8>> {
@@ -60,7 +64,8 @@ async fn read(body: Body) -> ApiResult<Vec<u8>> {
     Ok(bytes)
 }
 
-async fn drain(mut stream: BodyDataStream, mut seen: usize) {
+/// Reads the rest of a body that is too large.
+pub async fn drain(mut stream: BodyDataStream, mut seen: usize) {
     while let Some(Ok(chunk)) = stream.next().await {
         seen += chunk.len();
         if seen > DRAINED {
@@ -77,13 +82,25 @@ pub fn word<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> 
 /// The greatest of the whole numbers that JSON carries exactly everywhere (RFC 8259, section 6): 2^53 - 1.
 pub const MAX_WHOLE: u64 = (1 << 53) - 1;
 
+/// Reads a whole number, or nothing.
+pub fn whole_number_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    let number = Option::<f64>::deserialize(deserializer)?;
+    let number = number.map(|number| whole_up_to(number, u64::from(u32::MAX))).transpose().map_err(D::Error::custom)?;
+    Ok(number.map(|number| number as u32))
+}
+
 /// Reads a whole number; `20.0` is one too (JSON Schema 2020-12, 4.2.3), and some languages write no other.
 pub fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     let number = whole_up_to(f64::deserialize(deserializer)?, u64::from(u32::MAX));
     number.map(|number| number as u32).map_err(D::Error::custom)
 }
 
-/// The same up to [`MAX_WHOLE`], or nothing.
+/// The same up to [`MAX_WHOLE`].
+pub fn whole_wide<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    whole_up_to(f64::deserialize(deserializer)?, MAX_WHOLE).map_err(D::Error::custom)
+}
+
+/// The same, or nothing.
 pub fn whole_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     let number = Option::<f64>::deserialize(deserializer)?;
     number.map(|number| whole_up_to(number, MAX_WHOLE)).transpose().map_err(D::Error::custom)
@@ -91,7 +108,7 @@ pub fn whole_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Optio
 
 /// The same, and not null either.
 pub fn whole_not_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    whole_up_to(f64::deserialize(deserializer)?, MAX_WHOLE).map(Some).map_err(D::Error::custom)
+    whole_wide(deserializer).map(Some)
 }
 
 /// The same in a query string, which is digits.

@@ -1,4 +1,4 @@
-//! What surrounds every handler: request ids, tracing, a limit of time, compression, CORS, and no panic that cuts a connection.
+//! What surrounds every handler: request ids, tracing, quotas, a limit of time, compression, CORS, and no panic that cuts a connection.
 //! The limit of a body's length is with the only extractor that reads one: see [`crate::extract::Json`].
 
 use std::any::Any;
@@ -18,6 +18,7 @@ use tracing::{Level, Span};
 
 use crate::metrics::RequestLabels;
 use crate::problem::{Kind, Problem};
+use crate::quota;
 use crate::state::App;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -25,6 +26,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Wraps the router; the first layer here is the innermost.
 pub fn wrap(router: Router, app: &App) -> Router {
     router
+        .layer(middleware::from_fn_with_state(app.clone(), quota::layer))
         .layer(CompressionLayer::new().compress_when(worth_compressing))
         .layer(middleware::from_fn_with_state(app.clone(), within_time))
         .layer(CatchPanicLayer::custom(|panic: Box<dyn Any + Send>| panicked(&*panic)))
@@ -44,7 +46,8 @@ fn span(request: &Request) -> Span {
 fn cors() -> CorsLayer {
     let exposed = ["location", "link", "retry-after", "etag", "x-request-id"];
     let download = ["accept-ranges", "content-disposition", "content-range", "repr-digest"];
-    let limits = ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"];
+    let answers = ["x-total-hits", "x-corpus-version"];
+    let limits = ["ratelimit", "ratelimit-policy", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"];
     CorsLayer::new()
         .allow_origin(AnyOrigin)
         .allow_methods(AnyOrigin)
@@ -57,7 +60,13 @@ fn cors() -> CorsLayer {
             HeaderName::from_static(crate::auth::KEY_HEADER),
         ])
         .expose_headers(
-            exposed.into_iter().chain(download).chain(limits).map(HeaderName::from_static).collect::<Vec<_>>(),
+            exposed
+                .into_iter()
+                .chain(download)
+                .chain(answers)
+                .chain(limits)
+                .map(HeaderName::from_static)
+                .collect::<Vec<_>>(),
         )
 }
 
@@ -65,8 +74,15 @@ fn cors() -> CorsLayer {
 /// entity tag must keep the bytes that the tag names.
 fn worth_compressing(_: StatusCode, _: Version, headers: &HeaderMap, _: &Extensions) -> bool {
     let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let text =
-        ["application/json", "application/x-ndjson", "application/yaml", "text/html", "text/css", "text/javascript"];
+    let text = [
+        "application/json",
+        "application/x-ndjson",
+        "application/yaml",
+        "text/csv",
+        "text/html",
+        "text/css",
+        "text/javascript",
+    ];
     !headers.contains_key(header::ETAG) && text.iter().any(|t| media_type.starts_with(t))
 }
 

@@ -11,16 +11,19 @@ pub mod extract;
 pub mod layers;
 mod links;
 pub mod metrics;
+pub mod origin;
 pub mod paging;
 pub mod problem;
 pub mod quota;
 pub mod recipe;
 pub mod resources;
+pub mod rights;
 pub mod router;
 pub mod serve;
 pub mod state;
 #[cfg(test)]
 mod testing;
+mod usage;
 pub mod wire;
 
 pub use router::{openapi, openapi_yaml, router};

@@ -1,7 +1,9 @@
 //! Links that carry the right to fetch one asset of a package until they expire, for programs that send no key: a URL, a time and a signature
 //! (HMAC-SHA256, RFC 2104) by a secret that all API processes share. What they lead to is served by [`crate::resources::assets`].
+//!
+//! Links that share a docset are signed here too; whether one still holds, the database says: see [`crate::resources::docsets::share`].
 
-use adit_shared::ids::PackageId;
+use adit_shared::ids::{PackageId, ShareId};
 use adit_shared::store::{Store, StoreResult};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -38,11 +40,33 @@ pub(crate) struct Signer([u8; 32]);
 
 impl Signer {
     fn mac(&self, expires: i64, package: PackageId, asset: &str) -> Hmac<sha2::Sha256> {
+        self.mac_of(&format!("{expires}\n{package}\n{asset}"))
+    }
+
+    fn mac_of(&self, what: &str) -> Hmac<sha2::Sha256> {
         // HMAC takes keys of any length (RFC 2104, section 2).
         #[expect(clippy::expect_used, reason = "there is no length that it refuses")]
         let mut mac = Hmac::<sha2::Sha256>::new_from_slice(&self.0).expect("a key of 32 bytes");
-        mac.update(format!("{expires}\n{package}\n{asset}").as_bytes());
+        mac.update(what.as_bytes());
         mac
+    }
+
+    /// What proves a link that shares a docset. What proves other links begins with a number.
+    fn share_mac(&self, share: ShareId) -> Hmac<sha2::Sha256> {
+        self.mac_of(&format!("share\n{share}"))
+    }
+
+    /// The token of a link that shares a docset: `{share}-{signature}`.
+    pub(crate) fn share_token(&self, share: ShareId) -> String {
+        format!("{share}-{}", URL_SAFE_NO_PAD.encode(self.share_mac(share).finalize().into_bytes()))
+    }
+
+    /// The share of a token that is one of ours; compares in constant time.
+    pub(crate) fn shared(&self, token: &str) -> Option<ShareId> {
+        let (share, signature) = token.split_once('-')?;
+        let share = share.parse().ok()?;
+        self.share_mac(share).verify_slice(&URL_SAFE_NO_PAD.decode(signature).ok()?).ok()?;
+        Some(share)
     }
 
     /// The right to fetch an asset, given at `now_ms`.
@@ -85,6 +109,19 @@ mod tests {
         for wrong in [&later, expires, signature, "", "-", &format!("{grant}A"), &format!("{expires}-")] {
             assert!(!allows(wrong, NOW, package, asset), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_token_is_for_one_share() {
+        let signer = Signer([7; 32]);
+        let token = signer.share_token(ShareId(5));
+        assert_eq!(signer.shared(&token), Some(ShareId(5)));
+        let (_, signature) = token.split_once('-').unwrap();
+        let grant = signer.grant(0, PackageId(5), "a");
+        for wrong in [&format!("6-{signature}"), signature, "5", "5-", "", &grant, &format!("{token}A")] {
+            assert_eq!(signer.shared(wrong), None, "{wrong}");
+        }
+        assert_eq!(Signer([8; 32]).shared(&token), None);
     }
 
     #[test]

@@ -55,11 +55,12 @@ pub fn read_cursor<T: DeserializeOwned>(list: &str, cursor: &str) -> ApiResult<T
     })
 }
 
-/// The `Link` header of a page that has a next one.
+/// The `Link` header of a page that has a next one; `path` may have a query string.
 #[must_use]
 pub fn link_next(app: &App, path: &str, limit: u32, next: Option<&str>) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    let link = next.map(|next| format!("<{}?limit={limit}&cursor={next}>; rel=\"next\"", app.url(path)));
+    let mark = if path.contains('?') { '&' } else { '?' };
+    let link = next.map(|next| format!("<{}{mark}limit={limit}&cursor={next}>; rel=\"next\"", app.url(path)));
     if let Some(Ok(link)) = link.map(HeaderValue::try_from) {
         headers.insert(header::LINK, link);
     }

@@ -45,6 +45,8 @@ kinds! {
     UnknownField = BAD_REQUEST "unknown-field" "There is no such field";
     /// A format that no document of the docset has.
     UnknownFormat = BAD_REQUEST "unknown-format" "There is no such format";
+    /// A URL that cannot be a webhook.
+    InvalidWebhook = BAD_REQUEST "invalid-webhook" "This cannot be a webhook";
     /// Options that do not go together, or not with the layout.
     InvalidRecipe = BAD_REQUEST "invalid-recipe" "There is no such package";
     /// A cursor that was not made by this server, or for another question.
@@ -53,6 +55,10 @@ kinds! {
     Unauthorized = UNAUTHORIZED "unauthorized" "A valid API key is needed";
     /// The key's role may not do this.
     Forbidden = FORBIDDEN "forbidden" "This key may not do that";
+    /// The key is not entitled to the document's files, or nobody is.
+    RightsMissing = FORBIDDEN "rights-missing" "The key may not have this document's files";
+    /// The document was withdrawn.
+    Withdrawn = GONE "withdrawn" "The document was withdrawn";
     /// A link that carries its own right is wrong, or too old.
     InvalidLink = FORBIDDEN "invalid-link" "The link is wrong or has expired";
     /// Not there, or somebody else's.
@@ -67,6 +73,10 @@ kinds! {
     NotReady = CONFLICT "package-not-ready" "The package is not ready";
     /// The package could not be built.
     PackageFailed = CONFLICT "package-failed" "The package could not be built";
+    /// A docset that another is made of was deleted.
+    OriginGone = CONFLICT "origin-gone" "What the docset was made of is gone";
+    /// The key has as many watches as it may.
+    TooManyWatches = CONFLICT "too-many-watches" "There are too many watches";
     /// The archive was erased.
     Erased = GONE "package-erased" "The archive was erased";
     /// What the cursor points into is gone.
@@ -230,6 +240,7 @@ impl From<SearchError> for Problem {
                 "the corpus has moved on since this cursor was made; start the search again without it",
             ),
             SearchError::Objects(inner) => inner.into(),
+            SearchError::Away(_) => Self::away("search index", &text),
             SearchError::Index(_) => Self::internal(&text),
             SearchError::Outdated(_) => {
                 tracing::error!("{text}");

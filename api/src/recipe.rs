@@ -3,6 +3,7 @@
 use adit_shared::clock::rfc3339;
 use adit_shared::domain::{About, Docset, Format, Layout, Options, Package, Recipe};
 use adit_shared::ids::{DocsetId, PackageId, VersionId};
+use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::openapi::schema::{AdditionalProperties, KnownFormat, ObjectBuilder, OneOfBuilder, SchemaFormat, Type};
@@ -12,6 +13,7 @@ use utoipa::{PartialSchema, ToSchema};
 use crate::auth::Caller;
 use crate::extract::{MAX_WHOLE, whole_not_null};
 use crate::problem::{ApiResult, Kind, Problem};
+use crate::resources::docsets;
 use crate::state::App;
 
 /// What a delta starts from.
@@ -66,6 +68,14 @@ impl PartialSchema for DeltaFrom {
 
 impl ToSchema for DeltaFrom {}
 
+/// A docset that a delta starts from.
+#[derive(Debug)]
+pub(crate) struct Base {
+    pub(crate) docset: Docset,
+    /// Its members that the package has not which the delta starts from.
+    pub(crate) lacking: RoaringBitmap,
+}
+
 /// What a request says of a package beside its formats, as it stands there.
 #[derive(Debug, Default)]
 pub(crate) struct Choice {
@@ -85,7 +95,7 @@ impl Choice {
         caller: &Caller,
         docset: &Docset,
         formats: Vec<Format>,
-    ) -> ApiResult<(Recipe, Option<Docset>)> {
+    ) -> ApiResult<(Recipe, Option<Base>)> {
         let layout = self.layout.as_deref().unwrap_or(Layout::Flat.as_str()).parse()?;
         let compression = self.compression.as_deref().map(str::parse).transpose();
         let options = Options {
@@ -99,17 +109,18 @@ impl Choice {
             Some(from) => Some(base(app, caller, docset, &recipe, from).await?),
             None => None,
         };
-        recipe.options.delta_from = base.as_ref().map(|base| base.id);
+        recipe.options.delta_from = base.as_ref().map(|base| base.docset.id);
         recipe.check()?;
         Ok((recipe, base))
     }
 }
 
 /// The docset that a delta starts from.
-async fn base(app: &App, caller: &Caller, docset: &Docset, recipe: &Recipe, from: DeltaFrom) -> ApiResult<Docset> {
+async fn base(app: &App, caller: &Caller, docset: &Docset, recipe: &Recipe, from: DeltaFrom) -> ApiResult<Base> {
     let refuse = |detail: String| Problem::new(Kind::InvalidRecipe, detail);
-    let id = match from {
-        DeltaFrom::Docset(id) => id,
+    let (id, lacking) = match from {
+        // Whatever package of it there is: it may have everything.
+        DeltaFrom::Docset(id) => (id, RoaringBitmap::new()),
         DeltaFrom::Package(id) => {
             let package = app.store.package(id, caller.sees()).await?;
             let package = package.ok_or_else(|| Problem::not_found("package to make a delta from"))?;
@@ -123,17 +134,17 @@ async fn base(app: &App, caller: &Caller, docset: &Docset, recipe: &Recipe, from
                 let detail = format!("delta_from names a package of other formats ({})", names.join(","));
                 return Err(refuse(format!("{detail}; ask for the same, or give a docset")));
             }
-            package.docset
+            (package.docset, app.store.clearance(package.id).await?.withheld())
         }
     };
-    let base = app.store.docset(id, caller.sees()).await?;
+    let base = docsets::readable(app, caller, id.0).await?;
     let base = base.ok_or_else(|| Problem::not_found("docset to make a delta from"))?;
     if base.collection != docset.collection {
         let (theirs, ours) = (&base.collection_slug, &docset.collection_slug);
         let detail = format!("delta_from names a docset of the collection {theirs}, but this one is of {ours}");
         return Err(refuse(format!("{detail}; give one of the same collection")));
     }
-    Ok(base)
+    Ok(Base { docset: base, lacking })
 }
 
 /// What a package of the docset says about itself if it is asked for now.
@@ -153,6 +164,7 @@ pub(crate) async fn about(app: &App, docset: &Docset) -> ApiResult<About> {
         description: collection.description,
         // An empty one says no more than none.
         license: collection.license.filter(|license| !license.is_empty()),
+        tdm: collection.tdm,
         url: app.url("/api"),
         date,
     })

@@ -13,3 +13,6 @@ pub mod members;
 pub mod packages;
 pub mod search;
 pub mod service;
+pub mod usage;
+pub mod watches;
+pub mod withdrawals;

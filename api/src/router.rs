@@ -13,6 +13,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::problem::ProblemBody;
 use crate::resources::{
     assets, collections, docsets, documents, dump, estimate, events, manifest, me, members, packages, search, service,
+    usage, watches, withdrawals,
 };
 use crate::state::App;
 use crate::{contract, layers};
@@ -29,6 +30,7 @@ use crate::{contract, layers};
          (name = "documents", description = "One document version and its files"),
          (name = "docsets", description = "Frozen selections of documents"),
          (name = "packages", description = "Archives of docsets"),
+         (name = "watches", description = "Saved queries, and what they find after imports"),
          (name = "me", description = "The caller"),
          (name = "packager", description = "What packagers ask for"),
          (name = "service", description = "For operators")))]
@@ -43,8 +45,13 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(documents::get))
         .routes(routes!(documents::text))
         .routes(routes!(documents::file))
-        .routes(routes!(docsets::create, docsets::list))
+        .routes(routes!(docsets::create::create, docsets::list))
         .routes(routes!(docsets::get, docsets::patch, docsets::delete))
+        .routes(routes!(docsets::refresh::get, docsets::refresh::post))
+        .routes(routes!(docsets::diff::diff))
+        .routes(routes!(docsets::share::create, docsets::share::list))
+        .routes(routes!(docsets::share::revoke))
+        .routes(routes!(docsets::share::follow))
         .routes(routes!(members::members))
         .routes(routes!(members::catalog))
         .routes(routes!(estimate::estimate))
@@ -52,12 +59,17 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(packages::create))
         .routes(routes!(manifest::manifest))
         .routes(routes!(packages::get, packages::delete))
+        .routes(routes!(withdrawals::list))
         .routes(routes!(events::events))
         .routes(routes!(assets::download))
         .routes(routes!(assets::list))
         .routes(routes!(assets::asset))
         .routes(routes!(assets::follow))
+        .routes(routes!(watches::create))
+        .routes(routes!(watches::list))
+        .routes(routes!(watches::get, watches::delete))
         .routes(routes!(me::get))
+        .routes(routes!(usage::get))
         .routes(routes!(service::public_keys))
         .routes(routes!(service::healthz))
         .routes(routes!(service::readyz))

@@ -245,6 +245,12 @@ pub async fn send_file(objects: &dyn ObjectStore, file: &FileRecord, request: Re
     finish(builder, Body::from_stream(ReaderStream::with_capacity(decoder, 64 * 1024)))
 }
 
+/// How many bytes an answer has, by its own word.
+pub fn content_length(response: &Response) -> u64 {
+    let length = response.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    length.unwrap_or(0)
+}
+
 fn takes_gzip(headers: &HeaderMap) -> bool {
     headers.contains_key(header::ACCEPT_ENCODING) && quality(headers, header::ACCEPT_ENCODING, "gzip") > 0.0
 }

@@ -9,12 +9,15 @@ use adit_shared::objects::ObjectStore;
 use adit_shared::search::Search;
 use adit_shared::signing::PublicKeys;
 use adit_shared::store::{Store, StoreResult};
+use adit_shared::webhook::Guard;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::links::{Key, Signer};
 use crate::metrics::Metrics;
+use crate::quota::Quotas;
+use crate::usage::Usage;
 
 /// The API's settings.
 #[derive(Debug, Clone)]
@@ -29,6 +32,8 @@ pub struct Settings {
     pub request_timeout: Duration,
     /// The keys that receipts can be checked with.
     pub public_keys: PublicKeys,
+    /// What webhooks may be called.
+    pub webhooks: Guard,
 }
 
 /// How much of what takes long goes on at once in one process.
@@ -38,12 +43,14 @@ pub struct Limits {
     pub passes: Semaphore,
     /// Open event streams; more of them are refused.
     pub streams: Arc<Semaphore>,
+    /// Hits that snippets are made of, each with a text of a MiB at most in memory; more of them wait.
+    pub texts: Semaphore,
 }
 
 impl Default for Limits {
     /// Four passes keep the database free for everybody else; 200 streams are read once a second with ease.
     fn default() -> Self {
-        Self { passes: Semaphore::new(4), streams: Arc::new(Semaphore::new(200)) }
+        Self { passes: Semaphore::new(4), streams: Arc::new(Semaphore::new(200)), texts: Semaphore::new(8) }
     }
 }
 
@@ -55,6 +62,8 @@ pub struct App(Arc<Inner>);
 struct Inner {
     parts: Parts,
     links: Key,
+    quotas: Quotas,
+    usage: Usage,
 }
 
 /// The parts of [`App`].
@@ -84,7 +93,31 @@ impl App {
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(Inner { parts, links: Key::default() }))
+        let quotas = Quotas::new(parts.store.clone(), parts.clock.clone());
+        let usage = Usage::new(parts.store.clone(), parts.clock.clone());
+        Self(Arc::new(Inner { parts, links: Key::default(), quotas, usage }))
+    }
+
+    /// What keys may use, as far as this process holds it.
+    pub(crate) fn quotas(&self) -> &Quotas {
+        &self.0.quotas
+    }
+
+    /// Counts of what is used.
+    pub(crate) fn usage(&self) -> &Usage {
+        &self.0.usage
+    }
+
+    /// Runs the service, and what has to be done beside it from time to time; what it holds for its clients goes back to the database at its
+    /// end.
+    pub async fn while_serving<T>(&self, serve: impl Future<Output = T>) -> T {
+        let served = CancellationToken::new();
+        let keeping = async {
+            let outcome = serve.await;
+            served.cancel();
+            outcome
+        };
+        tokio::join!(keeping, self.quotas().keep(served.clone()), self.usage().keep(served.clone())).0
     }
 
     /// Signs links and checks them.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use adit_shared::clock::{Clock as _, ManualClock};
 use adit_shared::digest::Sha256;
-use adit_shared::domain::{Layout, Package, Recipe, Role};
+use adit_shared::domain::{Layout, Package, Recipe, Role, Selection};
 use adit_shared::ids::PackageId;
 use adit_shared::messaging::server::{BrokerServer, ServerConfig};
 use adit_shared::messaging::{Broker, BrokerConfig};
@@ -72,6 +72,7 @@ impl World {
                 resend_after: Duration::from_mins(1),
                 request_timeout: Duration::from_mins(1),
                 public_keys: PublicKeys::parse(PUBLIC_KEY).unwrap(),
+                webhooks: adit_shared::webhook::Guard::default(),
             },
             metrics: Metrics::default(),
             stop: CancellationToken::new(),
@@ -79,7 +80,7 @@ impl World {
         })
     }
 
-    /// A package whose request is not sent yet.
+    /// A package that is paid for and whose request is not sent yet.
     pub(crate) async fn package(&self) -> Package {
         let collection = NewCollection { slug: "c".into(), name: "C".into(), ..NewCollection::default() };
         let lease = self.store.begin_import(&collection, 0, 1000).await.unwrap();
@@ -88,7 +89,7 @@ impl World {
             owner,
             collection: lease.collection(),
             name: None,
-            query: None,
+            origin: Selection::Refs(1).into(),
             corpus_version: 0,
             members: [1].into(),
             fingerprint: Sha256::of(b"docset"),
@@ -104,10 +105,13 @@ impl World {
             recipe: Recipe::new(formats, Layout::Flat),
             about: None,
             fingerprint,
+            clearance: Default::default(),
             requested: 1,
             created,
         };
-        self.store.create_package(&new, true).await.unwrap().0
+        let package = self.store.create_package(&new, true).await.unwrap().0;
+        self.store.mark_paid(package.id).await.unwrap();
+        self.row(&package).await
     }
 
     /// The package as the database has it.

@@ -3,14 +3,18 @@
 use adit_shared::clock::rfc3339;
 use adit_shared::digest::Sha256;
 use adit_shared::domain::{
-    Collection, Compression, Content, Docset, Document, Documents, Format, FormatTotal, Layout, Package, Status,
+    AccessLevel, Collection, Compression, Content, Docset, Document, Documents, Entitlement, Format, FormatTotal,
+    Layout, Package, Status, Tdm, Withdrawn,
 };
 use adit_shared::search::{Language, Source};
+use adit_shared::store::StoreResult;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use crate::origin::OriginView;
 use crate::recipe::DeltaFrom;
+use crate::rights;
 use crate::state::App;
 
 /// A corpus.
@@ -28,6 +32,12 @@ pub struct CollectionView {
     description: String,
     /// URI of the licence of documents that name none.
     license: Option<String>,
+    /// Who may have the files of documents that do not say it themselves.
+    access: AccessLevel,
+    /// The entitlement that is needed for them, where they are restricted.
+    entitlement: Option<Entitlement>,
+    /// What is said of text and data mining (TDMRep), for documents that say nothing themselves.
+    tdm: Option<Tdm>,
     /// The language that its texts are analysed by, so that a word finds its other forms; none where words are looked up as they are.
     language: Option<Language>,
     /// Number of current documents.
@@ -51,6 +61,9 @@ impl CollectionView {
             name: collection.name,
             description: collection.description,
             license: collection.license,
+            access: collection.access.level(),
+            entitlement: collection.access.entitlement().cloned(),
+            tdm: collection.tdm,
             language: collection.language,
             documents: collection.documents,
             formats: collection.formats,
@@ -65,7 +78,7 @@ impl CollectionView {
 #[schema(as = File)]
 pub struct FileView {
     /// Its format.
-    format: Format,
+    pub(crate) format: Format,
     /// Absolute URL of its content.
     #[schema(format = "uri")]
     url: String,
@@ -77,29 +90,53 @@ pub struct FileView {
     sha256: Sha256,
 }
 
+/// That a work was withdrawn: its files are given to nobody any more.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Withdrawal {
+    /// RFC 3339.
+    #[schema(format = DateTime)]
+    at: String,
+    /// Why.
+    reason: String,
+}
+
+impl From<Withdrawn> for Withdrawal {
+    fn from(Withdrawn { at, reason }: Withdrawn) -> Self {
+        Self { at: rfc3339(at), reason }
+    }
+}
+
 /// One version of one work.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Document)]
 pub struct DocumentView {
     /// Id of this version.
-    id: u32,
+    pub(crate) id: u32,
     /// Absolute URL of this resource.
     #[schema(format = "uri")]
-    url: String,
+    pub(crate) url: String,
     /// Slug of its collection.
     collection: String,
     /// The work's name, unique in its collection.
-    r#ref: String,
+    pub(crate) r#ref: String,
     /// Counts the work's versions from 1.
-    version: u32,
+    pub(crate) version: u32,
     /// Whether no newer version exists.
     current: bool,
     /// URI of its licence: its own, else its collection's.
-    license: Option<String>,
+    pub(crate) license: Option<String>,
+    /// Who may have its files other than `meta`.
+    access: AccessLevel,
+    /// The entitlement that is needed for them, where they are restricted.
+    entitlement: Option<Entitlement>,
+    /// What is said of text and data mining (TDMRep): by itself, else by its collection.
+    tdm: Option<Tdm>,
+    /// Whether it was withdrawn: then nobody is given its files.
+    withdrawn: Option<Withdrawal>,
     /// Dublin Core terms.
-    metadata: Map<String, Value>,
+    pub(crate) metadata: Map<String, Value>,
     /// Its files, sorted by format.
-    files: Vec<FileView>,
+    pub(crate) files: Vec<FileView>,
 }
 
 impl DocumentView {
@@ -107,6 +144,7 @@ impl DocumentView {
     #[must_use]
     pub fn new(app: &App, document: Document, collection: &Collection) -> Self {
         let url = app.url(&format!("/api/documents/{}", document.id));
+        let tdm = rights::tdm(&document, collection);
         let own = document.metadata.get("license").and_then(Value::as_str).map(str::to_owned);
         let file = |file: adit_shared::domain::FileRecord| FileView {
             url: format!("{url}/files/{}", file.format),
@@ -123,6 +161,10 @@ impl DocumentView {
             version: document.version,
             current: document.superseded.is_none(),
             license: own.or_else(|| collection.license.clone()),
+            access: document.access.level(),
+            entitlement: document.access.entitlement().cloned(),
+            tdm,
+            withdrawn: document.withdrawn.map(Withdrawal::from),
             metadata: document.metadata,
             url,
         }
@@ -144,8 +186,12 @@ pub struct DocsetView {
     collection: String,
     /// The query that it froze, as it was given; null when it was not made of one.
     query: Option<Source>,
+    /// How it was made.
+    origin: OriginView,
     /// Number of members.
     size: u64,
+    /// Members that were withdrawn since; null where they are not counted: in lists, and of a docset that is new.
+    withdrawn: Option<u64>,
     /// Decoded bytes of all members in all formats.
     bytes: u64,
     /// Files and decoded bytes by format.
@@ -169,13 +215,24 @@ impl DocsetView {
             bytes: docset.bytes(),
             name: docset.name,
             collection: docset.collection_slug,
-            query: docset.query.as_deref().map(Source::from_stored),
+            query: docset.origin.query().cloned(),
+            origin: docset.origin.into(),
             size: docset.size,
+            withdrawn: None,
             formats: docset.formats,
             fingerprint: docset.fingerprint,
             corpus_version: docset.corpus_version,
             created: rfc3339(docset.created),
         }
+    }
+
+    /// Shows a docset with what was withdrawn of it since.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn whole(app: &App, docset: Docset) -> StoreResult<Self> {
+        let withdrawn = app.store.withdrawn(docset.collection, &docset.members).await?.len() as u64;
+        Ok(Self { withdrawn: Some(withdrawn), ..Self::new(app, docset) })
     }
 }
 

@@ -118,10 +118,12 @@ async fn make(manifest: &Path, store: &str, shape: &Shape) -> Outcome<u64> {
             name: "Bench".to_owned(),
             description: String::new(),
             license: None,
+            tdm: None,
             url: "https://adit.example/api".to_owned(),
             date: "2026-01-31".to_owned(),
         }),
         base: None,
+        selection: None,
     };
     manifest.write_all(&line(&header)?)?;
     let mut id = 0;
@@ -144,6 +146,8 @@ async fn make(manifest: &Path, store: &str, shape: &Shape) -> Outcome<u64> {
                 license: None,
                 metadata: None,
                 unchanged: Vec::new(),
+                omitted: None,
+                access: None,
             };
             manifest.write_all(&line(&member)?)?;
         }

@@ -23,7 +23,7 @@ use adit_shared::domain::{About, Format};
 pub(crate) use columns::{Column, ColumnKind};
 
 /// Members of the docset: `requested = included + omitted`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Documents {
     /// All members.
     pub(crate) requested: u64,
@@ -31,6 +31,10 @@ pub(crate) struct Documents {
     pub(crate) included: u64,
     /// Members without.
     pub(crate) omitted: u64,
+    /// Of these, members that the key was not entitled to.
+    pub(crate) rights: u64,
+    /// And members that were withdrawn.
+    pub(crate) withdrawn: u64,
 }
 
 /// The payload of the bag (RFC 8493, 2.1.2), whether it is in the archive or named in its `fetch.txt`.
@@ -104,6 +108,8 @@ pub(crate) struct Description {
     pub(crate) about: About,
     /// How many there are.
     pub(crate) documents: Documents,
+    /// Whether members were withheld, or are not open: then the lists tell reasons and access levels.
+    pub(crate) marked: bool,
     /// The formats that were asked for, sorted.
     pub(crate) formats: Vec<FormatSummary>,
     /// What the payload adds up to.
@@ -148,11 +154,18 @@ impl Description {
 
     /// What it holds, in one sentence or two.
     fn summary(&self) -> String {
-        let Documents { included, omitted, .. } = self.documents;
+        let Documents { included, omitted, rights, withdrawn, .. } = self.documents;
         let name = &self.about.name;
         let mut text = format!("{} of the collection “{name}”: {}.", documents(included), self.format_names());
+        let reasons = [
+            (omitted.saturating_sub(rights + withdrawn), "without any of these formats"),
+            (rights, "for reasons of rights"),
+            (withdrawn, "withdrawn"),
+        ];
+        let reasons = reasons.into_iter().filter(|(count, _)| *count > 0);
+        let reasons: Vec<String> = reasons.map(|(count, why)| format!("{} {why}", documents(count))).collect();
         if omitted > 0 {
-            text.push_str(&format!(" Left out: {} without any of these formats, see {OMITTED}.", documents(omitted)));
+            text.push_str(&format!(" Left out: {}, see {OMITTED}.", reasons.join(", ")));
         }
         text
     }
@@ -163,6 +176,11 @@ impl Description {
             "" => self.summary(),
             description => format!("{description}\n\n{}", self.summary()),
         }
+    }
+
+    /// Where the conditions of text and data mining stand, if these rights are reserved.
+    fn tdm_policy(&self) -> Option<&str> {
+        self.about.tdm.as_ref()?.policy.as_deref()
     }
 
     /// The formats that a document has.

@@ -70,6 +70,7 @@ impl BuildError {
                 | PlanError::Incomplete { .. }
                 | PlanError::Undescribed(_)
                 | PlanError::NoBase
+                | PlanError::Selection
                 | PlanError::TooManyShards(_),
             ) => Fate::Reject,
             Self::Api(error) => error.fate(),

@@ -5,7 +5,7 @@
 //! No HTTP is here (see `api`).
 
 use adit_shared::digest::Sha256;
-use adit_shared::domain::{About, Encoding, FileRecord, Format};
+use adit_shared::domain::{About, Access, Encoding, FileRecord, Format, Omission};
 use adit_shared::ids::{DocsetId, VersionId};
 use serde::{Deserialize, Serialize};
 
@@ -32,9 +32,13 @@ pub struct Header {
     /// What the package says about itself; a server that knows nothing of it sends none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub about: Option<About>,
-    /// Fingerprint of the docset that a delta starts from.
+    /// Fingerprint of the docset that a delta starts from (or of what of it the package has that the delta starts from).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<Sha256>,
+    /// Where members are withheld, or not open: SHA-256 over the docset's fingerprint and who they are
+    /// (see [`adit_shared::domain::Clearance::selection`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selection: Option<Sha256>,
 }
 
 /// One member of the docset.
@@ -57,12 +61,28 @@ pub struct Member {
     /// Formats of those of its files that a package of the base has already, sorted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unchanged: Vec<Format>,
+    /// Why it is withheld, if it is; then it has no files here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub omitted: Option<Omission>,
+    /// Who may have its files, where they are not open to everybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<Access>,
 }
 
 impl From<adit_shared::store::Member> for Member {
     fn from(member: adit_shared::store::Member) -> Self {
         let adit_shared::store::Member { id, r#ref, name, files, .. } = member;
-        Self { id, r#ref, name, files, license: None, metadata: None, unchanged: Vec::new() }
+        Self {
+            id,
+            r#ref,
+            name,
+            files,
+            license: None,
+            metadata: None,
+            unchanged: Vec::new(),
+            omitted: None,
+            access: None,
+        }
     }
 }
 
@@ -240,6 +260,9 @@ impl Reader {
             return Err(format!("id {} does not follow the one before it", member.id));
         }
         check_name(&member.name)?;
+        if member.omitted.is_some() && !member.files.is_empty() {
+            return Err("it is withheld, but has files".to_owned());
+        }
         for (i, file) in member.files.iter().enumerate() {
             if self.formats.binary_search(&file.format).is_err() {
                 return Err(format!("format {} was not asked for", file.format));

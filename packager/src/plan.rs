@@ -59,6 +59,9 @@ pub enum PlanError {
         /// Members without.
         omitted: u64,
     },
+    /// Members that are withheld, or not open, are not those that were announced.
+    #[error("the server's manifest withholds other documents than those that it announced")]
+    Selection,
     /// The bag about a table is made of what the server says of the collection.
     #[error(
         "the server's manifest says nothing about the collection, which layout {0} needs; is the server older than this packager?"

@@ -21,7 +21,7 @@ mod value;
 
 use std::io::{self, Read};
 
-use adit_shared::domain::{FileRecord, Format};
+use adit_shared::domain::{Access, FileRecord, Format};
 use adit_shared::ids::VersionId;
 use serde_json::{Map, Value};
 
@@ -44,6 +44,8 @@ pub(crate) struct Document<'a> {
     pub(crate) name: &'a str,
     /// The licence that holds: its own, else its collection's.
     pub(crate) license: Option<&'a str>,
+    /// Who may have its files, in tables with a column for that.
+    pub(crate) access: Option<&'a Access>,
     /// Its Dublin Core metadata.
     pub(crate) metadata: &'a Map<String, Value>,
     /// Its files in the wanted formats, sorted by format.
@@ -51,13 +53,15 @@ pub(crate) struct Document<'a> {
 }
 
 impl<'a> Document<'a> {
-    /// A member, with the licence of those that name none, and no metadata for those that have none.
-    pub(crate) fn of(member: &'a Member, license: Option<&'a str>, none: &'a Map<String, Value>) -> Self {
+    /// A member, with the licence of those that name none, and no metadata for those that have none; `marked` with its access level.
+    pub(crate) fn of(member: &'a Member, license: Option<&'a str>, none: &'a Map<String, Value>, marked: bool) -> Self {
+        static OPEN: Access = Access::Open;
         Self {
             id: member.id,
             r#ref: &member.r#ref,
             name: &member.name,
             license: member.license.as_deref().or(license),
+            access: marked.then(|| member.access.as_ref().unwrap_or(&OPEN)),
             metadata: member.metadata.as_ref().unwrap_or(none),
             files: &member.files,
         }

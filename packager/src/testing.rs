@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use adit_shared::digest::Sha256;
-use adit_shared::domain::{About, Encoding, FileRecord, Format, Layout, Place, Recipe};
+use adit_shared::domain::{About, Access, Clearance, Encoding, FileRecord, Format, Layout, Place, Recipe};
 use adit_shared::ids::{DocsetId, VersionId};
 use adit_shared::objects::{ObjectError, ObjectResult, ObjectStore, Part, Upload};
 use bytes::{Bytes, BytesMut};
@@ -53,6 +53,8 @@ impl Corpus {
             license: None,
             metadata: None,
             unchanged: Vec::new(),
+            omitted: None,
+            access: None,
         });
     }
 
@@ -97,11 +99,22 @@ impl Corpus {
                 name: "A sample".to_owned(),
                 description: "Documents for tests.".to_owned(),
                 license: None,
+                tdm: None,
                 url: "https://adit.example/api".to_owned(),
                 date: "2026-01-31".to_owned(),
             }),
             base: None,
+            selection: Some(self.clearance().selection(&fingerprint)).filter(|selection| *selection != fingerprint),
         }
+    }
+
+    /// What its members are marked with.
+    fn clearance(&self) -> Clearance {
+        let mut clearance = Clearance::default();
+        for member in &self.members {
+            clearance.note(member.id, member.omitted, member.access.as_ref().and_then(Access::entitlement));
+        }
+        clearance
     }
 
     /// The manifest that a server would stream.
@@ -115,7 +128,8 @@ impl Corpus {
     pub(crate) fn bag(&self) -> String {
         let header = self.header();
         let recipe = Recipe::new(header.formats.clone(), Layout::Bag);
-        crate::bag_folder(&recipe.fingerprint(&header.fingerprint, None, header.about.as_ref())) + "/"
+        let selection = header.selection.unwrap_or(header.fingerprint);
+        crate::bag_folder(&recipe.fingerprint(&selection, None, header.about.as_ref())) + "/"
     }
 
     /// The package of all of it.

@@ -2,17 +2,19 @@
 //!
 //! `cargo bench -p adit-shared --bench docset` imports a million documents of one text each into a temporary SQLite database, and into a
 //! schema of its own on PostgreSQL where `ADIT_TEST_POSTGRES_URL` names one. It makes a docset of all of them, as a query for everything
-//! does, and one of a random half, which is the worst that a bitmap can meet. Nothing stays behind.
+//! does, one of a random half, which is the worst that a bitmap can meet, and one of a random thousandth; each is measured by the documents' rows too.
+//! Then it looks a million refs up, draws a sample, and finds the newest versions of all. Nothing stays behind.
 #![expect(clippy::print_stdout, reason = "printing figures is its purpose")]
 
 use std::error::Error;
 use std::time::Instant;
 
 use adit_shared::digest::Sha256;
-use adit_shared::domain::{DocsetFingerprint, Encoding, FileRecord, Place, Role, content_hash};
+use adit_shared::domain::{DocsetFingerprint, Encoding, FileRecord, Place, Role, Sample, Selection, content_hash};
 use adit_shared::ids::{KeyId, VersionId};
-use adit_shared::store::{FormatTotals, NewCollection, NewDocset, NewDocument, SqlStore, Store as _};
+use adit_shared::store::{self, NewCollection, NewDocset, NewDocument, SqlStore, Store as _};
 use futures::TryStreamExt as _;
+use rand::seq::SliceRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 use roaring::RoaringBitmap;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _, Row as _};
@@ -20,8 +22,8 @@ use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _, Row as 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 const DOCUMENTS: u32 = 1_000_000;
-/// Rows that are staged at once.
-const BATCH: u32 = 2000;
+/// Documents that are staged at once, as an import does.
+const BATCH: u32 = 250;
 
 #[tokio::main]
 async fn main() -> Outcome<()> {
@@ -51,8 +53,9 @@ async fn measure(name: &str, url: &str) -> Outcome<()> {
     let mut coin = rand::rngs::StdRng::seed_from_u64(1);
     let half: RoaringBitmap = all.iter().filter(|_| coin.random::<bool>()).collect();
     let mut database = AnyConnection::connect(url).await?;
+    let few: RoaringBitmap = all.iter().filter(|_| coin.random_ratio(1, 1000)).collect();
     let mut before = 0;
-    for (docset, members) in [("all", all), ("random half", half)] {
+    for (docset, members) in [("all", all.clone()), ("random half", half), ("random 1/1000", few)] {
         let documents = members.len();
         let seconds = docset_of(&store, owner, members).await?;
         let sql = "SELECT CAST(octet_length(members) AS BIGINT) FROM docsets ORDER BY id";
@@ -62,6 +65,10 @@ async fn measure(name: &str, url: &str) -> Outcome<()> {
         println!("{docset:>12} {documents:>9} {added:>5} {bytes:>8} {each:>10.5}  {seconds}");
         before = rows.len();
     }
+    let row = database.fetch_one("SELECT COUNT(*), CAST(SUM(octet_length(data)) AS BIGINT) FROM summaries").await?;
+    let (rows, bytes): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+    println!("{rows} rows of summaries, {:.1} bytes a document", bytes as f64 / f64::from(DOCUMENTS));
+    others(&store, &all).await?;
     database.close().await?;
     store.close().await;
     Ok(())
@@ -86,8 +93,12 @@ async fn import(store: &SqlStore) -> Outcome<RoaringBitmap> {
     Ok(all)
 }
 
+fn name_of(id: u32) -> String {
+    format!("note.{id:07}")
+}
+
 fn document(id: u32) -> Outcome<NewDocument> {
-    let r#ref = format!("note.{id:07}");
+    let r#ref = name_of(id);
     let file = FileRecord {
         format: "txt".parse()?,
         media_type: "text/plain".to_owned(),
@@ -106,33 +117,61 @@ fn document(id: u32) -> Outcome<NewDocument> {
         folded_name: r#ref.clone(),
         metadata: [("title".to_owned(), format!("Note {id}").into())].into_iter().collect(),
         content_hash: content_hash(&r#ref, &r#ref, hashed),
+        access: Default::default(),
         replaces: None,
         files: vec![file],
         r#ref,
     })
 }
 
-/// Makes a docset as the API does: a pass over the members for fingerprint and sums, then its row. Reads it back; tells the seconds of each.
-async fn docset_of(store: &SqlStore, owner: KeyId, members: RoaringBitmap) -> Outcome<String> {
+/// What else docsets are made by.
+async fn others(store: &SqlStore, all: &RoaringBitmap) -> Outcome<()> {
+    let collection = store.collection("million").await?.ok_or("the collection is not there")?;
+    let mut refs: Vec<String> = all.iter().map(name_of).collect();
+    refs.shuffle(&mut rand::rngs::StdRng::seed_from_u64(2));
     let began = Instant::now();
-    let (mut fingerprint, mut totals) = (DocsetFingerprint::default(), FormatTotals::default());
-    let mut pass = store.members(&members, None, None);
+    let found = store.resolve_refs(collection.id, collection.corpus_version, &refs).await?;
+    println!("{} refs found in {:.1?}", found.len(), began.elapsed());
+    let began = Instant::now();
+    let sample = Sample { size: 10_000, seed: 1 }.pick(store::works(store, all).await?);
+    println!("a sample of {} drawn in {:.1?}", sample.len(), began.elapsed());
+    let began = Instant::now();
+    let newest = store.newest_versions(collection.corpus_version, all).await?;
+    println!("the newest versions of {} found in {:.1?}", newest.len(), began.elapsed());
+    Ok(())
+}
+
+/// Measures members by their documents' rows.
+async fn by_documents(store: &SqlStore, members: &RoaringBitmap) -> Outcome<Sha256> {
+    let mut fingerprint = DocsetFingerprint::default();
+    let mut pass = store.members(members, None, None);
     while let Some(member) = pass.try_next().await? {
         fingerprint.add(member.id, &member.content_hash);
-        member.files.iter().for_each(|file| totals.add(&file.format, file.size));
     }
-    drop(pass);
+    Ok(fingerprint.finish())
+}
+
+/// Makes a docset as the API does: measures the members, then makes its row. Reads it back; tells the seconds of each.
+async fn docset_of(store: &SqlStore, owner: KeyId, members: RoaringBitmap) -> Outcome<String> {
+    let began = Instant::now();
+    let by_documents = by_documents(store, &members).await?;
+    let documents = began.elapsed();
+    let began = Instant::now();
+    let (fingerprint, formats) = store::measure(store, &members).await?;
+    if fingerprint != by_documents {
+        return Err("summaries and documents have other fingerprints".into());
+    }
     let passed = began.elapsed();
     let collection = store.collection("million").await?.ok_or("the collection is not there")?;
     let docset = NewDocset {
         owner,
         collection: collection.id,
         name: None,
-        query: None,
+        origin: Selection::Refs(members.len()).into(),
         corpus_version: collection.corpus_version,
         members,
-        fingerprint: fingerprint.finish(),
-        formats: totals.finish(),
+        fingerprint,
+        formats,
         created: 2,
     };
     let made = store.create_docset(&docset).await?;
@@ -142,5 +181,5 @@ async fn docset_of(store: &SqlStore, owner: KeyId, members: RoaringBitmap) -> Ou
         return Err("the docset that was read is not the one that was made".into());
     }
     let (read, create) = (began.elapsed() - created, created - passed);
-    Ok(format!("pass {passed:.1?}, create {create:.1?}, read back {read:.1?}"))
+    Ok(format!("by documents {documents:.1?}, by summaries {passed:.1?}, create {create:.1?}, read back {read:.1?}"))
 }

@@ -4,11 +4,14 @@
 //! mistake in one error. Secrets never show in `Debug`.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use url::Url;
+
+use crate::webhook::Guard;
 
 /// A text that must not be shown.
 #[derive(Clone, PartialEq, Eq)]
@@ -42,6 +45,10 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("ADIT_DATABASE_URL", "sqlite:///path or postgres://user:pass@host/db (default: SQLite in the data folder)"),
     ("ADIT_BROKER_URL", "stomp://user:pass@host:61613/vhost or stomps://… (default: the embedded broker)"),
     ("ADIT_STORE_URL", "file:///path or s3://bucket/prefix?endpoint=…&region=… (default: a folder in the data folder)"),
+    (
+        "ADIT_SEARCH_URL",
+        "opensearch://user:pass@host:9200?prefix=adit&shards=1&replicas=1 or elasticsearch://…, opensearch+http://… without TLS (default: indexes in the object store)",
+    ),
     ("ADIT_API_KEY", "the packager's key for the API, or the miner's for the miner's verbs"),
     (
         "ADIT_SIGNING_KEY",
@@ -57,6 +64,10 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("ADIT_QUEUE_EXPIRY", "how long an unread status queue is kept (default: 24h)"),
     ("ADIT_RESEND_AFTER", "silence after which a poll sends a package's request again (default: 60s)"),
     ("ADIT_REQUEST_TIMEOUT", "how long the API works on one request (default: 60s)"),
+    (
+        "ADIT_WEBHOOK_ALLOW",
+        "networks that webhooks may be in although they are not public, such as 10.1.0.0/16,fd00::/8 (default: none)",
+    ),
     ("ADIT_LOG", "what to log, such as info,sqlx=warn (default: info for servers, warn for other verbs)"),
     ("ADIT_LOG_FORMAT", "text or json (default: text)"),
 ];
@@ -76,6 +87,8 @@ pub struct Config {
     pub broker_url: Option<Secret>,
     /// Object store URL.
     pub store_url: String,
+    /// URL of an outside search engine (may hold a password); `None`: indexes lie in the object store.
+    pub search_url: Option<Secret>,
     /// A key for the API.
     pub api_key: Option<Secret>,
     /// File of the private key that signs receipts.
@@ -94,6 +107,8 @@ pub struct Config {
     pub resend_after: Duration,
     /// How long the API works on one request.
     pub request_timeout: Duration,
+    /// What webhooks may be called.
+    pub webhooks: Guard,
 }
 
 /// Everything that is wrong with a configuration.
@@ -134,6 +149,7 @@ impl Config {
             store_url: read
                 .with_scheme("ADIT_STORE_URL", &["file", "s3"])
                 .unwrap_or_else(|| file_url(&data.join("objects"))),
+            search_url: read.search_engine("ADIT_SEARCH_URL"),
             api_key: read.text("ADIT_API_KEY").map(Secret),
             signing_key: read.text("ADIT_SIGNING_KEY").map(PathBuf::from),
             public_keys: read.text("ADIT_PUBLIC_KEYS").map(PathBuf::from),
@@ -143,6 +159,7 @@ impl Config {
             queue_expiry: read.duration("ADIT_QUEUE_EXPIRY", "24h"),
             resend_after: read.duration("ADIT_RESEND_AFTER", "60s"),
             request_timeout: read.duration("ADIT_REQUEST_TIMEOUT", "60s"),
+            webhooks: Guard::new(read.networks("ADIT_WEBHOOK_ALLOW")),
             data,
         };
         if read.mistakes.is_empty() { Ok(config) } else { Err(ConfigErrors(read.mistakes)) }
@@ -215,6 +232,22 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
         }
     }
 
+    fn networks(&mut self, name: &str) -> Vec<IpNet> {
+        let text = self.text(name).unwrap_or_default();
+        let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+        let mut networks = Vec::new();
+        for part in parts {
+            // A network of one address may be written without its length.
+            match part.parse().or_else(|_| part.parse::<IpAddr>().map(IpNet::from)) {
+                Ok(network) => networks.push(network),
+                Err(_) => {
+                    self.mistakes.push(format!("{name}: {part} is not a network such as 10.1.0.0/16 or fd00::/8"))
+                }
+            }
+        }
+        networks
+    }
+
     fn duration(&mut self, name: &str, default: &str) -> Duration {
         let text = self.text(name).unwrap_or_else(|| default.to_owned());
         parse_duration(&text).unwrap_or_else(|why| {
@@ -232,6 +265,14 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
                 None
             }
         }
+    }
+
+    fn search_engine(&mut self, name: &str) -> Option<Secret> {
+        let text = self.text(name)?;
+        if let Err(wrong) = crate::search::Address::parse(&text) {
+            self.mistakes.push(format!("{name} {wrong}"));
+        }
+        Some(Secret(text))
     }
 
     /// A URL kept as text, as it may hold a password: a mistake names the scheme only.
@@ -274,12 +315,23 @@ mod tests {
             ("ADIT_PACKAGE_TTL", "soon"),
             ("ADIT_DATABASE_URL", "mysql://user:hunter2@host/db"),
             ("ADIT_BROKER_URL", "amqp://user:hunter2@host"),
+            ("ADIT_SEARCH_URL", "http://user:hunter2@host:9200"),
             ("ADIT_LOG_FORMAT", "xml"),
+            ("ADIT_WEBHOOK_ALLOW", "10.0.0.0/8, the-office"),
         ])
         .unwrap_err();
-        assert_eq!(errors.0.len(), 6, "{errors}");
+        assert_eq!(errors.0.len(), 8, "{errors}");
         assert!(!errors.to_string().contains("hunter2"));
-        let names = ["LISTEN", "WORKERS", "PACKAGE_TTL", "DATABASE_URL", "BROKER_URL", "LOG_FORMAT"];
+        let names = [
+            "LISTEN",
+            "WORKERS",
+            "PACKAGE_TTL",
+            "DATABASE_URL",
+            "BROKER_URL",
+            "SEARCH_URL",
+            "LOG_FORMAT",
+            "WEBHOOK_ALLOW: the-office",
+        ];
         for name in names.map(|name| format!("ADIT_{name}")) {
             assert!(errors.to_string().contains(&name), "{name} in {errors}");
         }

@@ -2,16 +2,32 @@
 //!
 //! Only values and their rules live here; where they are kept is the business of [`crate::store`].
 
+mod access;
+mod allowance;
+mod clearance;
+mod difference;
 mod docset;
 mod document;
 mod key;
+mod origin;
 mod package;
 mod package_manifest;
 mod recipe;
+mod usage;
 
+pub use access::{
+    ACCESS_RIGHTS, Access, AccessLevel, Entitlement, InvalidAccess, InvalidEntitlement, InvalidTdm, TDM_POLICY,
+    TDM_RESERVATION, Tdm,
+};
+pub use allowance::{Allowance, Limits, OwnLimit};
+pub use clearance::{Bits, Clearance, Omission};
+pub use difference::Difference;
 pub use docset::{Docset, DocsetFingerprint, FormatTotal};
-pub use document::{Collection, Document, Encoding, FileRecord, Format, InvalidFormat, META, Place, content_hash};
+pub use document::{
+    Collection, Document, Encoding, FileRecord, Format, InvalidFormat, META, Place, Withdrawn, content_hash,
+};
 pub use key::{ApiKey, Role, secret_hash};
+pub use origin::{Origin, Sample, Selection, SetOperation, WorkHash};
 pub use package::{Content, Documents, Package, Status};
 pub use package_manifest::{
     Asset, InvalidManifest, MANIFEST_NAME, MANIFEST_TYPE, ManifestDocuments, PackageManifest, Payload, RECEIPT_NAME,
@@ -20,3 +36,4 @@ pub use package_manifest::{
 pub use recipe::{
     About, Compression, InvalidLayout, InvalidRecipe, Layout, MAX_TABLE_SHARD, MIN_SHARD_BYTES, Options, Recipe,
 };
+pub use usage::{Metric, Month, UsageReport, UsageSums};

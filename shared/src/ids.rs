@@ -83,6 +83,18 @@ id! {
     PackageId(i64)
 }
 id! {
+    /// A watch.
+    WatchId(i64)
+}
+id! {
+    /// A notice of a watch.
+    NoticeId(i64)
+}
+id! {
     /// An API key (its public number, never its secret).
     KeyId(i64)
+}
+id! {
+    /// A link that opens a docset to others.
+    ShareId(i64)
 }

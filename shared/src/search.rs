@@ -1,4 +1,4 @@
-//! Full-text search over a collection: one trait, implemented on Tantivy.
+//! Full-text search over a collection: one trait, implemented on Tantivy, and on OpenSearch or Elasticsearch for what outgrows it.
 //!
 //! An index is immutable for each corpus version: its files lie in the object store, and every process that is asked to search a
 //! version fetches what it lacks. The index keeps no text; it yields document-version ids.
@@ -14,6 +14,8 @@ mod highlight;
 mod language;
 mod lower;
 mod manifest;
+mod opensearch;
+mod ordered;
 mod phrase;
 mod schema;
 mod scratch;
@@ -36,6 +38,7 @@ pub use analysis::{Analyzer, Token};
 pub use engine::TantivySearch;
 pub use highlight::{Highlighter, Snippet};
 pub use language::{Language, UnknownLanguage};
+pub use opensearch::{Address, OpenSearch};
 pub use source::Source;
 pub use syntax::parse;
 pub use tree::{Bool, Bound, FieldRef, Fields, Fuzziness, Need, OneOf, Phrase, Prefix, Query, Range, Words};
@@ -75,6 +78,9 @@ pub enum SearchError {
     /// The object store failed.
     #[error(transparent)]
     Objects(#[from] ObjectError),
+    /// The engine is away or has too much to do; trying again may help.
+    #[error("the search engine is away: {0}")]
+    Away(String),
     /// The index is out of order.
     #[error("the search index failed: {0}")]
     Index(String),
@@ -196,6 +202,8 @@ pub struct IndexDocument<'a> {
 pub trait IndexBuild: Send {
     /// Adds a document and takes out the version that it replaces.
     async fn add(&mut self, document: IndexDocument<'_>) -> SearchResult<()>;
+    /// Takes a document out that the base has; nothing to do if it has not.
+    async fn remove(&mut self, id: VersionId) -> SearchResult<()>;
     /// Stores the new files and the manifest. What it leaves behind when it fails, or is dropped in the middle, is for
     /// [`Search::discard`].
     async fn finish(self: Box<Self>) -> SearchResult<()>;
@@ -208,6 +216,11 @@ pub trait Search: fmt::Debug + Send + Sync {
     async fn search(&self, index: IndexId, page: SearchPage<'_>) -> SearchResult<SearchAnswer>;
     /// All hits of a query.
     async fn matching(&self, index: IndexId, query: &Query) -> SearchResult<RoaringBitmap>;
+    /// All hits of a query, in that order.
+    async fn ordered(&self, index: IndexId, query: &Query, sort: Sort) -> SearchResult<Vec<Hit>> {
+        let page = SearchPage { query, sort, offset: 0, limit: usize::MAX, facets: &[] };
+        Ok(self.search(index, page).await?.hits)
+    }
     /// What the texts of an index were analysed by, and queries on it are; of corpus version 0: none.
     ///
     /// # Errors
@@ -223,6 +236,8 @@ pub trait Search: fmt::Debug + Send + Sync {
     /// Deletes all indexes of a collection up to the newest of `kept` but those of `kept`, and the files that only they need: superseded
     /// ones, and those of imports that died or were overtaken. `kept` must be committed. What is newer may be an import's that is under way.
     async fn retain(&self, collection: CollectionId, kept: &[IndexId]) -> SearchResult<()>;
+    /// Answers when the engine does; what is part of this process always does.
+    async fn ping(&self) -> SearchResult<()>;
     /// The fields that a query may name.
     fn fields(&self) -> Vec<String>;
     /// The fields that can be facets.

@@ -12,12 +12,13 @@ use roaring::RoaringBitmap;
 
 use crate::digest::Sha256;
 use crate::domain::{
-    About, ApiKey, Collection, Docset, Document, Documents, FileRecord, Format, FormatTotal, Package, Recipe, Role,
-    Status,
+    About, Access, Allowance, ApiKey, Clearance, Collection, Docset, Document, Documents, Entitlement, FileRecord,
+    Format, FormatTotal, Limits, Month, OwnLimit, Package, Recipe, Role, Status, Tdm, UsageSums, Withdrawn,
 };
-use crate::ids::{CollectionId, DocsetId, ImportId, IndexId, KeyId, PackageId, VersionId};
+use crate::ids::{CollectionId, DocsetId, ImportId, IndexId, KeyId, PackageId, ShareId, VersionId, WatchId};
 use crate::search::Language;
 
+mod allowances;
 mod docsets;
 mod documents;
 mod errors;
@@ -27,11 +28,26 @@ mod keys;
 mod members;
 mod open;
 mod packages;
+mod refs;
+mod reindex;
+mod rights;
 mod rows;
+mod shares;
 mod sql;
 mod staging;
+mod summaries;
+mod usage;
+mod watches;
+mod withdrawals;
 
+pub use allowances::{Exchange, Standing};
+pub use docsets::NewDocset;
+pub use shares::Share;
 pub use sql::SqlStore;
+pub use summaries::{Summary, measure, works};
+pub use usage::UsageCount;
+pub use watches::{Attempt, NewWatch, Notice, NoticeState, Watch};
+pub use withdrawals::Settling;
 
 /// Why the database did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +93,10 @@ pub struct NewCollection {
     pub description: String,
     /// URI of its default licence.
     pub license: Option<String>,
+    /// Who may have the files of documents that do not say it themselves.
+    pub access: Access,
+    /// What is said of text and data mining.
+    pub tdm: Option<Tdm>,
     /// What its texts are to be analysed by.
     pub language: Option<Language>,
 }
@@ -121,6 +141,8 @@ pub struct NewDocument {
     pub metadata: serde_json::Map<String, serde_json::Value>,
     /// See [`crate::domain::content_hash`].
     pub content_hash: Sha256,
+    /// Who may have its files; older versions get it too.
+    pub access: Access,
     /// The version that it replaces.
     pub replaces: Option<VersionId>,
     /// Its files.
@@ -138,29 +160,8 @@ pub struct CurrentDocument {
     pub name: String,
     /// Its content hash.
     pub content_hash: Sha256,
-}
-
-/// A docset to be made.
-#[derive(Debug, Clone, PartialEq)]
-pub struct NewDocset {
-    /// The key that makes it.
-    pub owner: KeyId,
-    /// The collection.
-    pub collection: CollectionId,
-    /// A name for people.
-    pub name: Option<String>,
-    /// The query that it freezes.
-    pub query: Option<String>,
-    /// The corpus version that it is made from.
-    pub corpus_version: i64,
-    /// The members' ids.
-    pub members: RoaringBitmap,
-    /// See [`crate::domain::DocsetFingerprint`].
-    pub fingerprint: Sha256,
-    /// Files and bytes by format, sorted by format.
-    pub formats: Vec<FormatTotal>,
-    /// Milliseconds since the epoch.
-    pub created: i64,
+    /// Who may have its files.
+    pub access: Access,
 }
 
 /// One member of a docset with its files, as a package needs them.
@@ -179,7 +180,7 @@ pub struct Member {
 }
 
 /// A package to be made.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct NewPackage {
     /// The key that asks for it.
     pub owner: KeyId,
@@ -191,6 +192,8 @@ pub struct NewPackage {
     pub about: Option<About>,
     /// See [`Recipe::fingerprint`].
     pub fingerprint: Sha256,
+    /// What of its docset it has and has not for reasons of rights.
+    pub clearance: Clearance,
     /// Members of the docset.
     pub requested: u64,
     /// Milliseconds since the epoch.
@@ -362,9 +365,10 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Packages that are not terminal and of which nothing was sent or heard since `before`, at most `limit`.
     async fn forgotten_packages(&self, before: i64, limit: u32) -> StoreResult<Vec<Package>>;
 
-    // ---- keys and quotas ----
+    // ---- keys ----
 
-    /// Makes a key; its secret's hash must be new.
+    /// Makes a key that may use `quota` documents a day (`None`: what its role may), and as many requests as its role; its secret's hash
+    /// must be new.
     async fn create_key(
         &self,
         name: &str,
@@ -373,19 +377,139 @@ pub trait Store: fmt::Debug + Send + Sync {
         hash: &Sha256,
         now: i64,
     ) -> StoreResult<ApiKey>;
-    /// The unrevoked key with that hash.
-    async fn key_by_hash(&self, hash: &Sha256) -> StoreResult<Option<ApiKey>>;
+    /// The unrevoked key with that hash, and what is taken of its documents of the window that begins at `day`.
+    async fn caller(&self, hash: &Sha256, day: i64) -> StoreResult<Option<(ApiKey, u64)>>;
     /// All keys, revoked ones too, by id.
     async fn keys(&self) -> StoreResult<Vec<ApiKey>>;
     /// Revokes a key; false if there is none or it is revoked already.
     async fn revoke_key(&self, id: KeyId, now: i64) -> StoreResult<bool>;
-    /// Adds `documents` to the key's use of `day` (days since the epoch) unless that would pass `quota`;
-    /// returns the use after it, or `None` if refused.
-    async fn charge(&self, key: KeyId, day: i64, documents: u64, quota: Option<u64>) -> StoreResult<Option<u64>>;
-    /// The key's use by day, newest first, at most `limit` days.
-    async fn usage(&self, key: KeyId, limit: u32) -> StoreResult<Vec<(i64, u64)>>;
     /// The secret of that name, the same for all processes of the installation: `fresh` (random) bytes if there was none.
     async fn secret(&self, name: &str, fresh: &[u8; 32]) -> StoreResult<[u8; 32]>;
+
+    // ---- reindex ----
+
+    /// Takes the import lease of a collection that is there, for work that brings no documents; else like [`Store::begin_import`].
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] where there is no such collection.
+    async fn begin_reindex(&self, slug: &str, now: i64, lease_ms: i64) -> StoreResult<ImportLease>;
+    /// The documents that an index of the lease's base holds: all that are current in its corpus version.
+    async fn indexed(&self, lease: &ImportLease) -> StoreResult<RoaringBitmap>;
+    /// [`Store::commit_import`] of a corpus version that is new by its index, whether or not documents are staged.
+    async fn commit_reindex(&self, lease: &ImportLease, now: i64) -> StoreResult<Collection>;
+    // ---- making docsets, and sharing them ----
+
+    /// What docsets are measured, sampled and compared by, of all members in the order of ids, in chunks: for a million members some thousand rows
+    /// are read. A member that is not there ends the stream with [`StoreError::Corrupt`].
+    fn summaries<'a>(&'a self, members: &'a RoaringBitmap) -> BoxStream<'a, StoreResult<Vec<Summary>>>;
+    /// The versions that the works of these members have in `corpus_version`; works that are gone are left out.
+    async fn newest_versions(&self, corpus_version: i64, members: &RoaringBitmap) -> StoreResult<RoaringBitmap>;
+    /// The owner's newest docsets of that fingerprint, some.
+    async fn docsets_like(&self, owner: KeyId, fingerprint: &Sha256) -> StoreResult<Vec<Docset>>;
+    /// Makes a link that opens the docset until `expires`.
+    async fn create_share(&self, docset: DocsetId, now: i64, expires: i64) -> StoreResult<Share>;
+    /// A docset's links, expired ones too, by id, those behind `after`.
+    async fn shares(&self, docset: DocsetId, after: Option<ShareId>, limit: u32) -> StoreResult<Vec<Share>>;
+    /// Ends a link and what it opened; false if there is none.
+    async fn revoke_share(&self, docset: DocsetId, share: ShareId) -> StoreResult<bool>;
+    /// Opens a link's docset to `guest` for as long as the link lives; `None` if it does not any more.
+    async fn follow_share(&self, share: ShareId, guest: KeyId, now: i64) -> StoreResult<Option<DocsetId>>;
+    /// A docset, with its members, for a key that may read it: its owner's, or one to which a link has opened it.
+    async fn readable_docset(&self, id: DocsetId, reader: KeyId, now: i64) -> StoreResult<Option<Docset>>;
+    // ---- allowances ----
+
+    /// Gives an unrevoked key limits of its own; false if there is none.
+    async fn limit_key(&self, id: KeyId, own: &Limits<OwnLimit>) -> StoreResult<bool>;
+    /// What keys of a role may use that have no limits of their own.
+    async fn role_limits(&self, role: Role) -> StoreResult<Limits<Option<u64>>>;
+    /// Changes that.
+    async fn limit_role(&self, role: Role, limits: &Limits<Option<u64>>) -> StoreResult<()>;
+    /// Ends a lease of an allowance and takes anew, in one step; tells what was granted (between `least` and `most`, or 0), and how it stands now. No exchanges at once take more than there is. After an error it is not
+    /// known whether it was done; it must not be repeated, for what was given back would be given back twice.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when there is no such key.
+    async fn exchange(&self, exchange: &Exchange) -> StoreResult<(u64, Standing)>;
+    /// Charges a package that is accepted and not paid for, in one step. `None` if it is paid for already, or nothing to be built; with less than
+    /// `charge.least` granted it was not charged.
+    async fn pay_package(&self, id: PackageId, charge: &Exchange) -> StoreResult<Option<(u64, Standing)>>;
+    /// Dismisses a package that is accepted and not paid for; one that somebody else has paid for meanwhile stays.
+    async fn dismiss_unpaid(&self, id: PackageId, now: i64) -> StoreResult<()>;
+    /// Takes a package for paid without a charge.
+    async fn mark_paid(&self, id: PackageId) -> StoreResult<()>;
+    /// How an allowance stands in the window that begins at `window`.
+    async fn standing(&self, key: KeyId, allowance: Allowance, window: i64) -> StoreResult<Standing>;
+    /// The documents charged to a key by day (when it began, in milliseconds since the epoch), newest first, at most `limit` days.
+    async fn charged(&self, key: KeyId, limit: u32) -> StoreResult<Vec<(i64, u64)>>;
+
+    // ---- rights ----
+
+    /// Entitles a key; false if it is entitled already.
+    async fn grant(&self, key: KeyId, entitlement: &Entitlement) -> StoreResult<bool>;
+    /// Takes an entitlement from a key; false if it has none of that name.
+    async fn deny(&self, key: KeyId, entitlement: &Entitlement) -> StoreResult<bool>;
+    /// Those of some of a collection's document versions that are not open, by their access level.
+    async fn closed(
+        &self,
+        collection: CollectionId,
+        members: &RoaringBitmap,
+    ) -> StoreResult<Vec<(Access, RoaringBitmap)>>;
+    /// Those of some of a collection's document versions whose works were withdrawn.
+    async fn withdrawn(
+        &self,
+        collection: CollectionId,
+        members: &RoaringBitmap,
+    ) -> StoreResult<BTreeMap<VersionId, Withdrawn>>;
+    /// Those of some works of a collection that are withdrawn.
+    async fn withdrawn_refs(&self, collection: CollectionId, refs: &[String]) -> StoreResult<HashSet<String>>;
+    /// Withdraws works from now on; the index of the next corpus version is to lack them.
+    async fn withdraw(&self, collection: CollectionId, refs: &[String], reason: &str, now: i64) -> StoreResult<()>;
+    /// Takes that back from now on; the index of the next corpus version is to have them again.
+    async fn undo_withdrawal(&self, collection: CollectionId, refs: &[String]) -> StoreResult<()>;
+    /// What an import's index must lack, or have again, because of withdrawals. The import's commit makes a new corpus version for it, in which
+    /// these works are not current any more, or are again.
+    async fn claim_withdrawals(&self, lease: &ImportLease) -> StoreResult<Settling>;
+    /// What of its docset a package has and has not for reasons of rights.
+    async fn clearance(&self, package: PackageId) -> StoreResult<Clearance>;
+
+    // ---- watches ----
+
+    /// Makes a watch; `None` if its owner has `most` of them already.
+    async fn create_watch(&self, watch: &NewWatch, most: u32) -> StoreResult<Option<Watch>>;
+    /// A watch.
+    async fn watch(&self, id: WatchId, owner: Option<KeyId>) -> StoreResult<Option<Watch>>;
+    /// Watches by falling id, those below `before`.
+    async fn watches(&self, owner: Option<KeyId>, before: Option<WatchId>, limit: u32) -> StoreResult<Vec<Watch>>;
+    /// Deletes a watch and its notices; false if there is none. The docsets stay.
+    async fn delete_watch(&self, id: WatchId, owner: Option<KeyId>) -> StoreResult<bool>;
+    /// All watches that have not looked at their collection's newest corpus version, of keys that are not revoked, by id.
+    async fn watches_behind(&self) -> StoreResult<Vec<Watch>>;
+    /// The first document version that came with a corpus version above `version`: all from there on are newer than that, and none before.
+    async fn first_added_after(&self, collection: CollectionId, version: i64) -> StoreResult<Option<VersionId>>;
+    /// Records that the watch has looked up to `version`, and makes the docset of what it has found, with a notice: one atomic step, which
+    /// does nothing if the watch's row is not as in `watch` any more, because another process was first. Returns the docset that was made.
+    async fn advance_watch(
+        &self,
+        watch: &Watch,
+        version: i64,
+        found: Option<&NewDocset>,
+    ) -> StoreResult<Option<DocsetId>>;
+    /// A watch's notices, newest first, at most `limit`.
+    async fn notices(&self, watch: WatchId, limit: u32) -> StoreResult<Vec<Notice>>;
+    /// All pending notices whose next attempt is due by `by`, of keys that are not revoked, by that time.
+    async fn due_notices(&self, by: i64) -> StoreResult<Vec<Notice>>;
+    /// Claims the next attempt of a notice, of all who saw its row as it is in `notice`, and counts it; should the one who has it never come
+    /// back, the notice is due again at `next`. False if another one has it.
+    async fn claim_notice(&self, notice: &Notice, next: i64) -> StoreResult<bool>;
+    /// Records what came of an attempt. [`Attempt::Gone`] gives up all that is pending of the watch, and silences it.
+    async fn settle_notice(&self, notice: &Notice, attempt: &Attempt, now: i64) -> StoreResult<()>;
+
+    // ---- usage ----
+
+    /// Adds to counts of use, to all or to none.
+    async fn count_usage(&self, counts: &[UsageCount]) -> StoreResult<()>;
+    /// The use of a month by collection and metric, of one key or of all and of those who showed none.
+    async fn usage(&self, month: &Month, key: Option<KeyId>) -> StoreResult<UsageSums>;
 }
 
 /// Sums files by format, as collections and docsets show them.

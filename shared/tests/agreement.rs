@@ -18,10 +18,13 @@ mod print;
 #[path = "agreement/shrink.rs"]
 mod shrink;
 
+use std::sync::Arc;
+
 use adit_shared::ids::{CollectionId, ImportId, IndexId};
 use adit_shared::objects;
 use adit_shared::search::{
-    IndexPlan, Language, Query, Search, SearchError, SearchPage, SearchResult, Sort, Source, TantivySearch,
+    Address, IndexPlan, Language, OpenSearch, Query, Search, SearchError, SearchPage, SearchResult, Sort, Source,
+    TantivySearch,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -33,8 +36,8 @@ use naive::Naive;
 /// An engine over a corpus, whose imports have all come in.
 struct Bench {
     runtime: Runtime,
-    search: TantivySearch,
-    _folder: TempDir,
+    search: Arc<dyn Search>,
+    folder: TempDir,
 }
 
 fn index(version: usize) -> IndexId {
@@ -44,23 +47,35 @@ fn index(version: usize) -> IndexId {
 
 impl Bench {
     fn new(imports: &[Vec<Document>], language: Option<Language>) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let runtime = Runtime::new().unwrap();
-        let search = runtime.block_on(async {
-            let url = format!("file://{}", folder.path().join("objects").display());
-            let search = TantivySearch::new(objects::open(&url).await.unwrap(), folder.path().join("cache"));
+        let (folder, runtime) = (tempfile::tempdir().unwrap(), Runtime::new().unwrap());
+        let url = format!("file://{}", folder.path().join("objects").display());
+        let objects = runtime.block_on(objects::open(&url)).unwrap();
+        let search = Arc::new(TantivySearch::new(objects, folder.path().join("cache")));
+        Self { runtime, search, folder }.with(imports, language)
+    }
+
+    /// The same on the outside engine, if there is one.
+    fn outside(imports: &[Vec<Document>], language: Option<Language>) -> Option<Self> {
+        let url = std::env::var("ADIT_TEST_SEARCH_URL").ok()?;
+        let sign = if url.contains('?') { '&' } else { '?' };
+        let address = Address::parse(&format!("{url}{sign}prefix=t{:016x}", rand::random::<u64>())).unwrap();
+        let (folder, runtime) = (tempfile::tempdir().unwrap(), Runtime::new().unwrap());
+        Some(Self { runtime, search: Arc::new(OpenSearch::new(address).unwrap()), folder }.with(imports, language))
+    }
+
+    fn with(self, imports: &[Vec<Document>], language: Option<Language>) -> Self {
+        self.runtime.block_on(async {
             for (version, documents) in imports.iter().enumerate() {
                 let import = ImportId(version as u64 + 1);
                 let plan = IndexPlan { base: index(version), import, language, afresh: false };
-                let mut build = search.build(plan).await.unwrap();
+                let mut build = self.search.build(plan).await.unwrap();
                 for document in documents {
                     build.add(document.entry()).await.unwrap();
                 }
                 build.finish().await.unwrap();
             }
-            search
         });
-        Self { runtime, search, _folder: folder }
+        self
     }
 
     fn found(&self, version: usize, query: &Query) -> SearchResult<Vec<u32>> {
@@ -75,6 +90,14 @@ impl Bench {
         hits.sort_unstable();
         assert_eq!(answer.total, hits.len() as u64);
         Ok(hits)
+    }
+
+    /// Takes its indexes away, wherever they are.
+    fn remove(self, versions: usize) {
+        for version in 1..=versions {
+            self.runtime.block_on(self.search.discard(index(version))).unwrap();
+        }
+        self.folder.close().unwrap();
     }
 
     /// What the engine finds, if it is not what the plain evaluator does.
@@ -108,7 +131,15 @@ const MANY: [usize; 2] = [6000, 200];
 
 fn check(seeds: std::ops::Range<u64>, language: Option<Language>, counts: &[usize]) -> Compared {
     let imports = corpus::imports(2018, counts);
-    let bench = Bench::new(&imports, language);
+    compare(Bench::new(&imports, language), seeds, language, &imports)
+}
+
+fn compare(
+    bench: Bench,
+    seeds: std::ops::Range<u64>,
+    language: Option<Language>,
+    imports: &[Vec<Document>],
+) -> Compared {
     let mut compared = Compared::default();
     let newest = imports.len();
     let mut by_version: Vec<(usize, Vec<&Document>, Naive)> = [newest, newest - 1]
@@ -138,6 +169,7 @@ fn check(seeds: std::ops::Range<u64>, language: Option<Language>, counts: &[usiz
             read_back(&bench, *version, seed, &Source::Dsl(object), &expected);
         }
     }
+    bench.remove(newest);
     compared
 }
 
@@ -180,4 +212,22 @@ fn english_words_are_found_as_the_tree_says() {
 fn german_and_japanese_words_are_found_as_the_tree_says() {
     worth_while(&check(20_000..20_250, Some(Language::De), &FEW));
     worth_while(&check(30_000..30_250, Some(Language::Ja), &FEW));
+}
+
+#[test]
+fn the_outside_engine_finds_what_the_tree_says() {
+    for (seeds, language, counts) in [
+        (0..300, None, &FEW[..]),
+        (10_000..10_300, Some(Language::En), &FEW),
+        (20_000..20_050, Some(Language::De), &FEW),
+        (30_000..30_050, Some(Language::Ja), &FEW),
+        (5000..5050, Some(Language::En), &MANY),
+    ] {
+        let imports = corpus::imports(2018, counts);
+        let Some(bench) = Bench::outside(&imports, language) else {
+            println!("skipped: ADIT_TEST_SEARCH_URL is not set");
+            return;
+        };
+        worth_while(&compare(bench, seeds, language, &imports));
+    }
 }

@@ -8,7 +8,9 @@
 )]
 
 mod store_contract {
+    pub(crate) mod allowances;
     pub(crate) mod docsets;
+    pub(crate) mod docsets_made;
     pub(crate) mod harness;
     pub(crate) mod imports;
     pub(crate) mod keys;
@@ -16,7 +18,10 @@ mod store_contract {
     pub(crate) mod members;
     pub(crate) mod opening;
     pub(crate) mod packages;
+    pub(crate) mod reindex;
+    pub(crate) mod rights;
     pub(crate) mod samples;
+    pub(crate) mod watches;
 }
 
 /// Makes of each case one test for each database.
@@ -42,6 +47,12 @@ macro_rules! contract {
 }
 
 contract! {
+    allowances:
+        an_exchange_grants_what_is_left_and_small_leases_at_the_end,
+        exchanges_at_once_never_take_more_than_there_is,
+        minutes_are_forgotten_and_days_are_not,
+        a_package_is_paid_for_once_or_not_at_all,
+        what_was_used_before_there_were_allowances_stays_used;
     opening:
         many_can_open_a_new_database_at_once,
         what_is_stored_outlives_the_process,
@@ -50,8 +61,7 @@ contract! {
         errors_tell_neither_statements_nor_values;
     keys:
         a_key_is_found_by_its_hash_until_it_is_revoked,
-        a_quota_bounds_the_use_of_a_day,
-        requests_at_once_never_pass_a_quota_together,
+        a_keys_own_limits_go_before_those_of_its_role,
         a_secret_is_made_once_for_all;
     leases:
         one_import_holds_a_collection,
@@ -88,6 +98,15 @@ contract! {
         a_million_members_are_one_small_row,
         deleting_a_docset_deletes_its_packages,
         no_id_is_used_again;
+    docsets_made:
+        summaries_are_what_the_documents_are,
+        a_docset_is_measured_as_its_members_are,
+        summaries_go_with_what_was_staged,
+        thousands_of_refs_are_found_at_once,
+        the_newest_versions_stand_for_their_works,
+        a_docset_says_how_it_was_made,
+        equal_docsets_are_found_for_their_owner,
+        a_link_opens_a_docset_until_it_ends;
     packages:
         equal_requests_share_one_package,
         what_cannot_be_fetched_is_not_reused,
@@ -102,4 +121,21 @@ contract! {
         packages_of_one_fingerprint_are_found_for_their_owner,
         packages_that_nobody_speaks_of_are_found,
         a_package_needs_its_docset_and_owner;
+    rights:
+        a_key_is_entitled_until_it_is_denied,
+        closed_documents_are_told_by_their_access_level,
+        the_newest_version_decides_who_may_have_all_versions,
+        a_package_keeps_what_was_withheld_of_it,
+        a_collection_tells_its_terms,
+        a_withdrawn_work_is_current_no_more_from_the_next_version_on,
+        a_withdrawal_that_is_undone_leaves_no_trace;
+    watches:
+        a_watch_belongs_to_its_owner,
+        what_is_new_begins_at_one_id,
+        a_watch_looks_at_a_version_once,
+        an_attempt_is_made_by_one_and_counted,
+        who_wants_no_more_is_told_no_more;
+    reindex:
+        a_corpus_version_can_be_new_by_its_index_alone,
+        an_index_holds_what_is_current;
 }

@@ -15,12 +15,14 @@ from collections import Counter, defaultdict
 
 import requests
 import schemathesis
+from schemathesis.core.parameters import ParameterLocation
 from schemathesis.openapi.checks import RejectedPositiveData
 
 KEY = os.environ["ADIT_CONTRACT_KEY"]
 REFUSED = "ADIT_CONTRACT_REFUSED" in os.environ
 # Those of prepare.py, which stay for the whole run.
 KEPT = range(1, 4)
+NDJSON = "application/x-ndjson"
 
 # A request of the right shape is refused so when what it names is not there (any more): that is not for a schema to say.
 NAMES_NOTHING = {
@@ -29,6 +31,8 @@ NAMES_NOTHING = {
     "invalid-cursor",
     "invalid-query",
     "invalid-recipe",
+    "invalid-webhook",
+    "not-acceptable",
     "package-erased",
     "range-not-satisfiable",
     "unknown-field",
@@ -56,8 +60,13 @@ def filter_failure(context, failure, case, response):
 def before_call(context, case, kwargs):
     """Asks for each of an operation's media types in turn, and has something made for it deleted in the place of what is kept."""
     case.headers.setdefault("Accept", next(accepted(case.operation)))
-    if case.operation.definition.raw["operationId"] == "followLink" and next(turns):
+    name = case.operation.definition.raw["operationId"]
+    if name == "followLink" and next(turns):
         lead_somewhere(case)
+    if name == "createDocset":
+        with_its_query_string(case)
+    if name in ("followShare", "revokeShare") and not REFUSED and next(turns):
+        share_something(case)
     if case.method.upper() != "DELETE" or REFUSED or (case.path_parameters or {}).get("id") not in KEPT:
         return
     base = case.operation.base_url.rstrip("/")
@@ -79,6 +88,31 @@ def lead_somewhere(case):
     if response.ok:
         start, _, package, name = response.json()["assets"][0]["link"].rsplit("/", 3)
         case.path_parameters.update(grant=start.rsplit("/", 1)[-1], id=int(package), name=name)
+
+
+def with_its_query_string(case):
+    """The query string is for NDJSON, which needs the collection in it: no schema can say so."""
+    if case.meta and case.meta.is_negative_at(ParameterLocation.QUERY):
+        return
+    query = {"collection": "docs", **(case.query or {})} if case.media_type == NDJSON else {}
+    if ("sample_size" in query) != ("sample_seed" in query):
+        query = {"collection": query["collection"]}
+    case.query = query
+
+
+def share_something(case):
+    """Puts a link that was made for it in the place of one that is not there."""
+    docset = post(f"{case.operation.base_url.rstrip('/')}/api/docsets", {"collection": "docs", "query": "*"})
+    share = post(f"{docset['url']}/share", {})
+    if "token" in case.path_parameters:
+        case.path_parameters["token"] = share["link"].rsplit("/", 1)[-1]
+    else:
+        case.path_parameters.update(id=docset["id"], share=share["id"])
+
+
+@schemathesis.serializer(NDJSON)
+def one_line(ctx, value):
+    return value if isinstance(value, bytes) else json.dumps(value).encode()
 
 
 @functools.cache

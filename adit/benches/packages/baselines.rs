@@ -9,7 +9,8 @@ use serde_json::Value;
 use url::Url;
 
 use super::Outcome;
-use super::corpus::{Corpus, FOLDER};
+use super::corpus::Corpus;
+use super::generator::FOLDER;
 use super::site::Site;
 
 /// The Python packager and what it needs, pinned.

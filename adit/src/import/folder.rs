@@ -3,13 +3,13 @@
 //! Nothing is trusted: every line is checked, every path must stay inside the folder.
 
 use std::collections::HashSet;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{BufRead as _, BufReader};
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr as _;
 
 use adit_shared::digest::Sha256;
-use adit_shared::domain::{Format, META};
+use adit_shared::domain::{Access, Entitlement, Format, META, Tdm};
 use adit_shared::search::Language;
 use adit_shared::store::NewCollection;
 use anyhow::{Context as _, bail};
@@ -36,6 +36,8 @@ pub(crate) struct SourceDocument {
     pub(crate) r#ref: String,
     /// Dublin Core metadata.
     pub(crate) metadata: Map<String, Value>,
+    /// Who may have its files: as its metadata says, else its collection.
+    pub(crate) access: Access,
     /// Its files, in the folder's order.
     pub(crate) files: Vec<SourceFile>,
 }
@@ -47,6 +49,8 @@ pub(crate) struct SourceFile {
     pub(crate) media_type: String,
     /// Absolute, inside the folder.
     pub(crate) path: PathBuf,
+    /// In bytes, when its line was read.
+    pub(crate) length: u64,
 }
 
 /// A line that cannot be imported: where, and why.
@@ -64,6 +68,8 @@ struct CollectionJson {
     #[serde(default)]
     description: String,
     license: Option<String>,
+    access: Option<String>,
+    tdm: Option<Tdm>,
     language: Option<String>,
 }
 
@@ -98,6 +104,10 @@ pub(crate) struct Batch {
 #[derive(Debug)]
 pub(crate) struct Folder {
     root: PathBuf,
+    /// Who may have the files of documents that do not say it.
+    access: Access,
+    /// What restricted documents need that do not say it.
+    entitlement: Entitlement,
     reader: BufReader<File>,
     line: u64,
     // Half a digest of each ref is enough to tell a million of them apart, in a tenth of the memory.
@@ -119,21 +129,20 @@ impl Folder {
         if !slug_ok {
             bail!("{}: slug must be 1 to 64 of a-z, 0-9, - and _, not {:?}", file.display(), collection.slug);
         }
+        let wrong = |member: &str| format!("{}: {member}", file.display());
+        let own: Entitlement = collection.slug.parse()?;
+        let access = collection.access.map(|text| Access::parse(&text, &own)).transpose();
+        let access = access.with_context(|| wrong("access"))?.unwrap_or_default();
+        let entitlement = access.entitlement().unwrap_or(&own).clone();
+        let tdm = collection.tdm.map(Tdm::checked).transpose().with_context(|| wrong("tdm"))?;
         let language = collection.language.as_deref().map(Language::from_str).transpose();
         let language = language.with_context(|| format!("{}: \"language\"", file.display()))?;
         let documents = root.join("documents.jsonl");
         let reader = File::open(&documents).with_context(|| format!("cannot read {}", documents.display()))?;
-        let collection = NewCollection {
-            slug: collection.slug,
-            name: collection.name,
-            description: collection.description,
-            license: collection.license,
-            language,
-        };
-        Ok((
-            collection,
-            Self { root, reader: BufReader::with_capacity(1 << 20, reader), line: 0, seen: HashSet::new() },
-        ))
+        let reader = BufReader::with_capacity(1 << 20, reader);
+        let folder = Self { root, access: access.clone(), entitlement, reader, line: 0, seen: HashSet::new() };
+        let CollectionJson { slug, name, description, license, .. } = collection;
+        Ok((NewCollection { slug, name, description, license, access, tdm, language }, folder))
     }
 
     /// Length of `documents.jsonl` in bytes, for the progress bar.
@@ -200,6 +209,9 @@ impl Folder {
         if line.r#ref.is_empty() || line.r#ref.len() > MAX_REF || line.r#ref.contains('\0') {
             return Err(format!("ref must have 1 to {MAX_REF} bytes and no NUL"));
         }
+        let access = Access::of(&line.metadata, &self.entitlement).map_err(|error| error.to_string())?;
+        let access = access.unwrap_or_else(|| self.access.clone());
+        Tdm::of(&line.metadata).map_err(|error| error.to_string())?;
         let mut key = [0; 16];
         key.copy_from_slice(&Sha256::of(line.r#ref.as_bytes()).0[..16]);
         let mut files: Vec<SourceFile> = Vec::with_capacity(line.files.len());
@@ -214,7 +226,7 @@ impl Folder {
         if !self.seen.insert(key) {
             return Err(format!("ref {:?} stands on an earlier line too; each document needs its own", line.r#ref));
         }
-        Ok(SourceDocument { line: self.line, r#ref: line.r#ref, metadata: line.metadata, files })
+        Ok(SourceDocument { line: self.line, r#ref: line.r#ref, metadata: line.metadata, access, files })
     }
 
     fn check_file(&self, file: FileLine) -> Result<SourceFile, String> {
@@ -234,15 +246,15 @@ impl Folder {
         if !real.starts_with(&self.root) {
             return Err(format!("the path {shown} leaves the folder by a link"));
         }
-        if !real.is_file() {
+        let Some(found) = real.metadata().ok().filter(Metadata::is_file) else {
             return Err(format!("{shown} is not a file"));
-        }
+        };
         let media_type = file.media_type.unwrap_or_else(|| default_media_type(format.as_str()).to_owned());
         let header_safe = media_type.contains('/') && media_type.bytes().all(|b| (0x20..0x7f).contains(&b));
         if !header_safe {
             return Err(format!("media_type {media_type:?} is not a media type such as text/plain; charset=utf-8"));
         }
-        Ok(SourceFile { format, media_type, path: real })
+        Ok(SourceFile { format, media_type, path: real, length: found.len() })
     }
 }
 

@@ -5,17 +5,19 @@ use std::sync::Arc;
 
 use adit_shared::clock::{Clock as _, SystemClock};
 use adit_shared::domain::{Format, Place};
-use adit_shared::objects::{ObjectKey, ObjectStore, Part, Upload};
+use adit_shared::objects::{ObjectKey, ObjectResult, ObjectStore, Part, Upload};
 use adit_shared::store::{ImportLease, Store};
+use anyhow::Context as _;
 use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncReadExt as _;
+use tokio::task::JoinHandle;
 
-use super::LEASE_MS;
 use super::prepare::Payload;
+use crate::change::LEASE_MS;
 
 /// A pack is closed once it is this long; a longer file has a pack of its own.
 const PACK_SIZE: u64 = 64 * 1024 * 1024;
-/// Bytes of a part, and so the memory that an open pack takes.
+/// Bytes of a part. An open pack takes twice this memory: for the part that is being stored, and for the next one.
 const PART_SIZE: usize = 8 * 1024 * 1024;
 
 /// Appends files to packs, with one open pack for each format: a package of one format then reads nothing else.
@@ -32,6 +34,8 @@ pub(crate) struct Packs {
 struct Pack {
     upload: Upload,
     parts: Vec<Part>,
+    /// The part that is being stored.
+    storing: Option<JoinHandle<ObjectResult<Part>>>,
     buffer: BytesMut,
     length: u64,
 }
@@ -52,7 +56,7 @@ impl Packs {
         let Some(pack) = self.open.get_mut(format) else { anyhow::bail!("the pack of {format} is not open") };
         let offset = pack.length;
         match payload {
-            Payload::Memory(bytes) => pack.push(&*objects, &bytes).await?,
+            Payload::Memory(bytes) => pack.push(&objects, &bytes).await?,
             Payload::File(file) => {
                 let mut file = tokio::fs::File::from_std(file);
                 let mut chunk = vec![0; 256 * 1024];
@@ -61,7 +65,7 @@ impl Packs {
                     if read == 0 {
                         break;
                     }
-                    pack.push(&*objects, &chunk[..read]).await?;
+                    pack.push(&objects, &chunk[..read]).await?;
                 }
             }
         }
@@ -86,6 +90,10 @@ impl Packs {
         let mut keys = self.finished;
         let mut outcome = Ok(());
         for pack in self.open.into_values() {
+            if let Some(storing) = pack.storing {
+                // Whether it is stored or not, it goes.
+                let _ = storing.await;
+            }
             outcome = outcome.and(self.objects.abort_upload(&pack.upload).await);
             // The answer to its closing may have been lost; then the object is there.
             keys.push(pack.upload.key);
@@ -100,15 +108,17 @@ impl Packs {
         let (collection, import) = (self.lease.collection(), self.lease.import);
         let key = ObjectKey::Pack { collection, import, format: format.as_str(), number: *number };
         let upload = self.objects.create_upload(&key.to_string(), PART_SIZE as u64).await?;
-        Ok(Pack { upload, parts: Vec::new(), buffer: BytesMut::new(), length: 0 })
+        Ok(Pack { upload, parts: Vec::new(), storing: None, buffer: BytesMut::new(), length: 0 })
     }
 
     async fn close(&mut self, format: &Format) -> anyhow::Result<()> {
         // It stays in the list until it is closed: whoever is interrupted here must still find it to give it up.
         let Some(pack) = self.open.get_mut(format) else { return Ok(()) };
+        pack.stored().await?;
         // An upload has one part at least, be it empty.
         if !pack.buffer.is_empty() || pack.parts.is_empty() {
-            pack.flush(&*self.objects).await?;
+            pack.flush(&self.objects).await?;
+            pack.stored().await?;
         }
         self.objects.complete_upload(&pack.upload, &pack.parts).await?;
         self.finished.extend(self.open.remove(format).map(|pack| pack.upload.key));
@@ -137,7 +147,7 @@ pub(crate) async fn remove_leftovers(
 }
 
 impl Pack {
-    async fn push(&mut self, objects: &dyn ObjectStore, mut bytes: &[u8]) -> anyhow::Result<()> {
+    async fn push(&mut self, objects: &Arc<dyn ObjectStore>, mut bytes: &[u8]) -> anyhow::Result<()> {
         self.length += bytes.len() as u64;
         while !bytes.is_empty() {
             let (now, later) = bytes.split_at(bytes.len().min(PART_SIZE - self.buffer.len()));
@@ -150,10 +160,24 @@ impl Pack {
         Ok(())
     }
 
-    async fn flush(&mut self, objects: &dyn ObjectStore) -> anyhow::Result<()> {
+    /// Begins to store what is there, as soon as the part before is stored.
+    async fn flush(&mut self, objects: &Arc<dyn ObjectStore>) -> anyhow::Result<()> {
+        self.stored().await?;
         let number = u32::try_from(self.parts.len() + 1)?;
         let bytes: Bytes = self.buffer.split().freeze();
-        self.parts.push(objects.put_part(&self.upload, number, bytes).await?);
+        let (objects, upload) = (Arc::clone(objects), self.upload.clone());
+        self.storing = Some(tokio::spawn(async move { objects.put_part(&upload, number, bytes).await }));
+        Ok(())
+    }
+
+    /// Waits for the part that is being stored.
+    async fn stored(&mut self) -> anyhow::Result<()> {
+        // It stays there until it has ended: whoever is interrupted here must still find it to wait for it.
+        if let Some(storing) = &mut self.storing {
+            let part = storing.await;
+            self.storing = None;
+            self.parts.push(part.context("storing a part broke down")??);
+        }
         Ok(())
     }
 }

@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use adit_shared::config::{Config, Secret};
 use anyhow::{Context as _, bail};
-use reqwest::header::{ACCEPT_ENCODING, IF_RANGE, LOCATION, RANGE, RETRY_AFTER};
+use futures::TryStreamExt as _;
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, IF_RANGE, LOCATION, RANGE, RETRY_AFTER};
 use reqwest::{RequestBuilder, Response, StatusCode, redirect};
 use serde_json::Value;
+use tokio::io::AsyncBufReadExt as _;
+use tokio_util::io::StreamReader;
 use url::{Origin, Url};
 
 use crate::running;
@@ -18,6 +21,9 @@ const CONNECT: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(60);
 /// Redirects that a download follows.
 const HOPS: usize = 5;
+
+/// Media type of JSON in lines.
+const NDJSON: &str = "application/x-ndjson";
 
 /// An answer that is no success.
 #[derive(Debug)]
@@ -85,13 +91,7 @@ pub(crate) struct Client {
 impl Client {
     /// A client of the server that is configured, else of the `adit up` that runs on the data folder, else of the default address.
     pub(crate) fn new(config: &Config) -> anyhow::Result<Self> {
-        let base = match &config.public_url {
-            Some(url) => url.to_string(),
-            None => {
-                running::find(&config.data).map_or_else(|| format!("http://{}", config.listen), |running| running.api)
-            }
-        };
-        Self::with(&base, config.api_key.clone())
+        Self::with(&running::api_url(config), config.api_key.clone())
     }
 
     /// A client of the server at `base`.
@@ -114,6 +114,48 @@ impl Client {
     /// POSTs JSON.
     pub(crate) async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         json(self.send(self.http.post(self.url(path)).json(body)).await?).await
+    }
+
+    /// POSTs NDJSON.
+    pub(crate) async fn post_lines(&self, path: &str, lines: Vec<u8>) -> anyhow::Result<Value> {
+        let request = self.http.post(self.url(path)).header(CONTENT_TYPE, NDJSON).body(lines);
+        json(self.send(request).await?).await
+    }
+
+    /// PATCHes JSON.
+    pub(crate) async fn patch(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        json(self.send(self.http.patch(self.url(path)).json(body)).await?).await
+    }
+
+    /// DELETEs.
+    pub(crate) async fn delete(&self, path: &str) -> anyhow::Result<()> {
+        self.send(self.http.delete(self.url(path))).await.map(drop)
+    }
+
+    /// GETs NDJSON, line by line.
+    pub(crate) async fn get_lines(
+        &self,
+        path: &str,
+        mut each: impl FnMut(&str) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let response = self.send(self.http.get(self.url(path)).header(ACCEPT, NDJSON)).await?;
+        let bytes = response.bytes_stream().map_err(std::io::Error::other);
+        let mut lines = StreamReader::new(bytes).lines();
+        while let Some(line) = lines.next_line().await.context("the answer did not come to its end")? {
+            each(&line)?;
+        }
+        Ok(())
+    }
+
+    /// The path of a link to this server.
+    ///
+    /// # Errors
+    /// If it leads to another server, which must not see the key.
+    pub(crate) fn path_of(&self, link: &str) -> anyhow::Result<String> {
+        match link.strip_prefix(&self.base) {
+            Some(path) if path.starts_with('/') => Ok(path.to_owned()),
+            _ => bail!("the link leads to another server than {}; name that with --url", self.base),
+        }
     }
 
     /// GETs bytes at a path of the server, or at any URL, from an offset on if the content still has that entity tag. The key is shown to
@@ -148,6 +190,11 @@ impl Client {
             let next = response.url().join(location).context("the server redirects to no URL")?;
             response = elsewhere(ranged(next.clone()), &next).await?;
         }
+    }
+
+    /// POSTs JSON, for an answer of another media type.
+    pub(crate) async fn post_for(&self, path: &str, body: &Value, media_type: &str) -> anyhow::Result<Response> {
+        self.send(self.http.post(self.url(path)).header(ACCEPT, media_type).json(body)).await
     }
 
     fn url(&self, path: &str) -> String {

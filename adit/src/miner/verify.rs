@@ -185,8 +185,14 @@ fn check_package(targets: &Targets, path: &Path, manifest: &PackageManifest, rep
     compare(path, manifest, &contents, bag.as_ref(), report);
     let files = contents.files.len() + beside.len();
     report.notes.insert(0, summary(hashes.iter().map(|(_, path)| path.as_path()), files, bag.as_ref()));
-    let ManifestDocuments { requested, included, omitted } = manifest.documents;
-    report.notes.push(format!("{requested} documents were requested: {included} are included, {omitted} omitted"));
+    let ManifestDocuments { requested, included, omitted, rights, withdrawn } = manifest.documents;
+    let withheld = match (rights, withdrawn) {
+        (0, 0) => String::new(),
+        _ => format!(" ({rights} for want of rights, {withdrawn} as withdrawn)"),
+    };
+    report
+        .notes
+        .push(format!("{requested} documents were requested: {included} are included, {omitted} omitted{withheld}"));
     report.notes.extend(hashes.iter().map(|(sha256, path)| format!("{sha256}  {}", path.display())));
 }
 

@@ -357,7 +357,13 @@ async fn send(
     };
     let Stocked { key, media_type, sha256, .. } = asset;
     let stored = Stored { object: &key, offset: 0, length, etag, sha256, media_type: &media_type };
-    serve::send_download(&*app.objects, stored, file_name, request).await
+    let response = serve::send_download(&*app.objects, stored, file_name, request).await?;
+    if request.method == Method::GET {
+        // Of what the object store sends nothing is heard: all of it counts.
+        let bytes = if response.status() == StatusCode::FOUND { length } else { serve::content_length(&response) };
+        app.usage().send(package, bytes).await;
+    }
+    Ok(response)
 }
 
 /// Answers for an asset that is not in our store.

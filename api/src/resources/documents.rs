@@ -1,6 +1,6 @@
 //! `/documents`: metadata and files of one document version.
 
-use adit_shared::domain::{Document, FileRecord};
+use adit_shared::domain::{Allowance, Document, FileRecord, Metric};
 use adit_shared::ids::VersionId;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -10,8 +10,8 @@ use crate::accept;
 use crate::auth::Caller;
 use crate::extract::Path;
 use crate::problem::{ApiResult, Kind, Problem};
-use crate::quota;
-use crate::serve::{Request, Wanted, send_file};
+use crate::rights;
+use crate::serve::{Request, Wanted, content_length, send_file};
 use crate::state::App;
 use crate::wire::DocumentView;
 
@@ -44,20 +44,32 @@ async fn serve(
     app: &App,
     caller: &Caller,
     method: &Method,
-    file: &FileRecord,
+    document: &Document,
+    format: &str,
     headers: &HeaderMap,
 ) -> ApiResult<Response> {
+    let file = choose(document, format)?;
+    rights::check_file(caller, document, &file.format)?;
+    let collection = app.store.collection_by_id(document.collection).await?;
+    let collection = collection.ok_or_else(|| Problem::not_found("document"))?;
     let mut response = send_file(&*app.objects, file, Request { method, headers }).await?;
+    response.headers_mut().extend(rights::tdm_headers(rights::tdm(document, &collection).as_ref()));
     let range = response.headers().get(header::CONTENT_RANGE).and_then(|range| range.to_str().ok());
     let begins = match response.status() {
         StatusCode::OK => true,
         StatusCode::PARTIAL_CONTENT => range.is_some_and(|range| range.starts_with("bytes 0-")),
         _ => false,
     };
-    if begins && method == Method::GET {
-        let charged = quota::charge(app, &caller.0, 1).await?;
-        response.headers_mut().extend(charged);
+    if method != Method::GET {
+        return Ok(response);
     }
+    let (collection, key) = (document.collection, &caller.0);
+    if begins {
+        app.quotas().take(key, Allowance::Documents).await?;
+        app.usage().count(collection, Some(key.id), Metric::Charged, 1);
+        app.usage().give(collection, key.id, &[document.id.0].into());
+    }
+    app.usage().count(collection, Some(key.id), Metric::Bytes, content_length(&response));
     Ok(response)
 }
 
@@ -85,7 +97,7 @@ pub async fn text(
         (text, pdf) if pdf > text => "pdf",
         _ => "txt",
     };
-    let mut response = serve(&app, &caller, &method, choose(&document, format)?, &headers).await?;
+    let mut response = serve(&app, &caller, &method, &document, format, &headers).await?;
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept, accept-encoding"));
     Ok(response)
 }
@@ -106,5 +118,5 @@ pub async fn file(
     headers: HeaderMap,
 ) -> ApiResult<Response> {
     let document = find(&app, id).await?;
-    serve(&app, &caller, &method, choose(&document, &format)?, &headers).await
+    serve(&app, &caller, &method, &document, &format, &headers).await
 }

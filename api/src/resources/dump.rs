@@ -4,6 +4,7 @@ use adit_shared::domain::{Docset, Format, Layout, Package, Recipe, Status};
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use roaring::RoaringBitmap;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -11,9 +12,9 @@ use crate::auth::Caller;
 use crate::extract::{Path, Query};
 use crate::problem::ApiResult;
 use crate::resources::docsets;
-use crate::resources::packages::{Wish, answer, ask, failure, split_list, wanted_formats};
+use crate::resources::packages::{AskedPackage, Wish, answer, ask, failure, split_list, wanted_formats};
+use crate::rights;
 use crate::state::App;
-use crate::wire::PackageView;
 
 /// How long `dump` answers with a failure before it lets the package be tried anew, in milliseconds.
 const FAILURE_SHOWN_MS: i64 = 600_000;
@@ -34,7 +35,7 @@ pub struct DumpQuery {
 /// Gives the docset's package of layout flat: builds it where needed, then leads to the archive. The same request is
 /// sent until it answers 303.
 #[utoipa::path(get, path = "/api/docsets/{id}/dump", operation_id = "dumpDocset", tag = "packages", security(("key" = [])), params(("id" = i64, Path), DumpQuery),
-    responses((status = 202, description = "It is being built; ask again", body = PackageView, headers(("location" = String, description = "The package"), ("retry-after" = u64))),
+    responses((status = 202, description = "It is being built; ask again", body = AskedPackage, headers(("location" = String, description = "The package"), ("retry-after" = u64))),
               (status = 303, description = "The archive is ready", headers(("location" = String, description = "The download"))),
               (status = 409, description = "It could not be built"),
               (status = 429)))]
@@ -50,20 +51,23 @@ pub async fn dump(
         return Err(failure(&app, &failed));
     }
     let wish = Wish { docset, recipe: Recipe::new(formats, Layout::Flat), base: None, reuse: true, retry: false };
-    let (package, limits) = ask(&app, &caller, wish).await?;
+    let asked = ask(&app, &caller, wish).await?;
+    let package = &asked.package;
     match package.status {
         Status::Successful => {
             let location = app.path(&format!("/api/packages/{}/download", package.id));
             Ok((StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response())
         }
-        Status::Failed => Err(failure(&app, &package)),
-        _ => Ok(answer(&app, &package, limits, StatusCode::ACCEPTED)),
+        Status::Failed => Err(failure(&app, package)),
+        _ => Ok(answer(&app, &caller, &asked, StatusCode::ACCEPTED)),
     }
 }
 
 /// Who asks again and again by `dump` must learn of a failure, not set off one build after the other.
 async fn failed_lately(app: &App, caller: &Caller, docset: &Docset, formats: &[Format]) -> ApiResult<Option<Package>> {
-    let fingerprint = Recipe::new(formats.to_vec(), Layout::Flat).fingerprint(&docset.fingerprint, None, None);
+    let clearance = rights::clearance(app, &caller.0, docset, formats, RoaringBitmap::new()).await?;
+    let selection = clearance.selection(&docset.fingerprint);
+    let fingerprint = Recipe::new(formats.to_vec(), Layout::Flat).fingerprint(&selection, None, None);
     let newest = app.store.packages_like(caller.0.id, &fingerprint, 1).await?.pop();
     let since = app.clock.now_ms() - FAILURE_SHOWN_MS;
     Ok(newest.filter(|p| p.status == Status::Failed && p.finished.is_some_and(|finished| finished > since)))

@@ -1,7 +1,7 @@
 //! `/docsets/{id}/estimate`: what a package would hold and weigh, before it is built.
 
 use adit_packager::{Estimate as Size, SizeEstimator};
-use adit_shared::domain::{Compression, Format, Layout, Recipe};
+use adit_shared::domain::{Compression, Format, Layout, Omission, Recipe};
 use adit_shared::ids::DocsetId;
 use axum::extract::State;
 use futures::TryStreamExt as _;
@@ -13,8 +13,9 @@ use crate::extract::{Path, Query, digits};
 use crate::problem::ApiResult;
 use crate::recipe::{self, Choice, DeltaFrom};
 use crate::resources::docsets;
-use crate::resources::manifest::{self, Chunk, Metadata};
-use crate::resources::packages::{split_list, wanted_formats};
+use crate::resources::manifest::{self, Chunk, Metadata, Of};
+use crate::resources::packages::{Wish, cost, split_list, wanted_formats};
+use crate::rights;
 use crate::state::App;
 
 /// Bytes a second that an estimate reckons with; the packager itself says better when it accepts.
@@ -50,6 +51,17 @@ pub struct FormatsQuery {
     delta_from: Option<i64>,
 }
 
+/// Members that a package leaves out, by reason.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub struct Omitted {
+    /// They have none of the formats.
+    format: u64,
+    /// The key is not entitled to their files.
+    rights: u64,
+    /// They were withdrawn.
+    withdrawn: u64,
+}
+
 /// What a package would hold and weigh.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Estimate {
@@ -61,12 +73,18 @@ pub struct Estimate {
     documents: u64,
     /// Members with at least one file in these formats.
     included: u64,
+    /// The others, by the reason why they are left out.
+    omitted: Omitted,
     /// Size of the archive, or of the shards; see `exact`.
     bytes: u64,
     /// Whether that is the exact size; else the package will probably have less.
     exact: bool,
     /// Seconds that building it may take.
     seconds: u64,
+    /// Documents that it would cost now; 0 where such a package is paid for already.
+    cost: u64,
+    /// Documents that would be left today; below zero it would be refused; null: unlimited.
+    quota_after: Option<i64>,
 }
 
 /// Tells what a package would hold and weigh, before anything is built: exactly where `exact` says so.
@@ -84,16 +102,32 @@ pub async fn estimate(
     let delta_from = delta_from.map(|docset| DeltaFrom::Docset(DocsetId(docset)));
     let choice = Choice { layout, compression, shard_bytes, dehydrated, delta_from };
     let (recipe, base) = choice.recipe(&app, &caller, &docset, formats).await?;
+    let wish = Wish { docset, recipe, base, reuse: true, retry: true };
+    let cost = cost(&app, &caller, &wish).await?;
+    let quota_after = app.quotas().after(&caller.0, cost);
+    let Wish { docset, recipe, base, .. } = wish;
     let about = recipe::about(&app, &docset).await?;
     let _pass = app.pass().await;
-    let mut estimator = SizeEstimator::new(&recipe, Some(&about))?;
-    let mut included = 0;
+    let (base, lacking) = base.map(|base| (base.docset, base.lacking)).unzip();
+    let clearance = rights::clearance(&app, &caller.0, &docset, &recipe.formats, lacking.unwrap_or_default()).await?;
+    let marked = clearance.selection(&docset.fingerprint) != docset.fingerprint;
+    let mut estimator = SizeEstimator::new(&recipe, Some(&about), marked)?;
+    let (mut included, mut omitted) = (0, Omitted::default());
     let metadata = Metadata::of(recipe.layout);
-    let mut chunks = std::pin::pin!(manifest::chunks(&app, &docset, base.as_ref(), &recipe.formats, metadata));
+    let of = Of { docset: &docset, base: base.as_ref(), clearance: &clearance, formats: &recipe.formats, metadata };
+    let mut chunks = std::pin::pin!(manifest::chunks(&app, of));
     while let Some(chunk) = chunks.try_next().await? {
         match chunk {
             Chunk::Members(members) => {
-                included += members.iter().filter(|member| !member.files.is_empty()).count() as u64;
+                for member in &members {
+                    let count = match (member.files.is_empty(), member.omitted) {
+                        (false, _) => &mut included,
+                        (true, Some(Omission::Rights)) => &mut omitted.rights,
+                        (true, Some(Omission::Withdrawn)) => &mut omitted.withdrawn,
+                        (true, Some(Omission::Format) | None) => &mut omitted.format,
+                    };
+                    *count += 1;
+                }
                 members.iter().try_for_each(|member| estimator.add(member))?;
             }
             Chunk::Gone(gone) => gone.iter().try_for_each(|gone| estimator.bury(gone))?,
@@ -103,5 +137,16 @@ pub async fn estimate(
     let Recipe { formats, layout, .. } = &recipe;
     let (formats, layout) = (formats.clone(), *layout);
     let seconds = 1 + bytes / ESTIMATED_RATE;
-    Ok(axum::Json(Estimate { formats, layout, documents: docset.size, included, bytes, exact, seconds }))
+    Ok(axum::Json(Estimate {
+        formats,
+        layout,
+        documents: docset.size,
+        included,
+        omitted,
+        bytes,
+        exact,
+        seconds,
+        cost,
+        quota_after,
+    }))
 }

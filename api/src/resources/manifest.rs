@@ -1,7 +1,7 @@
 //! `/docsets/{id}/manifest`: where a docset's files lie, for packagers.
 
 use adit_packager::manifest::{End, Header, Member, Tombstone};
-use adit_shared::domain::{About, Docset, Format, Layout};
+use adit_shared::domain::{Access, Clearance, Docset, Format, Layout, Package};
 use adit_shared::ids::{DocsetId, PackageId};
 use adit_shared::store::{Member as Row, StoreError, StoreResult};
 use async_stream::try_stream;
@@ -10,6 +10,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use roaring::RoaringBitmap;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
@@ -20,6 +21,7 @@ use crate::extract::{Path, Query};
 use crate::problem::{ApiResult, Kind, Problem};
 use crate::recipe;
 use crate::resources::members::{line, ndjson};
+use crate::rights;
 use crate::state::App;
 
 /// Members that are looked up in the base, and sent, at once.
@@ -91,25 +93,37 @@ pub async fn manifest(
     if base.as_ref().is_some_and(|base| base.collection != docset.collection) {
         return Err(Problem::new(Kind::InvalidRecipe, "base is a docset of another collection; give one of the same"));
     }
+    let package = match query.package {
+        Some(id) => Some(find_package(&app, &docset, id).await?),
+        None => None,
+    };
+    let (about, clearance) = match package {
+        Some(package) => (package.about, app.store.clearance(package.id).await?),
+        // Nobody's package: it has what the packager's own key may have.
+        None => (
+            Some(recipe::about(&app, &docset).await?),
+            rights::clearance(&app, &caller.0, &docset, &formats, RoaringBitmap::new()).await?,
+        ),
+    };
     let header = Header {
         docset: docset.id,
         fingerprint: docset.fingerprint,
         documents: docset.size,
         formats,
-        about: about(&app, &docset, query.package).await?,
-        base: base.as_ref().map(|base| base.fingerprint),
+        about,
+        base: base.as_ref().map(|base| clearance.base_selection(&base.fingerprint)),
+        selection: Some(clearance.selection(&docset.fingerprint)).filter(|selection| *selection != docset.fingerprint),
     };
-    Ok(ndjson(lines(app, docset, base, header, query.metadata.unwrap_or(Metadata::None))))
+    Ok(ndjson(lines(app, docset, base, clearance, header, query.metadata.unwrap_or(Metadata::None))))
 }
 
 async fn find(app: &App, id: i64, what: &str) -> ApiResult<Docset> {
     app.store.docset(DocsetId(id), None).await?.ok_or_else(|| Problem::not_found(what))
 }
 
-async fn about(app: &App, docset: &Docset, package: Option<i64>) -> ApiResult<Option<About>> {
-    let Some(id) = package else { return Ok(Some(recipe::about(app, docset).await?)) };
+async fn find_package(app: &App, docset: &Docset, id: i64) -> ApiResult<Package> {
     let package = app.store.package(PackageId(id), None).await?.filter(|package| package.docset == docset.id);
-    Ok(package.ok_or_else(|| Problem::not_found("package of this docset"))?.about)
+    package.ok_or_else(|| Problem::not_found("package of this docset"))
 }
 
 /// The whole stream, in pieces of many lines.
@@ -117,13 +131,15 @@ fn lines(
     app: App,
     docset: Docset,
     base: Option<Docset>,
+    clearance: Clearance,
     header: Header,
     metadata: Metadata,
 ) -> impl Stream<Item = StoreResult<Bytes>> + Send + 'static {
     try_stream! {
         yield line(&header)?;
         let mut count = 0;
-        let mut chunks = std::pin::pin!(chunks(&app, &docset, base.as_ref(), &header.formats, metadata));
+        let of = Of { docset: &docset, base: base.as_ref(), clearance: &clearance, formats: &header.formats, metadata };
+        let mut chunks = std::pin::pin!(chunks(&app, of));
         while let Some(chunk) = chunks.try_next().await? {
             let mut lines = Vec::new();
             match chunk {
@@ -147,19 +163,42 @@ pub(crate) enum Chunk {
     Gone(Vec<Tombstone>),
 }
 
+/// What a manifest is made of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Of<'a> {
+    pub(crate) docset: &'a Docset,
+    /// The docset that a delta starts from.
+    pub(crate) base: Option<&'a Docset>,
+    pub(crate) clearance: &'a Clearance,
+    /// Sorted.
+    pub(crate) formats: &'a [Format],
+    pub(crate) metadata: Metadata,
+}
+
+impl<'a> Of<'a> {
+    fn delta(&self, app: &'a App) -> Option<Delta<'a>> {
+        let (docset, formats) = (self.docset, self.formats);
+        let members = &docset.members - &self.clearance.withheld();
+        self.base.map(|base| Delta {
+            store: &*app.store,
+            docset,
+            members,
+            base: &base.members - &self.clearance.base,
+            formats,
+        })
+    }
+}
+
 /// What the manifest of a docset tells of its members.
-pub(crate) fn chunks<'a>(
-    app: &'a App,
-    docset: &'a Docset,
-    base: Option<&'a Docset>,
-    formats: &'a [Format],
-    metadata: Metadata,
-) -> impl Stream<Item = StoreResult<Chunk>> + Send + 'a {
+pub(crate) fn chunks<'a>(app: &'a App, of: Of<'a>) -> impl Stream<Item = StoreResult<Chunk>> + Send + 'a {
     try_stream! {
-        let delta = base.map(|base| Delta { store: &*app.store, docset, base, formats });
+        let Of { docset, clearance, formats, metadata, .. } = of;
+        let delta = of.delta(app);
         let mut chunks = members(app, docset, formats, metadata).try_chunks(CHUNK);
-        while let Some(chunk) = chunks.try_next().await.map_err(|error| error.1)? {
-            yield Chunk::Members(described(chunk, delta.as_ref(), metadata).await?);
+        while let Some(mut chunk) = chunks.try_next().await.map_err(|error| error.1)? {
+            let withheld = |row: &Row| clearance.omission(row.id).is_some();
+            chunk.iter_mut().filter(|(row, _)| withheld(row)).for_each(|(row, _)| row.files.clear());
+            yield Chunk::Members(described(chunk, delta.as_ref(), clearance, metadata).await?);
         }
         if let Some(delta) = &delta {
             let left = delta.left();
@@ -189,6 +228,7 @@ fn members<'a>(
 async fn described(
     chunk: Vec<(Row, String)>,
     delta: Option<&Delta<'_>>,
+    clearance: &Clearance,
     metadata: Metadata,
 ) -> StoreResult<Vec<Member>> {
     let (rows, texts): (Vec<Row>, Vec<String>) = chunk.into_iter().unzip();
@@ -199,7 +239,9 @@ async fn described(
     .into_iter();
     let member = |(row, text): (Row, String)| {
         let unchanged = unchanged.next().unwrap_or_default();
-        let mut member = Member { unchanged, ..Member::from(row) };
+        let access = Some(clearance.access(row.id)).filter(|access| *access != Access::Open);
+        let omitted = clearance.omission(row.id);
+        let mut member = Member { unchanged, omitted, access, ..Member::from(row) };
         describe(&mut member, metadata, &text)?;
         Ok(member)
     };

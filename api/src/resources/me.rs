@@ -1,18 +1,29 @@
-//! `/me`: the caller's key, its quota and its use.
+//! `/me`: the caller's key, its quotas and its use, and what a package would cost.
 
 use adit_shared::clock::rfc3339;
-use adit_shared::domain::Role;
+use adit_shared::domain::{Allowance, ApiKey, Entitlement, Limits, OwnLimit, Role};
 use axum::extract::State;
-use serde::Serialize;
-use utoipa::ToSchema;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::auth::Caller;
+use crate::extract::Query;
 use crate::problem::ApiResult;
-use crate::quota::today;
+use crate::resources::docsets;
 use crate::state::App;
 
 /// Days of use that are shown.
 const DAYS: u32 = 31;
+
+/// What is asked beside the key itself.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct MeQuery {
+    /// A docset: what would a package of it cost?
+    #[param(nullable = false)]
+    docset: Option<i64>,
+}
 
 /// Use on one day (UTC).
 #[derive(Debug, Serialize, ToSchema)]
@@ -24,6 +35,47 @@ pub struct DayUsage {
     documents: u64,
 }
 
+/// What a key may use in one window of time.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Allowance)]
+pub struct AllowanceView {
+    /// How much; null: unlimited.
+    limit: Option<u64>,
+    /// Whether the limit is the key's own; else it is its role's.
+    own: bool,
+    /// What its role has; null: unlimited.
+    role_limit: Option<u64>,
+    /// Used in this window; null for requests that are unlimited, which are not counted.
+    used: Option<u64>,
+    /// Left in this window; null: unlimited.
+    remaining: Option<u64>,
+    /// Length of the window.
+    window_seconds: i64,
+    /// When the next window begins, RFC 3339.
+    #[schema(format = DateTime)]
+    reset: String,
+}
+
+/// What a key may use.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Allowances {
+    /// Documents a day (UTC).
+    documents: AllowanceView,
+    /// Requests a minute.
+    requests: AllowanceView,
+}
+
+/// What a package of a docset would cost.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PackageCost {
+    /// The docset.
+    docset: i64,
+    /// Its documents: what a package costs that the key has not paid for yet. The estimate tells it of a package with its formats and layout.
+    cost: u64,
+    /// Documents that would be left today; below zero it would be refused; null: unlimited.
+    quota_after: Option<i64>,
+}
+
 /// A key, as its holder sees it.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Me {
@@ -33,28 +85,75 @@ pub struct Me {
     name: String,
     /// What it may do.
     role: Role,
+    /// What it is entitled to beyond what is open, sorted. An operator is to everything.
+    entitlements: Vec<Entitlement>,
     /// Documents a day; null: unlimited.
     quota: Option<u64>,
     /// Documents left today; null: unlimited.
     remaining: Option<u64>,
+    /// What it may use, in full.
+    allowances: Allowances,
     /// Documents charged by day, newest first, of the last 31 days with use.
     usage: Vec<DayUsage>,
+    /// What a package would cost; null where no docset was named.
+    package: Option<PackageCost>,
 }
 
-/// Shows the caller's key, quota and use.
-#[utoipa::path(get, path = "/api/me", operation_id = "getMe", tag = "me", security(("key" = [])),
-    responses((status = 200, description = "The key", body = Me)))]
-pub async fn get(State(app): State<App>, Caller(key): Caller) -> ApiResult<axum::Json<Me>> {
-    let usage = app.store.usage(key.id, DAYS).await?;
-    let today = today(&*app.clock);
-    let used = usage.iter().find(|(day, _)| *day == today).map_or(0, |(_, documents)| *documents);
-    let date = |day: i64| rfc3339(day * 86_400_000)[..10].to_owned();
+/// Shows the caller's key, quotas and use.
+#[utoipa::path(get, path = "/api/me", operation_id = "getMe", tag = "me", security(("key" = [])), params(MeQuery),
+    responses((status = 200, description = "The key", body = Me), (status = 404, description = "There is no such docset")))]
+pub async fn get(State(app): State<App>, caller: Caller, Query(query): Query<MeQuery>) -> ApiResult<axum::Json<Me>> {
+    let package = match query.docset {
+        Some(id) => {
+            let cost = docsets::find(&app, &caller, id).await?.size;
+            Some(PackageCost { docset: id, cost, quota_after: app.quotas().after(&caller.0, cost) })
+        }
+        None => None,
+    };
+    let Caller(key) = caller;
+    let usage = charged(&app, &key).await?;
+    let role = app.store.role_limits(key.role).await?;
+    let today = Allowance::Documents.window(app.clock.now_ms());
+    let used = usage.first().filter(|(day, _)| *day == today).map_or(0, |(_, documents)| *documents);
+    let date = |day: i64| rfc3339(day).chars().take(10).collect();
     Ok(axum::Json(Me {
+        entitlements: key.entitlements.iter().cloned().collect(),
+        quota: key.limits.documents,
+        remaining: app.quotas().left(&key, Allowance::Documents),
+        allowances: Allowances {
+            documents: AllowanceView { used: Some(used), ..view(&app, &key, &role, Allowance::Documents) },
+            requests: view(&app, &key, &role, Allowance::Requests),
+        },
+        usage: usage.into_iter().map(|(day, documents)| DayUsage { date: date(day), documents }).collect(),
+        package,
         id: key.id.0,
         name: key.name,
         role: key.role,
-        quota: key.quota,
-        remaining: key.quota.map(|quota| quota.saturating_sub(used)),
-        usage: usage.into_iter().map(|(day, documents)| DayUsage { date: date(day), documents }).collect(),
     }))
+}
+
+/// What was charged by day. What this process holds of today's documents it has not given yet.
+async fn charged(app: &App, key: &ApiKey) -> ApiResult<Vec<(i64, u64)>> {
+    let today = Allowance::Documents.window(app.clock.now_ms());
+    let mut days = app.store.charged(key.id, DAYS).await?;
+    if let Some((day, documents)) = days.first_mut()
+        && *day == today
+    {
+        *documents = documents.saturating_sub(app.quotas().unused(key, Allowance::Documents));
+    }
+    Ok(days)
+}
+
+fn view(app: &App, key: &ApiKey, role: &Limits<Option<u64>>, allowance: Allowance) -> AllowanceView {
+    let limit = key.limits.of(allowance);
+    let remaining = app.quotas().left(key, allowance);
+    AllowanceView {
+        limit,
+        own: key.own_limits.of(allowance) != OwnLimit::AsRole,
+        role_limit: role.of(allowance),
+        used: limit.zip(remaining).map(|(limit, left)| limit.saturating_sub(left)),
+        remaining,
+        window_seconds: allowance.seconds(),
+        reset: rfc3339(allowance.window_end(app.clock.now_ms())),
+    }
 }

@@ -1,7 +1,7 @@
 //! `/docsets/{id}/members` and `/catalog`: who is in a docset, and their metadata; in pages, or whole as NDJSON.
 
 use adit_packager::manifest;
-use adit_shared::domain::Docset;
+use adit_shared::domain::{Docset, Withdrawn};
 use adit_shared::ids::VersionId;
 use adit_shared::store::{Member, StoreError, StoreResult};
 use async_stream::try_stream;
@@ -24,6 +24,7 @@ use crate::paging::{Paging, link_next, write_cursor};
 use crate::problem::ApiResult;
 use crate::resources::docsets::find;
 use crate::state::App;
+use crate::wire::Withdrawal;
 
 /// Documents whose metadata is read at once.
 const CHUNK: usize = 500;
@@ -41,6 +42,27 @@ pub struct MemberView {
     /// Absolute URL of the document.
     #[schema(format = "uri")]
     url: String,
+    /// Whether it was withdrawn: then nobody is given its files.
+    withdrawn: Option<Withdrawal>,
+}
+
+impl MemberView {
+    /// Shows a member.
+    #[must_use]
+    pub fn new(app: &App, member: Member) -> Self {
+        Self {
+            id: member.id.0,
+            url: app.url(&format!("/api/documents/{}", member.id)),
+            r#ref: member.r#ref,
+            withdrawn: None,
+        }
+    }
+
+    /// Shows that it was withdrawn, if it was.
+    #[must_use]
+    pub fn withdrawn(self, withdrawn: Option<Withdrawn>) -> Self {
+        Self { withdrawn: withdrawn.map(Withdrawal::from), ..self }
+    }
 }
 
 /// A member with its metadata.
@@ -55,9 +77,9 @@ pub struct CatalogEntry {
 /// A page of members.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MemberList {
-    members: Vec<MemberView>,
+    pub(crate) members: Vec<MemberView>,
     /// Cursor of the next page; null on the last.
-    next: Option<String>,
+    pub(crate) next: Option<String>,
 }
 
 /// A page of a catalog.
@@ -68,7 +90,8 @@ pub struct Catalog {
     next: Option<String>,
 }
 
-fn wants_ndjson(headers: &HeaderMap) -> bool {
+/// Whether the client would rather have lines than a page.
+pub fn wants_ndjson(headers: &HeaderMap) -> bool {
     let preference = |media_type| accept::preference(headers, header::ACCEPT, media_type);
     preference(manifest::MEDIA_TYPE) > preference("application/json")
 }
@@ -101,10 +124,6 @@ pub fn line<T: Serialize>(value: &T) -> StoreResult<Bytes> {
     manifest::line(value).map(Bytes::from).map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 
-fn view(app: &App, member: Member) -> MemberView {
-    MemberView { id: member.id.0, url: app.url(&format!("/api/documents/{}", member.id)), r#ref: member.r#ref }
-}
-
 /// The ids of a page: `limit` members behind the cursor, and the cursor of the next page.
 fn page(docset: &Docset, list: &str, paging: &Paging) -> ApiResult<(u32, RoaringBitmap, Option<String>)> {
     let limit = paging.limit()?;
@@ -124,6 +143,7 @@ async fn catalog_entries(app: &App, ids: &[VersionId]) -> StoreResult<Vec<Catalo
             id: document.id.0,
             url: app.url(&format!("/api/documents/{}", document.id)),
             r#ref: document.r#ref,
+            withdrawn: document.withdrawn.map(Withdrawal::from),
         },
         metadata: document.metadata,
     };
@@ -145,14 +165,21 @@ pub async fn members(
     let (limit, ids, next) = page(&docset, "members", &paging)?;
     if wants_ndjson(&headers) {
         return Ok(ndjson(try_stream! {
+            let mut withdrawn = app.store.withdrawn(docset.collection, &docset.members).await?;
             let mut stream = app.store.members(&docset.members, None, Some(&[]));
             while let Some(member) = stream.try_next().await? {
-                yield line(&view(&app, member))?;
+                let withdrawn = withdrawn.remove(&member.id);
+                yield line(&MemberView::new(&app, member).withdrawn(withdrawn))?;
             }
         }));
     }
     let found: Vec<Member> = app.store.members(&ids, None, Some(&[])).try_collect().await?;
-    let members = found.into_iter().map(|member| view(&app, member)).collect();
+    let mut withdrawn = app.store.withdrawn(docset.collection, &ids).await?;
+    let view = |member: Member| {
+        let withdrawn = withdrawn.remove(&member.id);
+        MemberView::new(&app, member).withdrawn(withdrawn)
+    };
+    let members = found.into_iter().map(view).collect();
     let headers = link_next(&app, &format!("/api/docsets/{id}/members"), limit, next.as_deref());
     Ok((headers, axum::Json(MemberList { members, next })).into_response())
 }

@@ -1,21 +1,24 @@
 //! `/packages`, and `POST /docsets/{id}/packages`, which asks for one. What they consist of is fetched by [`super::assets`].
 
-use adit_shared::domain::{Compression, Content, Docset, Format, Layout, Package, Recipe, Role, Status};
+use adit_shared::digest::Sha256;
+use adit_shared::domain::{
+    About, Allowance, Clearance, Compression, Content, Docset, Format, Layout, Metric, Package, Recipe, Role, Status,
+};
 use adit_shared::ids::PackageId;
 use adit_shared::store::NewPackage;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::auth::Caller;
 use crate::dispatch;
 use crate::extract::{Json, Path, whole_or_null};
 use crate::problem::{ApiResult, Kind, Problem};
-use crate::quota;
-use crate::recipe::{self, Choice, DeltaFrom};
+use crate::recipe::{self, Base, Choice, DeltaFrom};
 use crate::resources::docsets;
+use crate::rights;
 use crate::serve;
 use crate::state::App;
 use crate::wire::{PackageView, poll_after};
@@ -83,33 +86,35 @@ pub(crate) struct Wish {
     pub(crate) docset: Docset,
     pub(crate) recipe: Recipe,
     /// The docset that a delta starts from.
-    pub(crate) base: Option<Docset>,
+    pub(crate) base: Option<Base>,
     /// Whether an identical package will do.
     pub(crate) reuse: bool,
     /// Whether one that turns out to have failed is tried anew.
     pub(crate) retry: bool,
 }
 
+/// A package that was asked for.
+pub(crate) struct Asked {
+    pub(crate) package: Package,
+    /// Documents that were charged for it.
+    pub(crate) cost: u64,
+}
+
 /// Finds or makes the package and sees to it that its request is on the way. It goes on to its end although the client goes away: a package that is
 /// made is also paid for and sent.
-pub(crate) async fn ask(app: &App, caller: &Caller, wish: Wish) -> ApiResult<(Package, HeaderMap)> {
+pub(crate) async fn ask(app: &App, caller: &Caller, wish: Wish) -> ApiResult<Asked> {
     let (app, caller) = (app.clone(), caller.clone());
     dispatch::to_the_end(async move { ask_to_the_end(&app, &caller, &wish).await }).await
 }
 
-async fn ask_to_the_end(app: &App, caller: &Caller, wish: &Wish) -> ApiResult<(Package, HeaderMap)> {
-    let about = match wish.recipe.layout.is_described() {
-        true => Some(recipe::about(app, &wish.docset).await?),
-        false => None,
-    };
-    let base = wish.base.as_ref().map(|base| &base.fingerprint);
-    let fingerprint = wish.recipe.fingerprint(&wish.docset.fingerprint, base, about.as_ref());
+async fn ask_to_the_end(app: &App, caller: &Caller, wish: &Wish) -> ApiResult<Asked> {
+    let Identity { fingerprint, about, clearance } = wish.identity(app, caller).await?;
     let alike = app.store.packages_like(caller.0.id, &fingerprint, ALIKE).await?;
-    // Whatever was sent was paid for. One that is under way is not built a second time at its side.
-    let paid = alike.iter().any(|package| package.sent.is_some());
+    // Whatever was paid for once is not charged again. One that is under way is not built a second time at its side.
+    let paid = alike.iter().any(|package| package.paid);
     let under_way = alike.iter().any(|package| !package.status.is_terminal());
     if !paid {
-        quota::check(app, &caller.0, wish.docset.size).await?;
+        app.quotas().check(&caller.0, wish.docset.size - clearance.withheld().len()).await?;
     }
     let new = NewPackage {
         owner: caller.0.id,
@@ -117,12 +122,14 @@ async fn ask_to_the_end(app: &App, caller: &Caller, wish: &Wish) -> ApiResult<(P
         recipe: wish.recipe.clone(),
         about,
         fingerprint,
+        clearance,
         requested: wish.docset.size,
         created: app.clock.now_ms(),
     };
     let (package, created) = app.store.create_package(&new, wish.reuse || under_way).await?;
-    if created {
-        return start(app, caller, package, paid).await;
+    // One that is not paid for has been left by its maker, or is being paid for: that is done once, and so is sending it.
+    if created || !package.paid {
+        return start(app, caller, wish, package, paid).await;
     }
     let package = dispatch::refresh(app, package).await?;
     let of_use = match package.status {
@@ -132,35 +139,88 @@ async fn ask_to_the_end(app: &App, caller: &Caller, wish: &Wish) -> ApiResult<(P
         Status::Accepted | Status::Running => true,
     };
     if of_use {
-        return Ok((package, HeaderMap::new()));
+        return Ok(Asked { package, cost: 0 });
     }
     // Only now it has turned out to be erased or to have come to nothing.
     let (package, created) = app.store.create_package(&new, true).await?;
-    if created { start(app, caller, package, true).await } else { Ok((package, HeaderMap::new())) }
+    if created { start(app, caller, wish, package, true).await } else { Ok(Asked { package, cost: 0 }) }
 }
 
-/// Charges a new package, unless it is paid for, and sends its request.
-async fn start(app: &App, caller: &Caller, package: Package, paid: bool) -> ApiResult<(Package, HeaderMap)> {
-    let limits =
-        if paid { Ok(HeaderMap::new()) } else { quota::charge(app, &caller.0, package.documents.requested).await };
-    let limits = match limits {
-        Ok(limits) => limits,
-        Err(problem) => {
-            // What is not paid for is not built; without this the next request would find the row and build it.
-            app.store.dismiss_package(package.id, None, app.clock.now_ms()).await?;
-            return Err(problem);
+/// What a package would cost the caller now: nothing where one like it is paid for.
+pub(crate) async fn cost(app: &App, caller: &Caller, wish: &Wish) -> ApiResult<u64> {
+    let Identity { fingerprint, clearance, .. } = wish.identity(app, caller).await?;
+    let alike = app.store.packages_like(caller.0.id, &fingerprint, ALIKE).await?;
+    let paid = alike.iter().any(|package| package.paid);
+    Ok(if paid { 0 } else { wish.docset.size - clearance.withheld().len() })
+}
+
+/// What settles a package's bytes.
+pub(crate) struct Identity {
+    pub(crate) fingerprint: Sha256,
+    /// What it says about itself.
+    about: Option<About>,
+    clearance: Clearance,
+}
+
+impl Wish {
+    /// What the package is if the caller asks for it now.
+    pub(crate) async fn identity(&self, app: &App, caller: &Caller) -> ApiResult<Identity> {
+        let about = match self.recipe.layout.is_described() {
+            true => Some(recipe::about(app, &self.docset).await?),
+            false => None,
+        };
+        let lacking = self.base.as_ref().map(|base| base.lacking.clone()).unwrap_or_default();
+        let clearance = rights::clearance(app, &caller.0, &self.docset, &self.recipe.formats, lacking).await?;
+        let base = self.base.as_ref().map(|base| clearance.base_selection(&base.docset.fingerprint));
+        let selection = clearance.selection(&self.docset.fingerprint);
+        let fingerprint = self.recipe.fingerprint(&selection, base.as_ref(), about.as_ref());
+        Ok(Identity { fingerprint, about, clearance })
+    }
+}
+
+/// Charges a new package, unless one like it is paid for, and sends its request.
+async fn start(app: &App, caller: &Caller, wish: &Wish, mut package: Package, paid: bool) -> ApiResult<Asked> {
+    let mut cost = 0;
+    if paid {
+        app.store.mark_paid(package.id).await?;
+    } else {
+        match app.quotas().pay(&caller.0, &package).await {
+            Ok(charged) => cost = charged,
+            Err(problem) => {
+                // What is not paid for is not built.
+                app.store.dismiss_unpaid(package.id, app.clock.now_ms()).await?;
+                return Err(problem);
+            }
         }
-    };
+    }
+    package.paid = true;
+    if paid || cost > 0 {
+        app.usage().count(wish.docset.collection, Some(caller.0.id), Metric::Charged, cost);
+        app.usage().give(wish.docset.collection, caller.0.id, &wish.docset.members);
+    }
     dispatch::send_request(app, &package).await?;
     dispatch::erase_expired(app).await;
-    Ok((package, limits))
+    Ok(Asked { package, cost })
 }
 
-pub(crate) fn answer(app: &App, package: &Package, limits: HeaderMap, finished: StatusCode) -> Response {
+/// A package, and what it cost.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AskedPackage {
+    #[serde(flatten)]
+    package: PackageView,
+    /// Documents that this request has charged to the key's quota; 0 where such a package is paid for already.
+    cost: u64,
+    /// Documents left today; null: unlimited.
+    quota_after: Option<u64>,
+}
+
+pub(crate) fn answer(app: &App, caller: &Caller, asked: &Asked, finished: StatusCode) -> Response {
+    let Asked { package, cost } = asked;
     let location = app.path(&format!("/api/packages/{}", package.id));
     let status = if package.status.is_terminal() { finished } else { StatusCode::ACCEPTED };
-    let mut response =
-        (status, limits, [(header::LOCATION, location)], axum::Json(PackageView::new(app, package))).into_response();
+    let quota_after = app.quotas().left(&caller.0, Allowance::Documents);
+    let body = AskedPackage { package: PackageView::new(app, package), cost: *cost, quota_after };
+    let mut response = (status, [(header::LOCATION, location)], axum::Json(body)).into_response();
     if !package.status.is_terminal() {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(poll_after(package)));
     }
@@ -170,8 +230,8 @@ pub(crate) fn answer(app: &App, package: &Package, limits: HeaderMap, finished: 
 /// Asks for a package of a docset.
 #[utoipa::path(post, path = "/api/docsets/{id}/packages", operation_id = "createPackage", tag = "packages", security(("key" = [])), params(("id" = i64, Path)),
     request_body = PackageRequestBody,
-    responses((status = 200, description = "An identical package is there", body = PackageView, headers(("location" = String))),
-              (status = 202, description = "It is being built", body = PackageView, headers(("location" = String), ("retry-after" = u64))),
+    responses((status = 200, description = "An identical package is there", body = AskedPackage, headers(("location" = String))),
+              (status = 202, description = "It is being built", body = AskedPackage, headers(("location" = String), ("retry-after" = u64))),
               (status = 429)))]
 pub async fn create(
     State(app): State<App>,
@@ -188,8 +248,8 @@ pub async fn create(
     let choice = Choice { layout, compression, shard_bytes, dehydrated, delta_from };
     let (recipe, base) = choice.recipe(&app, &caller, &docset, formats).await?;
     let wish = Wish { docset, recipe, base, reuse, retry: true };
-    let (package, limits) = ask(&app, &caller, wish).await?;
-    Ok(answer(&app, &package, limits, StatusCode::OK))
+    let asked = ask(&app, &caller, wish).await?;
+    Ok(answer(&app, &caller, &asked, StatusCode::OK))
 }
 
 pub(crate) fn failure(app: &App, package: &Package) -> Problem {
@@ -199,9 +259,9 @@ pub(crate) fn failure(app: &App, package: &Package) -> Problem {
         .with("package", app.url(&format!("/api/packages/{}", package.id)))
 }
 
-/// A package that the caller may see, or a 404.
+/// A package whose content the caller may see, or a 404.
 pub async fn find(app: &App, caller: &Caller, id: i64) -> ApiResult<Package> {
-    app.store.package(PackageId(id), caller.sees_package()).await?.ok_or_else(|| Problem::not_found("package"))
+    app.store.package(PackageId(id), caller.sees()).await?.ok_or_else(|| Problem::not_found("package"))
 }
 
 /// Shows where a package stands. Asking is what makes the server read the package's status queue.
@@ -215,7 +275,8 @@ pub async fn get(
     Path(id): Path<i64>,
     headers: HeaderMap,
 ) -> ApiResult<Response> {
-    let mut package = find(&app, &caller, id).await?;
+    let found = app.store.package(PackageId(id), caller.sees_package()).await?;
+    let mut package = found.ok_or_else(|| Problem::not_found("package"))?;
     // A packager asks whether its build is still wanted; were it to drain the queue it would read its own statuses.
     if caller.0.role != Role::Packager {
         package = dispatch::refresh(&app, package).await?;
@@ -240,7 +301,7 @@ pub async fn get(
 #[utoipa::path(delete, path = "/api/packages/{id}", operation_id = "deletePackage", tag = "packages", security(("key" = [])), params(("id" = i64, Path)),
     responses((status = 200, description = "The package as it is now", body = PackageView)))]
 pub async fn delete(State(app): State<App>, caller: Caller, Path(id): Path<i64>) -> ApiResult<axum::Json<PackageView>> {
-    let found = app.store.package(PackageId(id), caller.sees()).await?.ok_or_else(|| Problem::not_found("package"))?;
+    let found = find(&app, &caller, id).await?;
     let package = if found.status.is_terminal() { found } else { dismiss(&app, found).await? };
     // The packager hears of it: it stops what it builds and deletes what it wrote.
     dispatch::erase(&app, &package).await?;

@@ -1,15 +1,27 @@
-//! `POST /collections/{slug}/search`: pages of hits, counts and facets.
+//! `POST /collections/{slug}/search`: pages of hits with counts and facets, or the whole answer in lines.
+
+mod snippets;
+mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use adit_shared::domain::{Collection, Document};
+use adit_shared::digest::Sha256;
+use adit_shared::domain::{Collection, Document, Metric};
 use adit_shared::ids::{IndexId, VersionId};
-use adit_shared::search::{FacetCount, KEPT_INDEXES, SearchAnswer, SearchError, SearchPage, Sort, Source};
+use adit_shared::search::{
+    FacetCount, Hit, KEPT_INDEXES, Query, SearchAnswer, SearchError, SearchPage, SearchResult, Sort, Source,
+};
+use adit_shared::store::StoreResult;
 use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::extract::{Json, Path, whole, word};
+use self::snippets::{Highlight, Snippets};
+use self::whole::Form;
+use crate::auth::Caller;
+use crate::extract::{Json, Path, whole_number_or_null, word};
 use crate::paging::{read_cursor, write_cursor};
 use crate::problem::{ApiResult, Kind, Problem};
 use crate::resources::collections;
@@ -18,19 +30,17 @@ use crate::wire::DocumentView;
 
 /// Most hits on one page.
 const MAX_LIMIT: u32 = 1000;
-/// How deep a search may be paged; beyond that a docset is the better way.
+/// Hits on a page, where nothing else is said.
+const LIMIT: u32 = 20;
+/// How deep a search may be paged; beyond that a docset or the whole answer is the better way.
 const MAX_DEPTH: u64 = 100_000;
 
 /// What a search has found and where that stands, or why the index has no answer.
-type Asked = Result<(Position, SearchAnswer), SearchError>;
+type Asked<T> = Result<(IndexId, Position, T), SearchError>;
 
 /// What a cursor of a search is made for.
 fn list(collection: &Collection) -> String {
     format!("search of {}", collection.id)
-}
-
-fn default_limit() -> u32 {
-    20
 }
 
 /// A search.
@@ -39,11 +49,11 @@ fn default_limit() -> u32 {
 pub struct SearchRequest {
     /// What to look for; `*` finds everything. A text in the query language, or an object of the Elasticsearch query DSL.
     query: Source,
-    /// Hits on a page, 0 to 1000; 0 counts only.
-    #[serde(default = "default_limit", deserialize_with = "whole")]
-    #[schema(minimum = 0, maximum = 1000, default = 20)]
-    limit: u32,
-    /// Where to go on: `next` of the page before.
+    /// Hits on a page, 0 to 1000 (default 20); 0 counts only. Of an answer in lines the first so many, else all.
+    #[serde(default, deserialize_with = "whole_number_or_null")]
+    #[schema(minimum = 0, maximum = 1000)]
+    limit: Option<u32>,
+    /// Where to go on: `next` of the page before, with the same query and sort. What else is asked for may differ from page to page.
     cursor: Option<String>,
     /// The order of hits.
     #[serde(default, deserialize_with = "word")]
@@ -51,6 +61,8 @@ pub struct SearchRequest {
     /// Fields whose values are to be counted over all hits.
     #[serde(default)]
     facets: Vec<String>,
+    /// Whether to show where the words of the query stand.
+    highlight: Option<Highlight>,
 }
 
 /// A hit.
@@ -60,6 +72,8 @@ pub struct HitView {
     score: Option<f32>,
     #[serde(flatten)]
     document: DocumentView,
+    /// Pieces in which words of the query stand, by field; null where they were not asked for.
+    snippets: Option<Snippets>,
 }
 
 /// The answer to a search.
@@ -77,23 +91,29 @@ pub struct SearchResponse {
     corpus_version: i64,
 }
 
-/// Where a search goes on. It names the corpus version, so that all pages are cut from one answer.
-#[derive(Debug, Serialize, Deserialize)]
+/// Where a search goes on. It names the corpus version, so that all pages are cut from one answer, and the question, so that they are of one.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Position {
     version: i64,
     offset: u64,
-    query: String,
-    sort: Sort,
+    question: Sha256,
+}
+
+/// Tells questions apart whose pages must not be mixed.
+fn question(request: &SearchRequest) -> Sha256 {
+    Sha256::of(format!("{:?}\n{}", request.sort, request.query.stored()).as_bytes())
 }
 
 fn position(request: &SearchRequest, collection: &Collection) -> ApiResult<Position> {
-    let version = collection.corpus_version;
-    let Some(cursor) = &request.cursor else {
-        return Ok(Position { version, offset: 0, query: request.query.stored(), sort: request.sort });
-    };
+    let (version, question) = (collection.corpus_version, question(request));
+    let Some(cursor) = &request.cursor else { return Ok(Position { version, offset: 0, question }) };
     let position: Position = read_cursor(&list(collection), cursor)?;
-    if position.query != request.query.stored() || position.sort != request.sort || position.version > version {
+    if position.question != question || position.version > version {
         return Err(Problem::new(Kind::InvalidCursor, "this cursor belongs to another query or order"));
+    }
+    if position.offset > MAX_DEPTH {
+        let detail = format!("a search can be paged to {MAX_DEPTH} hits; make a docset of it");
+        return Err(Problem::new(Kind::InvalidCursor, detail));
     }
     Ok(position)
 }
@@ -121,64 +141,124 @@ async fn index_of(app: &App, collection: &Collection, version: i64) -> ApiResult
     index.ok_or_else(|| SearchError::VersionGone(version).into())
 }
 
-/// The answer, and where it goes on.
-async fn ask(app: &App, collection: Collection, request: &SearchRequest, facets: &[String]) -> ApiResult<Asked> {
+/// Asks the engine for what begins at the request's position in the wanted version.
+async fn ask<T>(
+    app: &App,
+    collection: Collection,
+    request: &SearchRequest,
+    engine: impl AsyncFnOnce(IndexId, usize) -> SearchResult<T>,
+) -> ApiResult<Asked<T>> {
     let at = position(request, &collection)?;
-    if at.offset > MAX_DEPTH {
-        let detail = format!("a search can be paged to {MAX_DEPTH} hits; make a docset of it");
-        return Err(Problem::new(Kind::InvalidCursor, detail));
-    }
-    let query = request.query.read()?;
-    let page = SearchPage {
-        query: &query,
-        sort: request.sort,
-        offset: usize::try_from(at.offset).unwrap_or(usize::MAX),
-        limit: request.limit as usize,
-        facets,
-    };
     let index = index_of(app, &collection, at.version).await?;
-    match app.search.search(index, page).await {
+    match engine(index, usize::try_from(at.offset).unwrap_or(usize::MAX)).await {
         // A search that goes on cannot meet another version half-way.
         Err(gone @ SearchError::VersionGone(_)) if request.cursor.is_some() => Err(gone.into()),
-        answer => Ok(answer.map(|answer| (at, answer))),
+        answer => Ok(answer.map(|answer| (index, at, answer))),
     }
 }
 
-/// Searches a collection.
+/// The documents of hits, in the order of these; one that is not there (any more) is left out.
+async fn documents(app: &App, hits: &[Hit]) -> StoreResult<Vec<(Hit, Document)>> {
+    if hits.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<VersionId> = hits.iter().map(|hit| hit.id).collect();
+    let found = app.store.documents(&ids).await?;
+    let mut found: BTreeMap<VersionId, Document> = found.into_iter().map(|document| (document.id, document)).collect();
+    Ok(hits.iter().filter_map(|hit| Some((*hit, found.remove(&hit.id)?))).collect())
+}
+
+/// Searches a collection. With `Accept: text/csv` or `application/x-ndjson` the answer is all hits in their order, one to a line.
 #[utoipa::path(post, path = "/api/collections/{slug}/search", operation_id = "search", tag = "search", params(("slug" = String, Path)),
     request_body = SearchRequest,
-    responses((status = 200, description = "A page of hits", body = SearchResponse),
+    responses((status = 200, description = "A page of hits, or all of them",
+               headers(("x-total-hits" = u64, description = "Of an answer in lines: exact number of hits"), ("x-corpus-version" = i64, description = "Of an answer in lines: the state of the corpus that was searched")),
+               content((SearchResponse = "application/json"), (HitView = "application/x-ndjson"), (String = "text/csv"))),
               (status = 400, description = "The query, a facet or the cursor cannot be used; `position` or `field` says where"),
+              (status = 406, description = "Facets or snippets are wanted in lines"),
               (status = 410, description = "The cursor has expired")))]
 pub async fn search(
     State(app): State<App>,
+    caller: Option<Caller>,
     Path(slug): Path<String>,
+    headers: HeaderMap,
     Json(request): Json<SearchRequest>,
-) -> ApiResult<axum::Json<SearchResponse>> {
-    if request.limit > MAX_LIMIT {
-        return Err(Problem::new(
-            Kind::InvalidRequest,
-            format!("limit must be 0 to {MAX_LIMIT}, not {}", request.limit),
-        ));
+) -> ApiResult<Response> {
+    if let Some(limit) = request.limit.filter(|limit| *limit > MAX_LIMIT) {
+        return Err(Problem::new(Kind::InvalidRequest, format!("limit must be 0 to {MAX_LIMIT}, not {limit}")));
     }
-    let facets = check_facets(&app, &request.facets)?;
-    let (collection, (at, answer)) =
-        collections::ask_newest(&app, &slug, |collection| ask(&app, collection, &request, &facets)).await?;
-    let ids: Vec<VersionId> = answer.hits.iter().map(|hit| hit.id).collect();
-    let mut found: BTreeMap<VersionId, Document> = match ids.as_slice() {
-        [] => BTreeMap::new(),
-        ids => app.store.documents(ids).await?.into_iter().map(|document| (document.id, document)).collect(),
+    let query = request.query.read()?;
+    match whole::form(&headers) {
+        None => page(&app, caller.as_ref(), &slug, &request, &query).await,
+        Some(form) => all(&app, caller.as_ref(), &slug, &request, &query, form).await,
+    }
+}
+
+async fn page(
+    app: &App,
+    caller: Option<&Caller>,
+    slug: &str,
+    request: &SearchRequest,
+    query: &Query,
+) -> ApiResult<Response> {
+    let facets = check_facets(app, &request.facets)?;
+    let wish = request.highlight.as_ref().map_or(Ok(None), |highlight| highlight.wanted(app))?;
+    let limit = request.limit.unwrap_or(LIMIT);
+    let engine = async |index, offset| {
+        let page = SearchPage { query, sort: request.sort, offset, limit: limit as usize, facets: &facets };
+        app.search.search(index, page).await
     };
+    let (collection, (index, at, answer)): (_, (_, _, SearchAnswer)) =
+        collections::ask_newest(app, slug, |collection| ask(app, collection, request, engine)).await?;
+    app.usage().count(collection.id, caller.map(|Caller(key)| key.id), Metric::Searches, 1);
     let offset = at.offset + answer.hits.len() as u64;
-    let corpus_version = at.version;
-    let more = request.limit > 0 && offset <= MAX_DEPTH && !answer.hits.is_empty() && offset < answer.total;
-    let view = |score, document| HitView { score, document: DocumentView::new(&app, document, &collection) };
-    let documents = answer.hits.iter().filter_map(|hit| Some(view(hit.score, found.remove(&hit.id)?))).collect();
-    Ok(axum::Json(SearchResponse {
+    let more = limit > 0 && offset <= MAX_DEPTH && !answer.hits.is_empty() && offset < answer.total;
+    let found = documents(app, &answer.hits).await?;
+    let snippets: Vec<Option<Snippets>> = match wish {
+        Some(wish) => {
+            let snippets = snippets::of_hits(app, caller, index, query, wish, &found).await?;
+            snippets.into_iter().map(Some).collect()
+        }
+        None => found.iter().map(|_| None).collect(),
+    };
+    let view = |((hit, document), snippets): ((Hit, _), _)| HitView {
+        score: hit.score,
+        document: DocumentView::new(app, document, &collection),
+        snippets,
+    };
+    let response = SearchResponse {
         hits: answer.total,
-        documents,
+        documents: found.into_iter().zip(snippets).map(view).collect(),
         facets: answer.facets,
         next: more.then(|| write_cursor(&list(&collection), &Position { offset, ..at })),
-        corpus_version,
-    }))
+        corpus_version: at.version,
+    };
+    Ok(axum::Json(response).into_response())
+}
+
+async fn all(
+    app: &App,
+    caller: Option<&Caller>,
+    slug: &str,
+    request: &SearchRequest,
+    query: &Query,
+    form: Form,
+) -> ApiResult<Response> {
+    let highlight = request.highlight.as_ref().map_or(Ok(None), |highlight| highlight.wanted(app))?;
+    if !request.facets.is_empty() || highlight.is_some() {
+        let detail = "facets and snippets have no place in lines; ask for them with Accept: application/json";
+        return Err(Problem::new(Kind::NotAcceptable, detail));
+    }
+    let (collection, (_, at, mut hits)) = {
+        // Some tens of megabytes for each million of hits, while they are sorted.
+        let _pass = app.pass().await;
+        let engine = async |index, _| app.search.ordered(index, query, request.sort).await;
+        collections::ask_newest(app, slug, |collection| ask(app, collection, request, engine)).await?
+    };
+    app.usage().count(collection.id, caller.map(|Caller(key)| key.id), Metric::Searches, 1);
+    let total = hits.len();
+    hits.drain(..total.min(usize::try_from(at.offset).unwrap_or(usize::MAX)));
+    hits.truncate(request.limit.map_or(usize::MAX, |limit| limit as usize));
+    hits.shrink_to_fit();
+    Ok(whole::answer(app, collection, hits, form, whole::About { total, corpus_version: at.version }))
 }

@@ -49,9 +49,14 @@ async fn silence<T, E: std::fmt::Display>(check: impl Future<Output = Result<T, 
     responses((status = 200, description = "Each part with `ok`", body = Readiness),
               (status = 503, description = "Each part with `ok` or `away`", body = Readiness, headers(("retry-after" = u64)))))]
 pub async fn readyz(State(app): State<App>) -> Response {
-    let (database, objects, broker) =
-        tokio::join!(silence(app.store.ping()), silence(app.objects.size("readyz")), silence(app.broker.check()));
-    let parts = [("database", database), ("object store", objects), ("message broker", broker)];
+    let (database, objects, broker, search) = tokio::join!(
+        silence(app.store.ping()),
+        silence(app.objects.size("readyz")),
+        silence(app.broker.check()),
+        silence(app.search.ping())
+    );
+    let parts =
+        [("database", database), ("object store", objects), ("message broker", broker), ("search index", search)];
     let mut status = StatusCode::OK;
     let readiness = parts.into_iter().map(|(part, error)| {
         let Some(error) = error else { return (part, PartState::Ok) };

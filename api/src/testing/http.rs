@@ -1,8 +1,9 @@
-//! Requests to the whole API in process, by a miner, another miner and a packager, over documents that are rows without bytes.
+//! Requests to the whole API in process, by a miner, another miner and a packager, over documents that are rows and indexed metadata without bytes.
 
 use adit_shared::digest::Sha256;
-use adit_shared::domain::{Encoding, FileRecord, Place, Role, content_hash, secret_hash};
+use adit_shared::domain::{Access, Encoding, FileRecord, Limits, OwnLimit, Place, Role, content_hash, secret_hash};
 use adit_shared::names;
+use adit_shared::search::{IndexDocument, IndexPlan};
 use adit_shared::store::{NewCollection, NewDocument, Store as _};
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
@@ -77,7 +78,27 @@ impl Server {
         self.send(Method::POST, key, path, &headers, Body::from(body.to_string())).await
     }
 
-    async fn send(&self, method: Method, key: &str, path: &str, headers: &[(&str, &str)], body: Body) -> Answer {
+    /// The same server with other parts.
+    pub(crate) fn with(self, app: App) -> Self {
+        Self { router: crate::router(app.clone()), app, ..self }
+    }
+
+    /// Limits the documents a day of a key.
+    pub(crate) async fn limit(&self, key: &str, documents: u64) {
+        let keys = self.world.store.keys().await.unwrap();
+        let id = keys.iter().find(|known| known.name == key).unwrap().id;
+        let own = Limits { documents: OwnLimit::AtMost(documents), requests: OwnLimit::AsRole };
+        assert!(self.world.store.limit_key(id, &own).await.unwrap());
+    }
+
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        key: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Body,
+    ) -> Answer {
         let path = path.strip_prefix("http://api.test").unwrap_or(path);
         let mut request = Request::builder().method(method).uri(path);
         if key != NOBODY {
@@ -117,6 +138,7 @@ impl Server {
                 folded_name: names::fold(&name),
                 content_hash: content_hash(r#ref, &name, hashed),
                 name,
+                access: Access::of(metadata.as_object().unwrap(), &slug.parse().unwrap()).unwrap().unwrap_or_default(),
                 metadata: metadata.as_object().unwrap().clone(),
                 replaces: old.map(|old| old.id),
                 files,
@@ -124,6 +146,15 @@ impl Server {
             id.0 += 1;
         }
         store.stage_documents(&lease, &rows).await.unwrap();
+        let plan = IndexPlan { base: lease.base, import: lease.import, language: None, afresh: false };
+        let mut index = self.app.search.build(plan).await.unwrap();
+        for row in &rows {
+            let NewDocument { id, replaces, r#ref, metadata, files, .. } = row;
+            let (id, replaces) = (*id, *replaces);
+            let formats = files.iter().map(|file| file.format.as_str()).collect();
+            index.add(IndexDocument { id, replaces, r#ref, metadata, formats, text: None }).await.unwrap();
+        }
+        index.finish().await.unwrap();
         store.commit_import(&lease, now).await.unwrap();
     }
 

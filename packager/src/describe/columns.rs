@@ -55,6 +55,7 @@ fn of_document(name: &str) -> &'static str {
         "issued" => "When it was published (Dublin Core)",
         "abstract" => "Abstract (Dublin Core)",
         "language" => "Language (Dublin Core)",
+        "access" => "Who may have its files: `open`, or only those entitled",
         "license" => "Its own licence, else its collection's",
         "metadata" => "All of its metadata (Dublin Core)",
         _ => "Of the document",

@@ -63,7 +63,7 @@ pub(super) fn text(of: &Description) -> String {
         Some(table) => (shards(table), vec![rows(table)]),
         None => files(of),
     };
-    Json::object([
+    let dataset = Json::object([
         ("@context", context()),
         ("@type", "sc:Dataset".into()),
         ("conformsTo", VERSION.into()),
@@ -77,7 +77,11 @@ pub(super) fn text(of: &Description) -> String {
         ("citeAs", format!("{}. Version {}. {}", of.title(), of.version(), collection_url(about)).into()),
         ("distribution", Json::List(distribution)),
         ("recordSet", Json::List(record_sets)),
-    ])
+    ]);
+    match of.tdm_policy() {
+        Some(policy) => dataset.with("usageInfo", policy),
+        None => dataset,
+    }
     .file()
 }
 

@@ -2,18 +2,26 @@
 //!
 //! Each is written for itself, so that a list of a million lines need not be held in memory.
 
+use adit_shared::domain::{Access, Omission};
 use adit_shared::ids::VersionId;
 use bytes::BufMut;
 use serde::Serialize;
 
-/// First line of the list of rights (RFC 4180, 2.3).
-pub(crate) const RIGHTS_HEADER: &str = "path,license\r\n";
+/// First line of the list of rights (RFC 4180, 2.3); with access levels where it is `marked`.
+pub(crate) fn rights_header(marked: bool) -> &'static str {
+    if marked { "path,license,access\r\n" } else { "path,license\r\n" }
+}
 
-/// Writes a file's line of the list of rights (RFC 4180): the document's licence, else the collection's, else nothing.
-pub(crate) fn write_rights(out: &mut impl BufMut, path: &str, license: Option<&str>) {
+/// Writes a file's line of the list of rights (RFC 4180): the document's licence, else the collection's, else nothing; and in a list with access
+/// levels, the file's.
+pub(crate) fn write_rights(out: &mut impl BufMut, path: &str, license: Option<&str>, access: Option<&Access>) {
     write_csv(out, path);
     out.put_u8(b',');
     write_csv(out, license.unwrap_or_default());
+    if let Some(access) = access {
+        // No access level has a character that CSV minds.
+        out.put_slice(format!(",{access}").as_bytes());
+    }
     out.put_slice(b"\r\n");
 }
 
@@ -35,17 +43,19 @@ fn write_csv(out: &mut impl BufMut, field: &str) {
     out.put_u8(b'"');
 }
 
-/// The line of `omitted.jsonl` for a member without files in the wanted formats.
+/// The line of `omitted.jsonl` for a member without files, with the reason where members were withheld.
 ///
 /// # Errors
 /// None that these types give rise to.
-pub(crate) fn omitted(id: VersionId, r#ref: &str) -> serde_json::Result<Vec<u8>> {
+pub(crate) fn omitted(id: VersionId, r#ref: &str, reason: Option<Omission>) -> serde_json::Result<Vec<u8>> {
     #[derive(Serialize)]
     struct Omitted<'a> {
         id: VersionId,
         r#ref: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<Omission>,
     }
-    crate::manifest::line(&Omitted { id, r#ref })
+    crate::manifest::line(&Omitted { id, r#ref, reason })
 }
 
 /// The line of `tombstones.jsonl` for a file that the base has and the whole bag has not.
@@ -83,21 +93,29 @@ mod tests {
 
     #[test]
     fn the_lines_have_these_shapes() {
-        let mut out = RIGHTS_HEADER.as_bytes().to_vec();
-        write_rights(&mut out, "data/a.txt", Some("https://creativecommons.org/licenses/by/4.0/"));
-        write_rights(&mut out, "data/b, c.txt", Some("so \"they\" say"));
-        write_rights(&mut out, "data/d.txt", None);
+        let mut out = rights_header(false).as_bytes().to_vec();
+        write_rights(&mut out, "data/a.txt", Some("https://creativecommons.org/licenses/by/4.0/"), None);
+        write_rights(&mut out, "data/b, c.txt", Some("so \"they\" say"), None);
+        write_rights(&mut out, "data/d.txt", None, None);
+        out.extend(rights_header(true).as_bytes());
+        write_rights(&mut out, "data/a.txt", None, Some(&"restricted:press".parse().unwrap()));
+        write_rights(&mut out, "data/a.json", Some("https://l"), Some(&Access::Open));
         insta::assert_snapshot!(String::from_utf8(out).unwrap().replace('\r', "␍"), @r#"
         path,license␍
         data/a.txt,https://creativecommons.org/licenses/by/4.0/␍
         "data/b, c.txt","so ""they"" say"␍
         data/d.txt,␍
+        path,license,access␍
+        data/a.txt,,restricted:press␍
+        data/a.json,https://l,open␍
         "#);
-        let mut out = omitted(VersionId(7), "a \"b\"\n").unwrap();
+        let mut out = omitted(VersionId(7), "a \"b\"\n", None).unwrap();
+        out.extend(omitted(VersionId(8), "c", Some(Omission::Rights)).unwrap());
         out.extend(tombstone("data/é.txt").unwrap());
         write_fetch(&mut out, "https://example.org/api/x", 12, "data/a b 100%.txt");
         insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r#"
         {"id":7,"ref":"a \"b\"\n"}
+        {"id":8,"ref":"c","reason":"rights"}
         {"path":"data/é.txt"}
         https://example.org/api/x 12 data/a b 100%25.txt
         "#);
@@ -106,9 +124,9 @@ mod tests {
     proptest! {
         #[test]
         fn any_rights_are_read_back(rows in prop::collection::vec((".*", prop::option::of(any::<String>())), 1..5)) {
-            let mut out = RIGHTS_HEADER.as_bytes().to_vec();
+            let mut out = rights_header(false).as_bytes().to_vec();
             for (path, license) in &rows {
-                write_rights(&mut out, path, license.as_deref());
+                write_rights(&mut out, path, license.as_deref(), None);
             }
             let mut reader = csv::Reader::from_reader(out.as_slice());
             let read: Vec<(String, String)> = reader.deserialize().map(Result::unwrap).collect();

@@ -1,5 +1,6 @@
 //! `README.md`: the package explained to people (CommonMark, with tables).
 
+use adit_shared::domain::Tdm;
 use url::Url;
 
 use super::licence::Licence;
@@ -85,8 +86,14 @@ fn files(out: &mut String, of: &Description) {
         (RO_CRATE, "the package as an RO-Crate 1.2"),
         (CROISSANT, "the package as a Croissant 1.1 data set"),
         (CITATION, "how to cite it (Citation File Format)"),
-        (OMITTED, "the documents that were selected but have none of the formats"),
-        (RIGHTS, "the licence of every file in `data/`, where one is known"),
+        match of.marked {
+            false => (OMITTED, "the documents that were selected but have none of the formats"),
+            true => (OMITTED, "the documents that were selected and are not here, each with the reason"),
+        },
+        match of.marked {
+            false => (RIGHTS, "the licence of every file in `data/`, where one is known"),
+            true => (RIGHTS, "the licence of every file in `data/`, where one is known, and who may have it"),
+        },
     ];
     // The rows of a table have a column for it.
     let count = rows.len() - usize::from(of.table.is_some());
@@ -200,6 +207,24 @@ fn rights(out: &mut String, of: &Description) {
         "## What you may do with it\n\n{licence} A document's own licence comes first: {where_else}. \
          Where none is known, ask before you pass the document on.\n\n"
     ));
+    if of.marked {
+        let column = if of.table.is_some() {
+            "The column `access`".to_owned()
+        } else {
+            format!("The column `access` of `{RIGHTS}`")
+        };
+        out.push_str(&format!(
+            "{column} tells who may have what: pass on what is not `open` to nobody but those who are entitled to it themselves.\n\n"
+        ));
+    }
+    if let Some(Tdm { reservation, policy }) = &of.about.tdm {
+        let reserved = if *reservation { "reserved" } else { "not reserved" };
+        let policy = policy.as_ref().map(|policy| format!(", and its policy is {}", link(policy))).unwrap_or_default();
+        out.push_str(&format!(
+            "By the TDM Reservation Protocol, the rights of text and data mining in the collection are {reserved}{policy}. \
+             What a document's metadata says of it comes first.\n\n"
+        ));
+    }
 }
 
 /// A link that shows its address; as code if it is no URL.

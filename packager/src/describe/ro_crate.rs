@@ -38,6 +38,11 @@ pub(super) fn text(of: &Description, others: &[(&'static str, Vec<u8>)]) -> Stri
         })),
     }
     graph.extend(tag_files(of).iter().map(|&(name, media_type, description)| {
+        let description = match name {
+            OMITTED if of.marked => "Documents of the selection that are not here, each with the reason",
+            RIGHTS if of.marked => "The licence of every payload file, where one is known, and who may have it",
+            _ => description,
+        };
         let file = Json::object([
             ("@id", name.into()),
             ("@type", "File".into()),
@@ -53,6 +58,8 @@ pub(super) fn text(of: &Description, others: &[(&'static str, Vec<u8>)]) -> Stri
     graph.push(identifier(PACKAGE, "Fingerprint of the package", of.package.to_string()));
     graph.push(identifier(DOCSET, "Fingerprint of the docset", of.docset.to_string()));
     graph.push(licence(&Licence::of(of.about.license.as_deref())));
+    let license = Licence::of(of.about.license.as_deref());
+    graph.extend(of.tdm_policy().filter(|url| *url != licence_id(&license)).map(policy));
     Json::object([("@context", CONTEXT.into()), ("@graph", Json::List(graph))]).file()
 }
 
@@ -73,7 +80,7 @@ fn root(of: &Description) -> Json {
     let mut parts = vec![Json::reference(bag::PAYLOAD)];
     parts.extend(tag_files(of).iter().map(|&(name, ..)| Json::reference(name)));
     let license = Licence::of(of.about.license.as_deref());
-    Json::object([
+    let root = Json::object([
         ("@id", "./".into()),
         ("@type", "Dataset".into()),
         ("name", of.title().into()),
@@ -84,6 +91,20 @@ fn root(of: &Description) -> Json {
         ("url", collection_url(&of.about).into()),
         ("identifier", Json::List(vec![Json::reference(PACKAGE), Json::reference(DOCSET)])),
         ("hasPart", Json::one_or_more(parts)),
+    ]);
+    match of.tdm_policy() {
+        Some(policy) => root.with("usageInfo", Json::reference(policy)),
+        None => root,
+    }
+}
+
+/// The policy of text and data mining, as an entity.
+fn policy(url: &str) -> Json {
+    Json::object([
+        ("@id", url.into()),
+        ("@type", "CreativeWork".into()),
+        ("name", "Policy of text and data mining".into()),
+        ("description", "By the TDM Reservation Protocol: how these rights, which are reserved, may be had".into()),
     ])
 }
 

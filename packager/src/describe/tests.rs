@@ -1,5 +1,6 @@
 //! The texts as a whole: their shapes, that they parse, and that no text makes markup of what a collection says.
 
+use adit_shared::domain::Tdm;
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -13,6 +14,7 @@ fn about() -> About {
             "Papers of the Journal of Open Source Education: published PDF, plain text, JATS XML where there is one."
                 .into(),
         license: Some("https://creativecommons.org/licenses/by/4.0/".into()),
+        tdm: None,
         url: "https://example.org/api".into(),
         date: "2026-08-30".into(),
     }
@@ -29,7 +31,8 @@ fn bag() -> Description {
         docset: Sha256([0x12; 32]),
         layout: "bag",
         about: about(),
-        documents: Documents { requested: 75, included: 74, omitted: 1 },
+        documents: Documents { requested: 75, included: 74, omitted: 1, ..Documents::default() },
+        marked: false,
         formats: vec![
             summary("meta", 74, 61_234, &["application/ld+json"]),
             summary("txt", 73, 2_345_678, &["text/plain; charset=us-ascii", "text/plain; charset=utf-8"]),
@@ -79,7 +82,17 @@ fn awkward() -> Description {
     description.about.description =
         "# No heading\r\n- no list\n\n\u{2028}1. no list\t| no cell\u{85}end\u{0}: 'x' & \"y\"".into();
     description.about.license = Some("Ask <the library>,\n\"first\"".into());
-    description.documents = Documents { requested: 1, included: 1, omitted: 0 };
+    description.documents = Documents { requested: 1, included: 1, ..Documents::default() };
+    description
+}
+
+/// What was withheld of it, and what is said of mining.
+fn withheld() -> Description {
+    let policy = Some("https://example.org/tdm-policy.json".to_owned());
+    let mut description = bag();
+    description.about.tdm = Some(Tdm { reservation: true, policy });
+    description.documents = Documents { requested: 80, included: 74, omitted: 6, rights: 3, withdrawn: 2 };
+    description.marked = true;
     description
 }
 
@@ -115,8 +128,15 @@ fn awkward_words_of_a_collection_are_no_markup() {
 }
 
 #[test]
+fn a_bag_tells_what_was_withheld_and_what_is_said_of_mining() {
+    let (open, withheld) = (show(&bag()), show(&withheld()));
+    let new = withheld.lines().filter(|line| !open.lines().any(|old| old == *line));
+    insta::assert_snapshot!(new.collect::<Vec<_>>().join("\n"));
+}
+
+#[test]
 fn lengths_do_not_depend_on_digests() {
-    for description in [bag(), parquet(), jsonl(), awkward()] {
+    for description in [bag(), parquet(), jsonl(), awkward(), withheld()] {
         let mut other = description.clone();
         (other.package, other.docset) = (Sha256([0; 32]), Sha256([0xff; 32]));
         for shard in other.table.iter_mut().flat_map(|table| &mut table.shards) {
@@ -129,7 +149,7 @@ fn lengths_do_not_depend_on_digests() {
 
 #[test]
 fn every_entity_of_the_crate_is_reachable_from_its_root() {
-    for description in [bag(), parquet()] {
+    for description in [bag(), parquet(), withheld()] {
         let crate_json = json(&description, RO_CRATE);
         let graph = crate_json["@graph"].as_array().unwrap();
         let node =

@@ -31,18 +31,18 @@ pub struct SizeEstimator {
 }
 
 impl SizeEstimator {
-    /// A package without files.
+    /// A package without files; `marked` where members may be withheld, or not open.
     ///
     /// # Errors
     /// None: nothing is written.
-    pub fn new(recipe: &Recipe, about: Option<&About>) -> io::Result<Self> {
+    pub fn new(recipe: &Recipe, about: Option<&About>, marked: bool) -> io::Result<Self> {
         let table = match recipe.layout {
             Layout::Jsonl => Some(Table::Jsonl(compression(recipe))),
             Layout::Parquet => Some(Table::Parquet),
             Layout::Flat | Layout::Bag | Layout::TarZst => None,
         };
-        let rows = table.map(|table| Bound::new(table, &recipe.formats));
-        Ok(Self { sum: Sum::new(recipe, about)?, rows })
+        let rows = table.map(|table| Bound::new(table, &recipe.formats, marked));
+        Ok(Self { sum: Sum::new(recipe, about, marked)?, rows })
     }
 
     /// Adds a member with its files in the wanted formats. Members come in the order of their ids and files in that of their formats:
@@ -53,7 +53,7 @@ impl SizeEstimator {
     pub fn add(&mut self, member: &Member) -> io::Result<()> {
         if let Some(rows) = self.rows.as_mut().filter(|_| !member.files.is_empty()) {
             let license = self.sum.about.as_ref().and_then(|about| about.license.as_deref());
-            rows.add(&Document::of(member, license, &Map::new()));
+            rows.add(&Document::of(member, license, &Map::new(), self.sum.marked));
         }
         self.sum.add(member, 0, |_| Ok(0))
     }

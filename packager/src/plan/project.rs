@@ -121,7 +121,7 @@ impl Project {
 
     /// Holds the docset's members against what was promised to whoever asked for the package, where that is known.
     pub(crate) fn check_promise(&self, documents: Option<u64>) -> Result<(), PlanError> {
-        let Documents { requested, included, omitted } = self.documents;
+        let Documents { requested, included, omitted, .. } = self.documents;
         match documents.filter(|documents| *documents != requested) {
             Some(announced) => Err(PlanError::Incomplete { announced, included, omitted }),
             None => Ok(()),
@@ -161,19 +161,20 @@ impl Project {
 
     /// `manifest.json`, once all assets are there.
     pub(crate) fn manifest(&self, assets: Vec<Asset>) -> PackageManifest {
-        let Documents { requested, included, omitted } = self.documents;
+        let Documents { requested, included, omitted, rights, withdrawn } = self.documents;
         let options = &self.recipe.options;
         PackageManifest {
             r#type: MANIFEST_TYPE.to_owned(),
             package: self.fingerprint,
             docset: self.header.fingerprint,
+            selection: self.header.selection,
             formats: self.recipe.formats.clone(),
             layout: self.recipe.layout,
             compression: options.compression,
             shard_bytes: options.shard_bytes,
             dehydrated: options.dehydrated,
             delta_from: self.header.base,
-            documents: ManifestDocuments { requested, included, omitted },
+            documents: ManifestDocuments { requested, included, omitted, rights, withdrawn },
             payload: Payload { files: self.payload.files, bytes: self.payload.bytes },
             assets,
         }
@@ -194,8 +195,8 @@ pub(crate) struct ProjectBuilder {
 impl ProjectBuilder {
     /// A project of that recipe without members yet.
     pub(crate) fn new(recipe: &Recipe, header: Header) -> Result<Self, PlanError> {
-        let sum = Sum::new(recipe, header.about.as_ref())?;
-        let columns = Columns::new(&recipe.formats);
+        let sum = Sum::new(recipe, header.about.as_ref(), header.selection.is_some())?;
+        let columns = Columns::new(&recipe.formats, header.selection.is_some());
         Ok(Self { header, sum, spool: SpoolWriter::new()?, objects: Numbers::default(), columns })
     }
 
@@ -245,7 +246,7 @@ impl ProjectBuilder {
 
     /// The package of all that was added, with uploads in parts of `part_size` bytes (a multiple of 64) or more.
     pub(crate) fn finish(mut self, part_size: u64) -> Result<Project, PlanError> {
-        let Documents { requested, included, omitted } = self.sum.documents;
+        let Documents { requested, included, omitted, .. } = self.sum.documents;
         if self.header.documents != requested || requested != included + omitted {
             return Err(PlanError::Incomplete { announced: self.header.documents, included, omitted });
         }
@@ -258,8 +259,12 @@ impl ProjectBuilder {
             return Err(PlanError::TooManyShards(count));
         }
         let docset = self.header.fingerprint;
-        let fingerprint = recipe.fingerprint(&docset, self.header.base.as_ref(), self.header.about.as_ref());
-        let whole = recipe.whole().fingerprint(&docset, None, self.header.about.as_ref());
+        let selection = self.sum.clearance.selection(&docset);
+        if selection != self.header.selection.unwrap_or(docset) {
+            return Err(PlanError::Selection);
+        }
+        let fingerprint = recipe.fingerprint(&selection, self.header.base.as_ref(), self.header.about.as_ref());
+        let whole = recipe.whole().fingerprint(&selection, None, self.header.about.as_ref());
         let described = self.sum.take_lists()?.zip(self.sum.description(whole, docset, None));
         let spool = Arc::new(self.spool.finish()?);
         let ground = || Ground {

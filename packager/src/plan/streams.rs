@@ -209,7 +209,7 @@ pub(super) fn index_bound(
         documents: None,
     };
     let shards: Vec<_> = (0..shards).map(shard).collect();
-    let columns = Columns::new(&recipe.formats);
+    let columns = Columns::new(&recipe.formats, description.marked);
     let tags = table_tags(listed, description, &columns, &Sha256([0; 32]), &shards);
     size(&sections(&Volume::default(), folder, tags))
 }

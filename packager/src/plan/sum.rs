@@ -6,7 +6,7 @@ use std::io;
 use std::ops::Range;
 
 use adit_shared::digest::Sha256;
-use adit_shared::domain::{About, Encoding, FileRecord, Format, Layout, Recipe};
+use adit_shared::domain::{About, Access, Clearance, Encoding, FileRecord, Format, Layout, META, Omission, Recipe};
 use bytes::Bytes;
 
 use super::lists::{Counted, List, Text, Written};
@@ -70,9 +70,9 @@ struct Lists<L> {
 }
 
 impl<L: List> Lists<L> {
-    fn new() -> io::Result<Self> {
+    fn new(marked: bool) -> io::Result<Self> {
         let mut rights = L::new()?;
-        rights.push(lines::RIGHTS_HEADER.as_bytes())?;
+        rights.push(lines::rights_header(marked).as_bytes())?;
         Ok(Self { manifest: L::new()?, rights, omitted: L::new()?, fetch: L::new()?, tombstones: L::new()? })
     }
 }
@@ -90,6 +90,10 @@ pub(super) struct Carried<'a> {
 pub(super) struct Sum<L> {
     pub(super) recipe: Recipe,
     pub(super) about: Option<About>,
+    /// Whether members may be withheld, or not open.
+    pub(super) marked: bool,
+    /// Who they are.
+    pub(super) clearance: Clearance,
     /// Length of the archive's folder.
     folder: usize,
     lists: Option<Lists<L>>,
@@ -102,15 +106,17 @@ pub(super) struct Sum<L> {
 }
 
 impl<L: List> Sum<L> {
-    pub(super) fn new(recipe: &Recipe, about: Option<&About>) -> io::Result<Self> {
+    pub(super) fn new(recipe: &Recipe, about: Option<&About>, marked: bool) -> io::Result<Self> {
         let layout = recipe.layout;
         Ok(Self {
             recipe: recipe.clone(),
             about: about.filter(|_| layout.is_described()).cloned(),
+            marked,
+            clearance: Clearance::default(),
             // Of any package, for the length alone: who estimates has no fingerprint.
             folder: folder(layout, &Sha256([0; 32])).len(),
-            lists: if layout.is_described() { Some(Lists::new()?) } else { None },
-            documents: Documents { requested: 0, included: 0, omitted: 0 },
+            lists: if layout.is_described() { Some(Lists::new(marked)?) } else { None },
+            documents: Documents::default(),
             formats: BTreeMap::new(),
             payload: Payload { files: 0, bytes: 0 },
             volumes: Vec::new(),
@@ -128,8 +134,8 @@ impl<L: List> Sum<L> {
         mut each: impl FnMut(Carried<'_>) -> io::Result<u64>,
     ) -> io::Result<()> {
         self.documents.requested += 1;
+        self.clearance.note(member.id, member.omitted, member.access.as_ref().and_then(Access::entitlement));
         if member.files.is_empty() {
-            self.documents.omitted += 1;
             return self.omit(member);
         }
         self.documents.included += 1;
@@ -160,8 +166,12 @@ impl<L: List> Sum<L> {
     }
 
     fn omit(&mut self, member: &Member) -> io::Result<()> {
+        let reason = member.omitted.unwrap_or(Omission::Format);
+        self.documents.omitted += 1;
+        self.documents.rights += u64::from(reason == Omission::Rights);
+        self.documents.withdrawn += u64::from(reason == Omission::Withdrawn);
         let Some(lists) = &mut self.lists else { return Ok(()) };
-        lists.omitted.push(&lines::omitted(member.id, &member.r#ref)?)
+        lists.omitted.push(&lines::omitted(member.id, &member.r#ref, self.marked.then_some(reason))?)
     }
 
     /// Whether a file's content stands in the archive.
@@ -197,7 +207,8 @@ impl<L: List> Sum<L> {
         let about = self.about.as_ref();
         line.clear();
         let license = member.license.as_deref().or_else(|| about?.license.as_deref());
-        lines::write_rights(line, path, license);
+        let access = if file.format.as_str() == META { None } else { member.access.as_ref() };
+        lines::write_rights(line, path, license, self.marked.then_some(access.unwrap_or(&Access::Open)));
         lists.rights.push(line)?;
         if !carried {
             let base = about.map_or("", |about| about.url.as_str());
@@ -266,6 +277,7 @@ impl<L: List> Sum<L> {
             layout: self.recipe.layout.as_str(),
             about,
             documents: self.documents,
+            marked: self.marked,
             formats: self.recipe.formats.iter().map(summary).collect(),
             payload: self.payload,
             table,

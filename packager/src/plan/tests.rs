@@ -2,7 +2,7 @@
 
 use std::io::Cursor;
 
-use adit_shared::domain::{Encoding, Layout, Recipe};
+use adit_shared::domain::{Encoding, Layout, Omission, Recipe};
 use adit_shared::ids::DocsetId;
 use bytes::BytesMut;
 use proptest::prelude::*;
@@ -16,7 +16,7 @@ const LAYOUTS: [Layout; 2] = [Layout::Flat, Layout::Bag];
 
 fn estimate(corpus: &Corpus, layout: Layout) -> u64 {
     let (header, recipe) = (corpus.header(), Recipe::new(corpus.formats(), layout));
-    let mut estimator = SizeEstimator::new(&recipe, header.about.as_ref()).unwrap();
+    let mut estimator = SizeEstimator::new(&recipe, header.about.as_ref(), header.selection.is_some()).unwrap();
     corpus.members.iter().for_each(|member| estimator.add(member).unwrap());
     estimator.finish().bytes
 }
@@ -79,6 +79,62 @@ proptest! {
                 prop_assert_eq!(project.included() + project.omitted(), project.requested());
         }
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn what_is_withheld_is_left_out_and_told(mut corpus in corpus(12), marks in prop::collection::vec(0..6_u8, 12)) {
+        let mut reasons = Vec::new();
+        for (member, mark) in corpus.members.iter_mut().zip(marks) {
+            match mark {
+                0 => member.omitted = Some(Omission::Rights),
+                1 => member.omitted = Some(Omission::Withdrawn),
+                2 => member.access = Some("restricted:press".parse().unwrap()),
+                _ => {}
+            }
+            if member.omitted.is_some() {
+                let (text, names) = (&member.r#ref, std::mem::take(&mut member.files));
+                names.iter().for_each(|file| _ = corpus.contents.remove(&(text.clone(), file.format.clone())));
+            }
+            if member.files.is_empty() {
+                reasons.push((member.r#ref.clone(), member.omitted.unwrap_or(Omission::Format)));
+            }
+        }
+        for layout in LAYOUTS {
+            let (plan, documents) = (corpus.plan(layout, 640), corpus.project(layout, 640).manifest(Vec::new()).documents);
+            let archive = corpus.archive(&plan);
+            prop_assert_eq!(estimate(&corpus, layout), plan.size());
+            corpus.assert_holds(&archive, layout);
+            let count = |reason| reasons.iter().filter(|(_, found)| *found == reason).count() as u64;
+            prop_assert_eq!(documents.omitted, reasons.len() as u64);
+            prop_assert_eq!((documents.rights, documents.withdrawn), (count(Omission::Rights), count(Omission::Withdrawn)));
+            if layout == Layout::Bag {
+                let text = |name: &str| io::read_to_string(zip_crate(&archive).by_name(&format!("{}{name}", plan.folder)).unwrap()).unwrap();
+                let marked = corpus.header().selection.is_some();
+                let told: Vec<serde_json::Value> = text("omitted.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+                let expected: Vec<_> = reasons.iter().map(|(r#ref, reason)| (r#ref.as_str(), marked.then_some(reason))).collect();
+                let told: Vec<_> = told.iter().map(|line| (line["ref"].as_str().unwrap(), serde_json::from_value(line["reason"].clone()).unwrap())).collect();
+                prop_assert_eq!(told.iter().map(|(r#ref, reason): &(&str, Option<Omission>)| (*r#ref, reason.as_ref())).collect::<Vec<_>>(), expected);
+                prop_assert_eq!(text("rights.csv").starts_with("path,license,access"), marked);
+                let restricted = corpus.members.iter().filter(|member| member.access.is_some()).flat_map(|member| &member.files);
+                let restricted = restricted.filter(|file| file.format.as_str() != "meta").count();
+                prop_assert_eq!(text("rights.csv").matches(",restricted:press\r\n").count(), restricted);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_manifest_that_withholds_others_than_it_announced_has_no_plan() {
+    let mut corpus = Corpus::default();
+    corpus.add("d", &[("pdf", b"x", Encoding::Identity)]);
+    let header = corpus.header();
+    corpus.members[0].access = Some("restricted:press".parse().unwrap());
+    let mut builder = ProjectBuilder::new(&Recipe::new(corpus.formats(), Layout::Flat), header).unwrap();
+    builder.add(&corpus.members[0]).unwrap();
+    assert!(matches!(builder.finish(PART_SIZE), Err(PlanError::Selection)));
 }
 
 #[test]

@@ -45,9 +45,9 @@ pub(crate) struct Bound {
 }
 
 impl Bound {
-    /// No rows of these formats.
-    pub(crate) fn new(table: Table, formats: &[Format]) -> Self {
-        let columns = Columns::new(formats);
+    /// No rows of these formats; `marked` with access levels.
+    pub(crate) fn new(table: Table, formats: &[Format], marked: bool) -> Self {
+        let columns = Columns::new(formats, marked);
         let names = columns.files().iter().flat_map(|files| files.columns()).map(|(name, _)| name.len() as u64).sum();
         Self { table, count: columns.all().count() as u64, names, columns, raw: 0, group: ROW_GROUP, groups: 0 }
     }

@@ -1,6 +1,6 @@
 //! The columns of tabular layouts and the values of those that come from metadata; `jsonl` and `parquet` say the same by them.
 
-use adit_shared::domain::{FileRecord, Format, META};
+use adit_shared::domain::{Access, FileRecord, Format, META};
 use adit_shared::ids::VersionId;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -23,6 +23,10 @@ pub(crate) const DESCRIBED: [(&str, ColumnKind); 11] = [
     ("metadata", ColumnKind::Object),
 ];
 
+/// The column with access levels, behind those of [`DESCRIBED`]: in tables of packages from which documents are withheld, or which have such as are
+/// not open.
+pub(crate) const ACCESS: &str = "access";
+
 /// Columns without nulls; lists have none either, but may be empty.
 pub(super) const REQUIRED: [&str; 4] = ["id", "ref", "name", "metadata"];
 
@@ -40,11 +44,14 @@ pub(super) struct Described<'a> {
     pub(super) language: Option<String>,
     pub(super) license: Option<&'a str>,
     pub(super) metadata: &'a Map<String, Value>,
+    /// Stands behind those of [`DESCRIBED`], in tables with the column [`ACCESS`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) access: Option<String>,
 }
 
 impl<'a> Described<'a> {
     pub(super) fn of(document: &Document<'a>) -> Self {
-        let Document { id, r#ref, name, license, metadata, .. } = *document;
+        let Document { id, r#ref, name, license, access, metadata, .. } = *document;
         let texts = |term| metadata.get(term).map(texts).unwrap_or_default();
         // Terms that should have one value and have several; `metadata` tells them apart.
         let text = |term| Some(texts(term)).filter(|texts| !texts.is_empty()).map(|texts| texts.join("; "));
@@ -60,6 +67,7 @@ impl<'a> Described<'a> {
             language: text("language"),
             license,
             metadata,
+            access: access.map(Access::to_string),
         }
     }
 
@@ -128,17 +136,19 @@ impl FileColumns {
 /// All columns of a package's tables. They are the same in all shards, so they are known only when every member was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Columns {
+    /// Whether there is [`ACCESS`].
+    marked: bool,
     files: Vec<FileColumns>,
 }
 
 impl Columns {
-    /// The columns for these formats as long as no file was seen: all are textual. Metadata has columns of its own.
-    pub(crate) fn new(formats: &[Format]) -> Self {
+    /// The columns for these formats as long as no file was seen: all are textual. Metadata has columns of its own; `marked` access levels too.
+    pub(crate) fn new(formats: &[Format], marked: bool) -> Self {
         let mut formats: Vec<_> = formats.iter().filter(|format| format.as_str() != META).cloned().collect();
         formats.sort_unstable();
         formats.dedup();
-        let column = |format: Format| FileColumns { name: column_name(&format), format, textual: true };
-        Self { files: formats.into_iter().map(column).collect() }
+        let column = |format: Format| FileColumns { name: column_name(&format, marked), format, textual: true };
+        Self { marked, files: formats.into_iter().map(column).collect() }
     }
 
     /// Takes note of a file: a format with one file that is no text is a column of bytes.
@@ -149,6 +159,11 @@ impl Columns {
         }
     }
 
+    /// Whether there is a column with access levels.
+    pub(crate) fn marked(&self) -> bool {
+        self.marked
+    }
+
     /// The columns of files, in the order of formats.
     pub(crate) fn files(&self) -> &[FileColumns] {
         &self.files
@@ -156,13 +171,15 @@ impl Columns {
 
     /// The names and kinds of all columns, in their order.
     pub(crate) fn all(&self) -> impl Iterator<Item = (String, ColumnKind)> + '_ {
-        let described = DESCRIBED.into_iter().map(|(name, kind)| (name.to_owned(), kind));
+        let access = self.marked.then_some((ACCESS, ColumnKind::Text));
+        let described = DESCRIBED.into_iter().chain(access).map(|(name, kind)| (name.to_owned(), kind));
         described.chain(self.files.iter().flat_map(FileColumns::columns))
     }
 
     /// All columns with their meaning.
     pub(crate) fn described(&self) -> Vec<Column> {
-        let described = DESCRIBED.into_iter().map(|(name, kind)| Column::new(name, kind, None));
+        let access = self.marked.then_some((ACCESS, ColumnKind::Text));
+        let described = DESCRIBED.into_iter().chain(access).map(|(name, kind)| Column::new(name, kind, None));
         let files = self
             .files
             .iter()
@@ -172,10 +189,11 @@ impl Columns {
 }
 
 /// `text` is what those who train models look for. A format with the name of another column steps aside: formats have no `_`.
-fn column_name(format: &Format) -> String {
+fn column_name(format: &Format, marked: bool) -> String {
     match format.as_str() {
         "txt" => "text".to_owned(),
         name if name == "text" || DESCRIBED.iter().any(|(other, _)| *other == name) => format!("{name}_file"),
+        ACCESS if marked => format!("{ACCESS}_file"),
         name => name.to_owned(),
     }
 }
@@ -195,7 +213,7 @@ mod tests {
     use super::*;
 
     fn columns(formats: &[&str]) -> Columns {
-        Columns::new(&formats.iter().map(|format| format.parse().unwrap()).collect::<Vec<_>>())
+        Columns::new(&formats.iter().map(|format| format.parse().unwrap()).collect::<Vec<_>>(), false)
     }
 
     #[test]
@@ -237,6 +255,7 @@ mod tests {
             r#ref: "r",
             name: "n",
             license: Some("https://l"),
+            access: None,
             metadata: metadata.as_object().unwrap(),
             files: &[],
         };

@@ -124,6 +124,10 @@ impl<'a, W: Write + Send> Writer<'a, W> {
         for (cell, values) in described.cells(&metadata).iter().zip(values.by_ref()) {
             values.cell(cell);
         }
+        if self.columns.marked() {
+            let access = values.next().ok_or(io::ErrorKind::InvalidInput)?;
+            access.bytes(described.access.clone().map(String::into_bytes));
+        }
         for column in self.columns.files() {
             let mut next = || values.next().ok_or(io::ErrorKind::InvalidInput);
             let (content, hash) = (next()?, next()?);

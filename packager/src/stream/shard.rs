@@ -115,8 +115,12 @@ impl Shard {
     fn each(&self, meter: &Meter, mut write: impl FnMut(&Document<'_>) -> io::Result<()>) -> io::Result<()> {
         let mut lines = Lines::new(self.spool.clone(), self.lines.clone());
         let (wanted, none) = (self.wanted(), Map::new());
+        let marked = match &self.form {
+            Form::Tar(..) => false,
+            Form::Jsonl(columns, _) | Form::Parquet(columns) => columns.marked(),
+        };
         while let Some((_, index, member)) = lines.next()? {
-            write(&Document::of(&member, self.license.as_deref(), &none))?;
+            write(&Document::of(&member, self.license.as_deref(), &none, marked))?;
             // What is not read is done with too.
             let unread = member.files.iter().filter(|file| !wanted(file)).map(|file| file.size).sum();
             meter.bytes.fetch_add(unread, Ordering::Relaxed);

@@ -5,7 +5,7 @@ use std::io::{self, Cursor, Read};
 
 use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use adit_shared::digest::Sha256;
-use adit_shared::domain::{Compression, Encoding, FileRecord, Format, META, Place};
+use adit_shared::domain::{Access, Compression, Encoding, FileRecord, Format, META, Place};
 use adit_shared::ids::VersionId;
 use arrow_array::{Array, RecordBatch, cast::AsArray, types::Int64Type};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -25,6 +25,8 @@ struct Sample {
     id: u32,
     r#ref: String,
     license: Option<String>,
+    /// Where any has one, there is a column for it.
+    access: Option<Access>,
     metadata: Map<String, Value>,
     files: Vec<(FileRecord, Vec<u8>)>,
 }
@@ -35,12 +37,21 @@ impl Sample {
         let mut files: Vec<_> =
             files.iter().map(|(format, content)| (record(format, content), content.to_vec())).collect();
         files.sort_by(|a, b| a.0.format.cmp(&b.0.format));
-        Self { id, r#ref: r#ref.to_owned(), license: Some("https://l".to_owned()), metadata, files }
+        Self { id, r#ref: r#ref.to_owned(), license: Some("https://l".to_owned()), access: None, metadata, files }
+    }
+
+    fn access(&self, marked: bool) -> Option<&Access> {
+        static OPEN: Access = Access::Open;
+        marked.then(|| self.access.as_ref().unwrap_or(&OPEN))
     }
 
     fn content(&self, format: &Format) -> Option<&[u8]> {
         self.files.iter().find(|(file, _)| file.format == *format).map(|(_, content)| content.as_slice())
     }
+}
+
+fn marked(samples: &[Sample]) -> bool {
+    samples.iter().any(|sample| sample.access.is_some())
 }
 
 fn record(format: &str, content: &[u8]) -> FileRecord {
@@ -90,6 +101,7 @@ fn given(samples: &[Sample]) -> Given<'_> {
 
 /// Calls `row` for each sample as a document.
 fn each(samples: &[Sample], mut row: impl FnMut(&Document<'_>) -> io::Result<()>) -> io::Result<()> {
+    let marked = marked(samples);
     samples.iter().try_for_each(|sample| {
         let files: Vec<_> = sample.files.iter().map(|(file, _)| file.clone()).collect();
         row(&Document {
@@ -97,6 +109,7 @@ fn each(samples: &[Sample], mut row: impl FnMut(&Document<'_>) -> io::Result<()>
             r#ref: &sample.r#ref,
             name: &sample.r#ref,
             license: sample.license.as_deref(),
+            access: sample.access(marked),
             metadata: &sample.metadata,
             files: &files,
         })
@@ -106,7 +119,7 @@ fn each(samples: &[Sample], mut row: impl FnMut(&Document<'_>) -> io::Result<()>
 const FORMATS: [&str; 5] = ["txt", "xml", "pdf", "meta", "title"];
 
 fn columns(samples: &[Sample]) -> Columns {
-    let mut columns = Columns::new(&FORMATS.map(|format| format.parse().unwrap()));
+    let mut columns = Columns::new(&FORMATS.map(|format| format.parse().unwrap()), marked(samples));
     samples.iter().flat_map(|sample| &sample.files).for_each(|(file, _)| columns.see(file));
     columns
 }
@@ -126,7 +139,7 @@ fn write_parquet(samples: &[Sample], columns: &Columns) -> Vec<u8> {
 }
 
 fn bound(samples: &[Sample], table: Table) -> u64 {
-    let mut bound = Bound::new(table, &FORMATS.map(|format| format.parse().unwrap()));
+    let mut bound = Bound::new(table, &FORMATS.map(|format| format.parse().unwrap()), marked(samples));
     each(samples, |document| {
         bound.add(document);
         Ok(())
@@ -142,6 +155,7 @@ fn expected(sample: &Sample, columns: &Columns) -> Map<String, Value> {
         r#ref: &sample.r#ref,
         name: &sample.r#ref,
         license: sample.license.as_deref(),
+        access: sample.access(columns.marked()),
         metadata: &sample.metadata,
         files: &[],
     };
@@ -283,6 +297,9 @@ fn assert_tables_hold(samples: &[Sample]) {
 fn tables_hold_awkward_values_and_large_ones() {
     assert_tables_hold(&awkward());
     assert_tables_hold(&[]);
+    let mut restricted = awkward();
+    restricted[2].access = Some("restricted:press".parse().unwrap());
+    assert_tables_hold(&restricted);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 use utoipa::ToSchema;
 
-use super::Format;
+use super::{Format, Origin};
 use crate::digest::Sha256;
 use crate::ids::{CollectionId, DocsetId, KeyId, VersionId};
 
@@ -33,8 +33,8 @@ pub struct Docset {
     pub collection_slug: String,
     /// A name for people.
     pub name: Option<String>,
-    /// The query that it froze; `None` when it was made from refs.
-    pub query: Option<String>,
+    /// How it was made.
+    pub origin: Origin,
     /// Number of members.
     pub size: u64,
     /// Files and bytes by format, sorted by format.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 use utoipa::ToSchema;
 
-use super::FormatTotal;
+use super::{Access, FormatTotal, Tdm};
 use crate::digest::Sha256;
 use crate::ids::{CollectionId, ImportId, IndexId, VersionId};
 use crate::search::Language;
@@ -28,6 +28,10 @@ pub struct Collection {
     pub description: String,
     /// URI of the licence of documents that name none.
     pub license: Option<String>,
+    /// Who may have the files of documents that do not say it themselves, as its `collection.json` has it.
+    pub access: Access,
+    /// What is said of text and data mining, for documents that say nothing themselves.
+    pub tdm: Option<Tdm>,
     /// What its texts are analysed by: stems, and words where no spaces stand between them. `None`: words as they are.
     pub language: Option<Language>,
     /// The newest complete state; 0 before the first import.
@@ -178,6 +182,15 @@ pub struct FileRecord {
     pub place: Place,
 }
 
+/// That a work was withdrawn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Withdrawn {
+    /// When; milliseconds since the epoch.
+    pub at: i64,
+    /// Why, in the operator's words.
+    pub reason: String,
+}
+
 /// One version of one work.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Document {
@@ -197,8 +210,12 @@ pub struct Document {
     pub content_hash: Sha256,
     /// The corpus version that brought it.
     pub added: i64,
-    /// The corpus version that replaced it, if any.
+    /// The corpus version that replaced it, or that lacks it because it was withdrawn, if any.
     pub superseded: Option<i64>,
+    /// Who may have its files: that of the work's newest version.
+    pub access: Access,
+    /// Whether the work was withdrawn.
+    pub withdrawn: Option<Withdrawn>,
     /// Its files, sorted by format.
     pub files: Vec<FileRecord>,
 }

@@ -1,10 +1,12 @@
 //! API keys and the roles they carry.
 
+use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::{Entitlement, Limits, OwnLimit};
 use crate::digest::Sha256;
 use crate::ids::KeyId;
 
@@ -21,6 +23,9 @@ pub enum Role {
 }
 
 impl Role {
+    /// All roles.
+    pub const ALL: [Self; 3] = [Self::Miner, Self::Packager, Self::Operator];
+
     /// Its name.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -36,7 +41,7 @@ impl FromStr for Role {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        [Self::Miner, Self::Packager, Self::Operator]
+        Self::ALL
             .into_iter()
             .find(|r| r.as_str() == text)
             .ok_or_else(|| format!("unknown role {text:?}; there are: miner, packager, operator"))
@@ -52,8 +57,12 @@ pub struct ApiKey {
     pub name: String,
     /// What its holder may do.
     pub role: Role,
-    /// Documents a day (UTC); `None`: unlimited.
-    pub quota: Option<u64>,
+    /// What holds for it: its own limits, or else those of its role; `None`: unlimited.
+    pub limits: Limits<Option<u64>>,
+    /// Its own limits.
+    pub own_limits: Limits<OwnLimit>,
+    /// What it is entitled to beyond what is open; an operator is to everything.
+    pub entitlements: BTreeSet<Entitlement>,
     /// Hash of the secret.
     pub hash: Sha256,
     /// Milliseconds since the epoch.

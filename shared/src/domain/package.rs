@@ -100,8 +100,20 @@ pub struct Documents {
     pub done: u64,
     /// With at least one file in the archive; known when it is complete.
     pub included: Option<u64>,
-    /// Without a file in any wanted format; known when it is complete.
+    /// Without a file in the archive; known when it is complete.
     pub omitted: Option<u64>,
+    /// Of the omitted, those whose files the key was not entitled to; known from the first.
+    pub rights: u64,
+    /// Of the omitted, those that were withdrawn before the package was asked for; known from the first.
+    pub withdrawn: u64,
+}
+
+impl Documents {
+    /// Those that a quota is charged for: all but such as are withheld.
+    #[must_use]
+    pub fn payable(&self) -> u64 {
+        self.requested.saturating_sub(self.rights + self.withdrawn)
+    }
 }
 
 /// One archive of a docset in given formats and layout: the database's record of it.
@@ -143,6 +155,8 @@ pub struct Package {
     pub sha256: Option<Sha256>,
     /// Why it failed.
     pub problem: Option<String>,
+    /// Whether its documents are charged to its owner. What is not paid for is not sent.
+    pub paid: bool,
     /// Milliseconds since the epoch.
     pub created: i64,
     /// When the packager accepted it.

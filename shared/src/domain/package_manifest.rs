@@ -25,6 +25,9 @@ pub struct PackageManifest {
     pub package: Sha256,
     /// The docset's fingerprint.
     pub docset: Sha256,
+    /// SHA-256 over that and what of the docset is not plainly in the package for reasons of rights, where there is such.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selection: Option<Sha256>,
     /// Sorted, without duplicates.
     pub formats: Vec<Format>,
     /// How it is laid out.
@@ -49,16 +52,27 @@ pub struct PackageManifest {
     pub assets: Vec<Asset>,
 }
 
-/// Counts of documents: `requested` is always the sum of the others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// Counts of documents: `requested` is always the sum of `included` and `omitted`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ManifestDocuments {
     /// Members of the docset.
     pub requested: u64,
     /// Members with at least one file.
     pub included: u64,
-    /// Members without a file in any wanted format.
+    /// Members without a file.
     pub omitted: u64,
+    /// Of the omitted, those whose files the key was not entitled to.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rights: u64,
+    /// Of the omitted, those that were withdrawn.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub withdrawn: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over references")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// The documents' files, whichever asset or place they are in.
@@ -143,7 +157,12 @@ impl PackageManifest {
 
     /// What must hold for every package, whoever has written its manifest.
     fn check(&self) -> Result<(), String> {
-        let ManifestDocuments { requested, included, omitted } = self.documents;
+        let ManifestDocuments { requested, included, omitted, rights, withdrawn } = self.documents;
+        if rights.checked_add(withdrawn).is_none_or(|withheld| withheld > omitted) {
+            return Err(format!(
+                "{omitted} documents are omitted, but {rights} of them for want of rights and {withdrawn} as withdrawn"
+            ));
+        }
         if included.checked_add(omitted) != Some(requested) {
             return Err(format!(
                 "{requested} documents were requested, but {included} are included and {omitted} omitted"
@@ -198,13 +217,14 @@ mod tests {
             r#type: MANIFEST_TYPE.to_owned(),
             package: Sha256::of(b"package"),
             docset: Sha256::of(b"docset"),
+            selection: None,
             formats: ["meta", "txt"].map(|format| format.parse().unwrap()).to_vec(),
             layout: Layout::Bag,
             compression: None,
             shard_bytes: Some(5000),
             dehydrated: false,
             delta_from: None,
-            documents: ManifestDocuments { requested: 75, included: 74, omitted: 1 },
+            documents: ManifestDocuments { requested: 75, included: 74, omitted: 1, ..ManifestDocuments::default() },
             payload: Payload { files: 148, bytes: 9000 },
             assets: vec![asset("bag-00001-of-00002.zip", Some(40)), asset("bag-00002-of-00002.zip", Some(34))],
         }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 use utoipa::ToSchema;
 
-use super::Format;
+use super::{Format, Tdm};
 use crate::digest::Sha256;
 use crate::ids::DocsetId;
 
@@ -299,6 +299,9 @@ pub struct About {
     /// URI of the licence of documents that name none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub license: Option<String>,
+    /// What is said of text and data mining.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tdm: Option<Tdm>,
     /// Base URL of the server's API, without a slash at its end: files are at `{url}/documents/{id}/files/{format}`.
     pub url: String,
     /// The day on which the newest of the documents' versions was imported (RFC 3339 full-date).
@@ -308,11 +311,15 @@ pub struct About {
 impl About {
     /// SHA-256 over all fields, each with its length before it.
     fn digest(&self) -> Sha256 {
-        let Self { collection, name, description, license, url, date } = self;
+        let Self { collection, name, description, license, tdm, url, date } = self;
         let mut hash = sha2::Sha256::new();
         for field in [collection, name, description, license.as_ref().unwrap_or(&String::new()), url, date] {
             hash.update((field.len() as u64).to_be_bytes());
             hash.update(field);
+        }
+        // Where nothing is said, packages are what they were before it was asked.
+        if let Some(Tdm { reservation, policy }) = tdm {
+            hash.update(format!("tdm={reservation}\n{}", policy.as_deref().unwrap_or_default()));
         }
         Sha256(hash.finalize().into())
     }
@@ -333,6 +340,7 @@ mod tests {
             name: text("n"),
             description: text("d"),
             license: None,
+            tdm: None,
             url: text("u"),
             date: text("2026-01-01"),
         }

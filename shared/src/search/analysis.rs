@@ -135,12 +135,12 @@ impl Former {
             return false;
         }
         self.small.clear();
-        for c in word.chars().filter(|c| !cut::invisible(*c)) {
-            match c {
-                'I' if self.turkish => self.small.push('ı'),
-                'İ' if self.turkish => self.small.push('i'),
-                c => self.small.extend(c.to_lowercase()),
-            }
+        // Most words of most texts; what follows costs them several times as much.
+        if word.is_ascii() && !self.turkish {
+            self.small.push_str(word);
+            self.small.make_ascii_lowercase();
+        } else {
+            self.lower(word);
         }
         let Some(stemmer) = self.stemmer else {
             fold(&self.small, form);
@@ -153,10 +153,23 @@ impl Former {
         }
         form.contains(char::is_alphanumeric)
     }
+
+    fn lower(&mut self, word: &str) {
+        for c in word.chars().filter(|c| !cut::invisible(*c)) {
+            match c {
+                'I' if self.turkish => self.small.push('ı'),
+                'İ' if self.turkish => self.small.push('i'),
+                c => self.small.extend(c.to_lowercase()),
+            }
+        }
+    }
 }
 
 /// The text in normal form C: PDF files often spell é as e and a combining accent.
 pub(super) fn normal(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() {
+        return Cow::Borrowed(text);
+    }
     match is_nfc_quick(text.chars()) {
         IsNormalized::Yes => Cow::Borrowed(text),
         _ => Cow::Owned(text.nfc().collect()),

@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread::available_parallelism;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tantivy::index::IndexMeta;
+use tantivy::index::{IndexMeta, SegmentId, SegmentMeta};
 use tantivy::indexer::IndexWriterOptions;
 use tantivy::merge_policy::LogMergePolicy;
 use tantivy::schema::document::Document;
@@ -23,12 +24,17 @@ use super::manifest::{self, Manifest, StoredFile};
 use super::schema::Layout;
 use super::scratch::Scratch;
 use super::{IndexBuild, IndexDocument, IndexPlan, SearchError, SearchResult, blocking, schema, words};
+use crate::ids::VersionId;
 use crate::objects::{ObjectKey, ObjectStore, Part, Upload};
 
 /// Text waiting to be indexed, in units of [`UNIT`] bytes: Tantivy bounds its queue by number of documents only, and
 /// ten thousand books would not fit in memory.
 const WAITING: usize = 4096;
 const UNIT: usize = 4096;
+/// Most threads that index, each with memory of its own.
+const THREADS: usize = 4;
+/// Imports of fewer documents leave one segment, however many threads have written it.
+const SMALL: u32 = 1000;
 /// Segments with more deleted documents than this share are rewritten.
 const DELETED_SHARE: f32 = 0.3;
 /// Length of an upload's parts in bytes, and of what is held in memory of a file.
@@ -70,7 +76,9 @@ impl Build {
             let builder = Index::builder().schema(layout.schema.clone());
             let mut index = if fresh { builder.create_in_dir(&folder)? } else { Index::open_in_dir(&folder)? };
             index.set_tokenizers(words::tokenizers(plan.language));
-            let options = IndexWriterOptions::builder().memory_budget_per_thread(memory).num_merge_threads(1).build();
+            let threads = available_parallelism().map_or(1, usize::from).min(THREADS);
+            let options = IndexWriterOptions::builder().memory_budget_per_thread(memory).num_merge_threads(1);
+            let options = options.num_worker_threads(threads).build();
             let writer = index.writer_with_options(options)?;
             let mut policy = LogMergePolicy::default();
             policy.set_del_docs_ratio_before_merge(DELETED_SHARE);
@@ -94,16 +102,23 @@ impl IndexBuild for Build {
         let room = Arc::clone(&self.room).acquire_many_owned(permits).await;
         let room = room.map_err(|error| SearchError::Index(error.to_string()))?;
         if let Some(replaced) = document.replaces {
-            self.writer.delete_term(Term::from_field_u64(self.layout.id, u64::from(replaced.0)));
+            self.remove(replaced).await?;
         }
         self.writer.add_document(Metered { entry: schema::entry(self.layout, &document), _room: room })?;
+        Ok(())
+    }
+
+    async fn remove(&mut self, id: VersionId) -> SearchResult<()> {
+        self.writer.delete_term(Term::from_field_u64(self.layout.id, u64::from(id.0)));
         Ok(())
     }
 
     async fn finish(self: Box<Self>) -> SearchResult<()> {
         let Self { cache, plan, base_files, mut writer, index, scratch, .. } = *self;
         let meta = blocking(move || {
+            let before = index.searchable_segment_ids()?;
             writer.commit()?;
+            join_small(&mut writer, &index, &before)?;
             writer.wait_merging_threads()?;
             Ok(index.load_metas()?)
         })
@@ -111,6 +126,19 @@ impl IndexBuild for Build {
         let manifest = store_new(&cache, plan, &index_folder(&scratch), &meta, base_files).await?;
         manifest.write(&*cache.objects, plan.base.next(plan.import)).await
     }
+}
+
+/// Joins the segments that are not among those of `before`, where they are small: else each small import would leave as many as there are threads.
+fn join_small(writer: &mut IndexWriter<Metered>, index: &Index, before: &[SegmentId]) -> tantivy::Result<()> {
+    let mut new = index.searchable_segment_metas()?;
+    new.retain(|segment| !before.contains(&segment.id()));
+    if new.len() > 1 && new.iter().map(SegmentMeta::num_docs).sum::<u32>() < SMALL {
+        let new: Vec<SegmentId> = new.iter().map(SegmentMeta::id).collect();
+        if let Err(error) = writer.merge(&new).wait() {
+            tracing::debug!(%error, "new segments stay as they are, or are being joined with others already");
+        }
+    }
+    Ok(())
 }
 
 /// Stores the files that the base does not have, and gives the manifest of the whole.

@@ -1,6 +1,6 @@
 //! What is gathered from the hits of a query in one pass over them: counts, a page in order, ids. Facets are counted in [`facets`].
 
-mod facets;
+pub(super) mod facets;
 
 use roaring::RoaringBitmap;
 use tantivy::collector::sort_key::{SortBySimilarityScore, SortByStaticFastValue, SortByString};

@@ -1,14 +1,15 @@
 //! [`Search`] on Tantivy: which versions are open in this process, and the way of a query through the other modules.
 
 use std::collections::{HashMap, HashSet};
+use std::num::NonZero;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
 use roaring::RoaringBitmap;
-use tantivy::{Index, ReloadPolicy, Searcher};
+use tantivy::{Executor, Index, ReloadPolicy, Searcher};
 
 use super::build::Build;
 use super::cache::{Cache, index_folder};
@@ -17,8 +18,8 @@ use super::manifest::{self, Manifest};
 use super::schema::Layout;
 use super::scratch::{self, Scratch};
 use super::{
-    IndexBuild, IndexPlan, Language, Query, Search, SearchAnswer, SearchError, SearchPage, SearchResult, blocking,
-    lower, schema, words,
+    Hit, IndexBuild, IndexPlan, Language, Query, Search, SearchAnswer, SearchError, SearchPage, SearchResult, Sort,
+    blocking, lower, ordered, schema, words,
 };
 use crate::ids::{CollectionId, IndexId};
 use crate::objects::{ObjectKey, ObjectStore};
@@ -27,6 +28,16 @@ use crate::objects::{ObjectKey, ObjectStore};
 const OPEN_VERSIONS: usize = 3;
 /// Memory in bytes that an import's postings may take before they are written to disk as a segment.
 const WRITER_MEMORY: usize = 50_000_000;
+
+/// Looks at the parts of an index side by side, on threads that all indexes of this process share: one search alone is quicker so, and many at
+/// once take no more threads.
+static EXECUTOR: LazyLock<Executor> = LazyLock::new(|| {
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+    Executor::multi_thread(threads, "search-").unwrap_or_else(|error| {
+        tracing::warn!(%error, "there are no threads for searching; each search has one");
+        Executor::single_thread()
+    })
+});
 
 /// The search engine: Tantivy indexes in an object store, cached on local disk. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -139,6 +150,7 @@ impl TantivySearch {
         blocking(move || {
             let mut index = Index::open_in_dir(index_folder(&scratch))?;
             index.set_tokenizers(words::tokenizers(language));
+            index.set_executor(EXECUTOR.clone());
             Ok(Arc::new(Version { searcher: searcher(&index)?, language, _scratch: Some(scratch) }))
         })
         .await
@@ -167,7 +179,7 @@ impl TantivySearch {
         let version = self.version(index).await?;
         let query = query.clone();
         blocking(move || {
-            let query = lower::lower(&query, version.language)?;
+            let query = lower::lower(&query, version.language, Layout::of(version.language))?;
             work(&version.searcher, &*query)
         })
         .await
@@ -204,11 +216,21 @@ impl Search for TantivySearch {
         self.run(index, query, collect::ids).await
     }
 
+    async fn ordered(&self, index: IndexId, query: &Query, sort: Sort) -> SearchResult<Vec<Hit>> {
+        self.run(index, query, move |searcher, query| ordered::hits(searcher, query, sort)).await
+    }
+
     async fn language(&self, index: IndexId) -> SearchResult<Option<Language>> {
         if index.corpus_version == 0 {
             return Ok(None);
         }
-        Ok(Manifest::read(&*self.cache.objects, index).await?.language)
+        let open = self.slots().get(&index.collection).and_then(|slots| {
+            slots.iter().find(|slot| slot.index == index)?.manifest.get().map(|manifest| manifest.language)
+        });
+        match open {
+            Some(language) => Ok(language),
+            None => Ok(Manifest::read(&*self.cache.objects, index).await?.language),
+        }
     }
 
     async fn build(&self, plan: IndexPlan) -> SearchResult<Box<dyn IndexBuild>> {
@@ -249,6 +271,10 @@ impl Search for TantivySearch {
         objects.delete(&manifest::file_keys(collection, names.iter().filter(unneeded))).await?;
         self.close(collection, |slot| slot.index.corpus_version <= newest && !kept.contains(&slot.index));
         self.evict(collection, manifests).await
+    }
+
+    async fn ping(&self) -> SearchResult<()> {
+        Ok(())
     }
 
     fn fields(&self) -> Vec<String> {

@@ -52,6 +52,12 @@ impl Highlighter {
         Self { analyzer, patterns: patterns::by_field(query, analyzer) }
     }
 
+    /// Whether the query asks for words in that field: else there are no snippets of it.
+    #[must_use]
+    pub fn looks_at(&self, field: &str) -> bool {
+        self.patterns.contains_key(field)
+    }
+
     /// The best passages of a text, `most` at most: those with the most different words of the query first, and of these the earliest. None where
     /// the query asks for no words in that field, or none of them is there.
     #[must_use]

@@ -1,13 +1,15 @@
-//! From the syntax tree to a Tantivy query: which fields there are, what values fit them, and what each node means on an index.
+//! From the syntax tree to an engine's query: which fields there are, what values fit them, and what each node means on an index.
 //!
-//! What the nodes mean is said in [`super::tree`]; how single values are looked up in a field is in [`field`].
+//! What the nodes mean is said in [`super::tree`]; how single values are looked up in a field is in [`field`]; what an engine must be able to look up,
+//! [`Target`] says. Tantivy's queries are in [`tantivy`].
 
 mod field;
+mod tantivy;
 
-use tantivy::query::{AllQuery, BooleanQuery, BoostQuery, ConstScoreQuery, Occur, Query as Lowered};
+use std::ops::Range;
 
 use super::analysis::{Analyzer, Form};
-use super::schema::{FIELDS, Kind, Layout};
+use super::schema::{FIELDS, FieldSpec, Kind};
 use super::{Bool, Fields, Fuzziness, Language, Need, OneOf, Phrase, Prefix, Query, SearchError, SearchResult, Words};
 use field::Place;
 
@@ -24,16 +26,64 @@ const MAX_SLOP: u32 = 50;
 /// Greatest boost, to keep scores finite.
 pub(super) const MAX_BOOST: f32 = 1000.0;
 
-/// A lowered clause; `None` of one that says nothing.
-type Clause = SearchResult<Option<Box<dyn Lowered>>>;
+/// The queries of an engine.
+pub(super) trait Target {
+    /// One of them.
+    type Clause;
 
-/// What `query` means on an index whose texts are analysed by `language`.
+    /// Every document.
+    fn all(&self) -> Self::Clause;
+    /// Those with a word in one form, or with a value of a field that is matched as a whole.
+    fn term(&self, field: &'static FieldSpec, form: Form, term: &str) -> Self::Clause;
+    /// Those with a word whose exact form is up to so many edits away; they all weigh the same.
+    fn similar(&self, field: &'static FieldSpec, word: &str, edits: u8) -> Self::Clause;
+    /// Those with these two words or more as a phrase; see [`Phrase`].
+    fn phrase(
+        &self,
+        field: &'static FieldSpec,
+        form: Form,
+        words: &[String],
+        slop: u32,
+        last_is_prefix: bool,
+    ) -> Self::Clause;
+    /// Those with a word, or a value, that begins so; they all weigh the same.
+    fn beginning(&self, field: &'static FieldSpec, start: &str) -> Self::Clause;
+    /// Those with one of the values of a field that is matched as a whole.
+    fn one_of(&self, field: &'static FieldSpec, values: Vec<String>) -> Self::Clause;
+    /// Those with a date in a span of seconds since 1970-01-01T00:00:00Z.
+    fn issued(&self, seconds: Range<Option<i64>>) -> Self::Clause;
+    /// Those with a value in the field.
+    fn filled(&self, field: &'static FieldSpec) -> Self::Clause;
+    /// Those by several clauses.
+    fn joined(&self, clauses: Clauses<Self::Clause>) -> Self::Clause;
+    /// The same, with weights that count so many times as much.
+    fn boosted(&self, clause: Self::Clause, boost: f32) -> Self::Clause;
+}
+
+/// Clauses, of which there is one at least that is not in `must_not`.
+pub(super) struct Clauses<C> {
+    /// All of these.
+    pub(super) must: Vec<C>,
+    /// All of these, without weight.
+    pub(super) filter: Vec<C>,
+    /// So many of these as `need` says.
+    pub(super) should: Vec<C>,
+    /// None of these.
+    pub(super) must_not: Vec<C>,
+    /// See `should`.
+    pub(super) need: usize,
+}
+
+/// A lowered clause; `None` of one that says nothing.
+type Clause<T> = SearchResult<Option<<T as Target>::Clause>>;
+
+/// What `query` means on an index whose texts are analysed by `language`, in the queries of `target`.
 ///
 /// # Errors
 /// [`SearchError::UnknownField`] and [`SearchError::Unsupported`].
-pub(super) fn lower(query: &Query, language: Option<Language>) -> SearchResult<Box<dyn Lowered>> {
-    let (layout, analyzer) = (Layout::of(language), Analyzer::new(language));
-    let mut lowering = Lowering { layout, analyzer, prefixes: 0, fuzzy: 0, lookups: 0, values: 0 };
+pub(super) fn lower<T: Target>(query: &Query, language: Option<Language>, target: &T) -> SearchResult<T::Clause> {
+    let analyzer = Analyzer::new(language);
+    let mut lowering = Lowering { target, analyzer, prefixes: 0, fuzzy: 0, lookups: 0, values: 0 };
     lowering
         .clause(query)?
         .ok_or_else(|| unsupported("the query has no letter or digit to search for; * finds every document"))
@@ -43,8 +93,8 @@ fn unsupported(message: impl Into<String>) -> SearchError {
     SearchError::Unsupported(message.into())
 }
 
-struct Lowering {
-    layout: &'static Layout,
+struct Lowering<'t, T> {
+    target: &'t T,
     analyzer: Analyzer,
     prefixes: usize,
     fuzzy: usize,
@@ -52,26 +102,26 @@ struct Lowering {
     values: usize,
 }
 
-impl Lowering {
-    fn clause(&mut self, query: &Query) -> Clause {
+impl<T: Target> Lowering<'_, T> {
+    fn clause(&mut self, query: &Query) -> Clause<T> {
         match query {
-            Query::All => Ok(Some(Box::new(AllQuery))),
+            Query::All => Ok(Some(self.target.all())),
             Query::Words(words) => self.words(words),
             Query::Phrase(phrase) => self.phrase(phrase),
             Query::Prefix(prefix) => self.prefix(prefix),
             Query::OneOf(one_of) => self.one_of(one_of),
-            Query::Range(range) => self.place(&range.field)?.range(self, &range.lower, &range.upper).map(Some),
-            Query::Exists(name) => self.place(name)?.exists(self).map(Some),
+            Query::Range(range) => Place::named(&range.field)?.range(self, &range.lower, &range.upper).map(Some),
+            Query::Exists(name) => Place::named(name)?.exists(self).map(Some),
             Query::Bool(clauses) => self.bool(clauses),
             Query::Boosted(inner, boost) => {
                 let boost = weight(*boost)?;
-                Ok(self.clause(inner)?.map(|inner| boosted(inner, boost)))
+                Ok(self.clause(inner)?.map(|inner| self.boosted(inner, boost)))
             }
         }
     }
 
-    fn words(&mut self, words: &Words) -> Clause {
-        let places = self.places(&words.fields)?;
+    fn words(&mut self, words: &Words) -> Clause<T> {
+        let places = places(&words.fields)?;
         if words.across {
             return self.across(&places, words);
         }
@@ -79,7 +129,8 @@ impl Lowering {
             (Kind::Text, fuzziness) => {
                 let terms = place.terms(lowering.analyzer, &words.text, fuzziness != Fuzziness::Exactly);
                 let found = terms.map(|term| place.word(lowering, term, fuzziness));
-                Ok(as_many(words.need, found.collect::<SearchResult<_>>()?))
+                let found = found.collect::<SearchResult<_>>()?;
+                Ok(lowering.as_many(words.need, found))
             }
             (_, Fuzziness::Exactly) => place.value(lowering, &words.text).map(Some),
             _ => Err(place.not_fuzzy()),
@@ -87,7 +138,7 @@ impl Lowering {
     }
 
     /// Each word in any of the fields.
-    fn across(&mut self, places: &[Place], words: &Words) -> Clause {
+    fn across(&mut self, places: &[Place], words: &Words) -> Clause<T> {
         let exact = words.fuzziness != Fuzziness::Exactly;
         let form = |place: &Place| exact || place.exact;
         if let Some(odd) = places.iter().find(|place| place.kind() != Kind::Text || form(place) != form(&places[0])) {
@@ -103,10 +154,10 @@ impl Lowering {
                 |lowering: &mut Self, place: &Place| place.word(lowering, term.clone(), words.fuzziness).map(Some);
             clauses.extend(self.any_place(places, word)?);
         }
-        Ok(as_many(words.need, clauses))
+        Ok(self.as_many(words.need, clauses))
     }
 
-    fn phrase(&mut self, phrase: &Phrase) -> Clause {
+    fn phrase(&mut self, phrase: &Phrase) -> Clause<T> {
         if phrase.slop > MAX_SLOP {
             return Err(unsupported(format!(
                 "a phrase may be loosened by {MAX_SLOP} words at most, not {}",
@@ -116,7 +167,7 @@ impl Lowering {
         if phrase.last_is_prefix {
             self.spend_prefix()?;
         }
-        let places = self.places(&phrase.fields)?;
+        let places = places(&phrase.fields)?;
         self.any_place(&places, |lowering, place| match place.kind() {
             Kind::Text => place.phrase(lowering, &phrase.text, phrase.slop, phrase.last_is_prefix),
             _ if phrase.last_is_prefix => place.prefix(lowering, &phrase.text).map(Some),
@@ -124,34 +175,35 @@ impl Lowering {
         })
     }
 
-    fn prefix(&mut self, prefix: &Prefix) -> Clause {
+    fn prefix(&mut self, prefix: &Prefix) -> Clause<T> {
         self.spend_prefix()?;
-        let places = self.places(&prefix.fields)?;
+        let places = places(&prefix.fields)?;
         self.any_place(&places, |lowering, place| place.prefix(lowering, &prefix.text).map(Some))
     }
 
-    fn one_of(&mut self, one_of: &OneOf) -> Clause {
-        let place = Place::of(self.layout, &one_of.field)?;
+    fn one_of(&mut self, one_of: &OneOf) -> Clause<T> {
+        let place = Place::of(&one_of.field)?;
         if one_of.values.is_empty() {
             return Err(unsupported(format!("a set of values of {} needs a value", place.name())));
         }
         let clause = match place.kind() {
             Kind::Whole => Some(place.one_of(self, &one_of.values)?),
             Kind::Date => {
-                any(one_of.values.iter().map(|value| place.value(self, value)).collect::<SearchResult<_>>()?)
+                let spans = one_of.values.iter().map(|value| place.value(self, value)).collect::<SearchResult<_>>()?;
+                self.as_many(Need::Any, spans)
             }
             Kind::Text => {
                 let mut clauses = Vec::with_capacity(one_of.values.len());
                 for value in &one_of.values {
                     clauses.extend(place.phrase(self, value, 0, false)?);
                 }
-                any(clauses)
+                self.as_many(Need::Any, clauses)
             }
         };
-        Ok(clause.map(|clause| boosted(clause, place.boost)))
+        Ok(clause.map(|clause| self.boosted(clause, place.boost)))
     }
 
-    fn bool(&mut self, clauses: &Bool) -> Clause {
+    fn bool(&mut self, clauses: &Bool) -> Clause<T> {
         let mut all = |queries: &[Query]| {
             let mut said = Vec::with_capacity(queries.len());
             for query in queries {
@@ -159,7 +211,7 @@ impl Lowering {
             }
             Ok::<_, SearchError>(said)
         };
-        let (must, filter) = (all(&clauses.must)?, all(&clauses.filter)?);
+        let (must, mut filter) = (all(&clauses.must)?, all(&clauses.filter)?);
         let (should, must_not) = (all(&clauses.should)?, all(&clauses.must_not)?);
         if must.is_empty() && filter.is_empty() && should.is_empty() && must_not.is_empty() {
             return Ok(None);
@@ -169,38 +221,36 @@ impl Lowering {
             Some(need) => need.of(should.len()),
             None => usize::from(!required && !should.is_empty()),
         };
-        let mut joined: Vec<(Occur, Box<dyn Lowered>)> = Vec::new();
         if !required && need == 0 {
-            joined.push((Occur::Must, unweighed(Box::new(AllQuery))));
+            filter.push(self.target.all());
         }
-        joined.extend(must.into_iter().map(|clause| (Occur::Must, clause)));
-        joined.extend(filter.into_iter().map(|clause| (Occur::Must, unweighed(clause))));
-        joined.extend(should.into_iter().map(|clause| (Occur::Should, clause)));
-        joined.extend(must_not.into_iter().map(|clause| (Occur::MustNot, clause)));
-        Ok(Some(match joined.as_slice() {
-            [(Occur::Must | Occur::Should, _)] => joined.remove(0).1,
-            _ => Box::new(BooleanQuery::with_minimum_required_clauses(joined, need)),
-        }))
+        Ok(Some(self.target.joined(Clauses { must, filter, should, must_not, need })))
     }
 
     /// One of the fields; those in which it says nothing are left out.
-    fn any_place(&mut self, places: &[Place], mut clause: impl FnMut(&mut Self, &Place) -> Clause) -> Clause {
+    fn any_place(&mut self, places: &[Place], mut clause: impl FnMut(&mut Self, &Place) -> Clause<T>) -> Clause<T> {
         let mut clauses = Vec::with_capacity(places.len());
         for place in places {
-            clauses.extend(clause(self, place)?.map(|clause| boosted(clause, place.boost)));
+            clauses.extend(clause(self, place)?.map(|clause| self.boosted(clause, place.boost)));
         }
-        Ok(any(clauses))
+        Ok(self.as_many(Need::Any, clauses))
     }
 
-    fn place(&self, name: &str) -> SearchResult<Place> {
-        Place::of(self.layout, &super::FieldRef::named(name))
+    /// So many of the clauses, one at least; `None` if there is none.
+    fn as_many(&self, need: Need, mut should: Vec<T::Clause>) -> Option<T::Clause> {
+        match should.len() {
+            0 => None,
+            1 => should.pop(),
+            total => {
+                let (must, filter, must_not, need) = (Vec::new(), Vec::new(), Vec::new(), need.of(total).max(1));
+                Some(self.target.joined(Clauses { must, filter, should, must_not, need }))
+            }
+        }
     }
 
-    fn places(&self, fields: &Fields) -> SearchResult<Vec<Place>> {
-        match fields {
-            Fields::Default { exact } => Ok(Place::defaults(self.layout, *exact)),
-            Fields::These(fields) => fields.iter().map(|field| Place::of(self.layout, field)).collect(),
-        }
+    fn boosted(&self, clause: T::Clause, boost: f32) -> T::Clause {
+        #[expect(clippy::float_cmp, reason = "it is what was written, or exactly 1")]
+        if boost == 1.0 { clause } else { self.target.boosted(clause, boost) }
     }
 
     fn spend(&mut self, lookups: usize) -> SearchResult<()> {
@@ -219,27 +269,11 @@ fn limited(count: &mut usize, more: usize, most: usize, verb: &str, what: &str) 
     if *count > most { Err(unsupported(format!("a query may {verb} {most} {what}"))) } else { Ok(()) }
 }
 
-/// One of the clauses.
-fn any(clauses: Vec<Box<dyn Lowered>>) -> Option<Box<dyn Lowered>> {
-    as_many(Need::Any, clauses)
-}
-
-/// So many of the clauses, one at least; `None` if there is none.
-fn as_many(need: Need, mut clauses: Vec<Box<dyn Lowered>>) -> Option<Box<dyn Lowered>> {
-    match clauses.len() {
-        0 => None,
-        1 => clauses.pop(),
-        total => Some(Box::new(BooleanQuery::union_with_minimum_required_clauses(clauses, need.of(total).max(1)))),
+fn places(fields: &Fields) -> SearchResult<Vec<Place>> {
+    match fields {
+        Fields::Default { exact } => Ok(Place::defaults(*exact)),
+        Fields::These(fields) => fields.iter().map(Place::of).collect(),
     }
-}
-
-fn unweighed(clause: Box<dyn Lowered>) -> Box<dyn Lowered> {
-    Box::new(ConstScoreQuery::new(clause, 0.0))
-}
-
-fn boosted(clause: Box<dyn Lowered>, boost: f32) -> Box<dyn Lowered> {
-    #[expect(clippy::float_cmp, reason = "it is what was written, or exactly 1")]
-    if boost == 1.0 { clause } else { Box::new(BoostQuery::new(clause, boost)) }
 }
 
 /// A boost, if scores can bear it.

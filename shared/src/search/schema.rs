@@ -3,7 +3,7 @@
 //! How text is cut into words is in [`super::analysis`], how dates are read in [`super::dates`].
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
 use serde_json::Value;
@@ -102,8 +102,8 @@ pub(super) struct Layout {
     pub(super) id: Field,
     /// [`HAS`].
     pub(super) has: Field,
-    /// In the order of [`FIELDS`].
-    pub(super) handles: Vec<Handle>,
+    /// By the names of [`FIELDS`].
+    pub(super) handles: HashMap<&'static str, Handle>,
 }
 
 /// Of collections that name no language, and of those that do.
@@ -130,20 +130,10 @@ impl Layout {
                 let exact = || TextOptions::default().set_indexing_options(positions(words::EXACT));
                 let exact = (stems && spec.kind == Kind::Text)
                     .then(|| builder.add_text_field(&format!("{}.exact", spec.name), exact()));
-                Handle { field, exact: exact.unwrap_or(field) }
+                (spec.name, Handle { field, exact: exact.unwrap_or(field) })
             })
             .collect();
         Self { schema: builder.build(), id, has, handles }
-    }
-
-    /// The field of that name, if a query may name it.
-    pub(super) fn find(&self, name: &str) -> Option<(&'static FieldSpec, Handle)> {
-        FIELDS.iter().zip(&self.handles).find(|(spec, _)| spec.name == name).map(|(spec, handle)| (spec, *handle))
-    }
-
-    /// The fields that words without a field are looked up in.
-    pub(super) fn defaults(&self) -> impl Iterator<Item = (&'static FieldSpec, Handle)> {
-        FIELDS.iter().zip(&self.handles).filter(|(spec, _)| spec.default).map(|(spec, handle)| (spec, *handle))
     }
 }
 
@@ -178,35 +168,55 @@ pub(super) fn facet_names() -> Vec<String> {
 pub(super) fn entry(layout: &Layout, document: &IndexDocument<'_>) -> TantivyDocument {
     let mut entry = TantivyDocument::new();
     entry.add_u64(layout.id, u64::from(document.id.0));
-    for (spec, handle) in FIELDS.iter().zip(&layout.handles) {
-        let values = values(document, spec.name);
-        let mut filled = false;
-        if spec.kind == Kind::Date {
-            let mut starts: Vec<i64> =
-                values.iter().filter_map(|value| dates::span(value)).map(|span| span.start).collect();
-            // Sorting by date looks at the first value of the column.
-            starts.sort_unstable_by(|a, b| b.cmp(a));
-            starts.dedup();
-            filled = !starts.is_empty();
-            starts.into_iter().for_each(|start| entry.add_i64(handle.field, start));
-        } else {
-            let mut seen = HashSet::new();
-            for value in values.iter().filter(|value| !value.is_empty()) {
-                if seen.insert(value.as_ref()) {
-                    let value = normal(value);
+    for (spec, filled) in filled(document) {
+        let handle = layout.handles[spec.name];
+        match filled {
+            Filled::Dates(starts) => starts.into_iter().for_each(|start| entry.add_i64(handle.field, start)),
+            Filled::Texts(values) => {
+                for value in values {
                     if handle.exact != handle.field {
                         entry.add_text(handle.exact, &value);
                     }
                     entry.add_text(handle.field, value);
-                    filled = true;
                 }
             }
         }
-        if filled {
-            entry.add_text(layout.has, spec.name);
-        }
+        entry.add_text(layout.has, spec.name);
     }
     entry
+}
+
+/// What a document has in a field: one value at least, and none twice.
+pub(super) enum Filled<'a> {
+    /// The first seconds of dates, the latest first: sorting by date looks at the first.
+    Dates(Vec<i64>),
+    /// Texts in normal form C.
+    Texts(Vec<Cow<'a, str>>),
+}
+
+/// The fields in which a document has something.
+pub(super) fn filled<'a>(document: &'a IndexDocument<'_>) -> impl Iterator<Item = (&'static FieldSpec, Filled<'a>)> {
+    FIELDS.iter().filter_map(|spec| {
+        let values = values(document, spec.name);
+        if spec.kind == Kind::Date {
+            let mut starts: Vec<i64> =
+                values.iter().filter_map(|value| dates::span(value)).map(|span| span.start).collect();
+            starts.sort_unstable_by(|a, b| b.cmp(a));
+            starts.dedup();
+            return (!starts.is_empty()).then_some((spec, Filled::Dates(starts)));
+        }
+        let mut seen = HashSet::new();
+        let given = values.into_iter().filter(|value| !value.is_empty() && seen.insert(value.clone()));
+        let texts: Vec<_> = given.map(in_normal_form).collect();
+        (!texts.is_empty()).then_some((spec, Filled::Texts(texts)))
+    })
+}
+
+fn in_normal_form(text: Cow<'_, str>) -> Cow<'_, str> {
+    match text {
+        Cow::Borrowed(text) => normal(text),
+        Cow::Owned(text) => Cow::Owned(normal(&text).into_owned()),
+    }
 }
 
 /// What the document says in a field. Only strings, numbers and arrays of those count in metadata.

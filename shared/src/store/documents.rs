@@ -8,7 +8,7 @@ use sqlx::{Any, Executor, Row as _};
 use super::files::{Names, files_of_d, parse_files};
 use super::rows::{BATCH, Columns as _, join, made, placeholders, query};
 use super::{CurrentDocument, SqlStore, StoreResult};
-use crate::domain::{Collection, Document};
+use crate::domain::{Access, Collection, Document, Withdrawn};
 use crate::ids::{CollectionId, IndexId, VersionId};
 
 /// Selects collections, each with the import that made its corpus version.
@@ -31,6 +31,8 @@ pub(super) fn collection_of(row: &AnyRow) -> StoreResult<Collection> {
         name: row.value("name")?,
         description: row.value("description")?,
         license: row.value("license")?,
+        access: access_of(row)?,
+        tdm: row.value::<Option<&str>>("tdm")?.map(|_| row.json("tdm")).transpose()?,
         language: row.optional_parsed("language")?,
         corpus_version: row.value("corpus_version")?,
         import: row.optional_parsed("made_by")?,
@@ -38,6 +40,11 @@ pub(super) fn collection_of(row: &AnyRow) -> StoreResult<Collection> {
         formats: row.json("formats")?,
         updated: row.value("updated")?,
     })
+}
+
+/// Who may have a document's files; nothing stands for open.
+fn access_of(row: &AnyRow) -> StoreResult<Access> {
+    Ok(row.optional_parsed("access")?.unwrap_or_default())
 }
 
 pub(super) async fn collections(db: &SqlStore) -> StoreResult<Vec<Collection>> {
@@ -85,8 +92,8 @@ pub(super) async fn documents(db: &SqlStore, ids: &[VersionId]) -> StoreResult<V
     let mut documents = Vec::with_capacity(ids.len());
     for chunk in ids.chunks(BATCH) {
         let sql = format!(
-            "SELECT d.*, {} AS files FROM documents d JOIN collections c ON c.id = d.collection \
-             WHERE d.id IN ({}) AND d.added <= c.corpus_version ORDER BY d.id",
+            "SELECT d.*, w.withdrawn, w.reason, {} AS files FROM documents d JOIN collections c ON c.id = d.collection \
+             LEFT JOIN withdrawals w ON w.collection = d.collection AND w.ref = d.ref AND w.undone = 0 WHERE d.id IN ({}) AND d.added <= c.corpus_version ORDER BY d.id",
             files_of_d(None),
             join(chunk)
         );
@@ -119,6 +126,11 @@ fn document_of(row: &AnyRow) -> StoreResult<Document> {
         content_hash: row.digest("content_hash")?,
         added: row.value("added")?,
         superseded: row.value("superseded")?,
+        access: access_of(row)?,
+        withdrawn: match row.value("withdrawn")? {
+            Some(at) => Some(Withdrawn { at, reason: row.value("reason")? }),
+            None => None,
+        },
         files: Vec::new(),
     })
 }
@@ -134,7 +146,7 @@ pub(super) async fn visible(
     let mut found = HashMap::with_capacity(refs.len());
     for chunk in refs.chunks(BATCH) {
         let sql = format!(
-            "SELECT ref, id, version, name, content_hash FROM documents WHERE collection = $1 AND added <= $2 \
+            "SELECT ref, id, version, name, content_hash, access FROM documents WHERE collection = $1 AND added <= $2 \
              AND (superseded IS NULL OR superseded > $2) AND ref IN ({})",
             placeholders(3, chunk.len())
         );
@@ -148,6 +160,7 @@ pub(super) async fn visible(
                 version: row.number("version")?,
                 name: row.value("name")?,
                 content_hash: row.digest("content_hash")?,
+                access: access_of(&row)?,
             };
             found.insert(row.try_get(0)?, current);
         }

@@ -1,4 +1,5 @@
-//! Imports: the lease, fresh version ids, commit and abort. Adding rows lives in [`super::staging`].
+//! Imports: the lease, fresh version ids, commit and abort. Adding rows lives in [`super::staging`], what is there for making an index anew in
+//! [`super::reindex`].
 //!
 //! Every step that writes first writes to the collection's row while checking the lease. That locks the row until the transaction
 //! ends, so no other import can take the collection in the middle of a step, and (on SQLite) no read comes before the write lock.
@@ -8,22 +9,24 @@ use std::collections::{BTreeMap, HashSet};
 use sqlx::{Any, Row as _, Transaction};
 
 use super::documents::{collection_by_id, collection_of, select_collections};
-use super::rows::{Columns as _, int, query, to_json};
+use super::rows::{Columns as _, Statement, int, query, to_json};
 use super::sql::returned;
-use super::{ImportLease, NewCollection, SqlStore, StoreError, StoreResult};
+use super::{ImportLease, NewCollection, SqlStore, StoreError, StoreResult, rights, withdrawals};
 use crate::domain::{Collection, Format, FormatTotal};
 use crate::ids::{CollectionId, ImportId, VersionId};
 use crate::search::Language;
 
 const TAKE_LEASE: &str = "\
-    INSERT INTO collections (slug, name, description, license, updated, import, import_until, language) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
+    INSERT INTO collections (slug, name, description, license, updated, import, import_until, access, tdm, language) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
     ON CONFLICT (slug) DO UPDATE SET \
         name = excluded.name, description = excluded.description, license = excluded.license, \
-        language = excluded.language, import = excluded.import, import_until = excluded.import_until, \
+        language = excluded.language, access = excluded.access, tdm = excluded.tdm, import = excluded.import, import_until = excluded.import_until, \
         updated = CASE WHEN collections.name = excluded.name AND collections.description = excluded.description \
             AND collections.license IS NOT DISTINCT FROM excluded.license \
-            AND collections.language IS NOT DISTINCT FROM excluded.language THEN collections.updated ELSE excluded.updated END \
+            AND collections.access IS NOT DISTINCT FROM excluded.access \
+            AND collections.language IS NOT DISTINCT FROM excluded.language \
+            AND collections.tdm IS NOT DISTINCT FROM excluded.tdm THEN collections.updated ELSE excluded.updated END \
     WHERE collections.import IS NULL OR collections.import_until <= $5 \
     RETURNING id";
 
@@ -34,7 +37,6 @@ pub(super) async fn begin(
     lease_ms: i64,
 ) -> StoreResult<ImportLease> {
     let import = ImportId(rand::random());
-    let mut transaction = db.begin().await?;
     let take = query(TAKE_LEASE)
         .bind(&collection.slug)
         .bind(&collection.name)
@@ -43,10 +45,25 @@ pub(super) async fn begin(
         .bind(now)
         .bind(import.to_string())
         .bind(now + lease_ms)
+        .bind(collection.access.stored())
+        .bind(collection.tdm.as_ref().map(to_json).transpose()?)
         .bind(collection.language.map(Language::as_str));
+    hold(db, take, import, &collection.slug, now).await
+}
+
+/// Takes the lease by the statement `take`, which gives the collection's id if it could.
+pub(super) async fn hold(
+    db: &SqlStore,
+    take: Statement<'_>,
+    import: ImportId,
+    slug: &str,
+    now: i64,
+) -> StoreResult<ImportLease> {
+    let mut transaction = db.begin().await?;
     let Some(row) = returned(take, &mut *transaction).await? else {
-        let holder = query("SELECT import_until FROM collections WHERE slug = $1").bind(&collection.slug);
-        let until: Option<i64> = holder.fetch_one(&mut *transaction).await?.try_get(0)?;
+        let holder = query("SELECT import_until FROM collections WHERE slug = $1").bind(slug);
+        let holder = holder.fetch_optional(&mut *transaction).await?.ok_or(StoreError::NotFound("collection"))?;
+        let until: Option<i64> = holder.try_get(0)?;
         return Err(StoreError::ImportRunning { until_ms: until.unwrap_or(now) });
     };
     // A statement of its own: on PostgreSQL the one above may have waited for another import's commit, and would see the collection's row
@@ -62,6 +79,7 @@ pub(super) async fn begin(
 async fn remove_staged(lease: &ImportLease, transaction: &mut Transaction<'_, Any>) -> StoreResult<()> {
     for sql in [
         "DELETE FROM documents WHERE collection = $1 AND added > $2",
+        "DELETE FROM summaries WHERE collection = $1 AND added > $2",
         "DELETE FROM packs WHERE collection = $1 AND added > $2",
     ] {
         query(sql).bind(lease.collection().0).bind(lease.base.corpus_version).execute(&mut **transaction).await?;
@@ -101,19 +119,22 @@ pub(super) async fn reserve_versions(db: &SqlStore, count: u32) -> StoreResult<V
     u32::try_from(last - i64::from(count) + 1).map(VersionId).map_err(|_| StoreError::IdsExhausted)
 }
 
-pub(super) async fn commit(db: &SqlStore, lease: &ImportLease, now: i64) -> StoreResult<Collection> {
+/// With a `new_index` there is a new corpus version even where nothing is staged.
+pub(super) async fn commit(db: &SqlStore, lease: &ImportLease, now: i64, new_index: bool) -> StoreResult<Collection> {
     let mut transaction = match begin_under(db, lease).await {
         Err(StoreError::ImportOvertaken) => return committed_before(db, lease).await,
         begun => begun?,
     };
     let before = collection_by_id(&mut *transaction, lease.collection()).await?;
     let mut collection = before.ok_or(StoreError::NotFound("collection"))?;
-    let new_documents = count_staged(lease, &mut transaction).await?;
-    if let Some(added) = new_documents {
+    let (staged, growth) = count_staged(lease, &mut transaction).await?;
+    let settled = withdrawals::settle(lease, &mut transaction).await?;
+    if staged > 0 || settled.any || new_index {
         record(lease, now, &mut transaction).await?;
         supersede(lease, &mut transaction).await?;
-        collection.formats = new_totals(lease, &collection.formats, &mut transaction).await?;
-        collection.documents = collection.documents.saturating_add_signed(added);
+        rights::spread_access(lease, &mut transaction).await?;
+        collection.formats = new_totals(lease, &collection.formats, settled.formats, &mut transaction).await?;
+        collection.documents = collection.documents.saturating_add_signed(growth + settled.growth);
         collection.corpus_version = lease.made().corpus_version;
         collection.import = Some(lease.import);
         collection.updated = now;
@@ -158,15 +179,15 @@ async fn record(lease: &ImportLease, now: i64, transaction: &mut Transaction<'_,
     Ok(())
 }
 
-/// By how many the current documents grow, or `None` if nothing is staged.
-async fn count_staged(lease: &ImportLease, transaction: &mut Transaction<'_, Any>) -> StoreResult<Option<i64>> {
+/// How many documents are staged, and by how many the current ones grow.
+async fn count_staged(lease: &ImportLease, transaction: &mut Transaction<'_, Any>) -> StoreResult<(i64, i64)> {
     let row = query("SELECT COUNT(*), COUNT(replaces) FROM documents WHERE collection = $1 AND added = $2")
         .bind(lease.collection().0)
         .bind(lease.made().corpus_version)
         .fetch_one(&mut **transaction)
         .await?;
     let (staged, replacing): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
-    Ok((staged > 0).then_some(staged - replacing))
+    Ok((staged, staged - replacing))
 }
 
 async fn supersede(lease: &ImportLease, transaction: &mut Transaction<'_, Any>) -> StoreResult<()> {
@@ -181,11 +202,12 @@ async fn supersede(lease: &ImportLease, transaction: &mut Transaction<'_, Any>) 
     Ok(())
 }
 
-/// The totals by format after the import: plus the files that came, less those that were replaced. So a small import into a
+/// The totals by format after the import: plus the files that came, less those that were replaced, and what was settled of withdrawals. So a small import into a
 /// large collection stays small.
 async fn new_totals(
     lease: &ImportLease,
     before: &[FormatTotal],
+    settled: Vec<(Format, i64, i64)>,
     transaction: &mut Transaction<'_, Any>,
 ) -> StoreResult<Vec<FormatTotal>> {
     let rows = query(
@@ -201,10 +223,13 @@ async fn new_totals(
     .await?;
     let mut totals: BTreeMap<Format, (u64, u64)> =
         before.iter().map(|total| (total.format.clone(), (total.documents, total.bytes))).collect();
+    let mut changes = settled;
     for row in rows {
-        let total = totals.entry(row.parsed("format")?).or_default();
-        total.0 = total.0.saturating_add_signed(row.value("documents")?);
-        total.1 = total.1.saturating_add_signed(row.value("bytes")?);
+        changes.push((row.parsed("format")?, row.value("documents")?, row.value("bytes")?));
+    }
+    for (format, documents, bytes) in changes {
+        let total = totals.entry(format).or_default();
+        *total = (total.0.saturating_add_signed(documents), total.1.saturating_add_signed(bytes));
     }
     totals.retain(|_, total| total.0 > 0);
     Ok(totals.into_iter().map(|(format, (documents, bytes))| FormatTotal { format, documents, bytes }).collect())

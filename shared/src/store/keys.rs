@@ -1,25 +1,59 @@
-//! API keys, what they have used of their quota, and secrets of the installation.
+//! API keys with their limits, those of roles, and secrets of the installation.
 
-use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
-use super::rows::{Columns as _, int, query};
+use super::rights::{ENTITLEMENTS_OF_K, parse_entitlements};
+use super::rows::{Columns as _, int, made, query};
 use super::sql::returned;
-use super::{SqlStore, StoreError, StoreResult, errors};
+use super::{SqlStore, StoreError, StoreResult};
 use crate::digest::Sha256;
-use crate::domain::{ApiKey, Role};
+use crate::domain::{Allowance, ApiKey, Limits, OwnLimit, Role};
 use crate::ids::KeyId;
 
+/// Selects keys, each with the limits of its role, and with `more` columns.
+fn select(more: &str, rest: &str) -> String {
+    format!(
+        "SELECT k.*, r.documents AS role_documents, r.requests AS role_requests, {ENTITLEMENTS_OF_K}{more} \
+         FROM api_keys k LEFT JOIN role_limits r ON r.role = k.role {rest}"
+    )
+}
+
+/// How "unlimited" is kept where NULL is "as the role".
+const UNLIMITED: i64 = -1;
+
 fn key_of(row: &AnyRow) -> StoreResult<ApiKey> {
+    let own_limits = Limits { documents: own_limit(row, "quota")?, requests: own_limit(row, "per_minute")? };
+    let limits = Limits {
+        documents: own_limits.documents.or(row.optional_number("role_documents")?),
+        requests: own_limits.requests.or(row.optional_number("role_requests")?),
+    };
     Ok(ApiKey {
         id: KeyId(row.value("id")?),
         name: row.value("name")?,
         role: row.parsed("role")?,
-        quota: row.optional_number("quota")?,
+        limits,
+        own_limits,
+        entitlements: parse_entitlements(row.value("entitlements")?)?,
         hash: row.digest("hash")?,
         created: row.value("created")?,
         revoked: row.value("revoked")?,
     })
+}
+
+fn own_limit(row: &AnyRow, column: &str) -> StoreResult<OwnLimit> {
+    match row.value::<Option<i64>>(column)? {
+        None => Ok(OwnLimit::AsRole),
+        Some(UNLIMITED) => Ok(OwnLimit::Unlimited),
+        Some(_) => Ok(OwnLimit::AtMost(row.number(column)?)),
+    }
+}
+
+fn stored(limit: OwnLimit) -> Option<i64> {
+    match limit {
+        OwnLimit::AsRole => None,
+        OwnLimit::Unlimited => Some(UNLIMITED),
+        OwnLimit::AtMost(limit) => Some(int(limit)),
+    }
 }
 
 pub(super) async fn create(
@@ -31,26 +65,71 @@ pub(super) async fn create(
     now: i64,
 ) -> StoreResult<ApiKey> {
     let insert =
-        query("INSERT INTO api_keys (name, role, quota, hash, created) VALUES ($1, $2, $3, $4, $5) RETURNING *")
+        query("INSERT INTO api_keys (name, role, quota, hash, created) VALUES ($1, $2, $3, $4, $5) RETURNING id")
             .bind(name)
             .bind(role.as_str())
             .bind(quota.map(int))
             .bind(&hash.0[..])
             .bind(now);
-    key_of(&returned(insert, &db.write).await?.ok_or(StoreError::NotFound("key"))?)
+    let row = returned(insert, &db.write).await?.ok_or(StoreError::NotFound("key"))?;
+    by_id(db, KeyId(row.value("id")?)).await?.ok_or(StoreError::NotFound("key"))
 }
 
-pub(super) async fn by_hash(db: &SqlStore, hash: &Sha256) -> StoreResult<Option<ApiKey>> {
-    let row = query("SELECT * FROM api_keys WHERE hash = $1 AND revoked IS NULL")
-        .bind(&hash.0[..])
-        .fetch_optional(&db.read)
-        .await?;
+async fn by_id(db: &SqlStore, id: KeyId) -> StoreResult<Option<ApiKey>> {
+    let row = made(select("", "WHERE k.id = $1"), true).bind(id.0).fetch_optional(&db.read).await?;
     row.as_ref().map(key_of).transpose()
 }
 
+pub(super) async fn caller(db: &SqlStore, hash: &Sha256, day: i64) -> StoreResult<Option<(ApiKey, u64)>> {
+    let row = made(
+        select(
+            ", COALESCE(a.taken, 0) AS taken",
+            "LEFT JOIN allowances a ON a.api_key = k.id AND a.kind = $3 AND a.window_start = $2 \
+             WHERE k.hash = $1 AND k.revoked IS NULL",
+        ),
+        true,
+    )
+    .bind(&hash.0[..])
+    .bind(day)
+    .bind(Allowance::Documents.as_str())
+    .fetch_optional(&db.read)
+    .await?;
+    row.as_ref().map(|row| Ok((key_of(row)?, row.number("taken")?))).transpose()
+}
+
 pub(super) async fn all(db: &SqlStore) -> StoreResult<Vec<ApiKey>> {
-    let rows = query("SELECT * FROM api_keys ORDER BY id").fetch_all(&db.read).await?;
+    let rows = made(select("", "ORDER BY k.id"), true).fetch_all(&db.read).await?;
     rows.iter().map(key_of).collect()
+}
+
+pub(super) async fn limit(db: &SqlStore, id: KeyId, own: &Limits<OwnLimit>) -> StoreResult<bool> {
+    let limited = query("UPDATE api_keys SET quota = $2, per_minute = $3 WHERE id = $1 AND revoked IS NULL")
+        .bind(id.0)
+        .bind(stored(own.documents))
+        .bind(stored(own.requests))
+        .execute(&db.write)
+        .await?;
+    Ok(limited.rows_affected() > 0)
+}
+
+pub(super) async fn role_limits(db: &SqlStore, role: Role) -> StoreResult<Limits<Option<u64>>> {
+    let statement = query("SELECT documents, requests FROM role_limits WHERE role = $1").bind(role.as_str());
+    let Some(row) = statement.fetch_optional(&db.read).await? else { return Ok(Limits::default()) };
+    Ok(Limits { documents: row.optional_number("documents")?, requests: row.optional_number("requests")? })
+}
+
+pub(super) async fn limit_role(db: &SqlStore, role: Role, limits: &Limits<Option<u64>>) -> StoreResult<()> {
+    let statement = query(
+        "INSERT INTO role_limits (role, documents, requests) VALUES ($1, $2, $3) \
+         ON CONFLICT (role) DO UPDATE SET documents = excluded.documents, requests = excluded.requests",
+    );
+    statement
+        .bind(role.as_str())
+        .bind(limits.documents.map(int))
+        .bind(limits.requests.map(int))
+        .execute(&db.write)
+        .await?;
+    Ok(())
 }
 
 pub(super) async fn revoke(db: &SqlStore, id: KeyId, now: i64) -> StoreResult<bool> {
@@ -60,41 +139,6 @@ pub(super) async fn revoke(db: &SqlStore, id: KeyId, now: i64) -> StoreResult<bo
         .execute(&db.write)
         .await?;
     Ok(revoked.rows_affected() > 0)
-}
-
-/// One statement that adds and checks, so that requests at once cannot pass the quota together.
-pub(super) async fn charge(
-    db: &SqlStore,
-    key: KeyId,
-    day: i64,
-    documents: u64,
-    quota: Option<u64>,
-) -> StoreResult<Option<u64>> {
-    let rows = query(
-        "INSERT INTO key_usage (api_key, day, documents) SELECT $1, $2, $3 WHERE $4 IS NULL OR $3 <= $4 \
-         ON CONFLICT (api_key, day) DO UPDATE SET documents = key_usage.documents + excluded.documents \
-         WHERE $4 IS NULL OR key_usage.documents + excluded.documents <= $4 RETURNING documents",
-    )
-    .bind(key.0)
-    .bind(day)
-    .bind(int(documents))
-    .bind(quota.map(int))
-    .fetch_all(&db.write)
-    .await;
-    let rows = match rows {
-        Err(error) if errors::is_foreign_key_violation(&error) => return Err(StoreError::NotFound("key")),
-        rows => rows?,
-    };
-    rows.first().map(|row| row.number("documents")).transpose()
-}
-
-pub(super) async fn usage(db: &SqlStore, key: KeyId, limit: u32) -> StoreResult<Vec<(i64, u64)>> {
-    let rows = query("SELECT day, documents FROM key_usage WHERE api_key = $1 ORDER BY day DESC LIMIT $2")
-        .bind(key.0)
-        .bind(i64::from(limit))
-        .fetch_all(&db.read)
-        .await?;
-    rows.iter().map(|row| Ok((row.try_get("day")?, row.number("documents")?))).collect()
 }
 
 pub(super) async fn secret(db: &SqlStore, name: &str, fresh: &[u8; 32]) -> StoreResult<[u8; 32]> {

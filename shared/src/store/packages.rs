@@ -5,7 +5,7 @@ use sqlx::{Any, Transaction};
 
 use super::rows::{Columns as _, Statement, int, query, to_json};
 use super::sql::returned;
-use super::{NewPackage, SqlStore, StatusUpdate, StoreError, StoreResult, errors};
+use super::{NewPackage, SqlStore, StatusUpdate, StoreError, StoreResult, errors, rights};
 use crate::digest::Sha256;
 use crate::domain::{Documents, Format, Package, Recipe, Status};
 use crate::ids::{DocsetId, KeyId, PackageId};
@@ -26,6 +26,8 @@ pub(super) fn package_of(row: &AnyRow) -> StoreResult<Package> {
             done: row.number("done")?,
             included: row.optional_number("included")?,
             omitted: row.optional_number("omitted")?,
+            rights: row.number("withheld_rights")?,
+            withdrawn: row.number("withheld_withdrawn")?,
         },
         bytes_done: row.number("bytes_done")?,
         bytes_total: row.optional_number("bytes_total")?,
@@ -35,6 +37,7 @@ pub(super) fn package_of(row: &AnyRow) -> StoreResult<Package> {
         size: row.optional_number("size")?,
         sha256: row.optional_digest("sha256")?,
         problem: row.value("problem")?,
+        paid: row.value::<i64>("paid")? != 0,
         created: row.value("created")?,
         started: row.value("started")?,
         finished: row.value("finished")?,
@@ -62,8 +65,8 @@ pub(super) async fn create(db: &SqlStore, package: &NewPackage, reuse: bool) -> 
     }
     let names: Vec<&str> = package.recipe.formats.iter().map(Format::as_str).collect();
     let insert = query(
-        "INSERT INTO packages (owner, docset, formats, layout, fingerprint, requested, created, options, about) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING *",
+        "INSERT INTO packages (owner, docset, formats, layout, fingerprint, requested, created, options, about, \
+         withheld_rights, withheld_withdrawn) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) RETURNING *",
     )
     .bind(package.owner.0)
     .bind(package.docset.0)
@@ -73,14 +76,17 @@ pub(super) async fn create(db: &SqlStore, package: &NewPackage, reuse: bool) -> 
     .bind(int(package.requested))
     .bind(package.created)
     .bind(to_json(&package.recipe.options)?)
-    .bind(to_json(&package.about)?);
-    let rows = insert.fetch_all(&mut *transaction).await?;
+    .bind(to_json(&package.about)?)
+    .bind(int(package.clearance.rights.len()))
+    .bind(int(package.clearance.withdrawn.len()));
+    let made = returned(insert, &mut *transaction).await?.ok_or(StoreError::NotFound("package"))?;
+    let made = package_of(&made)?;
+    rights::keep_clearance(made.id, &package.clearance, &mut transaction).await?;
     match transaction.commit().await {
         Err(error) if errors::is_foreign_key_violation(&error) => return Err(StoreError::NotFound("docset")),
         committed => committed?,
     }
-    let row = rows.first().ok_or(StoreError::NotFound("package"))?;
-    Ok((package_of(row)?, true))
+    Ok((made, true))
 }
 
 /// Lets an owner's requests through one by one, by writing to its row: on PostgreSQL too, a second equal request then waits

@@ -3,7 +3,7 @@
 //! Both speak the same statements, through sqlx's `Any` driver: `$1` placeholders, 64-bit integers, text and bytes. This file is the list;
 //! what each method does lives in the file of its group beside it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
@@ -13,12 +13,17 @@ use sqlx::{Any, AnyPool, Executor, Transaction};
 
 use super::rows::{Statement, query};
 use super::{
-    CurrentDocument, ImportLease, Member, NewCollection, NewDocset, NewDocument, NewPackage, StatusUpdate, Store,
-    StoreResult, docsets, documents, import, keys, members, packages, staging,
+    Attempt, CurrentDocument, Exchange, ImportLease, Member, NewCollection, NewDocset, NewDocument, NewPackage,
+    NewWatch, Notice, Settling, Share, Standing, StatusUpdate, Store, StoreResult, Summary, UsageCount, Watch,
+    allowances, docsets, documents, import, keys, members, packages, refs, reindex, rights, shares, staging, summaries,
+    usage, watches, withdrawals,
 };
 use crate::digest::Sha256;
-use crate::domain::{ApiKey, Collection, Docset, Document, Format, Package, Role};
-use crate::ids::{CollectionId, DocsetId, IndexId, KeyId, PackageId, VersionId};
+use crate::domain::{
+    Access, Allowance, ApiKey, Clearance, Collection, Docset, Document, Entitlement, Format, Limits, Month, OwnLimit,
+    Package, Role, UsageSums, Withdrawn,
+};
+use crate::ids::{CollectionId, DocsetId, IndexId, KeyId, PackageId, ShareId, VersionId, WatchId};
 
 /// A database: SQLite or PostgreSQL. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -87,8 +92,7 @@ impl Store for SqlStore {
         corpus_version: i64,
         refs: &[String],
     ) -> StoreResult<HashMap<String, VersionId>> {
-        let visible = documents::visible(self, collection, corpus_version, refs).await?;
-        Ok(visible.into_iter().map(|(text, document)| (text, document.id)).collect())
+        refs::resolve(self, collection, corpus_version, refs).await
     }
 
     async fn imported(&self, id: VersionId) -> StoreResult<Option<i64>> {
@@ -150,7 +154,7 @@ impl Store for SqlStore {
     }
 
     async fn commit_import(&self, lease: &ImportLease, now: i64) -> StoreResult<Collection> {
-        import::commit(self, lease, now).await
+        import::commit(self, lease, now, false).await
     }
 
     async fn abort_import(&self, lease: &ImportLease) -> StoreResult<()> {
@@ -236,8 +240,8 @@ impl Store for SqlStore {
         keys::create(self, name, role, quota, hash, now).await
     }
 
-    async fn key_by_hash(&self, hash: &Sha256) -> StoreResult<Option<ApiKey>> {
-        keys::by_hash(self, hash).await
+    async fn caller(&self, hash: &Sha256, day: i64) -> StoreResult<Option<(ApiKey, u64)>> {
+        keys::caller(self, hash, day).await
     }
 
     async fn keys(&self) -> StoreResult<Vec<ApiKey>> {
@@ -248,15 +252,188 @@ impl Store for SqlStore {
         keys::revoke(self, id, now).await
     }
 
-    async fn charge(&self, key: KeyId, day: i64, documents: u64, quota: Option<u64>) -> StoreResult<Option<u64>> {
-        keys::charge(self, key, day, documents, quota).await
-    }
-
-    async fn usage(&self, key: KeyId, limit: u32) -> StoreResult<Vec<(i64, u64)>> {
-        keys::usage(self, key, limit).await
-    }
-
     async fn secret(&self, name: &str, fresh: &[u8; 32]) -> StoreResult<[u8; 32]> {
         keys::secret(self, name, fresh).await
+    }
+
+    async fn grant(&self, key: KeyId, entitlement: &Entitlement) -> StoreResult<bool> {
+        rights::grant(self, key, entitlement).await
+    }
+
+    async fn deny(&self, key: KeyId, entitlement: &Entitlement) -> StoreResult<bool> {
+        rights::deny(self, key, entitlement).await
+    }
+
+    async fn closed(
+        &self,
+        collection: CollectionId,
+        members: &RoaringBitmap,
+    ) -> StoreResult<Vec<(Access, RoaringBitmap)>> {
+        rights::closed(self, collection, members).await
+    }
+
+    async fn withdrawn(
+        &self,
+        collection: CollectionId,
+        members: &RoaringBitmap,
+    ) -> StoreResult<BTreeMap<VersionId, Withdrawn>> {
+        withdrawals::withdrawn(self, collection, members).await
+    }
+
+    async fn withdrawn_refs(&self, collection: CollectionId, refs: &[String]) -> StoreResult<HashSet<String>> {
+        withdrawals::withdrawn_refs(self, collection, refs).await
+    }
+
+    async fn withdraw(&self, collection: CollectionId, refs: &[String], reason: &str, now: i64) -> StoreResult<()> {
+        withdrawals::withdraw(self, collection, refs, reason, now).await
+    }
+
+    async fn undo_withdrawal(&self, collection: CollectionId, refs: &[String]) -> StoreResult<()> {
+        withdrawals::undo(self, collection, refs).await
+    }
+
+    async fn claim_withdrawals(&self, lease: &ImportLease) -> StoreResult<Settling> {
+        withdrawals::claim(self, lease).await
+    }
+
+    async fn clearance(&self, package: PackageId) -> StoreResult<Clearance> {
+        rights::clearance(self, package).await
+    }
+
+    async fn begin_reindex(&self, slug: &str, now: i64, lease_ms: i64) -> StoreResult<ImportLease> {
+        reindex::begin(self, slug, now, lease_ms).await
+    }
+
+    async fn indexed(&self, lease: &ImportLease) -> StoreResult<RoaringBitmap> {
+        reindex::indexed(self, lease).await
+    }
+
+    async fn commit_reindex(&self, lease: &ImportLease, now: i64) -> StoreResult<Collection> {
+        import::commit(self, lease, now, true).await
+    }
+
+    fn summaries<'a>(&'a self, members: &'a RoaringBitmap) -> BoxStream<'a, StoreResult<Vec<Summary>>> {
+        summaries::stream(self, members)
+    }
+
+    async fn newest_versions(&self, corpus_version: i64, members: &RoaringBitmap) -> StoreResult<RoaringBitmap> {
+        refs::newest(self, corpus_version, members).await
+    }
+
+    async fn docsets_like(&self, owner: KeyId, fingerprint: &Sha256) -> StoreResult<Vec<Docset>> {
+        docsets::like(self, owner, fingerprint).await
+    }
+
+    async fn create_share(&self, docset: DocsetId, now: i64, expires: i64) -> StoreResult<Share> {
+        shares::create(self, docset, now, expires).await
+    }
+
+    async fn shares(&self, docset: DocsetId, after: Option<ShareId>, limit: u32) -> StoreResult<Vec<Share>> {
+        shares::list(self, docset, after, limit).await
+    }
+
+    async fn revoke_share(&self, docset: DocsetId, share: ShareId) -> StoreResult<bool> {
+        shares::revoke(self, docset, share).await
+    }
+
+    async fn follow_share(&self, share: ShareId, guest: KeyId, now: i64) -> StoreResult<Option<DocsetId>> {
+        shares::follow(self, share, guest, now).await
+    }
+
+    async fn readable_docset(&self, id: DocsetId, reader: KeyId, now: i64) -> StoreResult<Option<Docset>> {
+        shares::docset(self, id, reader, now).await
+    }
+
+    async fn limit_key(&self, id: KeyId, own: &Limits<OwnLimit>) -> StoreResult<bool> {
+        keys::limit(self, id, own).await
+    }
+
+    async fn role_limits(&self, role: Role) -> StoreResult<Limits<Option<u64>>> {
+        keys::role_limits(self, role).await
+    }
+
+    async fn limit_role(&self, role: Role, limits: &Limits<Option<u64>>) -> StoreResult<()> {
+        keys::limit_role(self, role, limits).await
+    }
+
+    async fn exchange(&self, exchange: &Exchange) -> StoreResult<(u64, Standing)> {
+        allowances::exchange(self, exchange).await
+    }
+
+    async fn pay_package(&self, id: PackageId, charge: &Exchange) -> StoreResult<Option<(u64, Standing)>> {
+        allowances::pay(self, id, charge).await
+    }
+
+    async fn dismiss_unpaid(&self, id: PackageId, now: i64) -> StoreResult<()> {
+        allowances::dismiss_unpaid(self, id, now).await
+    }
+
+    async fn mark_paid(&self, id: PackageId) -> StoreResult<()> {
+        allowances::mark_paid(id, &self.write).await.map(drop)
+    }
+
+    async fn standing(&self, key: KeyId, allowance: Allowance, window: i64) -> StoreResult<Standing> {
+        allowances::standing(self, key, allowance, window).await
+    }
+
+    async fn charged(&self, key: KeyId, limit: u32) -> StoreResult<Vec<(i64, u64)>> {
+        allowances::charged(self, key, limit).await
+    }
+
+    async fn create_watch(&self, watch: &NewWatch, most: u32) -> StoreResult<Option<Watch>> {
+        watches::create(self, watch, most).await
+    }
+
+    async fn watch(&self, id: WatchId, owner: Option<KeyId>) -> StoreResult<Option<Watch>> {
+        watches::watch(self, id, owner).await
+    }
+
+    async fn watches(&self, owner: Option<KeyId>, before: Option<WatchId>, limit: u32) -> StoreResult<Vec<Watch>> {
+        watches::watches(self, owner, before, limit).await
+    }
+
+    async fn delete_watch(&self, id: WatchId, owner: Option<KeyId>) -> StoreResult<bool> {
+        watches::delete(self, id, owner).await
+    }
+
+    async fn watches_behind(&self) -> StoreResult<Vec<Watch>> {
+        watches::behind(self).await
+    }
+
+    async fn first_added_after(&self, collection: CollectionId, version: i64) -> StoreResult<Option<VersionId>> {
+        watches::first_added_after(self, collection, version).await
+    }
+
+    async fn advance_watch(
+        &self,
+        watch: &Watch,
+        version: i64,
+        found: Option<&NewDocset>,
+    ) -> StoreResult<Option<DocsetId>> {
+        watches::advance(self, watch, version, found).await
+    }
+
+    async fn notices(&self, watch: WatchId, limit: u32) -> StoreResult<Vec<Notice>> {
+        watches::notices(self, watch, limit).await
+    }
+
+    async fn due_notices(&self, by: i64) -> StoreResult<Vec<Notice>> {
+        watches::due(self, by).await
+    }
+
+    async fn claim_notice(&self, notice: &Notice, next: i64) -> StoreResult<bool> {
+        watches::claim(self, notice, next).await
+    }
+
+    async fn settle_notice(&self, notice: &Notice, attempt: &Attempt, now: i64) -> StoreResult<()> {
+        watches::settle(self, notice, attempt, now).await
+    }
+
+    async fn count_usage(&self, counts: &[UsageCount]) -> StoreResult<()> {
+        usage::count(self, counts).await
+    }
+
+    async fn usage(&self, month: &Month, key: Option<KeyId>) -> StoreResult<UsageSums> {
+        usage::sums(self, month, key).await
     }
 }

@@ -5,17 +5,21 @@ use std::collections::{BTreeSet, HashMap};
 use sqlx::{Any, Row as _, Transaction};
 
 use super::rows::{BATCH, int, made, placeholders, query, to_json, tuples};
-use super::{ImportLease, NewDocument, SqlStore, StoreResult, import};
+use super::{ImportLease, NewDocument, SqlStore, StoreResult, import, summaries};
 use crate::domain::FileRecord;
 
 /// Rows of one INSERT: measured as the best on both databases (see [`BATCH`] for what speaks against more).
 const ROWS: usize = 40;
 
 pub(super) async fn stage(db: &SqlStore, lease: &ImportLease, documents: &[NewDocument]) -> StoreResult<()> {
+    if documents.is_empty() {
+        return Ok(());
+    }
     let mut transaction = import::begin_under(db, lease).await?;
     for chunk in documents.chunks(ROWS) {
         insert_documents(lease, chunk, &mut transaction).await?;
     }
+    summaries::insert(lease, documents, &mut transaction).await?;
     let files: Vec<(i64, &FileRecord)> =
         documents.iter().flat_map(|d| d.files.iter().map(|file| (i64::from(d.id.0), file))).collect();
     let media_types = number_media_types(&files, &mut transaction).await?;
@@ -33,9 +37,9 @@ async fn insert_documents(
     transaction: &mut Transaction<'_, Any>,
 ) -> StoreResult<()> {
     let sql = format!(
-        "INSERT INTO documents (id, collection, ref, version, name, folded_name, content_hash, replaces, added, metadata) \
-         VALUES {}",
-        tuples(documents.len(), 10)
+        "INSERT INTO documents (id, collection, ref, version, name, folded_name, content_hash, replaces, added, metadata, \
+         access) VALUES {}",
+        tuples(documents.len(), 11)
     );
     let mut statement = made(sql, documents.len() == ROWS);
     for document in documents {
@@ -49,7 +53,8 @@ async fn insert_documents(
             .bind(&document.content_hash.0[..])
             .bind(document.replaces.map(|id| i64::from(id.0)))
             .bind(lease.made().corpus_version)
-            .bind(to_json(&document.metadata)?);
+            .bind(to_json(&document.metadata)?)
+            .bind(document.access.stored());
     }
     statement.execute(&mut **transaction).await?;
     Ok(())

@@ -136,11 +136,11 @@ pub(crate) fn papers() -> Vec<Paper> {
     ]
 }
 
-/// A folder as object store, and an engine with a cache of its own.
-pub(crate) struct Bench {
+/// A folder as object store, and an engine; Tantivy has its cache there too.
+pub(crate) struct Bench<S = TantivySearch> {
     pub(crate) folder: TempDir,
     pub(crate) objects: Arc<dyn ObjectStore>,
-    pub(crate) search: TantivySearch,
+    pub(crate) search: S,
 }
 
 impl Bench {
@@ -152,18 +152,8 @@ impl Bench {
         Self { folder, objects, search }
     }
 
-    /// With the papers as corpus version 1.
     pub(crate) async fn with_papers() -> Self {
-        let bench = Self::empty().await;
-        bench.import(1, &papers(), &[]).await;
-        bench
-    }
-
-    /// Imports papers as that version; `replaced` pairs new ids with old ones.
-    pub(crate) async fn import(&self, version: u32, papers: &[Paper], replaced: &[(u32, u32)]) {
-        let mut build = self.search.build(plan(index(version - 1), version.into())).await.unwrap();
-        add(&mut *build, papers, replaced).await;
-        build.finish().await.unwrap();
+        Self::empty().await.and_papers().await
     }
 
     /// Another engine over the same objects, with its cache in `folder`.
@@ -173,6 +163,21 @@ impl Bench {
 
     pub(crate) fn cache(&self, folder: &str) -> std::path::PathBuf {
         self.folder.path().join(folder)
+    }
+}
+
+impl<S: Search> Bench<S> {
+    /// With the papers as corpus version 1.
+    pub(crate) async fn and_papers(self) -> Self {
+        self.import(1, &papers(), &[]).await;
+        self
+    }
+
+    /// Imports papers as that version; `replaced` pairs new ids with old ones.
+    pub(crate) async fn import(&self, version: u32, papers: &[Paper], replaced: &[(u32, u32)]) {
+        let mut build = self.search.build(plan(index(version - 1), version.into())).await.unwrap();
+        add(&mut *build, papers, replaced).await;
+        build.finish().await.unwrap();
     }
 
     pub(crate) async fn ids(&self, query: &str) -> Vec<u32> {
@@ -196,11 +201,11 @@ pub(crate) async fn add(build: &mut dyn IndexBuild, papers: &[Paper], replaced: 
 }
 
 /// All matching ids in a corpus version; a page of the same query must agree.
-pub(crate) async fn ids(search: &TantivySearch, version: u32, query: &str) -> SearchResult<Vec<u32>> {
+pub(crate) async fn ids(search: &impl Search, version: u32, query: &str) -> SearchResult<Vec<u32>> {
     ids_in(search, index(version), query).await
 }
 
-pub(crate) async fn ids_in(search: &TantivySearch, index: IndexId, query: &str) -> SearchResult<Vec<u32>> {
+pub(crate) async fn ids_in(search: &impl Search, index: IndexId, query: &str) -> SearchResult<Vec<u32>> {
     let all: Vec<u32> = search.matching(index, &Source::from(query).read()?).await?.iter().collect();
     let whole =
         SearchPage { query: &Source::from(query).read()?, sort: Sort::Relevance, offset: 0, limit: 1000, facets: &[] };
@@ -215,7 +220,7 @@ pub(crate) async fn ids_in(search: &TantivySearch, index: IndexId, query: &str) 
 }
 
 pub(crate) async fn page(
-    search: &TantivySearch,
+    search: &impl Search,
     version: u32,
     query: &str,
     sort: Sort,

@@ -9,9 +9,8 @@ use serde_json::json;
 
 use crate::corpus::{Bench, Paper, ids, index, page, paper};
 
-#[tokio::test]
-async fn every_construct_finds_what_it_says() {
-    let bench = Bench::with_papers().await;
+pub(crate) async fn every_construct_finds_what_it_says<S: Search>(bench: Bench<S>) {
+    let bench = bench.and_papers().await;
     for (query, expected) in [
         // words, in any default field, joined by AND
         ("python", vec![1, 2, 3, 8]),
@@ -87,9 +86,8 @@ async fn every_construct_finds_what_it_says() {
     }
 }
 
-#[tokio::test]
-async fn dates_are_spans_and_included_bounds_are_included_whole() {
-    let bench = Bench::with_papers().await;
+pub(crate) async fn dates_are_spans_and_included_bounds_are_included_whole<S: Search>(bench: Bench<S>) {
+    let bench = bench.and_papers().await;
     for (query, expected) in [
         ("issued:2018", vec![1, 2, 3, 6]),
         ("issued:2018-11", vec![1]),
@@ -123,9 +121,8 @@ async fn dates_are_spans_and_included_bounds_are_included_whole() {
     }
 }
 
-#[tokio::test]
-async fn mistakes_are_named() {
-    let bench = Bench::with_papers().await;
+pub(crate) async fn mistakes_are_named<S: Search>(bench: Bench<S>) {
+    let bench = bench.and_papers().await;
     let fails = async |query: &str| ids(&bench.search, 1, query).await.expect_err(query);
     for (query, wanted) in [("python AND", 10), ("title:\"a", 6), ("", 0), ("a (b", 2)] {
         let error = fails(query).await;
@@ -165,9 +162,8 @@ async fn mistakes_are_named() {
     assert!(matches!(error, SearchError::UnknownField { known, .. } if known == bench.search.facet_fields()));
 }
 
-#[tokio::test]
-async fn pages_follow_each_other_in_every_order() {
-    let bench = Bench::with_papers().await;
+pub(crate) async fn pages_follow_each_other_in_every_order<S: Search>(bench: Bench<S>) {
+    let bench = bench.and_papers().await;
     for (query, sort, expected) in [
         ("*", Sort::Relevance, vec![1, 2, 3, 4, 5, 6, 7, 8]),
         ("*", Sort::Date, vec![8, 5, 6, 1, 3, 2, 4, 7]),
@@ -198,9 +194,8 @@ async fn pages_follow_each_other_in_every_order() {
     assert_eq!((beyond.total, beyond.hits.len()), (4, 0));
 }
 
-#[tokio::test]
-async fn facets_count_values_as_they_are_written() {
-    let bench = Bench::with_papers().await;
+pub(crate) async fn facets_count_values_as_they_are_written<S: Search>(bench: Bench<S>) {
+    let bench = bench.and_papers().await;
     let facets = bench.search.facet_fields();
     let wanted = SearchPage { query: &Query::All, sort: Sort::Relevance, offset: 0, limit: 0, facets: &facets };
     let answer = bench.search.search(index(1), wanted).await.unwrap();
@@ -228,9 +223,7 @@ async fn facets_count_values_as_they_are_written() {
     assert_eq!((answer.total, answer.hits.len(), answer.facets["year"].len()), (4, 2, 2));
 }
 
-#[tokio::test]
-async fn a_facet_has_a_hundred_values_at_most_the_most_frequent_first() {
-    let bench = Bench::empty().await;
+pub(crate) async fn a_facet_has_a_hundred_values_at_most_the_most_frequent_first<S: Search>(bench: Bench<S>) {
     let papers: Vec<Paper> = (1..=150)
         .map(|id| paper(id, "x", json!({"subject": (0..150).filter(|n| n % id == 0).collect::<Vec<u32>>()}), &[], ""))
         .collect();

@@ -71,7 +71,7 @@ async fn many_who_want_a_version_at_once_fetch_each_file_once() {
     let engine = Arc::new(TantivySearch::new(Arc::new(recorder.clone()), bench.cache("cold")));
     let searches = (0..20).map(|_| {
         let engine = Arc::clone(&engine);
-        tokio::spawn(async move { ids(&engine, 1, "python").await.unwrap() })
+        tokio::spawn(async move { ids(&*engine, 1, "python").await.unwrap() })
     });
     for found in futures::future::join_all(searches).await {
         assert_eq!(found.unwrap(), [1, 2, 3, 8]);
@@ -82,7 +82,7 @@ async fn many_who_want_a_version_at_once_fetch_each_file_once() {
 
     // The next version shares all files but those of the new segment and the list of the deleted document.
     bench.import(2, &[new_edition()], &[(9, 1)]).await;
-    ids(&engine, 2, "*").await.unwrap();
+    ids(&*engine, 2, "*").await.unwrap();
     let new = recorder.counts().of(Call::Read).calls - fetched;
     assert_eq!(new, fetched + 1);
 

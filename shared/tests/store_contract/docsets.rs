@@ -20,7 +20,7 @@ pub(crate) async fn a_docset_comes_back_as_it_was_made(db: Database) {
         (0..100).map(|i| i * 40_000_000).collect(),
     ];
     for members in shapes {
-        let new = NewDocset { name: None, query: None, ..new_docset(owner, collection.id, members) };
+        let new = NewDocset { name: None, ..new_docset(owner, collection.id, members) };
         let made = db.store.create_docset(&new).await.unwrap();
         let expected = Docset {
             id: made.id,
@@ -28,7 +28,7 @@ pub(crate) async fn a_docset_comes_back_as_it_was_made(db: Database) {
             collection: collection.id,
             collection_slug: "c".to_owned(),
             name: None,
-            query: None,
+            origin: new.origin,
             size: new.members.len(),
             formats: new.formats,
             fingerprint: new.fingerprint,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use adit_shared::digest::Sha256;
-use adit_shared::domain::{Document, Encoding, FileRecord, Place};
+use adit_shared::domain::{Access, Document, Encoding, FileRecord, Place};
 use adit_shared::ids::{CollectionId, VersionId};
 use adit_shared::search::Language;
 use adit_shared::store::{CurrentDocument, Member, NewCollection, NewDocument, Store as _, StoreError};
@@ -128,6 +128,8 @@ fn as_stored(mut new: NewDocument, collection: CollectionId) -> Document {
         content_hash: new.content_hash,
         added: 1,
         superseded: None,
+        access: new.access,
+        withdrawn: None,
         files: new.files,
     }
 }
@@ -144,8 +146,13 @@ pub(crate) async fn names_belong_to_one_ref(db: Database) {
 
     let current = db.store.current_documents(&lease, &refs(&["Paper", "paper", "New"])).await.unwrap();
     let stored = db.store.documents(&[ids[0]]).await.unwrap().remove(0);
-    let expected =
-        CurrentDocument { id: ids[0], version: 1, name: "Paper".to_owned(), content_hash: stored.content_hash };
+    let expected = CurrentDocument {
+        id: ids[0],
+        version: 1,
+        name: "Paper".to_owned(),
+        content_hash: stored.content_hash,
+        access: Access::Open,
+    };
     assert_eq!(current, HashMap::from([("Paper".to_owned(), expected)]), "what is staged is not current yet");
 
     // The database itself refuses a second document of one ref or name in one corpus version.

@@ -1,8 +1,8 @@
 //! Opening, reopening, and what errors say.
 
 use adit_shared::digest::Sha256;
-use adit_shared::domain::{Collection, Role};
-use adit_shared::store::{SqlStore, Store as _, StoreError};
+use adit_shared::domain::{Collection, Role, Selection};
+use adit_shared::store::{NewDocset, SqlStore, Store as _, StoreError, measure};
 use futures::future::join_all;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _};
 use tokio::io::copy_bidirectional;
@@ -10,8 +10,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use url::Url;
 
+use super::allowances::forget_allowances;
 use super::harness::{Database, on_postgres};
-use super::samples::{HOUR, import, new_collection};
+use super::rights::forget_rights;
+use super::samples::{HOUR, import, key, new_collection, new_docset};
 
 pub(crate) async fn many_can_open_a_new_database_at_once(db: Database) {
     let mut url = db.url.clone();
@@ -35,9 +37,25 @@ pub(crate) async fn what_is_stored_outlives_the_process(db: Database) {
 }
 
 pub(crate) async fn versions_from_before_imports_were_recorded_stay(db: Database) {
-    let (collection, _) = import(&db.store, "kept", &["a"], &["txt"]).await;
+    let (collection, ids) = import(&db.store, "kept", &["a"], &["txt"]).await;
+    let owner = key(&db.store, "miner").await;
+    let docset = new_docset(owner, collection.id, [ids[0].0].into());
+    let of_query = db.store.create_docset(&docset).await.unwrap();
+    let refs = Selection::Refs(1).into();
+    let of_refs = db.store.create_docset(&NewDocset { origin: refs, ..docset }).await.unwrap();
     // The schema as it was before the second migration.
     let mut old = AnyConnection::connect(&db.url).await.unwrap();
+    forget_allowances(&mut old).await;
+    forget_rights(&mut old).await;
+    for table in ["share_guests", "shares", "summaries"] {
+        old.execute(AssertSqlSafe(format!("DROP TABLE {table}"))).await.unwrap();
+    }
+    old.execute("DROP INDEX docsets_by_fingerprint").await.unwrap();
+    if !db.is_sqlite() {
+        old.execute("DROP FUNCTION json_each(TEXT)").await.unwrap();
+    }
+    old.execute("ALTER TABLE docsets RENAME COLUMN origin TO query").await.unwrap();
+    old.execute("UPDATE docsets SET query = CASE WHEN id = 1 THEN 'title:\"it''s\"' END").await.unwrap();
     old.execute("DROP TABLE corpus_versions").await.unwrap();
     old.execute("DROP TABLE secrets").await.unwrap();
     for (table, column) in
@@ -52,6 +70,11 @@ pub(crate) async fn versions_from_before_imports_were_recorded_stay(db: Database
     let found = store.collection("kept").await.unwrap().unwrap();
     assert_eq!(found, Collection { import: None, ..collection });
     assert_eq!(store.indexes(found.id, 9).await.unwrap(), [found.index()]);
+    for docset in [of_query, of_refs] {
+        assert_eq!(store.docset(docset.id, None).await.unwrap(), Some(docset));
+    }
+    let members = ids.iter().map(|id| id.0).collect();
+    assert_eq!(measure(&store, &members).await.unwrap().1, found.formats, "without summaries");
     let (newer, _) = import(&store, "kept", &["a"], &["txt"]).await;
     assert_eq!(store.indexes(found.id, 9).await.unwrap(), [newer.index(), found.index()]);
 }

@@ -139,7 +139,7 @@ pub(crate) async fn statuses_are_taken_in_by_their_sequence(db: Database) {
     let progress = StatusUpdate {
         sequence: 2,
         status: Some(Status::Running),
-        documents: Some(Documents { requested: 2, done: 1, included: None, omitted: None }),
+        documents: Some(Documents { requested: 2, done: 1, ..Documents::default() }),
         bytes_done: Some(5_000_000_000),
         bytes_total: Some(9_000_000_000),
         percent: Some(55),
@@ -154,7 +154,7 @@ pub(crate) async fn statuses_are_taken_in_by_their_sequence(db: Database) {
         assert_eq!(db.store.update_package(now.id, &late, 31).await.unwrap(), Some(now.clone()));
     }
 
-    let documents = Documents { requested: 2, done: 2, included: Some(1), omitted: Some(1) };
+    let documents = Documents { requested: 2, done: 2, included: Some(1), omitted: Some(1), ..Documents::default() };
     let complete = StatusUpdate {
         documents: Some(documents),
         location: Some("packages/1/x.zip".to_owned()),

@@ -2,7 +2,8 @@
 
 use adit_shared::digest::Sha256;
 use adit_shared::domain::{
-    Collection, Document, Encoding, FileRecord, Format, FormatTotal, Layout, Place, Recipe, Role, content_hash,
+    Access, Clearance, Collection, Document, Encoding, FileRecord, Format, FormatTotal, Layout, Place, Recipe, Role,
+    Selection, content_hash,
 };
 use adit_shared::ids::{CollectionId, DocsetId, KeyId, VersionId};
 use adit_shared::names;
@@ -62,6 +63,7 @@ pub(crate) fn document(id: VersionId, r#ref: &str, files: Vec<FileRecord>) -> Ne
         content_hash: content_hash(r#ref, &name, hashed),
         name,
         metadata: json!({"title": format!("On {ref}"), "creator": ["A", "B"]}).as_object().unwrap().clone(),
+        access: Access::Open,
         replaces: None,
         files,
     }
@@ -114,7 +116,7 @@ pub(crate) fn new_docset(owner: KeyId, collection: CollectionId, members: Roarin
         owner,
         collection,
         name: Some("Mine".to_owned()),
-        query: Some("title:\"it's\"".to_owned()),
+        origin: Selection::Query("title:\"it's\"".into()).into(),
         corpus_version: 1,
         fingerprint: Sha256::of(format!("{members:?}").as_bytes()),
         members,
@@ -139,6 +141,7 @@ pub(crate) fn new_package(owner: KeyId, docset: DocsetId, seed: &str) -> NewPack
         recipe: Recipe::new(formats(&["meta", "txt"]), Layout::Bag),
         about: None,
         fingerprint: Sha256::of(seed.as_bytes()),
+        clearance: Clearance::default(),
         requested: 2,
         created: 10,
     }

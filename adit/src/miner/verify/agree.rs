@@ -4,7 +4,7 @@ use std::path::Path;
 
 use adit_shared::domain::{PackageManifest, Payload, Recipe};
 
-use super::bag::Bag;
+use super::bag::{Bag, Omitted};
 use super::contents::Contents;
 use super::{Fault, Report};
 
@@ -40,7 +40,11 @@ fn compare_bag(manifest: &PackageManifest, bag: &Bag, disagree: &mut impl FnMut(
         same("files of payload", manifest.payload.files, Some(bag.files));
         same("bytes of payload", manifest.payload.bytes, bag.bytes);
     }
-    same("omitted documents", manifest.documents.omitted, bag.omitted);
+    if let Some(Omitted { all, rights, withdrawn }) = bag.omitted {
+        same("omitted documents", manifest.documents.omitted, Some(all));
+        same("documents omitted for want of rights", manifest.documents.rights, Some(rights));
+        same("documents omitted as withdrawn", manifest.documents.withdrawn, Some(withdrawn));
+    }
     let mut is_of = |label: &str, said: String| {
         if let Some(found) = bag.info.get(label).filter(|found| **found != said) {
             disagree(format!("is of {said}, but the bag's {label} is {found}"));
@@ -61,7 +65,7 @@ fn compare_flat(manifest: &PackageManifest, contents: &Contents, disagree: &mut 
     }
     let mut recipe = Recipe::new(manifest.formats.clone(), manifest.layout);
     recipe.options.shard_bytes = manifest.shard_bytes;
-    let fingerprint = recipe.fingerprint(&manifest.docset, None, None);
+    let fingerprint = recipe.fingerprint(manifest.selection.as_ref().unwrap_or(&manifest.docset), None, None);
     if fingerprint != manifest.package {
         disagree(format!("says that the package is {}, but it is {fingerprint}", manifest.package));
     }

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use adit_shared::digest::Sha256;
+use adit_shared::domain::Omission;
+use serde::Deserialize;
 
 use super::Fault;
 use super::contents::Contents;
@@ -27,10 +29,18 @@ pub(super) struct Bag {
     pub(super) bytes: Option<u64>,
     /// Those of them that are still to be fetched.
     pub(super) absent: u64,
-    /// Lines of the list of omitted documents, where there is one.
-    pub(super) omitted: Option<u64>,
+    /// The documents that it names as omitted, where there is such a list.
+    pub(super) omitted: Option<Omitted>,
     /// The fields of `bag-info.txt`.
     pub(super) info: BTreeMap<String, String>,
+}
+
+/// Documents that are omitted: all of them, and those that were withheld.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Omitted {
+    pub(super) all: u64,
+    pub(super) rights: u64,
+    pub(super) withdrawn: u64,
 }
 
 /// Where a bag stands among these files, with a slash: one directory deep, as RFC 8493 (4) has it, or at the top, as some tools write it.
@@ -49,7 +59,7 @@ pub(super) fn check(contents: &Contents, base: &str, beside: &Beside, faults: &m
     check.payload(&mut bag);
     check.tags();
     check.strangers();
-    bag.omitted = check.text(OMITTED).map(|text| text.lines().count() as u64);
+    bag.omitted = check.omitted();
     bag.info = check.text(INFO).map(fields).unwrap_or_default();
     if let (Some(oxum), Some(bytes)) = (bag.info.get("Payload-Oxum"), bag.bytes)
         && *oxum != format!("{bytes}.{}", bag.files)
@@ -82,6 +92,26 @@ impl<'a> Check<'a> {
         let entry = format!("{}{path}", self.base);
         let within = self.contents.files.get(&entry).map_or(self.within, |found| found.within.as_str()).to_owned();
         self.faults.push(Fault { file: within, entry: Some(entry), reason: reason.into() });
+    }
+
+    /// Reads the list of omitted documents.
+    fn omitted(&mut self) -> Option<Omitted> {
+        /// Lists of packages that withhold nothing give no reasons.
+        #[derive(Deserialize)]
+        struct Line {
+            reason: Option<Omission>,
+        }
+        let mut omitted = Omitted::default();
+        for (number, line) in self.text(OMITTED)?.lines().enumerate() {
+            omitted.all += 1;
+            match serde_json::from_str(line) {
+                Ok(Line { reason: Some(Omission::Rights) }) => omitted.rights += 1,
+                Ok(Line { reason: Some(Omission::Withdrawn) }) => omitted.withdrawn += 1,
+                Ok(Line { reason: Some(Omission::Format) | None }) => {}
+                Err(error) => self.fault(OMITTED, format!("line {} tells of no omitted document: {error}", number + 1)),
+            }
+        }
+        Some(omitted)
     }
 
     /// Reads the list of what is to be fetched (2.2.3).

@@ -222,7 +222,7 @@ fn a_manifest_that_does_not_fit_its_archives_is_a_fault() {
         |m| m.payload.bytes = 1,
         |m| m.package = m.docset,
         |m| m.docset = m.package,
-        |m| m.documents = ManifestDocuments { requested: 3, included: 3, omitted: 0 },
+        |m| m.documents = ManifestDocuments { requested: 3, included: 3, ..ManifestDocuments::default() },
     ];
     for (index, change) in changes.into_iter().enumerate() {
         let archive = zipped(&bagged(payload(), &describe(Layout::Bag, false)), CompressionMethod::Stored);

@@ -44,13 +44,14 @@ async fn built(wish: &Value, assets: &[(&str, &str)]) -> (Server, Package) {
         r#type: MANIFEST_TYPE.to_owned(),
         package: *fingerprint,
         docset: Sha256::of(b"docset"),
+        selection: None,
         formats: package.recipe.formats.clone(),
         layout: package.recipe.layout,
         compression: None,
         shard_bytes: package.recipe.options.shard_bytes,
         dehydrated: false,
         delta_from: None,
-        documents: ManifestDocuments { requested: 1, included: 1, omitted: 0 },
+        documents: ManifestDocuments { requested: 1, included: 1, ..ManifestDocuments::default() },
         payload: Payload { files: 1, bytes: 3 },
         assets: assets
             .iter()

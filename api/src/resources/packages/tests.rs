@@ -1,5 +1,7 @@
 //! Asking for packages with options.
 
+use adit_shared::ids::DocsetId;
+use adit_shared::store::Store as _;
 use serde_json::{Value, json};
 
 use crate::testing::http::{MINER, STRANGER, Server};
@@ -114,4 +116,39 @@ async fn an_estimate_is_exact_or_says_that_it_is_not() {
     let refused = estimate("&dehydrated=true").await.json(400);
     assert_eq!(refused["detail"], "dehydrated is for layout bag, not for flat");
     assert_eq!(estimate("&layout=bag&delta_from=99").await.status, 404);
+}
+
+#[tokio::test]
+async fn what_would_not_be_paid_for_is_refused_before_it_is_made() {
+    let server = Server::new().await;
+    let documents: Vec<_> = ["a", "b"].map(|r| (r, json!({}), &[("txt", "one")][..])).into();
+    server.import("c", &documents).await;
+    let docset = server.docset("c", &["a", "b"]).await;
+    server.limit(MINER, 1).await;
+    let refused = server.post(MINER, &format!("{docset}/packages"), &json!({})).await;
+    assert_eq!(refused.header("x-ratelimit-remaining"), Some("1"), "what is left is told, though it is too little");
+    assert_eq!(refused.json(429)["violated-policies"], json!(["documents"]));
+    assert_eq!(server.world.store.packages_of(DocsetId(1)).await.unwrap(), []);
+    let estimate = server.get(MINER, &format!("{docset}/estimate")).await.json(200);
+    assert_eq!((&estimate["cost"], &estimate["quota_after"]), (&json!(2), &json!(-1)));
+}
+
+#[tokio::test]
+async fn a_package_whose_request_could_not_be_sent_is_charged_once() {
+    let (server, docset) = server().await;
+    server.limit(MINER, 1).await;
+    let (works, path) = (server.app.clone(), format!("{docset}/packages"));
+    let away = server.world.app_on("stomp://127.0.0.1:1".parse().unwrap(), &server.world.objects()).await;
+    let server = server.with(away);
+    for _ in 0..2 {
+        assert_eq!(server.post(MINER, &path, &json!({})).await.json(503)["part"], "message broker");
+    }
+    let server = server.with(works);
+    let refused = server.post(MINER, &path, &json!({"layout": "bag"})).await;
+    assert_eq!((refused.status.as_u16(), refused.header("x-ratelimit-remaining")), (429, Some("0")));
+    // The first one may be asked for again, and is sent when its maker had the time to do it.
+    server.world.clock.advance(11_000);
+    let asked = server.post(MINER, &path, &json!({})).await.json(202);
+    assert_eq!((&asked["cost"], &asked["quota_after"]), (&json!(0), &json!(0)));
+    assert_eq!(server.world.row_of(asked["id"].as_i64().unwrap()).await.sends, 1);
 }

@@ -104,7 +104,7 @@ fn assert_rows_hold(corpus: &Corpus, rows: &[Value]) {
 
 /// What the estimate says is never less than what comes.
 fn assert_estimated(corpus: &Corpus, recipe: &Recipe, assets: &[(Asset, Vec<u8>)]) {
-    let mut estimator = SizeEstimator::new(recipe, corpus.header().about.as_ref()).unwrap();
+    let mut estimator = SizeEstimator::new(recipe, corpus.header().about.as_ref(), false).unwrap();
     corpus.members.iter().for_each(|member| estimator.add(member).unwrap());
     let size: u64 = assets.iter().map(|(asset, _)| asset.size).sum();
     let estimate = estimator.finish();

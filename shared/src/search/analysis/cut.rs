@@ -94,6 +94,11 @@ impl Iterator for Words<'_> {
 
 /// Of the word, or the run of words, at the beginning of `rest`.
 fn length(rest: &str, first: Script, dictionary: bool) -> usize {
+    // Most words of most texts, for which a look at their bytes is enough.
+    let ascii = rest.bytes().take_while(u8::is_ascii_alphanumeric).count();
+    if ascii > 0 && rest.as_bytes().get(ascii).is_none_or(u8::is_ascii) {
+        return ascii;
+    }
     let single = first == Script::Ideographs && !dictionary;
     let ends = |(at, c): (usize, char)| {
         let goes_on = continues(c) || (!single && c.is_alphanumeric() && script(c) == first);

@@ -12,7 +12,7 @@ use tantivy::{DocId, Score, SegmentOrdinal, SegmentReader};
 use super::super::FacetCount;
 
 /// Most values of a facet in an answer.
-const MAX_VALUES: usize = 100;
+pub(in crate::search) const MAX_VALUES: usize = 100;
 /// Values that may be looked up one by one.
 const FEW: usize = 20_000;
 /// Hits whose values are read at once.

@@ -1,17 +1,10 @@
 //! One field, and how words and values are looked up in it.
 
-use std::ops::Bound as Ends;
-
-use tantivy::Term;
-use tantivy::query::{
-    BooleanQuery, FuzzyTermQuery, PhraseQuery, Query as Lowered, RangeQuery, TermQuery, TermSetQuery,
-};
-use tantivy::schema::{Field, IndexRecordOption};
-
-use super::super::phrase::LoosePhrase;
-use super::super::schema::{self, FieldSpec, Handle, Kind, Layout};
+use super::super::schema::{self, FIELDS, FieldSpec, Kind};
 use super::super::{Bound, FieldRef, Fuzziness, SearchError, SearchResult, dates};
-use super::{Analyzer, Clause, Form, Lowering, MAX_FUZZY, MAX_VALUES, limited, unsupported, weight};
+use super::{
+    Analyzer, Clause, Clauses, Form, Lowering, MAX_FUZZY, MAX_VALUES, Need, Target, limited, unsupported, weight,
+};
 
 /// Shortest prefix in words of a text; a single letter stands for a good part of the dictionary.
 const MIN_PREFIX: usize = 2;
@@ -19,7 +12,6 @@ const MIN_PREFIX: usize = 2;
 /// A field as a clause looks at it.
 pub(super) struct Place {
     spec: &'static FieldSpec,
-    handle: Handle,
     /// Whether it looks at exact forms.
     pub(super) exact: bool,
     /// What its scores count.
@@ -27,14 +19,18 @@ pub(super) struct Place {
 }
 
 impl Place {
-    pub(super) fn of(layout: &'static Layout, field: &FieldRef) -> SearchResult<Self> {
+    pub(super) fn of(field: &FieldRef) -> SearchResult<Self> {
         let unknown = || SearchError::UnknownField { field: field.name.clone(), known: schema::names() };
-        let (spec, handle) = layout.find(&field.name).ok_or_else(unknown)?;
-        Ok(Self { spec, handle, exact: field.exact, boost: weight(field.boost)? })
+        let spec = FIELDS.iter().find(|spec| spec.name == field.name).ok_or_else(unknown)?;
+        Ok(Self { spec, exact: field.exact, boost: weight(field.boost)? })
     }
 
-    pub(super) fn defaults(layout: &'static Layout, exact: bool) -> Vec<Self> {
-        layout.defaults().map(|(spec, handle)| Self { spec, handle, exact, boost: 1.0 }).collect()
+    pub(super) fn named(name: &str) -> SearchResult<Self> {
+        Self::of(&FieldRef::named(name))
+    }
+
+    pub(super) fn defaults(exact: bool) -> Vec<Self> {
+        FIELDS.iter().filter(|spec| spec.default).map(|spec| Self { spec, exact, boost: 1.0 }).collect()
     }
 
     pub(super) fn name(&self) -> &'static str {
@@ -47,23 +43,23 @@ impl Place {
 
     /// The words of a text as they are looked up here.
     pub(super) fn terms(&self, analyzer: Analyzer, text: &str, exact: bool) -> impl Iterator<Item = String> {
-        let form = if exact || self.exact { Form::Exact } else { Form::Stem };
-        analyzer.words(text, form).map(|token| token.text)
+        analyzer.words(text, self.form(exact)).map(|token| token.text)
     }
 
-    fn field(&self, exact: bool) -> Field {
-        if exact || self.exact { self.handle.exact } else { self.handle.field }
+    fn form(&self, exact: bool) -> Form {
+        if exact || self.exact { Form::Exact } else { Form::Stem }
     }
 
     /// A word of a text, in the form in which it is looked up.
-    pub(super) fn word(
+    pub(super) fn word<T: Target>(
         &self,
-        lowering: &mut Lowering,
+        lowering: &mut Lowering<'_, T>,
         word: String,
         fuzziness: Fuzziness,
-    ) -> SearchResult<Box<dyn Lowered>> {
+    ) -> SearchResult<T::Clause> {
         lowering.spend(1)?;
-        let same = one(self.field(fuzziness != Fuzziness::Exactly), &word);
+        let form = self.form(fuzziness != Fuzziness::Exactly);
+        let same = lowering.target.term(self.spec, form, &word);
         let edits = match fuzziness.edits(&word) {
             0 => return Ok(same),
             edits @ 1..=2 => u8::try_from(edits).unwrap_or(2),
@@ -71,9 +67,10 @@ impl Place {
         };
         let what = "times at most for a word that may be misspelt (word~); without a field each default one counts";
         limited(&mut lowering.fuzzy, 1, MAX_FUZZY, "look", what)?;
-        let similar = FuzzyTermQuery::new(Term::from_field_text(self.field(true), &word), edits, true);
+        let similar = lowering.target.similar(self.spec, &word, edits);
         // Similar words have no weight by themselves; the word itself comes first.
-        Ok(Box::new(BooleanQuery::union(vec![same, Box::new(similar)])))
+        let (should, need) = (vec![same, similar], Need::Any.of(2));
+        Ok(lowering.target.joined(Clauses { must: Vec::new(), filter: Vec::new(), should, must_not: Vec::new(), need }))
     }
 
     pub(super) fn not_fuzzy(&self) -> SearchError {
@@ -84,56 +81,60 @@ impl Place {
     }
 
     /// The words of a text in its order.
-    pub(super) fn phrase(&self, lowering: &mut Lowering, text: &str, slop: u32, last_is_prefix: bool) -> Clause {
-        let field = self.field(last_is_prefix);
+    pub(super) fn phrase<T: Target>(
+        &self,
+        lowering: &mut Lowering<'_, T>,
+        text: &str,
+        slop: u32,
+        last_is_prefix: bool,
+    ) -> Clause<T> {
         let words: Vec<String> = self.terms(lowering.analyzer, text, last_is_prefix).collect();
         lowering.spend(words.len())?;
+        let (target, form) = (lowering.target, self.form(last_is_prefix));
         match words.as_slice() {
-            [] => return Ok(None),
-            [start] if last_is_prefix => return self.beginning(start).map(Some),
-            [word] => return Ok(Some(one(field, word))),
-            _ => {}
+            [] => Ok(None),
+            [start] if last_is_prefix => self.beginning(lowering, start).map(Some),
+            [word] => Ok(Some(target.term(self.spec, form, word))),
+            words => Ok(Some(target.phrase(self.spec, form, words, slop, last_is_prefix))),
         }
-        let terms: Vec<Term> = words.iter().map(|word| Term::from_field_text(field, word)).collect();
-        Ok(Some(match (slop, last_is_prefix) {
-            (0, false) => Box::new(PhraseQuery::new(terms)),
-            _ => Box::new(LoosePhrase { field, terms, slop, last_is_prefix }),
-        }))
     }
 
     /// A word, or a value, that begins so.
-    pub(super) fn prefix(&self, lowering: &mut Lowering, text: &str) -> SearchResult<Box<dyn Lowered>> {
+    pub(super) fn prefix<T: Target>(&self, lowering: &mut Lowering<'_, T>, text: &str) -> SearchResult<T::Clause> {
         match self.kind() {
             Kind::Date => Err(unsupported("dates take no *; issued:2018 finds the whole year")),
-            Kind::Whole => self.beginning(&Analyzer::whole(text)),
+            Kind::Whole => self.beginning(lowering, &Analyzer::whole(text)),
             Kind::Text => match self.terms(lowering.analyzer, text, true).collect::<Vec<_>>().as_slice() {
-                [word] => self.beginning(word),
+                [word] => self.beginning(lowering, word),
                 _ => Err(unsupported(format!("{text}* is not the beginning of one word, as a prefix is"))),
             },
         }
     }
 
-    fn beginning(&self, start: &str) -> SearchResult<Box<dyn Lowered>> {
+    fn beginning<T: Target>(&self, lowering: &Lowering<'_, T>, start: &str) -> SearchResult<T::Clause> {
         let shortest = if self.kind() == Kind::Text { MIN_PREFIX } else { 1 };
         if start.chars().count() < shortest {
             return Err(unsupported(format!("in {start}*, * must stand behind {shortest} letters or digits at least")));
         }
-        let term = Term::from_field_text(self.field(true), start);
-        Ok(Box::new(FuzzyTermQuery::new_prefix(term, 0, true)))
+        Ok(lowering.target.beginning(self.spec, start))
     }
 
     /// A value of a field that is matched as a whole, or a date.
-    pub(super) fn value(&self, lowering: &mut Lowering, value: &str) -> SearchResult<Box<dyn Lowered>> {
+    pub(super) fn value<T: Target>(&self, lowering: &mut Lowering<'_, T>, value: &str) -> SearchResult<T::Clause> {
         if self.kind() == Kind::Date {
             let date = Bound::Included(value.to_owned());
             return self.range(lowering, &date, &date);
         }
         lowering.spend(1)?;
-        Ok(one(self.handle.field, &Analyzer::whole(value)))
+        Ok(lowering.target.term(self.spec, Form::Exact, &Analyzer::whole(value)))
     }
 
     /// One of the values of a field that is matched as a whole.
-    pub(super) fn one_of(&self, lowering: &mut Lowering, values: &[String]) -> SearchResult<Box<dyn Lowered>> {
+    pub(super) fn one_of<T: Target>(
+        &self,
+        lowering: &mut Lowering<'_, T>,
+        values: &[String],
+    ) -> SearchResult<T::Clause> {
         limited(
             &mut lowering.values,
             values.len(),
@@ -141,17 +142,16 @@ impl Place {
             "list",
             "values at most; a docset can be made of a list of refs",
         )?;
-        let term = |value: &String| Term::from_field_text(self.handle.field, &Analyzer::whole(value));
-        Ok(Box::new(TermSetQuery::new(values.iter().map(term))))
+        Ok(lowering.target.one_of(self.spec, values.iter().map(|value| Analyzer::whole(value)).collect()))
     }
 
     /// Dates in a span; bounds that are included are so to their last second.
-    pub(super) fn range(
+    pub(super) fn range<T: Target>(
         &self,
-        lowering: &mut Lowering,
+        lowering: &mut Lowering<'_, T>,
         lower: &Bound,
         upper: &Bound,
-    ) -> SearchResult<Box<dyn Lowered>> {
+    ) -> SearchResult<T::Clause> {
         if self.name() != schema::ISSUED && self.name() != schema::YEAR {
             return Err(unsupported(format!("{} has no ranges; issued and year have", self.name())));
         }
@@ -166,28 +166,22 @@ impl Place {
                 ))
             })
         };
-        let (_, issued) = lowering.layout.find(schema::ISSUED).ok_or_else(|| unsupported("there are no dates"))?;
-        let at = |seconds: i64| Term::from_field_i64(issued.field, seconds);
-        let lower = match lower {
-            Bound::Included(date) => Ends::Included(at(span(date)?.start)),
-            Bound::Excluded(date) => Ends::Included(at(span(date)?.end)),
-            Bound::Open => Ends::Unbounded,
+        let start = match lower {
+            Bound::Included(date) => Some(span(date)?.start),
+            Bound::Excluded(date) => Some(span(date)?.end),
+            Bound::Open => None,
         };
-        let upper = match upper {
-            Bound::Included(date) => Ends::Excluded(at(span(date)?.end)),
-            Bound::Excluded(date) => Ends::Excluded(at(span(date)?.start)),
-            Bound::Open => Ends::Unbounded,
+        let end = match upper {
+            Bound::Included(date) => Some(span(date)?.end),
+            Bound::Excluded(date) => Some(span(date)?.start),
+            Bound::Open => None,
         };
-        Ok(Box::new(RangeQuery::new(lower, upper)))
+        Ok(lowering.target.issued(start..end))
     }
 
     /// A value.
-    pub(super) fn exists(&self, lowering: &mut Lowering) -> SearchResult<Box<dyn Lowered>> {
+    pub(super) fn exists<T: Target>(&self, lowering: &mut Lowering<'_, T>) -> SearchResult<T::Clause> {
         lowering.spend(1)?;
-        Ok(one(lowering.layout.has, self.name()))
+        Ok(lowering.target.filled(self.spec))
     }
-}
-
-fn one(field: Field, text: &str) -> Box<dyn Lowered> {
-    Box::new(TermQuery::new(Term::from_field_text(field, text), IndexRecordOption::WithFreqs))
 }

@@ -1,0 +1,171 @@
+//! One change of a collection, under its import lease: what importing and making an index anew have in common.
+//!
+//! Everything is written unseen, then made visible by one commit. Whatever goes wrong before the commit is taken back; what a killed process could
+//! not take back, the next change removes.
+
+use std::time::Duration;
+
+use adit_shared::clock::{Clock as _, SystemClock};
+use adit_shared::domain::Collection;
+use adit_shared::search::{KEPT_INDEXES, SearchError};
+use adit_shared::store::{ImportLease, StoreError, StoreResult};
+use anyhow::Context as _;
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::task::JoinHandle;
+
+use crate::services::Services;
+use crate::up::stop_signal;
+
+/// How long a process that has died while it changed a collection keeps others out, in milliseconds.
+pub(crate) const LEASE_MS: i64 = 30_000;
+/// The longest pause between tries to commit, while the database is away; each is twice the one before.
+const COMMIT_PAUSE: Duration = Duration::from_secs(8);
+/// Exit status when another import holds the collection: `EX_TEMPFAIL` of sysexits.h, "try again later".
+pub(crate) const TRY_LATER: u8 = 75;
+
+/// What a change brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Brings {
+    /// Documents; where none are staged, the corpus version stays.
+    Documents,
+    /// An index, and so a corpus version in any case.
+    Index,
+}
+
+/// Whether it failed because another change of the collection is under way.
+pub(crate) fn is_another_running(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(StoreError::ImportRunning { .. }))
+}
+
+/// Why the index of the version before cannot be built upon, and what helps.
+pub(crate) fn no_base(error: SearchError, slug: &str) -> anyhow::Error {
+    match error {
+        error @ SearchError::VersionGone(_) => {
+            let advice = format!("the index of {slug} is not in this search engine; make it by `adit reindex {slug}`");
+            anyhow::Error::new(error).context(advice)
+        }
+        error => error.of(slug).into(),
+    }
+}
+
+/// Takes the lease by `begin`. With `wait` it waits while another holds it; else that is an error.
+pub(crate) async fn take_lease(
+    slug: &str,
+    wait: bool,
+    begin: impl AsyncFn() -> StoreResult<ImportLease>,
+) -> anyhow::Result<ImportLease> {
+    let mut told = false;
+    loop {
+        match begin().await {
+            Err(StoreError::ImportRunning { .. }) if wait => {
+                if !std::mem::replace(&mut told, true) {
+                    eprintln!("another import into {slug} is running; waiting for it");
+                }
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            Err(error @ StoreError::ImportRunning { until_ms }) => {
+                let seconds = (until_ms - SystemClock.now_ms()).max(0) / 1000 + 1;
+                let advice = format!(
+                    "nothing was changed; try again later, or wait with --wait (should the other be dead, {seconds} s are enough)"
+                );
+                return Err(anyhow::Error::new(error).context(advice));
+            }
+            lease => return Ok(lease?),
+        }
+    }
+}
+
+/// Carries `write` out, which writes what the new corpus version needs, and commits it. When that fails, the index is removed; what else was
+/// written is for the caller to take back.
+pub(crate) async fn carry_out<T>(
+    services: &Services,
+    lease: &ImportLease,
+    brings: Brings,
+    write: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<(Collection, T)> {
+    let mut renewal = keep_lease(services, lease);
+    let written = tokio::select! {
+        written = write => written,
+        lost = &mut renewal => Err(lost.map_or_else(anyhow::Error::from, anyhow::Error::from)),
+        () = stop_signal() => Err(anyhow::anyhow!("stopped before the end; nothing was changed")),
+    };
+    // From here on no signal interrupts: neither half a commit nor half a clearing up.
+    let outcome = match written {
+        Ok(done) => commit(services, lease, brings).await.map(|collection| (collection, done)),
+        Err(error) => {
+            discard_index(services, lease).await;
+            Err(error)
+        }
+    };
+    renewal.abort();
+    if let Ok((collection, _)) = &outcome {
+        drop_old_indexes(services, collection).await;
+    }
+    outcome
+}
+
+/// Renews the lease until it is lost.
+fn keep_lease(services: &Services, lease: &ImportLease) -> JoinHandle<StoreError> {
+    let (store, lease) = (services.store.clone(), *lease);
+    tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(Duration::from_millis(LEASE_MS.unsigned_abs() / 3));
+        loop {
+            ticks.tick().await;
+            match store.renew_import(&lease, SystemClock.now_ms(), LEASE_MS).await {
+                Err(error @ StoreError::ImportOvertaken) => return error,
+                Err(error) => tracing::warn!(%error, "the import's lease could not be renewed"),
+                Ok(()) => {}
+            }
+        }
+    })
+}
+
+/// Makes the new corpus version visible.
+async fn commit(services: &Services, lease: &ImportLease, brings: Brings) -> anyhow::Result<Collection> {
+    let mut pause = Duration::from_secs(1);
+    loop {
+        let now = SystemClock.now_ms();
+        let committed = match brings {
+            Brings::Documents => services.store.commit_import(lease, now).await,
+            Brings::Index => services.store.commit_reindex(lease, now).await,
+        };
+        match committed {
+            Err(error @ StoreError::Unavailable(_)) if pause <= COMMIT_PAUSE => {
+                tracing::warn!(%error, "the import could not be committed; trying again");
+                tokio::time::sleep(pause).await;
+                pause *= 2;
+            }
+            Err(error @ StoreError::Unavailable(_)) => {
+                return Err(anyhow::Error::new(error)).context(
+                    "it is not known whether the import was committed; run it again, which changes nothing if it was",
+                );
+            }
+            committed => return Ok(committed?),
+        }
+    }
+}
+
+/// Drops the indexes that are superseded for good, and those of imports that died or were overtaken.
+async fn drop_old_indexes(services: &Services, collection: &Collection) {
+    let dropped = async {
+        let kept = services.store.indexes(collection.id, KEPT_INDEXES).await?;
+        anyhow::Ok(services.search.retain(collection.id, &kept).await?)
+    };
+    if let Err(error) = dropped.await {
+        tracing::warn!("old indexes could not be removed; the next import tries again: {error:#}");
+    }
+}
+
+/// Only before the commit was tried: after that, a lost answer leaves open whether the index is in use.
+async fn discard_index(services: &Services, lease: &ImportLease) {
+    if let Err(error) = services.search.discard(lease.made()).await {
+        tracing::warn!(%error, "the index of this import could not be removed; a later import removes it");
+    }
+}
+
+/// A bar up to `length`, for people; shows nothing where standard error is no terminal.
+pub(crate) fn progress_bar(length: u64) -> ProgressBar {
+    let bar = ProgressBar::new(length);
+    let style = ProgressStyle::with_template("{bar:40} {percent:>3}%  {msg}  {eta} left");
+    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}

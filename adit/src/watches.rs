@@ -1,0 +1,152 @@
+//! Watches, after an import: what is new of their hits becomes docsets, and webhooks are told.
+//!
+//! All of it happens in processes that end: an import after its commit, and `adit watches deliver`. Whatever is cut off is taken up again by the next
+//! of them: a watch's row says how far it has looked, a notice's row how far its delivery is. How a message is sent is in [`deliver`].
+
+mod deliver;
+
+use std::time::Duration;
+
+use adit_shared::config::Config;
+use adit_shared::domain::Selection;
+use adit_shared::ids::DocsetId;
+use adit_shared::search::Source;
+use adit_shared::store::{NewDocset, Watch, measure};
+use anyhow::Context as _;
+use futures::StreamExt as _;
+
+use self::deliver::Deliverer;
+use crate::cli::WatchesVerb;
+use crate::services::Services;
+use crate::up::stop_signal;
+
+/// How long an import goes on for its watches. What is left then is for the next one.
+const AFTER_IMPORT: Duration = Duration::from_secs(60);
+/// How soon a second attempt must be due for a process to wait for it, in milliseconds.
+const SOON_MS: i64 = 10_000;
+/// Notices that are on their way at once.
+const AT_ONCE: usize = 8;
+
+/// Runs the watches after an import. Nothing that goes wrong with them is a failure of the import.
+pub(crate) async fn after_import(config: &Config, services: &Services) {
+    let work = async {
+        look(services).await?;
+        deliver(config, services, false).await
+    };
+    tokio::select! {
+        ended = tokio::time::timeout(AFTER_IMPORT, work) => match ended {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::warn!("watches wait for the next import: {error:#}"),
+            Err(_) => tracing::warn!("not all webhooks were told in time; the next import goes on, or `adit watches deliver`"),
+        },
+        () = stop_signal() => {}
+    }
+}
+
+/// Carries out `adit watches …`.
+pub(crate) async fn run(config: &Config, verb: WatchesVerb) -> anyhow::Result<()> {
+    let services = Services::open(config).await?;
+    match verb {
+        WatchesVerb::Deliver { now } => {
+            let made = look(&services).await?;
+            let told = deliver(config, &services, now).await?;
+            println!("{made} docset(s) made, {told} webhook(s) told");
+        }
+        WatchesVerb::List => list(&services).await?,
+    }
+    Ok(())
+}
+
+async fn list(services: &Services) -> anyhow::Result<()> {
+    let mut before = None;
+    loop {
+        let page = services.store.watches(None, before, 1000).await?;
+        for watch in &page {
+            let webhook = watch.new.webhook.as_ref().map_or("-", |(url, _)| url.as_str());
+            println!(
+                "watch {} of key {} in {}: {} {webhook}",
+                watch.id, watch.new.owner, watch.collection_slug, watch.new.query
+            );
+            for notice in services.store.notices(watch.id, 5).await? {
+                let status = notice.status.map(|status| status.to_string()).unwrap_or_default();
+                let problem = notice.problem.unwrap_or_default();
+                println!(
+                    "  docset {}: {} document(s) of corpus version {}, {}, {} attempt(s) {status} {problem}",
+                    notice.docset,
+                    notice.documents,
+                    notice.corpus_version,
+                    notice.state.as_str(),
+                    notice.attempts
+                );
+            }
+        }
+        match page.last() {
+            Some(last) => before = Some(last.id),
+            None => return Ok(()),
+        }
+    }
+}
+
+/// Has all watches look that are behind, of whatever collection; returns how many docsets that made. One that cannot look is logged and left.
+async fn look(services: &Services) -> anyhow::Result<u64> {
+    let mut made = 0;
+    for watch in services.store.watches_behind().await? {
+        match look_with(services, &watch).await {
+            Ok(docset) => made += u64::from(docset.is_some()),
+            Err(error) => tracing::warn!("watch {} waits for the next import: {error:#}", watch.id),
+        }
+    }
+    Ok(made)
+}
+
+/// Makes the docset of what is new for a watch, if anything is.
+async fn look_with(services: &Services, watch: &Watch) -> anyhow::Result<Option<DocsetId>> {
+    let store = &*services.store;
+    let collection = store.collection_by_id(watch.new.collection).await?.context("its collection is gone")?;
+    let version = collection.corpus_version;
+    let first = store.first_added_after(collection.id, watch.new.corpus_version).await?;
+    let query = Source::from_stored(&watch.new.query);
+    let mut members = match first {
+        Some(_) => services.search.matching(collection.index(), &query.read()?).await?,
+        None => Default::default(),
+    };
+    members.remove_range(..first.map_or(0, |id| id.0));
+    if members.is_empty() {
+        return Ok(store.advance_watch(watch, version, None).await?);
+    }
+    let (fingerprint, formats) = measure(store, &members).await?;
+    let docset = NewDocset {
+        owner: watch.new.owner,
+        collection: collection.id,
+        name: watch.new.name.clone(),
+        origin: Selection::Watch { id: watch.id, query, since: watch.new.corpus_version }.into(),
+        corpus_version: version,
+        members,
+        fingerprint,
+        formats,
+        created: services.clock.now_ms(),
+    };
+    Ok(store.advance_watch(watch, version, Some(&docset)).await?)
+}
+
+/// Sends what is due, or with `now` all that is pending; attempts that are due soon are waited for. Returns how many webhooks took it.
+async fn deliver(config: &Config, services: &Services, now: bool) -> anyhow::Result<usize> {
+    let deliverer = Deliverer::new(config, services)?;
+    let mut told = 0;
+    let mut by = if now { Some(i64::MAX) } else { None };
+    loop {
+        let due = services.store.due_notices(by.unwrap_or_else(|| services.clock.now_ms() + SOON_MS)).await?;
+        if due.is_empty() {
+            return Ok(told);
+        }
+        let mut sent = futures::stream::iter(due)
+            .map(async |notice| deliverer.send(notice, by.is_some()).await)
+            .buffer_unordered(AT_ONCE);
+        while let Some(taken) = sent.next().await {
+            told += usize::from(taken?);
+        }
+        // Each attempt that fails moves the next one further away.
+        drop(sent);
+        by = None;
+    }
+}

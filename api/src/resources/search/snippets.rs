@@ -1,0 +1,220 @@
+//! Snippets of a page's hits: pieces of their metadata and texts, with the places of what was looked for.
+//!
+//! Texts lie in packs; only those of the hits on the page are read, and only what the caller may read. How much of them, and how many at once,
+//! is bounded here.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use adit_shared::domain::{Document, Encoding, FileRecord};
+use adit_shared::ids::{CollectionId, IndexId};
+use adit_shared::search::{Highlighter, Hit, Query, Snippet};
+use async_compression::tokio::bufread::GzipDecoder;
+use futures::{StreamExt as _, TryStreamExt as _};
+use roaring::RoaringBitmap;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::io::AsyncReadExt as _;
+use utoipa::ToSchema;
+
+use crate::auth::Caller;
+use crate::extract::whole;
+use crate::problem::{ApiResult, Kind, Problem};
+use crate::rights;
+use crate::state::App;
+
+/// Most snippets of a field.
+const MAX_SIZE: u32 = 10;
+/// Bytes of one text that are looked at, from its beginning.
+const TEXT: u64 = 1024 * 1024;
+/// Texts of a page that are looked at, those of its first hits.
+const TEXTS: usize = 100;
+/// Bytes of texts that are looked at for one page.
+const ALL_TEXTS: u64 = 16 * 1024 * 1024;
+/// Hits of a page that are worked on at once.
+const AT_ONCE: usize = 4;
+/// The field whose values lie in packs, and the format that they are.
+const TEXT_FIELD: &str = "text";
+const TEXT_FORMAT: &str = "txt";
+
+/// Whether snippets are wanted, and of what.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub(super) enum Highlight {
+    /// `true`: of all fields.
+    All(bool),
+    /// Of these fields.
+    These(Highlighting),
+}
+
+/// Of what snippets are wanted.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Highlighting {
+    /// Fields that may give snippets (default: all).
+    #[serde(default)]
+    fields: Option<Vec<String>>,
+    /// Most snippets of one field, 1 to 10.
+    #[serde(default = "default_size", deserialize_with = "whole")]
+    #[schema(minimum = 1, maximum = 10, default = 3)]
+    size: u32,
+}
+
+fn default_size() -> u32 {
+    3
+}
+
+/// A piece of a text.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Snippet)]
+pub(super) struct SnippetView {
+    /// The piece.
+    text: String,
+    /// Where in it the query's words stand: from, up to but without, in Unicode scalar values (characters of Python; of JavaScript's
+    /// `Array.from(text)`), in their order.
+    marks: Vec<[usize; 2]>,
+}
+
+/// By field; fields without a snippet are left out.
+pub(super) type Snippets = BTreeMap<String, Vec<SnippetView>>;
+
+impl Highlight {
+    /// What is wanted, checked; `None` if nothing is.
+    pub(super) fn wanted(&self, app: &App) -> ApiResult<Option<(Vec<String>, usize)>> {
+        let wish = match self {
+            Self::All(false) => return Ok(None),
+            Self::All(true) => Highlighting { fields: None, size: default_size() },
+            Self::These(wish) => wish.clone(),
+        };
+        if !(1..=MAX_SIZE).contains(&wish.size) {
+            let detail = format!("highlight.size must be 1 to {MAX_SIZE}, not {}", wish.size);
+            return Err(Problem::new(Kind::InvalidRequest, detail));
+        }
+        let known = app.search.fields();
+        let fields = wish.fields.unwrap_or_else(|| known.clone());
+        if let Some(name) = fields.iter().find(|name| !known.contains(name)) {
+            let detail = format!("there is no field {name:?}; there are: {}", known.join(", "));
+            return Err(Problem::new(Kind::UnknownField, detail).with("field", name.as_str()).with("fields", known));
+        }
+        Ok(Some((fields, wish.size as usize)))
+    }
+}
+
+/// Snippets of the hits, in their order.
+pub(super) async fn of_hits(
+    app: &App,
+    caller: Option<&Caller>,
+    index: IndexId,
+    query: &Query,
+    (fields, size): (Vec<String>, usize),
+    hits: &[(Hit, Document)],
+) -> ApiResult<Vec<Snippets>> {
+    let language = app.search.language(index).await?;
+    let highlighter = Highlighter::new(query, language);
+    let texts = fields.iter().any(|field| field == TEXT_FIELD) && highlighter.looks_at(TEXT_FIELD);
+    let texts = if texts { texts_of(app, caller, index.collection, hits).await? } else { vec![None; hits.len()] };
+    let wish = Arc::new(Wish { highlighter, fields, size });
+    let hits = hits.iter().zip(texts);
+    let jobs: Vec<_> = hits.map(|((_, document), text)| of_hit(app, Arc::clone(&wish), document, text)).collect();
+    futures::stream::iter(jobs).buffered(AT_ONCE).try_collect().await
+}
+
+/// What is wanted of each hit.
+struct Wish {
+    highlighter: Highlighter,
+    fields: Vec<String>,
+    size: usize,
+}
+
+async fn of_hit(
+    app: &App,
+    wish: Arc<Wish>,
+    document: &Document,
+    text: Option<(&FileRecord, u64)>,
+) -> ApiResult<Snippets> {
+    // Of all requests together, so that memory stays bounded. The semaphore is never closed.
+    let _permit = app.limits.texts.acquire().await.ok();
+    let text = match text {
+        Some((file, most)) => Some(read(app, file, most).await?),
+        None => None,
+    };
+    let (r#ref, metadata) = (document.r#ref.clone(), document.metadata.clone());
+    let work = move || {
+        of_fields(&wish, |field| match field {
+            TEXT_FIELD => text.as_deref().into_iter().collect(),
+            "ref" => vec![r#ref.as_str()],
+            field => metadata.get(field).map(texts_in).unwrap_or_default(),
+        })
+    };
+    tokio::task::spawn_blocking(work).await.map_err(|error| Problem::from(std::io::Error::other(error)))
+}
+
+/// The text files of the hits that the caller may read, each with how many bytes of it are looked at: the first hits first.
+async fn texts_of<'a>(
+    app: &App,
+    caller: Option<&Caller>,
+    collection: CollectionId,
+    hits: &'a [(Hit, Document)],
+) -> ApiResult<Vec<Option<(&'a FileRecord, u64)>>> {
+    let members: RoaringBitmap = hits.iter().map(|(hit, _)| hit.id.0).collect();
+    let readable = rights::readable(app, caller, collection, &members).await?;
+    let mut left = ALL_TEXTS;
+    let text = |(hit, document): &'a (Hit, Document)| {
+        let file = document.files.iter().find(|file| file.format.as_str() == TEXT_FORMAT)?;
+        let most = file.size.min(TEXT).min(left);
+        if most == 0 || !readable.contains(hit.id.0) {
+            return None;
+        }
+        left -= most;
+        Some((file, most))
+    };
+    let texts = hits.iter().take(TEXTS).map(text).collect::<Vec<_>>();
+    Ok(texts.into_iter().chain(std::iter::repeat(None)).take(hits.len()).collect())
+}
+
+/// The first `most` bytes of a text, or some less where they compress badly.
+async fn read(app: &App, file: &FileRecord, most: u64) -> ApiResult<String> {
+    let place = &file.place;
+    let stored = place.stored.min(most);
+    let bytes = app.objects.get(&place.object, Some(place.offset..place.offset + stored)).await?;
+    let text = match file.encoding {
+        Encoding::Identity => bytes.into(),
+        Encoding::Gzip => {
+            let mut text = Vec::new();
+            match GzipDecoder::new(&bytes[..]).take(most).read_to_end(&mut text).await {
+                // What was cut off from the member is missing there.
+                Err(error) if stored == place.stored || error.kind() != std::io::ErrorKind::UnexpectedEof => {
+                    return Err(error.into());
+                }
+                _ => text,
+            }
+        }
+    };
+    Ok(String::from_utf8(text).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+}
+
+/// The texts in a value of metadata.
+fn texts_in(value: &Value) -> Vec<&str> {
+    match value {
+        Value::String(text) => vec![text],
+        Value::Array(values) => values.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn of_fields<'a>(wish: &Wish, values: impl Fn(&str) -> Vec<&'a str>) -> Snippets {
+    let mut all = Snippets::new();
+    for field in wish.fields.iter().filter(|field| wish.highlighter.looks_at(field)) {
+        let snippets = values(field).into_iter().flat_map(|text| wish.highlighter.snippets(field, text, wish.size));
+        let snippets: Vec<SnippetView> = snippets.take(wish.size).map(view).collect();
+        if !snippets.is_empty() {
+            all.insert(field.clone(), snippets);
+        }
+    }
+    all
+}
+
+fn view(Snippet { text, marks }: Snippet) -> SnippetView {
+    let at = |byte: usize| text.char_indices().take_while(|(place, _)| *place < byte).count();
+    SnippetView { marks: marks.iter().map(|mark| [at(mark.start), at(mark.end)]).collect(), text }
+}

@@ -1,0 +1,99 @@
+//! Links that open a docset to other keys, and the keys that have followed them.
+
+use sqlx::any::AnyRow;
+
+use super::rows::{Columns as _, query};
+use super::{SqlStore, StoreError, StoreResult, docsets, errors};
+use crate::domain::Docset;
+use crate::ids::{DocsetId, KeyId, ShareId};
+
+/// A link that opens a docset to those who follow it, until it expires or is revoked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Share {
+    /// Its number.
+    pub id: ShareId,
+    /// The docset.
+    pub docset: DocsetId,
+    /// Milliseconds since the epoch.
+    pub created: i64,
+    /// Milliseconds since the epoch.
+    pub expires: i64,
+    /// Keys that have followed it.
+    pub guests: u64,
+}
+
+pub(super) async fn create(db: &SqlStore, docset: DocsetId, created: i64, expires: i64) -> StoreResult<Share> {
+    let insert = query("INSERT INTO shares (docset, created, expires) VALUES ($1, $2, $3) RETURNING id");
+    let rows = match insert.bind(docset.0).bind(created).bind(expires).fetch_all(&db.write).await {
+        Err(error) if errors::is_foreign_key_violation(&error) => return Err(StoreError::NotFound("docset")),
+        rows => rows?,
+    };
+    let row = rows.first().ok_or(StoreError::NotFound("docset"))?;
+    Ok(Share { id: ShareId(row.value("id")?), docset, created, expires, guests: 0 })
+}
+
+pub(super) async fn list(
+    db: &SqlStore,
+    docset: DocsetId,
+    after: Option<ShareId>,
+    limit: u32,
+) -> StoreResult<Vec<Share>> {
+    let rows = query(
+        "SELECT s.id, s.docset, s.created, s.expires, \
+         (SELECT COUNT(*) FROM share_guests g WHERE g.share = s.id) AS guests \
+         FROM shares s WHERE s.docset = $1 AND s.id > $2 ORDER BY s.id LIMIT $3",
+    )
+    .bind(docset.0)
+    .bind(after.map_or(0, |share| share.0))
+    .bind(i64::from(limit))
+    .fetch_all(&db.read)
+    .await?;
+    rows.iter().map(share_of).collect()
+}
+
+fn share_of(row: &AnyRow) -> StoreResult<Share> {
+    Ok(Share {
+        id: ShareId(row.value("id")?),
+        docset: DocsetId(row.value("docset")?),
+        created: row.value("created")?,
+        expires: row.value("expires")?,
+        guests: row.number("guests")?,
+    })
+}
+
+pub(super) async fn revoke(db: &SqlStore, docset: DocsetId, share: ShareId) -> StoreResult<bool> {
+    let deleted = query("DELETE FROM shares WHERE id = $1 AND docset = $2")
+        .bind(share.0)
+        .bind(docset.0)
+        .execute(&db.write)
+        .await?;
+    Ok(deleted.rows_affected() > 0)
+}
+
+pub(super) async fn follow(db: &SqlStore, share: ShareId, guest: KeyId, now: i64) -> StoreResult<Option<DocsetId>> {
+    let row = query("SELECT docset FROM shares WHERE id = $1 AND expires > $2")
+        .bind(share.0)
+        .bind(now)
+        .fetch_optional(&db.read)
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    let enter = query(
+        "INSERT INTO share_guests (share, api_key) SELECT s.id, $2 FROM shares s WHERE s.id = $1 ON CONFLICT DO NOTHING",
+    );
+    enter.bind(share.0).bind(guest.0).execute(&db.write).await?;
+    Ok(Some(DocsetId(row.value("docset")?)))
+}
+
+pub(super) async fn docset(db: &SqlStore, id: DocsetId, reader: KeyId, now: i64) -> StoreResult<Option<Docset>> {
+    let row = query(
+        "SELECT d.*, c.slug FROM docsets d JOIN collections c ON c.id = d.collection WHERE d.id = $1 AND (d.owner = $2 OR \
+         EXISTS (SELECT 1 FROM shares s JOIN share_guests g ON g.share = s.id \
+                 WHERE s.docset = d.id AND s.expires > $3 AND g.api_key = $2))",
+    )
+    .bind(id.0)
+    .bind(reader.0)
+    .bind(now)
+    .fetch_optional(&db.read)
+    .await?;
+    row.as_ref().map(docsets::whole).transpose()
+}
