@@ -204,7 +204,7 @@ async fn quotas_count_documents_once() {
 async fn the_service_tells_how_it_is() {
     let (_dir, server) = small(&[]);
     let ready = server.json("/readyz").await;
-    assert_eq!(ready, json!({"database": "ok", "message broker": "ok", "object store": "ok"}));
+    assert_eq!(ready, json!({"database": "ok", "message broker": "ok", "object store": "ok", "search index": "ok"}));
     assert_eq!(server.get("/healthz").await.text().await.unwrap(), "ok\n");
     let metrics = server.get("/metrics").await.text().await.unwrap();
     assert!(

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use adit_shared::clock::{Clock as _, SystemClock};
 use adit_shared::domain::Collection;
-use adit_shared::search::KEPT_INDEXES;
+use adit_shared::search::{KEPT_INDEXES, SearchError};
 use adit_shared::store::{ImportLease, StoreError, StoreResult};
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -35,6 +35,17 @@ pub(crate) enum Brings {
 /// Whether it failed because another change of the collection is under way.
 pub(crate) fn is_another_running(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(StoreError::ImportRunning { .. }))
+}
+
+/// Why the index of the version before cannot be built upon, and what helps.
+pub(crate) fn no_base(error: SearchError, slug: &str) -> anyhow::Error {
+    match error {
+        error @ SearchError::VersionGone(_) => {
+            let advice = format!("the index of {slug} is not in this search engine; make it by `adit reindex {slug}`");
+            anyhow::Error::new(error).context(advice)
+        }
+        error => error.of(slug).into(),
+    }
 }
 
 /// Takes the lease by `begin`. With `wait` it waits while another holds it; else that is an error.

@@ -133,7 +133,7 @@ async fn begin_index(
     let slug = &collection.slug;
     let mut language = collection.language;
     if base.corpus_version > 0 {
-        let known = services.search.language(base).await.map_err(|error| error.of(slug))?;
+        let known = services.search.language(base).await.map_err(|error| change::no_base(error, slug))?;
         if known != language {
             let name = |language: Option<Language>| language.map_or("none", Language::as_str);
             eprintln!(
@@ -145,7 +145,7 @@ async fn begin_index(
         language = known;
     }
     let plan = IndexPlan { base, import, language, afresh: false };
-    Ok(services.search.build(plan).await.map_err(|error| error.of(slug))?)
+    services.search.build(plan).await.map_err(|error| change::no_base(error, slug))
 }
 
 /// Takes back what a failed import has written. The rows go first, if it is not committed: the packs that the database knows after that are

@@ -55,10 +55,10 @@ pub(crate) async fn new_index<T>(
         let language = match lease.base.corpus_version {
             0 => collection.language,
             _ if afresh => collection.language,
-            _ => services.search.language(lease.base).await.map_err(|error| error.of(slug))?,
+            _ => services.search.language(lease.base).await.map_err(|error| change::no_base(error, slug))?,
         };
         let plan = IndexPlan { base: lease.base, import: lease.import, language, afresh };
-        let mut index = services.search.build(plan).await.map_err(|error| error.of(slug))?;
+        let mut index = services.search.build(plan).await.map_err(|error| change::no_base(error, slug))?;
         let done = fill(&mut *index, &lease).await?;
         withdraw::settle(services, &lease, &mut *index).await?;
         index.finish().await?;

@@ -47,7 +47,7 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("ADIT_STORE_URL", "file:///path or s3://bucket/prefix?endpoint=…&region=… (default: a folder in the data folder)"),
     (
         "ADIT_SEARCH_URL",
-        "opensearch://user:pass@host:9200?prefix=adit&shards=1&replicas=1 or elasticsearch://…, +http without TLS (default: indexes in the object store)",
+        "opensearch://user:pass@host:9200?prefix=adit&shards=1&replicas=1 or elasticsearch://…, opensearch+http://… without TLS (default: indexes in the object store)",
     ),
     ("ADIT_API_KEY", "the packager's key for the API, or the miner's for the miner's verbs"),
     (

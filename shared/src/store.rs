@@ -13,7 +13,7 @@ use roaring::RoaringBitmap;
 use crate::digest::Sha256;
 use crate::domain::{
     About, Access, Allowance, ApiKey, Clearance, Collection, Docset, Document, Documents, Entitlement, FileRecord,
-    Format, FormatTotal, Limits, Month, Origin, OwnLimit, Package, Recipe, Role, Status, Tdm, UsageSums, Withdrawn,
+    Format, FormatTotal, Limits, Month, OwnLimit, Package, Recipe, Role, Status, Tdm, UsageSums, Withdrawn,
 };
 use crate::ids::{CollectionId, DocsetId, ImportId, IndexId, KeyId, PackageId, ShareId, VersionId, WatchId};
 use crate::search::Language;
@@ -41,6 +41,7 @@ mod watches;
 mod withdrawals;
 
 pub use allowances::{Exchange, Standing};
+pub use docsets::NewDocset;
 pub use shares::Share;
 pub use sql::SqlStore;
 pub use summaries::{Summary, measure, works};
@@ -161,29 +162,6 @@ pub struct CurrentDocument {
     pub content_hash: Sha256,
     /// Who may have its files.
     pub access: Access,
-}
-
-/// A docset to be made.
-#[derive(Debug, Clone, PartialEq)]
-pub struct NewDocset {
-    /// The key that makes it.
-    pub owner: KeyId,
-    /// The collection.
-    pub collection: CollectionId,
-    /// A name for people.
-    pub name: Option<String>,
-    /// How it is made.
-    pub origin: Origin,
-    /// The corpus version that it is made from.
-    pub corpus_version: i64,
-    /// The members' ids.
-    pub members: RoaringBitmap,
-    /// See [`crate::domain::DocsetFingerprint`].
-    pub fingerprint: Sha256,
-    /// Files and bytes by format, sorted by format.
-    pub formats: Vec<FormatTotal>,
-    /// Milliseconds since the epoch.
-    pub created: i64,
 }
 
 /// One member of a docset with its files, as a package needs them.

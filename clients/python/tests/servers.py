@@ -63,7 +63,11 @@ class Server:
 
     def key(self, *arguments: str) -> str:
         """Makes a key of a miner."""
-        return _adit(self.environment, "--data", str(self.data), "keys", "create", "tests", *arguments).splitlines()[-1]
+        return self.run("keys", "create", "tests", *arguments).splitlines()[-1]
+
+    def run(self, *arguments: str) -> str:
+        """Runs a verb of the operator's."""
+        return _adit(self.environment, "--data", str(self.data), *arguments)
 
     def client(self, *, url: str | None = None, key: str | None = None, patience: float = 20) -> Client:
         """A client of it with a key of its own."""

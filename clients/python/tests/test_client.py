@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,21 @@ import pandas
 import pytest
 
 import adit_tdm
-from adit_tdm import AditError, Client, Docset, InvalidRequest, NotFound, PackageFailed, QuotaSpent, Unauthorized, Unreachable, WaitTimeout
+from adit_tdm import (
+    AditError,
+    Client,
+    Docset,
+    Highlighting,
+    InvalidRequest,
+    NotFound,
+    PackageFailed,
+    QuotaSpent,
+    Unauthorized,
+    Unreachable,
+    WaitTimeout,
+)
+from adit_tdm.documents import DEPTH, Search, SearchResponse
+from adit_tdm.models import PackageCost
 
 from .servers import DOCUMENTS, Server, scan, text
 
@@ -41,6 +56,37 @@ def test_hits_are_ranked_and_counted(client: Client) -> None:
     assert found.hits == len(scores) == 25
     assert all(above >= below > 0 for above, below in pairwise(scores))
     assert client.search("my-corpus", "nowhere", page_size=0).hits == 0
+
+
+def test_hits_show_where_the_words_stand(client: Client) -> None:
+    assert {hit.snippets is None for hit in client.search("my-corpus", "tunnel", page_size=10)} == {True}
+    query = {"match": {"title": "tunnel"}}
+    (hit,) = client.search("my-corpus", 'title:"tunnel 74"', highlight=True)
+    assert hit.snippets is not None
+    assert [piece.marked("[", "]") for piece in hit.snippets["title"]] == ["Mining [tunnel] [74]"]
+    piece = hit.snippets["title"][0]
+    assert [piece.text[start:end] for start, end in piece.marks] == ["tunnel", "74"]
+    for hit in client.search("my-corpus", query, highlight=Highlighting(["title"], size=1), page_size=20):
+        assert {name: len(pieces) for name, pieces in (hit.snippets or {}).items()} == {"title": 1}
+    with pytest.raises(InvalidRequest, match="size"):
+        client.search("my-corpus", query, highlight=Highlighting(size=11))
+    with pytest.raises(InvalidRequest, match="analyzer"):
+        client.search("my-corpus", {"match": {"title": {"query": "tunnel", "analyzer": "x"}}})
+
+
+def test_a_search_that_cannot_be_paged_to_its_end_says_so(client: Client) -> None:
+    (hit,) = client.search("my-corpus", 'title:"tunnel 74"')
+
+    def ask(cursor: str | None) -> SearchResponse:
+        return SearchResponse([hit] * (DEPTH // 2), {}, hits=DEPTH + 1, corpus_version=1, next=None if cursor else "more")
+
+    with pytest.raises(AditError, match="make a docset"):
+        list(Search(ask))
+
+
+def test_facets_count_decades(client: Client) -> None:
+    facets = client.search("my-corpus", "*", facets=["decade"], page_size=0).facets
+    assert {count.value: count.count for count in facets["decade"]} == {"1990s": 30, "2000s": 25, "2010s": 20}
 
 
 @pytest.mark.parametrize("number", range(6))
@@ -71,7 +117,9 @@ def test_docsets_of_a_query_and_of_refs_are_made_listed_renamed_and_deleted(clie
     assert [member.ref for member in by_refs.members()] == ["tunnel.000", "tunnel.001"]
     assert [entry.metadata["title"] for entry in by_refs.catalog()] == ["Mining tunnel 0", "Mining tunnel 1"]
     by_refs.rename("two")
-    assert (by_refs.name, client.docset(by_refs.id)) == ("two", by_refs)
+    shown = client.docset(by_refs.id)
+    assert (shown.withdrawn, replace(shown, withdrawn=None)) == (0, by_refs)
+    assert by_refs.name == "two"
     assert by_refs.rename(None).name is None
     by_refs.delete()
     with pytest.raises(NotFound):
@@ -100,9 +148,11 @@ def test_a_package_weighs_what_was_estimated_and_holds_what_was_imported(docset:
 
 
 def test_the_same_wish_gives_the_same_package_and_no_second_download(client: Client, docset: Docset, tmp_path: Path) -> None:
-    package = docset.package("meta", layout="bag").wait()
+    package = docset.package("meta", layout="bag")
+    package.wait()
     again = docset.package(["meta"], layout="bag")
-    assert again == package == client.package(package.id)
+    assert (package.cost, again.cost) == (DOCUMENTS, 0)
+    assert again.id == package.id == client.package(package.id).id
     archive = package.download(tmp_path / "bag.zip")
     before = archive.stat().st_mtime_ns
     assert package.download(archive).stat().st_mtime_ns == before
@@ -159,15 +209,17 @@ def test_problems_are_exceptions_that_tell_how_to_go_on(server: Server, client: 
 def test_a_spent_quota_is_told_at_once(server: Server) -> None:
     with server.client(key=server.key("--quota", "80"), patience=0) as client:
         docset = client.create_docset("my-corpus", "*")
-        package = docset.package("txt")
+        estimate, package = docset.estimate("txt"), docset.package("txt")
+        assert (estimate.cost, estimate.quota_after) == (75, 5)
         assert (package.cost, package.quota_after) == (75, 5)
         package.wait()
         me = client.me(docset=docset.id)
         assert (me.quota, me.remaining, me.usage[0].documents) == (80, 5, 75)
-        assert me.allowances.documents.own and me.package is not None and me.package.quota_after == -70
+        assert (me.allowances.documents.own, me.package) == (True, PackageCost(docset.id, 75, -70))
         with pytest.raises(QuotaSpent) as spent:
             docset.package("meta")
         assert spent.value.retry_after is not None
+        assert "documents" in str(spent.value.members["violated-policies"])
 
 
 def test_a_server_that_is_not_there_is_told(server: Server) -> None:

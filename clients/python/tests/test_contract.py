@@ -14,19 +14,33 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import pytest
 import yaml
 
-from adit_tdm import Asset, Client, Docset, Document, assets, docsets, documents, errors, models, packages
+from adit_tdm import Asset, Client, Docset, Document, assets, docsets, documents, errors, models, packages, watches
 from adit_tdm._decode import members
 from adit_tdm._operations import OPERATIONS
 
+
+class Yaml12(yaml.SafeLoader):
+    """Reads YAML 1.2, as OpenAPI has it: in 1.1 the language `no` is false."""
+
+
+BOOL = "tag:yaml.org,2002:bool"
+Yaml12.yaml_implicit_resolvers = {
+    first: [resolver for resolver in resolvers if resolver[0] != BOOL or first in "tf"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 ROOT = Path(__file__).parents[3]
-CONTRACT: dict[str, Any] = yaml.safe_load((ROOT / "openapi.yaml").read_text())
+CONTRACT: dict[str, Any] = yaml.load((ROOT / "openapi.yaml").read_text(), Yaml12)
 SCHEMAS: dict[str, dict[str, Any]] = CONTRACT["components"]["schemas"]
-MODULES = (models, documents, docsets, packages, assets)
+if snippets := SCHEMAS.get("BTreeMap", {}).get("additionalProperties"):
+    # The contract has no name for a snippet yet, but one of the server's own for the map of them.
+    SCHEMAS["Snippet"], snippets["items"] = snippets["items"], {"$ref": "#/components/schemas/Snippet"}
+MODULES = (models, documents, docsets, packages, assets, watches)
 
 # Who else calls operations: packagers, and those who run the service.
 OTHERS = {"packager", "service"}
 # What miners have no need of here.
 LEFT_OUT = {
+    "refreshDocsetByPost": "does what `refreshDocset` does, which may be sent again when a connection broke",
     "dumpDocset": "does for shell scripts what `Docset.package` and `Package.download` do",
     "downloadPackage": "gives one of the assets, which `Package.download` finds in their list with its name",
     "followLink": "is for programs that send no key; `Asset.link` is such a link",
@@ -38,6 +52,10 @@ METHODS: dict[str, Callable[..., Any]] = {
     "search": Client.search,
     "createDocset": Client.create_docset,
     "renameDocset": Docset.rename,
+    "diffDocset": Docset.diff,
+    "shareDocset": Docset.share,
+    "followShare": Client.follow_share,
+    "createWatch": Client.create_watch,
     "estimatePackage": Docset.estimate,
     "createPackage": Docset.package,
     "getDocumentFile": Document.content,
@@ -48,10 +66,21 @@ OWN = {"cursor", "limit", "id", "range", "if-range", "if-none-match"}
 # What a method has besides, or under another name.
 BESIDES = {
     "search": {"page_size"},
+    "createDocset": {"union", "intersection", "difference"},
+    "followShare": {"link"},
     "downloadAsset": {"path", "progress"},
     "estimatePackage": {"formats"},
 }
-ALSO = {"estimatePackage": {"fmts", "fmt"}, "downloadAsset": {"name"}}
+ALSO = {
+    "createDocset": {"from", "sample_size", "sample_seed"},
+    "followShare": {"token"},
+    "estimatePackage": {"fmts", "fmt"},
+    "downloadAsset": {"name"},
+}
+# Models of what is only asked, never answered.
+ASKED = {"Highlighting"}
+# Members that an answer always has, though their schema, which describes files of operators too, does not require them.
+ALWAYS = {"Tdm": {"policy"}}
 
 # Problems that no call of this client can have, or that it sees to itself.
 OTHER_PROBLEMS = {"method-not-allowed", "not-acceptable", "unsupported-media-type", "range-not-satisfiable"}
@@ -82,7 +111,18 @@ def required(schema: dict[str, Any]) -> set[str]:
 
 
 def is_object(schema: dict[str, Any]) -> bool:
-    return "allOf" in schema or schema.get("type") == "object"
+    return "allOf" in schema or (schema.get("type") == "object" and "properties" in schema)
+
+
+def one_of(kinds: list[Any]) -> Any:
+    """What stands for one of several kinds: themselves, each once and null last; or the only one."""
+    different: list[Any] = []
+    for kind in kinds:
+        for each in kind if isinstance(kind, tuple) else (kind,):
+            if each not in different:
+                different.append(each)
+    different.sort(key=lambda kind: kind is None)
+    return tuple(different) if len(different) > 1 else different[0]
 
 
 def hint_of(schema: dict[str, Any]) -> Any:
@@ -91,13 +131,11 @@ def hint_of(schema: dict[str, Any]) -> Any:
         name = schema["$ref"].rpartition("/")[2]
         return name if is_object(SCHEMAS[name]) else hint_of(SCHEMAS[name])
     if "oneOf" in schema:
-        kinds = [hint_of(each) for each in schema["oneOf"] if each.get("type") != "null"]
-        assert all(kind == kinds[0] for kind in kinds)
-        return (kinds[0], None) if len(kinds) < len(schema["oneOf"]) else kinds[0]
+        return one_of([None if each.get("type") == "null" else hint_of(each) for each in schema["oneOf"]])
     kind = schema["type"]
     if isinstance(kind, list):
         (inner,) = (each for each in kind if each != "null")
-        return (hint_of({**schema, "type": inner}), None)
+        return one_of([hint_of({**schema, "type": inner}), None])
     if "enum" in schema:
         return frozenset(schema["enum"])
     if kind == "array":
@@ -114,12 +152,13 @@ def shape_of(hint: Any) -> Any:
     """The same of a type hint."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
-        kinds = [shape_of(each) for each in arguments if each is not NoneType]
-        return (kinds[0], None) if len(kinds) == 1 else kinds
+        return one_of([None if each is NoneType else shape_of(each) for each in arguments])
     if origin is Literal:
         return frozenset(arguments)
     if origin is list:
         return [shape_of(arguments[0])]
+    if origin is tuple:
+        return [shape_of(each) for each in arguments[:1]]
     if origin is dict:
         return {str: shape_of(arguments[1])}
     return NAMES.get(hint.__name__, hint.__name__) if isinstance(hint, type) and is_dataclass(hint) else hint
@@ -187,11 +226,12 @@ def test_every_answer_has_a_model_with_the_same_members() -> None:
                 if status < "300":
                     for media in response.get("content", {}).values():
                         seen |= {*answers(media.get("schema", {}))}
-    assert seen == MODELS.keys()
+    assert seen == MODELS.keys() - ASKED
     for name, model in MODELS.items():
         expected = {member: hint_of(schema) for member, schema in properties(SCHEMAS[name]).items()}
         assert {member: shape_of(hint) for member, (_, hint) in members(model).items()} == expected, name
-        assert required(SCHEMAS[name]) == expected.keys(), f"{name}: a member of an answer is always there"
+        always = required(SCHEMAS[name]) | ALWAYS.get(name, set())
+        assert name in ASKED or always == expected.keys(), f"{name}: a member of an answer is always there"
 
 
 def test_every_kind_of_problem_in_the_documentation_has_its_exception() -> None:

@@ -20,6 +20,7 @@ use serde_json::Value;
 pub use self::address::Address;
 use self::build::Build;
 use self::client::Client;
+use self::page::Walk;
 use self::query::Queries;
 use super::{
     Hit, IndexBuild, IndexPlan, Language, Query, Search, SearchAnswer, SearchError, SearchPage, SearchResult, Sort,
@@ -114,6 +115,15 @@ impl OpenSearch {
         lower::lower(query, language, &Queries { stems: language.is_some() })
     }
 
+    async fn walk(&self, index: IndexId, mut walk: Walk, mut each: impl FnMut(Hit)) -> SearchResult<()> {
+        while let Some(answer) = self.ask(index, walk.body()).await? {
+            if !walk.take(answer, &mut each)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Asks an index; `None` where the collection is empty.
     async fn ask(&self, index: IndexId, body: Value) -> SearchResult<Option<Value>> {
         if index.corpus_version == 0 {
@@ -153,26 +163,16 @@ impl Search for OpenSearch {
     }
 
     async fn matching(&self, index: IndexId, query: &Query) -> SearchResult<RoaringBitmap> {
-        let query = self.lowered(index, query).await?;
-        let (mut found, mut last) = (RoaringBitmap::new(), None);
-        while let Some(answer) = self.ask(index, page::ids(&query, last)).await? {
-            last = page::read_ids(answer, &mut found)?;
-            if last.is_none() {
-                break;
-            }
-        }
+        let mut found = RoaringBitmap::new();
+        let walk = Walk::by_id(&self.lowered(index, query).await?);
+        self.walk(index, walk, |hit| _ = found.insert(hit.id.0)).await?;
         Ok(found)
     }
 
     async fn ordered(&self, index: IndexId, query: &Query, sort: Sort) -> SearchResult<Vec<Hit>> {
-        let query = self.lowered(index, query).await?;
-        let (mut found, mut last) = (Vec::new(), None);
-        while let Some(answer) = self.ask(index, page::ordered(&query, sort, last.as_ref())).await? {
-            last = page::read_ordered(answer, sort, &mut found)?;
-            if last.is_none() {
-                break;
-            }
-        }
+        let mut found = Vec::new();
+        let walk = Walk::in_order(self.lowered(index, query).await?, sort);
+        self.walk(index, walk, |hit| found.push(hit)).await?;
         Ok(found)
     }
 
@@ -216,3 +216,6 @@ impl Search for OpenSearch {
         schema::facet_names()
     }
 }
+
+#[cfg(test)]
+mod tests;

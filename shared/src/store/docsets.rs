@@ -9,10 +9,33 @@ use sqlx::{Any, Executor};
 use super::packages::package_of;
 use super::rows::{Columns as _, int, made, query, to_json};
 use super::sql::returned;
-use super::{NewDocset, SqlStore, StoreError, StoreResult, errors};
+use super::{SqlStore, StoreError, StoreResult, errors};
 use crate::digest::Sha256;
-use crate::domain::{Docset, Package};
+use crate::domain::{Docset, FormatTotal, Origin, Package};
 use crate::ids::{CollectionId, DocsetId, KeyId};
+
+/// A docset to be made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewDocset {
+    /// The key that makes it.
+    pub owner: KeyId,
+    /// The collection.
+    pub collection: CollectionId,
+    /// A name for people.
+    pub name: Option<String>,
+    /// How it is made.
+    pub origin: Origin,
+    /// The corpus version that it is made from.
+    pub corpus_version: i64,
+    /// The members' ids.
+    pub members: RoaringBitmap,
+    /// See [`DocsetFingerprint`](crate::domain::DocsetFingerprint).
+    pub fingerprint: Sha256,
+    /// Files and bytes by format, sorted by format.
+    pub formats: Vec<FormatTotal>,
+    /// Milliseconds since the epoch.
+    pub created: i64,
+}
 
 /// Equal docsets that are looked at.
 const LIKE: i64 = 20;

@@ -200,9 +200,10 @@ async fn of_lines(app: &App, caller: &Caller, beside: Beside, request: Request) 
 }
 
 /// The answer that shows a new docset.
-pub(super) fn created(app: &App, docset: Docset) -> Response {
+pub(super) async fn created(app: &App, docset: Docset) -> ApiResult<Response> {
     let location = app.path(&format!("/api/docsets/{}", docset.id));
-    (StatusCode::CREATED, [(header::LOCATION, location)], axum::Json(DocsetView::new(app, docset))).into_response()
+    let docset = DocsetView::whole(app, docset).await?;
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], axum::Json(docset)).into_response())
 }
 
 /// Makes a docset of exactly one of `query`, `refs` and `from`, or a sample of it. Refs may come as NDJSON too, up to a million in one request.
@@ -228,5 +229,5 @@ pub async fn create(
         let detail = format!("the query string is for refs as {}; say it in the JSON body", lines::MEDIA_TYPE);
         return Err(Problem::new(Kind::InvalidRequest, detail));
     };
-    Ok(created(&app, docset))
+    created(&app, docset).await
 }

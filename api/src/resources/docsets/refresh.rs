@@ -118,7 +118,7 @@ async fn refreshed(app: &App, caller: &Caller, docset: Docset) -> ApiResult<Resp
         members = draw(app, sample, members).await?;
     }
     if members == docset.members {
-        return Ok(axum::Json(DocsetView::new(app, docset)).into_response());
+        return Ok(axum::Json(DocsetView::whole(app, docset).await?).into_response());
     }
     let draft = Draft {
         owner: caller.0.id,
@@ -132,9 +132,9 @@ async fn refreshed(app: &App, caller: &Caller, docset: Docset) -> ApiResult<Resp
     // GET may be sent twice by whatever lies between: what the first time has made is good for the second time.
     let alike = app.store.docsets_like(new.owner, &new.fingerprint).await?;
     if let Some(made) = alike.into_iter().find(|made| made.collection == new.collection && made.origin == new.origin) {
-        return Ok(axum::Json(DocsetView::new(app, made)).into_response());
+        return Ok(axum::Json(DocsetView::whole(app, made).await?).into_response());
     }
-    Ok(created(app, app.store.create_docset(&new).await?))
+    created(app, app.store.create_docset(&new).await?).await
 }
 
 /// Makes a docset as this one was made, of the newest corpus version: with the hits that its query has now, the newest versions of its works (those

@@ -67,5 +67,5 @@ async fn a_part_that_hangs_counts_as_away() {
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
     let body = axum::body::to_bytes(answer.into_body(), 1000).await.unwrap();
     let parts: Value = serde_json::from_slice(&body).unwrap();
-    assert_eq!(parts, json!({"database": "ok", "object store": "away", "message broker": "ok"}));
+    assert_eq!(parts, json!({"database": "ok", "object store": "away", "message broker": "ok", "search index": "ok"}));
 }

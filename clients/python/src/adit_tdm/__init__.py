@@ -10,7 +10,7 @@ with Client("http://127.0.0.1:8080", key="adit_…") as adit:
 from ._version import __version__
 from .assets import Asset
 from .client import Client
-from .docsets import Docset
+from .docsets import Difference, Docset, Share
 from .documents import Document, Hit, Search
 from .errors import (
     AditError,
@@ -20,17 +20,39 @@ from .errors import (
     InvalidRequest,
     NotFound,
     NotReady,
+    OriginGone,
     PackageErased,
     PackageFailed,
     Problem,
     QuotaSpent,
+    RightsMissing,
+    TooManyWatches,
     Unauthorized,
     Unavailable,
     Unreachable,
     WaitTimeout,
+    Withdrawn,
 )
-from .models import CatalogEntry, Collection, Estimate, FacetCount, File, FormatTotal, Me, Member
+from .models import (
+    CatalogEntry,
+    Collection,
+    DiffCounts,
+    DiffLine,
+    Estimate,
+    FacetCount,
+    File,
+    FormatTotal,
+    Highlighting,
+    Me,
+    Member,
+    Origin,
+    Sample,
+    Snippet,
+    Tdm,
+    Withdrawal,
+)
 from .packages import Package
+from .watches import Notice, Watch
 
 __all__ = [
     "AditError",
@@ -40,6 +62,9 @@ __all__ = [
     "Collection",
     "CursorGone",
     "DamagedDownload",
+    "DiffCounts",
+    "DiffLine",
+    "Difference",
     "Docset",
     "Document",
     "Estimate",
@@ -47,21 +72,34 @@ __all__ = [
     "File",
     "Forbidden",
     "FormatTotal",
+    "Highlighting",
     "Hit",
     "InvalidRequest",
     "Me",
     "Member",
     "NotFound",
     "NotReady",
+    "Notice",
+    "Origin",
+    "OriginGone",
     "Package",
     "PackageErased",
     "PackageFailed",
     "Problem",
     "QuotaSpent",
+    "RightsMissing",
+    "Sample",
     "Search",
+    "Share",
+    "Snippet",
+    "Tdm",
+    "TooManyWatches",
     "Unauthorized",
     "Unavailable",
     "Unreachable",
     "WaitTimeout",
+    "Watch",
+    "Withdrawal",
+    "Withdrawn",
     "__version__",
 ]

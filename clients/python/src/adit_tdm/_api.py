@@ -36,8 +36,9 @@ class Api:
         self._http.close()
 
     def json(self, operation: str, *, query: Mapping[str, Any] | None = None, body: Any = None, **places: Any) -> Any:
-        """Calls an operation whose answer is JSON, or empty."""
-        response = self.send(operation, query=query, body=body, **places)
+        """Calls an operation whose answer is JSON, or empty. A body of bytes is NDJSON."""
+        headers = {"content-type": "application/x-ndjson"} if isinstance(body, bytes) else None
+        response = self.send(operation, query=query, body=body, headers=headers, **places)
         try:
             return response.json() if response.content else None
         except ValueError as error:
@@ -95,7 +96,7 @@ class Api:
     ) -> httpx.Request:
         method, path = OPERATIONS[operation]
         path = path.format(**{name: quote(str(value), safe="") for name, value in places.items()})
-        request = self._http.build_request(method, self.url + path, params=query, json=body, headers=headers)
+        request = self._http.build_request(method, self.url + path, params=query, headers=headers, **_content(body))
         if self._key:
             request.headers["authorization"] = f"Bearer {self._key}"
         return request
@@ -130,3 +131,8 @@ class Api:
             return error.status in (429, 503)
         unsent = isinstance(error.__cause__, httpx.ConnectError | httpx.ConnectTimeout)
         return isinstance(error, Unreachable) and tries < TRIES and (unsent or request.method in ("GET", "HEAD"))
+
+
+def _content(body: Any) -> dict[str, Any]:
+    """A body: JSON, or lines of it that are written already."""
+    return {"content": body} if isinstance(body, bytes) else {"json": body}

@@ -44,7 +44,10 @@ def decode(kind: type[T], value: Any, api: Api) -> T:
 def _value(hint: Any, value: Any, api: Api) -> Any:
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
+        # Of several kinds, which are those of a query, none has anything to decode.
         return None if value is None else _value(arguments[0], value, api)
+    if origin is tuple:
+        return tuple(value)
     if origin is list:
         return [_value(arguments[0], entry, api) for entry in value]
     if origin is dict:

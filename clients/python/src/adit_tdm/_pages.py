@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, TypeVar
 
 from ._api import Api
@@ -21,12 +21,12 @@ class Page(Protocol):
 P = TypeVar("P", bound=Page)
 
 
-def pages(api: Api, operation: str, kind: type[P], **places: Any) -> Iterator[P]:
+def pages(api: Api, operation: str, kind: type[P], *, query: Mapping[str, Any] | None = None, **places: Any) -> Iterator[P]:
     """Asks for page after page."""
-    query: dict[str, Any] = {"limit": LIMIT}
+    asked = {**(query or {}), "limit": LIMIT}
     while True:
-        page = decode(kind, api.json(operation, query=query, **places), api)
+        page = decode(kind, api.json(operation, query=asked, **places), api)
         yield page
         if page.next is None:
             return
-        query["cursor"] = page.next
+        asked["cursor"] = page.next

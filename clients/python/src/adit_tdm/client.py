@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from types import TracebackType
 from typing import Any
 
@@ -15,8 +17,9 @@ from ._pages import pages
 from ._version import __version__
 from .docsets import Docset, DocsetList
 from .documents import Document, Search, SearchResponse
-from .models import Collection, CollectionList, Me, Sort
+from .models import Collection, CollectionList, Highlighting, Me, Query, Sample, Sort
 from .packages import Package
+from .watches import MadeWatch, Watch, WatchList, WatchWithNotices
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 
@@ -61,9 +64,23 @@ class Client:
         schema: dict[str, Any] = self._api.json("getCollectionSchema", slug=slug)
         return schema
 
-    def search(self, slug: str, query: str, *, sort: Sort | None = None, facets: Iterable[str] = (), page_size: int = 100) -> Search:
-        """Searches a collection: `hits` counts, iterating gives the documents. The language is in docs/SEARCH.md of Adit."""
+    def search(
+        self,
+        slug: str,
+        query: Query,
+        *,
+        sort: Sort | None = None,
+        facets: Iterable[str] = (),
+        highlight: bool | Highlighting = False,
+        page_size: int = 100,
+    ) -> Search:
+        """Searches a collection: `hits` counts, iterating gives the documents.
+
+        The query is a text, or an object of the Elasticsearch query DSL; both are in docs/SEARCH.md of Adit. With `highlight`, hits have
+        `snippets` in which words of the query stand.
+        """
         body: dict[str, Any] = {"query": query, "facets": list(facets), "limit": page_size}
+        body["highlight"] = asdict(highlight) if isinstance(highlight, Highlighting) else highlight
         if sort is not None:
             body["sort"] = sort
 
@@ -86,11 +103,61 @@ class Client:
         return decode(Docset, self._api.json("getDocset", id=id), self._api)
 
     def create_docset(
-        self, collection: str, query: str | None = None, *, refs: Iterable[str] | None = None, name: str | None = None
+        self,
+        collection: str,
+        query: Query | None = None,
+        *,
+        refs: Iterable[str] | None = None,
+        union: Iterable[Docset | int] | None = None,
+        intersection: Iterable[Docset | int] | None = None,
+        difference: Iterable[Docset | int] | None = None,
+        sample: Sample | None = None,
+        name: str | None = None,
     ) -> Docset:
-        """Freezes all hits of a query, or the current versions of the works that `refs` names."""
-        body = {"collection": collection, "query": query, "refs": None if refs is None else list(refs), "name": name}
+        """Freezes a selection of documents, or with `sample` so many of them, drawn at random.
+
+        It is made of exactly one of these: all hits of a query; the current versions of the works that `refs` names, up to a million; what
+        is in any (`union`) or in all (`intersection`) of these docsets, or in the first of them and in none of the others (`difference`).
+        """
+        combinations = {"union": union, "intersection": intersection, "difference": difference}
+        of = {
+            kind: [each if isinstance(each, int) else each.id for each in sets] for kind, sets in combinations.items() if sets is not None
+        }
+        if refs is not None and query is None and not of:
+            # As lines: a body of JSON may not be so long.
+            told = {"collection": collection, "name": name, "sample_size": sample and sample.size, "sample_seed": sample and sample.seed}
+            given = {member: value for member, value in told.items() if value is not None}
+            lines = "".join(f"{json.dumps(ref)}\n" for ref in refs).encode()
+            return decode(Docset, self._api.json("createDocset", query=given, body=lines), self._api)
+        body = {
+            "collection": collection,
+            "query": query,
+            "refs": None if refs is None else list(refs),
+            "from": of or None,
+            "sample": sample and asdict(sample),
+            "name": name,
+        }
         return decode(Docset, self._api.json("createDocset", body=body), self._api)
+
+    def follow_share(self, link: str) -> Docset:
+        """Follows a link to somebody else's docset, which this key can read from now on, until the link expires or is revoked."""
+        # The key goes to this server whatever the link says.
+        token = httpx.URL(link).path.rpartition("/")[2]
+        return decode(Docset, self._api.json("followShare", token=token), self._api)
+
+    def create_watch(self, slug: str, query: Query, *, webhook: str | None = None, name: str | None = None) -> MadeWatch:
+        """Saves a query: what is new of its hits after each import becomes a docset, and the URL `webhook` is told of it."""
+        body = {"query": query, "webhook": webhook, "name": name}
+        return decode(MadeWatch, self._api.json("createWatch", slug=slug, body=body), self._api)
+
+    def watches(self) -> Iterator[Watch]:
+        """The caller's watches, newest first."""
+        for page in pages(self._api, "listWatches", WatchList):
+            yield from page.watches
+
+    def watch(self, id: int) -> WatchWithNotices:
+        """One watch, with what it has found."""
+        return decode(WatchWithNotices, self._api.json("getWatch", id=id), self._api)
 
     def package(self, id: int) -> Package:
         """One package."""

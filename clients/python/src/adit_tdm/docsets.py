@@ -2,27 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from ._decode import Bound, decode
 from ._pages import pages
-from .models import Catalog, CatalogEntry, Compression, Estimate, FormatTotal, Layout, Member, MemberList
+from .models import (
+    Catalog,
+    CatalogEntry,
+    Compression,
+    Diff,
+    DiffCounts,
+    DiffLine,
+    Estimate,
+    FormatTotal,
+    Layout,
+    Member,
+    MemberList,
+    Origin,
+)
 from .packages import AskedPackage, Package
 
 
 @dataclass
 class Docset(Bound):
-    """A frozen selection of document versions. `len(docset)` is the number of its members."""
+    """A frozen selection of document versions. `len(docset)` is the number of its members.
+
+    `withdrawn` counts those that were withdrawn since; it is None where that was not counted: in lists, and of a docset that is new.
+    """
 
     id: int
     name: str | None
     collection: str
     corpus_version: int
-    query: str | None
+    query: str | dict[str, Any] | None
+    origin: Origin
     size: int
+    withdrawn: int | None
     formats: list[FormatTotal]
     bytes: int
     fingerprint: str
@@ -41,6 +59,28 @@ class Docset(Bound):
         """All members with their metadata, in the order of ids."""
         for page in pages(self._api, "listCatalog", Catalog, id=self.id):
             yield from page.documents
+
+    def refresh(self) -> Docset:
+        """Makes it once more, of the newest state of the corpus; where nothing has changed, it is this docset again."""
+        return decode(Docset, self._api.json("refreshDocset", id=self.id), self._api)
+
+    def diff(self, since: Docset | int) -> Difference:
+        """What came, changed and left since another docset of the collection."""
+        query = {"since": since if isinstance(since, int) else since.id}
+        return Difference(lambda more: pages(self._api, "diffDocset", Diff, query={**query, **more}, id=self.id))
+
+    def share(self, *, days: int | None = None) -> Share:
+        """Makes a link that opens it to those who have the link and a key of their own; good for 30 days if nothing is said."""
+        share = decode(Share, self._api.json("shareDocset", id=self.id, body={} if days is None else {"days": days}), self._api)
+        share._docset = self.id
+        return share
+
+    def shares(self) -> Iterator[Share]:
+        """Its links, expired ones too."""
+        for page in pages(self._api, "listShares", ShareList, id=self.id):
+            for share in page.shares:
+                share._docset = self.id
+                yield share
 
     def rename(self, name: str | None) -> Docset:
         """Gives it another name, or with None takes it away. Nothing else of a docset can change."""
@@ -98,6 +138,67 @@ class DocsetList:
     """A page of docsets, newest first."""
 
     docsets: list[Docset]
+    next: str | None
+
+
+class Difference:
+    """What came, changed and left: `counts` counts, iterating gives the documents, in the order of these three."""
+
+    def __init__(self, ask: Callable[[Mapping[str, str]], Iterator[Diff]]) -> None:
+        self._ask = ask
+        self._first = next(ask({}))
+
+    @property
+    def counts(self) -> DiffCounts:
+        """How many there are of each."""
+        return self._first.counts
+
+    def __iter__(self) -> Iterator[DiffLine]:
+        yield from _lines(self._first)
+        if self._first.next is not None:
+            for page in self._ask({"cursor": self._first.next}):
+                yield from _lines(page)
+
+    def __repr__(self) -> str:
+        return f"<Difference: {self.counts}>"
+
+
+def _lines(page: Diff) -> Iterator[DiffLine]:
+    for added in page.added:
+        yield DiffLine(**vars(added), change="added", was=None)
+    for changed in page.changed:
+        yield DiffLine(**vars(changed), change="changed")
+    for withdrawn in page.withdrawn:
+        yield DiffLine(**vars(withdrawn), change="withdrawn", was=None)
+
+
+class OfDocset(Bound):
+    """Something of a docset, which is known by its id."""
+
+    _docset: int
+
+
+@dataclass
+class Share(OfDocset):
+    """A link that opens a docset; `Client.follow_share` follows it. `guests` counts the keys that have."""
+
+    id: int
+    link: str
+    created: datetime
+    expires: datetime
+    guests: int
+    url: str
+
+    def revoke(self) -> None:
+        """Ends it, and what it has opened. Packages stay with those who have asked for them."""
+        self._api.json("revokeShare", id=self._docset, share=self.id)
+
+
+@dataclass
+class ShareList:
+    """A page of a docset's links."""
+
+    shares: list[Share]
     next: str | None
 
 

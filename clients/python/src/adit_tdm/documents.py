@@ -10,12 +10,15 @@ from pathlib import Path
 from ._decode import Bound
 from ._download import download
 from .errors import AditError, DamagedDownload
-from .models import FacetCount, File, Metadata
+from .models import AccessLevel, FacetCount, File, Metadata, Snippet, Tdm, Withdrawal
+
+# So deep a search can be paged.
+DEPTH = 100_000
 
 
 @dataclass
 class Document(Bound):
-    """One version of one work."""
+    """One version of one work. `access` tells who may have its files: everybody, keys with the `entitlement`, or nobody."""
 
     id: int
     ref: str
@@ -23,6 +26,10 @@ class Document(Bound):
     current: bool
     collection: str
     license: str | None
+    access: AccessLevel
+    entitlement: str | None
+    tdm: Tdm | None
+    withdrawn: Withdrawal | None
     metadata: Metadata
     files: list[File]
     url: str
@@ -64,9 +71,10 @@ class Document(Bound):
 
 @dataclass
 class Hit(Document):
-    """A document that a search has found."""
+    """A document that a search has found. `snippets`, by field, are there where they were asked for."""
 
     score: float | None
+    snippets: dict[str, list[Snippet]] | None
 
 
 @dataclass
@@ -106,11 +114,14 @@ class Search:
         return self.hits
 
     def __iter__(self) -> Iterator[Hit]:
-        page = self._first
+        page, seen = self._first, len(self._first.documents)
         yield from page.documents
         while page.next is not None:
             page = self._ask(page.next)
+            seen += len(page.documents)
             yield from page.documents
+        if DEPTH <= seen < self.hits:
+            raise AditError("The search has more hits than can be paged through", f"these were {seen} of {self.hits}; make a docset of it")
 
     def __repr__(self) -> str:
         return f"<Search: {self.hits} hits>"

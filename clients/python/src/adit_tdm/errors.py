@@ -77,6 +77,7 @@ class InvalidRequest(Problem):
         "invalid-query",
         "unknown-field",
         "unknown-format",
+        "invalid-webhook",
         "invalid-recipe",
         "invalid-cursor",
         "empty-docset",
@@ -95,6 +96,18 @@ class Forbidden(Problem):
     """The key may not do this."""
 
     kinds = ("forbidden", "invalid-link")
+
+
+class RightsMissing(Problem):
+    """The key may not have the document's files; `members["entitlement"]` is what it needs, None where nobody gets them."""
+
+    kinds = ("rights-missing",)
+
+
+class Withdrawn(Problem):
+    """The document was withdrawn: nobody is given its files any more."""
+
+    kinds = ("withdrawn",)
 
 
 class NotFound(Problem):
@@ -121,6 +134,18 @@ class PackageErased(Problem):
     kinds = ("package-erased",)
 
 
+class OriginGone(Problem):
+    """A docset that this one is made of was deleted, so it cannot be made anew."""
+
+    kinds = ("origin-gone",)
+
+
+class TooManyWatches(Problem):
+    """The key has as many watches as it may; delete one."""
+
+    kinds = ("too-many-watches",)
+
+
 class CursorGone(Problem):
     """The corpus has moved on since the iteration began; begin it again."""
 
@@ -128,7 +153,10 @@ class CursorGone(Problem):
 
 
 class QuotaSpent(Problem):
-    """The day's quota of documents is spent, or the minute's of requests; `retry_after` tells when there is a new one."""
+    """The day's quota of documents is spent, or the minute's of requests.
+
+    `members["violated-policies"]` tells which, and `retry_after` when there is a new one.
+    """
 
     kinds = ("quota-spent",)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from importlib.util import find_spec
@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from ._decode import Bound, decode
+from ._pages import pages
 from ._progress import progress_bar
 from .assets import Asset, AssetList
 from .errors import PREFIX, AditError, PackageFailed, WaitTimeout
-from .models import Bytes, Compression, Content, Documents, Layout, Status
+from .models import Bytes, Compression, Content, Documents, Layout, Member, MemberList, Status
 
 if TYPE_CHECKING:
     import pandas
@@ -91,6 +92,11 @@ class Package(Bound):
     def delete(self) -> Package:
         """Dismisses it while it is being built; deletes its archive when it is finished."""
         return self._become(self._api.json("deletePackage", id=self.id))
+
+    def withdrawals(self) -> Iterator[Member]:
+        """The documents of which it has files and which were withdrawn since it was asked for: delete your copies of these."""
+        for page in pages(self._api, "listWithdrawals", MemberList, id=self.id):
+            yield from page.members
 
     def assets(self) -> list[Asset]:
         """What it consists of: its archive, or the shards in its place, then what describes and proves them."""

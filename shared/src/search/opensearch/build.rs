@@ -1,6 +1,7 @@
 //! Making the index of a new corpus version: a copy of the one before (hard links, where the engine's disk has them), or an empty one; changed in
 //! batches; and closed to writing when it is finished.
 
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -168,7 +169,7 @@ impl Drop for Build {
 
 #[derive(Deserialize)]
 struct Answer {
-    items: Vec<std::collections::BTreeMap<String, Done>>,
+    items: Vec<BTreeMap<String, Done>>,
 }
 
 /// What became of one item.
@@ -215,7 +216,7 @@ impl Batch {
     }
 }
 
-/// The items that are to be sent again.
+/// The items that are to be sent again: those that were refused, and what comes behind one of the same document.
 fn left(items: Vec<Range<usize>>, answer: serde_json::Value) -> SearchResult<Vec<Range<usize>>> {
     let unreadable =
         |why: String| SearchError::Index(format!("the search engine's answer to a batch cannot be read: {why}"));
@@ -223,16 +224,20 @@ fn left(items: Vec<Range<usize>>, answer: serde_json::Value) -> SearchResult<Vec
     if answer.items.len() != items.len() {
         return Err(unreadable(format!("it tells of {} items, not {}", answer.items.len(), items.len())));
     }
-    let mut left = Vec::new();
+    let (mut left, mut late) = (Vec::new(), HashSet::new());
     for (item, done) in items.into_iter().zip(answer.items) {
         let Some((action, Done { _id: id, status, error })) = done.into_iter().next() else {
             return Err(unreadable("an item has no action".to_owned()));
         };
         match status {
+            429 | 503 => {
+                left.push(item);
+                late.insert(id);
+            }
+            _ if late.contains(&id) => left.push(item),
             200..=299 => {}
             // What is to go is not there.
             404 if action == "delete" && error.is_none() => {}
-            429 | 503 => left.push(item),
             _ => {
                 let error = error.unwrap_or_default();
                 return Err(SearchError::Index(format!(

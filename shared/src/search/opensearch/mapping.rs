@@ -11,9 +11,11 @@ use serde_json::{Map, Value, json};
 
 use super::Address;
 use crate::search::analysis::{Analyzer, Form};
-use crate::search::schema::{FIELDS, FieldSpec, Filled, HAS, ID, Kind, REF, filled};
+use crate::search::schema::{FIELDS, FieldSpec, Filled, ID, Kind, REF, filled};
 use crate::search::{IndexDocument, Language, manifest};
 
+/// Names of the fields that a document has something in; `field:*` asks it. Names with an underscore in front are the engine's own.
+pub(super) const HAS: &str = "has";
 /// Raise it when the mapping changes, apart from what [`manifest::LAYOUT_VERSION`] counts.
 const MAPPING_VERSION: u32 = 1;
 /// How deep hits may be paged: to 100,000, and one page of 1000 from there.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use roaring::RoaringBitmap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -12,20 +11,10 @@ use crate::search::collect::facets::MAX_VALUES;
 use crate::search::schema::{ID, ISSUED, REF};
 use crate::search::{FacetCount, Hit, SearchAnswer, SearchError, SearchPage, SearchResult, Sort};
 
-/// Ids that one answer brings of all that match.
-pub(super) const BATCH: usize = 10_000;
+/// Hits that one answer brings of all that match.
+const BATCH: usize = 10_000;
 /// Values that each shard tells of a facet: the counts of the most frequent are exact as long as none of them is rarer than that in a shard.
 const SHARD_VALUES: usize = 10_000;
-
-/// The order of hits, as the engine is told.
-fn order(sort: Sort) -> Value {
-    let by_id = json!({ ID: "asc" });
-    match sort {
-        Sort::Relevance => json!([{ "_score": "desc" }, by_id]),
-        Sort::Date => json!([{ ISSUED: { "order": "desc", "mode": "max", "missing": "_last" } }, by_id]),
-        Sort::Ref => json!([{ mapping::column(REF): "asc" }, by_id]),
-    }
-}
 
 /// The body of a request for a page.
 pub(super) fn of(page: &SearchPage<'_>, query: &Value) -> Value {
@@ -49,27 +38,59 @@ pub(super) fn of(page: &SearchPage<'_>, query: &Value) -> Value {
     body
 }
 
-/// The body of a request for the next ids of all that match, in their order, behind `after`.
-pub(super) fn ids(query: &Value, after: Option<u32>) -> Value {
-    let mut body = json!({
-        "query": { "bool": { "filter": [query] } }, "sort": [{ ID: "asc" }], "size": BATCH, "track_total_hits": false,
-        "_source": false, "stored_fields": "_none_",
-    });
-    if let Some(after) = after {
-        body["search_after"] = json!([after]);
+/// The order of hits; the id comes last.
+fn order(sort: Sort) -> Value {
+    let by_id = json!({ ID: "asc" });
+    match sort {
+        Sort::Relevance => json!([{ "_score": "desc" }, by_id]),
+        Sort::Date => json!([{ ISSUED: { "order": "desc", "mode": "max", "missing": "_last" } }, by_id]),
+        Sort::Ref => json!([{ mapping::column(REF): "asc" }, by_id]),
     }
-    body
 }
 
-/// The body of a request for the next of all hits in that order, behind the one that was sorted by `after`.
-pub(super) fn ordered(query: &Value, sort: Sort, after: Option<&Value>) -> Value {
-    let mut body = json!({
-        "query": query, "sort": order(sort), "size": BATCH, "track_total_hits": false, "_source": false, "stored_fields": "_none_",
-    });
-    if let Some(after) = after {
-        body["search_after"] = after.clone();
+/// All hits, some at a time, each time behind the last of those before. An index does not change, so it needs nothing else to be one answer.
+#[derive(Debug)]
+pub(super) struct Walk {
+    body: Value,
+    sort: Option<Sort>,
+}
+
+impl Walk {
+    /// In the order of ids, without weight.
+    pub(super) fn by_id(query: &Value) -> Self {
+        Self::new(json!({ "bool": { "filter": [query] } }), json!([{ ID: "asc" }]), None)
     }
-    body
+
+    /// In an order.
+    pub(super) fn in_order(query: Value, sort: Sort) -> Self {
+        Self::new(query, order(sort), Some(sort))
+    }
+
+    fn new(query: Value, order: Value, sort: Option<Sort>) -> Self {
+        let body = json!({
+            "query": query, "sort": order, "size": BATCH, "track_total_hits": false, "_source": false,
+            "stored_fields": "_none_",
+        });
+        Self { body, sort }
+    }
+
+    /// The body of the next request.
+    pub(super) fn body(&self) -> Value {
+        self.body.clone()
+    }
+
+    /// Gives the hits of an answer to `each`; whether there may be more behind them.
+    pub(super) fn take(&mut self, answer: Value, mut each: impl FnMut(Hit)) -> SearchResult<bool> {
+        let mut hits = parse(answer)?.hits.hits;
+        for found in &hits {
+            each(hit(found, self.sort)?);
+        }
+        let more = hits.len() == BATCH;
+        if let Some(last) = hits.pop() {
+            self.body["search_after"] = Value::Array(last.sort);
+        }
+        Ok(more)
+    }
 }
 
 /// An answer as far as it is wanted; of what is empty in it, the engine then says nothing.
@@ -126,42 +147,17 @@ pub(super) fn read(answer: Value, sort: Sort) -> SearchResult<SearchAnswer> {
     };
     Ok(SearchAnswer {
         total: hits.total.ok_or_else(|| unreadable("it counts no hits"))?.value,
-        hits: hits.hits.iter().map(|sorted| hit(sorted, sort)).collect::<SearchResult<_>>()?,
+        hits: hits.hits.iter().map(|found| hit(found, Some(sort))).collect::<SearchResult<_>>()?,
         facets: aggregations.into_iter().map(|(name, counted)| (name, counts(counted))).collect(),
     })
 }
 
-fn hit(hit: &Sorted, sort: Sort) -> SearchResult<Hit> {
-    let score = || hit.sort.first()?.as_f64();
+fn hit(found: &Sorted, sort: Option<Sort>) -> SearchResult<Hit> {
+    let id = found.sort.last().and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok());
+    let score = || found.sort.first()?.as_f64();
     #[expect(clippy::cast_possible_truncation, reason = "scores are f32 where they are made")]
-    let score = (sort == Sort::Relevance).then(score).flatten().map(|score| score as f32);
-    Ok(Hit { id: VersionId(id(hit)?), score })
-}
-
-/// Adds the hits of an answer to a request of [`ordered`]; gives what the last was sorted by, if there may be more behind it.
-pub(super) fn read_ordered(answer: Value, sort: Sort, found: &mut Vec<Hit>) -> SearchResult<Option<Value>> {
-    let hits = parse(answer)?.hits.hits;
-    for sorted in &hits {
-        found.push(hit(sorted, sort)?);
-    }
-    Ok(hits.last().filter(|_| hits.len() == BATCH).map(|last| Value::Array(last.sort.clone())))
-}
-
-/// Adds the ids of an answer to a request of [`ids`]; gives the last, if there may be more behind it.
-pub(super) fn read_ids(answer: Value, found: &mut RoaringBitmap) -> SearchResult<Option<u32>> {
-    let hits = parse(answer)?.hits.hits;
-    let mut last = None;
-    for hit in &hits {
-        let id = id(hit)?;
-        found.insert(id);
-        last = Some(id);
-    }
-    Ok(last.filter(|_| hits.len() == BATCH))
-}
-
-fn id(hit: &Sorted) -> SearchResult<u32> {
-    let id = hit.sort.last().and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok());
-    id.ok_or_else(|| unreadable("a hit has no id"))
+    let score = (sort == Some(Sort::Relevance)).then(score).flatten().map(|score| score as f32);
+    Ok(Hit { id: id.map(VersionId).ok_or_else(|| unreadable("a hit has no id"))?, score })
 }
 
 fn parse(answer: Value) -> SearchResult<Answer> {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::mapping;
 use crate::search::analysis::Form;
 use crate::search::lower::{Clauses, Target};
-use crate::search::schema::{FieldSpec, HAS, ISSUED};
+use crate::search::schema::{FieldSpec, ISSUED};
 
 /// Most words that the last word of a phrase may be the beginning of.
 const MAX_EXPANSIONS: u32 = 10_000;
@@ -69,7 +69,7 @@ impl Target for Queries {
     }
 
     fn filled(&self, field: &FieldSpec) -> Value {
-        json!({ "term": { HAS: { "value": field.name } } })
+        json!({ "term": { mapping::HAS: { "value": field.name } } })
     }
 
     fn joined(&self, clauses: Clauses<Value>) -> Value {

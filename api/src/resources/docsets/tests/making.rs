@@ -7,10 +7,10 @@ async fn a_docset_is_made_of_a_query_of_refs_or_of_other_docsets_and_says_so() {
     let server = mines().await;
     let coal = make(&server, json!({"query": "coal", "name": "Coal"})).await;
     assert_eq!((coal["name"].as_str(), coal["query"].as_str()), (Some("Coal"), Some("coal")));
-    assert_eq!(coal["origin"], json!({"query": "coal", "refs": null, "from": null, "sample": null}));
+    assert_eq!(coal["origin"], json!({"query": "coal", "refs": null, "from": null, "sample": null, "watch": null}));
     assert_eq!(refs(&server, &coal).await, ["a", "b"]);
     let given = make(&server, json!({"refs": ["c", "a", "d", "a"]})).await;
-    assert_eq!(given["origin"], json!({"query": null, "refs": 3, "from": null, "sample": null}));
+    assert_eq!(given["origin"], json!({"query": null, "refs": 3, "from": null, "sample": null, "watch": null}));
     assert_eq!(
         (given["query"].clone(), refs(&server, &given).await),
         (Value::Null, vec!["a".into(), "c".into(), "d".into()])
