@@ -55,7 +55,10 @@ impl Again<'_> {
                 let matching = self.app.search.matching(self.collection.index(), &query.read()?).await;
                 let mut found = matching.map_err(Stop::Search)?;
                 let first = self.app.store.first_added_after(self.collection.id, *since).await?;
-                found.remove_range(..first.map_or(u32::MAX, |id| id.0));
+                match first {
+                    Some(id) => drop(found.remove_range(..id.0)),
+                    None => found.clear(),
+                }
                 Ok(found)
             }
             Selection::Refs(_) => {
