@@ -1,4 +1,4 @@
-"""Makes what the contract tests ask about, with ids 1, 2 and 3: docsets, and a finished package of each.
+"""Makes what the contract tests ask about, with ids 1, 2 and 3: docsets, a finished package of each, and watches.
 
 Usage: prepare.py URL, with the owner's key in ADIT_CONTRACT_KEY.
 """
@@ -29,13 +29,15 @@ def main(url: str) -> None:
     for number, (query, wish) in enumerate(WANTED, start=1):
         docset = answered(session.post(f"{url}/api/docsets", json={"collection": "docs", "query": query}))
         package = answered(session.post(f"{docset['url']}/packages", json=wish))
+        watch = answered(session.post(f"{url}/api/collections/docs/watch", json={"query": query}))
         deadline = time.monotonic() + 60
         while not package["terminal"] and time.monotonic() < deadline:
             time.sleep(0.1)
             package = answered(session.get(package["url"]))
-        found = (docset["id"], package["id"], package["status"])
-        if found != (number, number, "successful"):
-            sys.exit(f"docset, package and status are {found}, not {(number, number, 'successful')}")
+        found = (docset["id"], watch["id"], package["id"], package["status"])
+        wanted = (number, number, number, "successful")
+        if found != wanted:
+            sys.exit(f"docset, watch, package and status are {found}, not {wanted}")
 
 
 if __name__ == "__main__":
