@@ -123,7 +123,7 @@ impl HalfDone {
         let mut lines = File::options().write(true).open(&pipe).unwrap();
         let long = json!({"ref": "long", "files": [{"format": "pdf", "path": "files/long.pdf"}]});
         writeln!(lines, "{long}").unwrap();
-        for number in 0..400 {
+        for number in 0..1000 {
             let files = json!([{"format": "txt", "path": "files/0.txt"}]);
             writeln!(lines, "{}", json!({"ref": format!("b{number}"), "files": files})).unwrap();
         }

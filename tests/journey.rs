@@ -127,7 +127,8 @@ async fn every_file_comes_out_as_it_went_in(deployment: &Deployment, server: &Cl
         let (package, bytes) = server.archive(docset, &body).await;
         assert_eq!(package["sha256"], Sha256::of(&bytes).to_string());
         assert_eq!((&package["size"], &estimate["bytes"]), (&json!(bytes.len()), &json!(bytes.len())));
-        let told = json!({"requested": count, "done": count, "included": count, "omitted": 0});
+        let told =
+            json!({"requested": count, "done": count, "included": count, "omitted": 0, "rights": 0, "withdrawn": 0});
         assert_eq!(package["documents"], told);
         let stem = format!("{layout}-{}", &package["fingerprint"].as_str().unwrap()[..12]);
         let (folder, name) = ((layout == "bag").then(|| stem.clone()), format!("{stem}.zip"));

@@ -131,7 +131,7 @@ async fn an_index_that_is_lost_can_be_made_anew_and_imports_go_on_from_it() {
     assert_eq!(answer(&server, "mining").await, (before, 2));
     let told = succeed(&data, &["import", small_folder(&dir).to_str().unwrap()]);
     assert!(told.contains("1 added, 0 updated, 0 unchanged; 6 documents in corpus version 3"), "{told}");
-    assert_eq!(answer(&server, "mining").await.0["hits"], 6);
+    assert_eq!(answer(&server, "mining").await.0[0], 6);
 }
 
 #[tokio::test]
@@ -181,7 +181,7 @@ async fn a_collection_moves_to_an_outside_engine_and_back() {
     let folder = write_collection(dir.path(), "c", &[text("doc.0", "On tin", "A treatise on mining tin.")]);
     let told = outside(&["import", folder.to_str().unwrap()]);
     assert!(told.contains("0 added, 1 updated, 0 unchanged; 5 documents in corpus version 3"), "{told}");
-    assert_eq!(answer(&server, "mining").await.0[1], json!([6, 2, 3, 4, 5]));
+    assert_eq!(answer(&server, "mining").await.0[1], json!([257, 2, 3, 4, 5]));
     let made =
         expect(server.post("/api/docsets", &json!({"collection": "c", "query": "tin OR gold"})).await, 201).await;
     assert_eq!(made["size"], 2);
@@ -189,7 +189,7 @@ async fn a_collection_moves_to_an_outside_engine_and_back() {
     assert!(server.stop().success());
     succeed(&data, &["reindex", "c"]);
     let server = Server::start(&data, &[]);
-    assert_eq!(answer(&server, "mining").await.0[1], json!([6, 2, 3, 4, 5]));
+    assert_eq!(answer(&server, "mining").await.0[1], json!([257, 2, 3, 4, 5]));
 }
 
 #[tokio::test]

@@ -191,7 +191,7 @@ fn read_back(bench: &Bench, version: usize, seed: u64, source: &Source, expected
 
 /// Queries that all find nothing, or everything, would agree easily.
 fn worth_while(compared: &Compared) {
-    println!("{compared:?}");
+    eprintln!("{compared:?}");
     assert!(compared.hits * 2 > compared.trees, "{compared:?}");
     assert!(compared.texts * 3 > compared.trees && compared.objects * 3 > compared.trees, "{compared:?}");
 }

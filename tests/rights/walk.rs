@@ -87,6 +87,8 @@ impl<'a> Walk<'a> {
         for body in [
             json!({"collection": SLUG, "query": "*"}),
             json!({"collection": SLUG, "query": canaries::BAIT, "name": "by a word"}),
+            json!({"collection": SLUG, "query": "*", "sample": {"size": 3, "seed": 7}}),
+            json!({"collection": SLUG, "from": {"union": [self.others.shared, self.others.docset]}}),
             json!({"collection": SLUG, "refs": refs}),
             json!({"collection": SLUG, "refs": ["own"]}),
         ] {
@@ -176,6 +178,7 @@ impl<'a> Walk<'a> {
             }
             "downloadAsset" | "followLink" => self.assets(operation).await,
             "deletePackage" => self.delete_packages(operation).await,
+            "getUsage" => self.look(operation, &format!("/api/usage?collection={SLUG}")).await,
             "getMe" => self.look(operation, "/api/me").await,
             "getPublicKeys" => self.look(operation, "/.well-known/jwks.json").await,
             "getHealth" => self.look(operation, "/healthz").await,
