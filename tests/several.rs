@@ -11,7 +11,7 @@ use adit_shared::objects::ObjectStore;
 use adit_shared::store::Store as _;
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::Child;
 use url::Url;
 
@@ -182,13 +182,15 @@ async fn of_two_imports_at_once_one_waits_or_is_told_and_nothing_is_lost() {
     assert!(reason.contains("another import into this collection is running"), "{reason}");
     assert!(reason.contains("try again later, or wait with --wait"), "{reason}");
     let mut waiting = start_import(&second, &folder, &["--wait"]);
-    let mut said = String::new();
-    BufReader::new(waiting.stderr.take().unwrap()).read_line(&mut said).await.unwrap();
+    let (mut said, mut more) = (String::new(), String::new());
+    let mut stderr = BufReader::new(waiting.stderr.take().unwrap());
+    stderr.read_line(&mut said).await.unwrap();
     assert_eq!(said, "another import into c is running; waiting for it\n");
 
     line.release();
     assert!(first.wait().await.unwrap().success());
-    assert!(waiting.wait().await.unwrap().success());
+    stderr.read_to_string(&mut more).await.unwrap();
+    assert!(waiting.wait().await.unwrap().success(), "{more}");
     let api = site.machine("api").api(&[]);
     for (query, hits) in [("mining", 7), ("old", 3), ("one", 1), ("two", 3)] {
         assert_eq!(count(&api, query).await, (hits, 3), "{query}");
