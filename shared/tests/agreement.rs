@@ -3,11 +3,7 @@
 //!
 //! A disagreement is told with its seed and the smallest query that shows it.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "what prepares a test may fail as loudly as the test itself, and it says how much it has compared"
-)]
+#![expect(clippy::unwrap_used, reason = "what prepares a test may fail as loudly as the test itself")]
 
 #[path = "agreement/corpus.rs"]
 mod corpus;
