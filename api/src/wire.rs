@@ -190,7 +190,7 @@ pub struct DocsetView {
     origin: OriginView,
     /// Number of members.
     size: u64,
-    /// Members that were withdrawn since; null where they are not counted: in lists, and of a docset that is new.
+    /// Members that were withdrawn since; null where they are not counted: in lists.
     withdrawn: Option<u64>,
     /// Decoded bytes of all members in all formats.
     bytes: u64,

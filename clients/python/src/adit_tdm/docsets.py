@@ -30,7 +30,7 @@ from .packages import AskedPackage, Package
 class Docset(Bound):
     """A frozen selection of document versions. `len(docset)` is the number of its members.
 
-    `withdrawn` counts those that were withdrawn since; it is None where that was not counted: in lists, and of a docset that is new.
+    `withdrawn` counts those that were withdrawn since; it is None where that was not counted: in lists.
     """
 
     id: int
