@@ -39,6 +39,13 @@ impl Paging {
     }
 }
 
+/// Cuts what was found, one more than `limit` was asked for, to a page; the next page's cursor, if there is one, made of the position of the last entry.
+pub fn cut<T, P: Serialize>(list: &str, limit: u32, found: &mut Vec<T>, position: impl Fn(&T) -> P) -> Option<String> {
+    let more = found.len() > limit as usize;
+    found.truncate(limit as usize);
+    found.last().filter(|_| more).map(|last| write_cursor(list, &position(last)))
+}
+
 /// Makes an opaque cursor of a list.
 #[must_use]
 pub fn write_cursor<T: Serialize>(list: &str, position: &T) -> String {

@@ -138,17 +138,7 @@ async fn make(manifest: &Path, store: &str, shape: &Shape) -> Outcome<u64> {
                 files.insert(0, file("pdf", &scans, &keys[1], nth)?);
             }
             let r#ref = format!("document.{id:08}");
-            let member = Member {
-                id: VersionId(id),
-                name: r#ref.clone(),
-                r#ref,
-                files,
-                license: None,
-                metadata: None,
-                unchanged: Vec::new(),
-                omitted: None,
-                access: None,
-            };
+            let member = Member::new(VersionId(id), r#ref.clone(), r#ref, files);
             manifest.write_all(&line(&member)?)?;
         }
     }

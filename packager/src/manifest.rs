@@ -72,6 +72,14 @@ pub struct Member {
 impl From<adit_shared::store::Member> for Member {
     fn from(member: adit_shared::store::Member) -> Self {
         let adit_shared::store::Member { id, r#ref, name, files, .. } = member;
+        Self::new(id, r#ref, name, files)
+    }
+}
+
+impl Member {
+    /// A member of which nothing else is told.
+    #[must_use]
+    pub fn new(id: VersionId, r#ref: String, name: String, files: Vec<FileRecord>) -> Self {
         Self {
             id,
             r#ref,

@@ -45,17 +45,7 @@ impl Corpus {
         let files = files.iter().map(|(name, content, encoding)| self.file(r#ref, name, content, *encoding)).collect();
         let id = VersionId(self.members.len() as u32 * 3 + 1);
         let name = adit_shared::names::safe_name(r#ref);
-        self.members.push(Member {
-            id,
-            r#ref: r#ref.to_owned(),
-            name,
-            files,
-            license: None,
-            metadata: None,
-            unchanged: Vec::new(),
-            omitted: None,
-            access: None,
-        });
+        self.members.push(Member::new(id, r#ref.to_owned(), name, files));
     }
 
     fn file(&mut self, r#ref: &str, name: &str, content: &[u8], encoding: Encoding) -> FileRecord {

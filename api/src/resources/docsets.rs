@@ -21,7 +21,7 @@ use utoipa::ToSchema;
 use crate::auth::Caller;
 use crate::dispatch;
 use crate::extract::{Json, Path, Query};
-use crate::paging::{Paging, link_next, write_cursor};
+use crate::paging::{Paging, cut, link_next};
 use crate::problem::{ApiResult, Kind, Problem};
 use crate::state::App;
 use crate::wire::DocsetView;
@@ -104,9 +104,7 @@ pub async fn list(
     let limit = paging.limit()?;
     let before = paging.position::<i64>(LIST)?.map(DocsetId);
     let mut docsets = app.store.docsets(caller.sees(), before, limit + 1).await?;
-    let more = docsets.len() > limit as usize;
-    docsets.truncate(limit as usize);
-    let next = docsets.last().filter(|_| more).map(|last| write_cursor(LIST, &last.id.0));
+    let next = cut(LIST, limit, &mut docsets, |docset| docset.id.0);
     let headers = link_next(&app, "/api/docsets", limit, next.as_deref());
     let docsets = docsets.into_iter().map(|docset| DocsetView::new(&app, docset)).collect();
     Ok((headers, axum::Json(DocsetList { docsets, next })))

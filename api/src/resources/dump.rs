@@ -1,10 +1,9 @@
 //! `GET /docsets/{id}/dump`: the package of layout flat, for clients that only know how to ask again.
 
-use adit_shared::domain::{Docset, Format, Layout, Package, Recipe, Status};
+use adit_shared::domain::{Format, Layout, Recipe, Status};
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use roaring::RoaringBitmap;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -13,11 +12,7 @@ use crate::extract::{Path, Query};
 use crate::problem::ApiResult;
 use crate::resources::docsets;
 use crate::resources::packages::{AskedPackage, Wish, answer, ask, failure, split_list, wanted_formats};
-use crate::rights;
 use crate::state::App;
-
-/// How long `dump` answers with a failure before it lets the package be tried anew, in milliseconds.
-const FAILURE_SHOWN_MS: i64 = 600_000;
 
 /// Formats in a query string.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -47,9 +42,6 @@ pub async fn dump(
 ) -> ApiResult<Response> {
     let docset = docsets::find(&app, &caller, id).await?;
     let formats = wanted_formats(&docset, &split_list(query.fmts.as_deref(), query.fmt.as_deref()))?;
-    if let Some(failed) = failed_lately(&app, &caller, &docset, &formats).await? {
-        return Err(failure(&app, &failed));
-    }
     let wish = Wish { docset, recipe: Recipe::new(formats, Layout::Flat), base: None, reuse: true, retry: false };
     let asked = ask(&app, &caller, wish).await?;
     let package = &asked.package;
@@ -61,14 +53,4 @@ pub async fn dump(
         Status::Failed => Err(failure(&app, package)),
         _ => Ok(answer(&app, &caller, &asked, StatusCode::ACCEPTED)),
     }
-}
-
-/// Who asks again and again by `dump` must learn of a failure, not set off one build after the other.
-async fn failed_lately(app: &App, caller: &Caller, docset: &Docset, formats: &[Format]) -> ApiResult<Option<Package>> {
-    let clearance = rights::clearance(app, &caller.0, docset, formats, RoaringBitmap::new()).await?;
-    let selection = clearance.selection(&docset.fingerprint);
-    let fingerprint = Recipe::new(formats.to_vec(), Layout::Flat).fingerprint(&selection, None, None);
-    let newest = app.store.packages_like(caller.0.id, &fingerprint, 1).await?.pop();
-    let since = app.clock.now_ms() - FAILURE_SHOWN_MS;
-    Ok(newest.filter(|p| p.status == Status::Failed && p.finished.is_some_and(|finished| finished > since)))
 }

@@ -11,11 +11,10 @@ use utoipa::{IntoParams, ToSchema};
 use crate::auth::Caller;
 use crate::extract::{Path, Query, digits};
 use crate::problem::ApiResult;
-use crate::recipe::{self, Choice, DeltaFrom};
+use crate::recipe::{Choice, DeltaFrom};
 use crate::resources::docsets;
 use crate::resources::manifest::{self, Chunk, Metadata, Of};
-use crate::resources::packages::{Wish, cost, split_list, wanted_formats};
-use crate::rights;
+use crate::resources::packages::{Identity, Wish, cost, split_list, wanted_formats};
 use crate::state::App;
 
 /// Bytes a second that an estimate reckons with; the packager itself says better when it accepts.
@@ -103,15 +102,14 @@ pub async fn estimate(
     let choice = Choice { layout, compression, shard_bytes, dehydrated, delta_from };
     let (recipe, base) = choice.recipe(&app, &caller, &docset, formats).await?;
     let wish = Wish { docset, recipe, base, reuse: true, retry: true };
-    let cost = cost(&app, &caller, &wish).await?;
+    let identity = wish.identity(&app, &caller).await?;
+    let cost = cost(&app, &caller, &wish, &identity).await?;
     let quota_after = app.quotas().after(&caller.0, cost);
-    let Wish { docset, recipe, base, .. } = wish;
-    let about = recipe::about(&app, &docset).await?;
+    let (Wish { docset, recipe, base, .. }, Identity { about, clearance, .. }) = (wish, identity);
     let _pass = app.pass().await;
-    let (base, lacking) = base.map(|base| (base.docset, base.lacking)).unzip();
-    let clearance = rights::clearance(&app, &caller.0, &docset, &recipe.formats, lacking.unwrap_or_default()).await?;
+    let base = base.map(|base| base.docset);
     let marked = clearance.selection(&docset.fingerprint) != docset.fingerprint;
-    let mut estimator = SizeEstimator::new(&recipe, Some(&about), marked)?;
+    let mut estimator = SizeEstimator::new(&recipe, about.as_ref(), marked)?;
     let (mut included, mut omitted) = (0, Omitted::default());
     let metadata = Metadata::of(recipe.layout);
     let of = Of { docset: &docset, base: base.as_ref(), clearance: &clearance, formats: &recipe.formats, metadata };

@@ -25,6 +25,8 @@ use crate::wire::{PackageView, poll_after};
 
 /// Earlier packages that are looked at to know whether this one is paid for.
 pub(crate) const ALIKE: u32 = 100;
+/// How long `dump` answers with a failure before it lets the package be tried anew, in milliseconds.
+const FAILURE_SHOWN_MS: i64 = 600_000;
 
 fn yes() -> bool {
     true
@@ -110,6 +112,9 @@ pub(crate) async fn ask(app: &App, caller: &Caller, wish: Wish) -> ApiResult<Ask
 async fn ask_to_the_end(app: &App, caller: &Caller, wish: &Wish) -> ApiResult<Asked> {
     let Identity { fingerprint, about, clearance } = wish.identity(app, caller).await?;
     let alike = app.store.packages_like(caller.0.id, &fingerprint, ALIKE).await?;
+    if let Some(failed) = alike.first().filter(|newest| !wish.retry && failed_lately(app, newest)) {
+        return Ok(Asked { package: failed.clone(), cost: 0 });
+    }
     // Whatever was paid for once is not charged again. One that is under way is not built a second time at its side.
     let paid = alike.iter().any(|package| package.paid);
     let under_way = alike.iter().any(|package| !package.status.is_terminal());
@@ -146,20 +151,25 @@ async fn ask_to_the_end(app: &App, caller: &Caller, wish: &Wish) -> ApiResult<As
     if created { start(app, caller, wish, package, true).await } else { Ok(Asked { package, cost: 0 }) }
 }
 
+/// Who asks again and again by `dump` must learn of a failure, not set off one build after the other.
+fn failed_lately(app: &App, package: &Package) -> bool {
+    let since = app.clock.now_ms() - FAILURE_SHOWN_MS;
+    package.status == Status::Failed && package.finished.is_some_and(|finished| finished > since)
+}
+
 /// What a package would cost the caller now: nothing where one like it is paid for.
-pub(crate) async fn cost(app: &App, caller: &Caller, wish: &Wish) -> ApiResult<u64> {
-    let Identity { fingerprint, clearance, .. } = wish.identity(app, caller).await?;
-    let alike = app.store.packages_like(caller.0.id, &fingerprint, ALIKE).await?;
+pub(crate) async fn cost(app: &App, caller: &Caller, wish: &Wish, identity: &Identity) -> ApiResult<u64> {
+    let alike = app.store.packages_like(caller.0.id, &identity.fingerprint, ALIKE).await?;
     let paid = alike.iter().any(|package| package.paid);
-    Ok(if paid { 0 } else { wish.docset.size - clearance.withheld().len() })
+    Ok(if paid { 0 } else { wish.docset.size - identity.clearance.withheld().len() })
 }
 
 /// What settles a package's bytes.
 pub(crate) struct Identity {
     pub(crate) fingerprint: Sha256,
     /// What it says about itself.
-    about: Option<About>,
-    clearance: Clearance,
+    pub(crate) about: Option<About>,
+    pub(crate) clearance: Clearance,
 }
 
 impl Wish {

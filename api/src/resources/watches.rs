@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use crate::auth::Caller;
 use crate::extract::{Json, Path, Query};
-use crate::paging::{Paging, link_next, write_cursor};
+use crate::paging::{Paging, cut, link_next};
 use crate::problem::{ApiResult, Kind, Problem};
 use crate::resources::collections;
 use crate::resources::docsets::{check_name, check_query};
@@ -219,9 +219,7 @@ pub async fn list(
     let limit = paging.limit()?;
     let before = paging.position::<i64>(LIST)?.map(WatchId);
     let mut watches = app.store.watches(caller.sees(), before, limit + 1).await?;
-    let more = watches.len() > limit as usize;
-    watches.truncate(limit as usize);
-    let next = watches.last().filter(|_| more).map(|last| write_cursor(LIST, &last.id.0));
+    let next = cut(LIST, limit, &mut watches, |watch| watch.id.0);
     let headers = link_next(&app, "/api/watches", limit, next.as_deref());
     let watches = watches.into_iter().map(|watch| WatchView::new(&app, watch)).collect();
     Ok((headers, axum::Json(WatchList { watches, next })))
