@@ -87,8 +87,7 @@ async fn the_key_of_the_packager_inside_ends_with_its_run() {
     let unrevoked = || {
         let list = succeed(&data, &["keys", "list"]);
         let own = list.lines().filter(|line| line.contains("packager inside adit up"));
-        // Where the column "revoked" is empty, the name follows on the other five.
-        own.filter(|line| line.split_whitespace().nth(5) == Some("packager")).count()
+        own.filter(|line| line.split_whitespace().nth(7) == Some("-")).count()
     };
     assert_eq!(unrevoked(), 1);
     server.kill();

@@ -75,7 +75,7 @@ pub(crate) async fn run(config: &Config, verb: ApiKeysVerb) -> anyhow::Result<()
             }
             rights.store(store, key.id).await?;
             let key = store.key(KeyId(id)).await?.with_context(|| no_such_key(id))?;
-            println!(("key {id}: {} document(s) a day, {} request(s) a minute", own.documents, own.requests);
+            println!("key {id}: {} document(s) a day, {} request(s) a minute", own.documents, own.requests);
             let expires = key.expires.map_or_else(|| "never".to_owned(), rfc3339);
             println!("it expires: {expires}; it may: {}", join_scopes(key.scopes(), ", "));
         }

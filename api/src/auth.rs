@@ -66,7 +66,8 @@ pub(crate) async fn authenticate(app: &App, headers: &HeaderMap) -> ApiResult<Op
         }
         KeyState::Expired(at) => {
             let (id, at) = (key.id, rfc3339(at));
-            let detail = format!("this key expired at {at}; an operator can renew it: `adit keys set {id} --expires 90d`");
+            let detail =
+                format!("this key expired at {at}; an operator can renew it: `adit keys set {id} --expires 90d`");
             return Err(invalid_key(Kind::KeyExpired, detail).with("expired", at));
         }
     }
@@ -105,3 +106,6 @@ impl OptionalFromRequestParts<App> for Caller {
         Ok(parts.extensions.get::<Self>().cloned())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -111,7 +111,9 @@ mod tests {
         let later = format!("{}-{signature}", expires.parse::<i64>().unwrap() + 1);
         let others = grant.replacen("-3-", "-4-", 1);
         let keyless = grant.replacen("-3-", "-", 1);
-        for wrong in [&later, &others, &keyless, expires, signature, "", "-", &format!("{grant}A"), &format!("{expires}-")] {
+        for wrong in
+            [&later, &others, &keyless, expires, signature, "", "-", &format!("{grant}A"), &format!("{expires}-")]
+        {
             assert!(!allows(wrong, NOW, package, asset), "{wrong}");
         }
     }

@@ -198,7 +198,8 @@ mod tests {
 
     fn ids() -> BTreeSet<String> {
         let paths = crate::openapi().paths.paths.into_values();
-        let all = paths.flat_map(|item| [item.get, item.post, item.put, item.patch, item.delete, item.head, item.options]);
+        let all =
+            paths.flat_map(|item| [item.get, item.post, item.put, item.patch, item.delete, item.head, item.options]);
         all.flatten().map(|operation| operation.operation_id.unwrap()).collect()
     }
 

@@ -105,7 +105,7 @@ impl Usage {
     }
 
     /// Stores what was counted.
-    async fn flush(&self) {
+    pub(crate) async fn flush(&self) {
         let hour = self.clock.now_ms().div_euclid(HOUR_MS);
         let (sums, used) = {
             let mut counts = self.counts();
@@ -130,6 +130,12 @@ impl Usage {
                 *counts.sums.entry(what).or_default() += count;
             }
         }
+    }
+
+    /// Tells whether the last use of any key is still to be stored.
+    #[cfg(test)]
+    pub(crate) fn has_key_use(&self) -> bool {
+        !self.counts().used.is_empty()
     }
 
     async fn store_key_use(&self, used: HashMap<KeyId, i64>) {

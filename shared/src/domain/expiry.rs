@@ -28,7 +28,9 @@ impl Expiry {
     pub fn instant(self, now: i64) -> Result<Option<i64>, String> {
         match self {
             Self::Never => Ok(None),
-            Self::After(duration) => Ok(Some(now.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))),
+            Self::After(duration) => {
+                Ok(Some(now.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX))))
+            }
             Self::At(instant) if instant > now => Ok(Some(instant)),
             Self::At(_) => Err("a key cannot expire in the past; `adit keys revoke` ends it now".to_owned()),
         }
@@ -52,7 +54,9 @@ impl FromStr for Expiry {
         // A bare number would be seconds.
         let duration = Some(text).filter(|text| text.ends_with(|c: char| c.is_ascii_lowercase()));
         duration.and_then(|text| parse_duration(text).ok()).map(Self::After).ok_or_else(|| {
-            format!("{text:?} is no expiry; say 90d, 12h, a day such as 2027-01-31 (UTC), an instant (RFC 3339), or never")
+            format!(
+                "{text:?} is no expiry; say 90d, 12h, a day such as 2027-01-31 (UTC), an instant (RFC 3339), or never"
+            )
         })
     }
 }
