@@ -219,13 +219,15 @@ pub(crate) struct KeyLimits {
     pub(crate) per_minute: Option<OwnLimit>,
 }
 
-/// What a key may do, and for how long.
+/// Scopes and expiry of a key.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct KeyRights {
-    /// When it expires: 90d, 12h, a day such as 2027-01-31 (as it begins, UTC), an instant (RFC 3339), or never
+    /// When it expires: 90d, 12h, a day such as 2027-01-31 (as it begins, UTC), an instant (RFC
+    /// 3339), or never
     #[arg(long, value_name = "WHEN")]
     pub(crate) expires: Option<Expiry>,
-    /// All that it may do, of what its role may: search,documents:read,…, or role (all that its role may)
+    /// All that it may do, of what its role may: search,documents:read,…, or role (all that its
+    /// role may)
     #[arg(long, value_name = "SCOPES")]
     pub(crate) scope: Option<OwnScopes>,
 }

@@ -42,10 +42,10 @@ pub(crate) async fn run(config: &Config, verb: ApiKeysVerb) -> anyhow::Result<()
     let store = &*open_store(config).await?;
     match verb {
         ApiKeysVerb::Create { name, role, limits, rights, entitlements } => {
-            let rights = CheckedRights::check(&rights, role, SystemClock.now_ms())?;
+            let rights = CheckedRights::of(&rights, role, SystemClock.now_ms())?;
             let (key, secret) = create(store, &name, role, None).await?;
             store.limit_key(key.id, &changed(&key.own_limits, limits)).await?;
-            rights.store(store, key.id).await?;
+            rights.apply(store, key.id).await?;
             for entitlement in &entitlements {
                 store.grant(key.id, entitlement).await?;
             }
@@ -68,12 +68,12 @@ pub(crate) async fn run(config: &Config, verb: ApiKeysVerb) -> anyhow::Result<()
         ApiKeysVerb::Set { id, limits, rights } => {
             let key = store.key(KeyId(id)).await?.filter(|key| key.revoked.is_none());
             let key = key.with_context(|| no_such_key(id))?;
-            let rights = CheckedRights::check(&rights, key.role, SystemClock.now_ms())?;
+            let rights = CheckedRights::of(&rights, key.role, SystemClock.now_ms())?;
             let own = changed(&key.own_limits, limits);
             if !store.limit_key(key.id, &own).await? {
                 bail!(no_such_key(id));
             }
-            rights.store(store, key.id).await?;
+            rights.apply(store, key.id).await?;
             let key = store.key(KeyId(id)).await?.with_context(|| no_such_key(id))?;
             println!("key {id}: {} document(s) a day, {} request(s) a minute", own.documents, own.requests);
             let expires = key.expires.map_or_else(|| "never".to_owned(), rfc3339);
@@ -91,7 +91,7 @@ pub(crate) async fn run(config: &Config, verb: ApiKeysVerb) -> anyhow::Result<()
             }
             show_roles(store).await?;
         }
-        ApiKeysVerb::List { unused_for } => list(store, unused_for).await?,
+        ApiKeysVerb::List { unused_for } => list_keys(store, unused_for).await?,
         ApiKeysVerb::Revoke { id } => {
             if !store.revoke_key(KeyId(id), SystemClock.now_ms()).await? {
                 bail!(no_such_key(id));
@@ -110,15 +110,15 @@ struct CheckedRights {
 
 impl CheckedRights {
     /// Refuses an expiry in the past, and scopes that the role does not have.
-    fn check(rights: &KeyRights, role: Role, now: i64) -> anyhow::Result<Self> {
+    fn of(rights: &KeyRights, role: Role, now: i64) -> anyhow::Result<Self> {
         if let Some(scopes) = &rights.scope {
-            scopes.check(role).map_err(anyhow::Error::msg)?;
+            scopes.check_role(role).map_err(anyhow::Error::msg)?;
         }
         let expires = rights.expires.map(|expires| expires.instant(now)).transpose().map_err(anyhow::Error::msg)?;
         Ok(Self { expires, scopes: rights.scope.clone().map(|scopes| scopes.0) })
     }
 
-    async fn store(&self, store: &dyn Store, key: KeyId) -> anyhow::Result<()> {
+    async fn apply(&self, store: &dyn Store, key: KeyId) -> anyhow::Result<()> {
         let expires = match self.expires {
             Some(expires) => store.set_key_expiry(key, expires).await?,
             None => true,
@@ -152,15 +152,17 @@ async fn show_roles(store: &dyn Store) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Tells whether a key is not revoked and was not used for so long; one that was never used counts from its making.
+/// Tells whether a key is not revoked and was not used for so long; one that was never used counts
+/// from its making.
 fn is_unused(key: &ApiKey, duration: Duration, now: i64) -> bool {
     let used = key.last_used.map_or(key.created, |hour| hour.saturating_add(HOUR_MS));
     let longest = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
     key.revoked.is_none() && now.saturating_sub(used) >= longest
 }
 
-/// A limit of the key's own is marked with a star; of scopes only those are named that a key was given.
-async fn list(store: &dyn Store, unused_for: Option<Duration>) -> anyhow::Result<()> {
+/// A limit of the key's own is marked with a star; of scopes only those are named that a key was
+/// given.
+async fn list_keys(store: &dyn Store, unused_for: Option<Duration>) -> anyhow::Result<()> {
     println!(
         "{:>4}  {:8}  {:>14}  {:>15}  {:24}  {:24}  {:24}  {:24}  name (and entitlements) [and scopes]",
         "id", "role", "documents/day", "requests/minute", "created", "last used (hour)", "expires", "revoked"

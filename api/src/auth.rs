@@ -1,5 +1,5 @@
-//! Who is asking: keys in `X-Api-Key` or `Authorization: Bearer`, and whose things they see. What they may do is said in
-//! [`crate::permissions`].
+//! Who is asking: keys in `X-Api-Key` or `Authorization: Bearer`, and whose things they see. What
+//! they may do is said in [`crate::permissions`].
 
 use std::convert::Infallible;
 
@@ -47,7 +47,8 @@ fn presented(headers: &HeaderMap) -> Option<&str> {
 /// Finds the key that a request shows; `None` without one.
 ///
 /// # Errors
-/// [`Kind::Unauthorized`] for a key that is unknown or revoked, [`Kind::KeyExpired`]; when it ended is told to whoever shows its secret.
+/// [`Kind::Unauthorized`] for a key that is unknown or revoked, [`Kind::KeyExpired`]; when it ended
+/// is told to whoever shows its secret.
 pub(crate) async fn authenticate(app: &App, headers: &HeaderMap) -> ApiResult<Option<ApiKey>> {
     let Some(secret) = presented(headers) else { return Ok(None) };
     let (hash, now) = (secret_hash(secret), app.clock.now_ms());
@@ -88,8 +89,8 @@ pub(crate) fn missing_key() -> Problem {
     Problem::new(Kind::Unauthorized, detail)
 }
 
-/// The key has been looked up, and the request counted, by [`crate::quota::layer`]; here it is only demanded. What is wrong with a key
-/// that is shown has been said there.
+/// The key has been looked up, and the request counted, by [`crate::quota::layer`]; here it is only
+/// demanded. What is wrong with a key that is shown has been said there.
 impl FromRequestParts<App> for Caller {
     type Rejection = Problem;
 

@@ -160,7 +160,8 @@ fn complete_operation(path: &str, operation: &mut Operation) {
     }
 }
 
-/// Says which scopes an operation needs, for people and for programs: OpenAPI 3.1 lets requirements name the roles of a key.
+/// Says which scopes an operation needs, for people and for programs: OpenAPI 3.1 lets requirements
+/// name the roles of a key.
 fn require_permission(operation: &mut Operation, permission: Permission) {
     let scopes = permission.scopes();
     let sets: Vec<Vec<String>> = match scopes {

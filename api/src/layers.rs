@@ -1,5 +1,6 @@
-//! What surrounds every handler: request ids, tracing, quotas, rights, a limit of time, compression, CORS, and no panic that cuts a connection.
-//! The limit of a body's length is with the only extractor that reads one: see [`crate::extract::Json`].
+//! What surrounds every handler: request ids, tracing, quotas, rights, a limit of time,
+//! compression, CORS, and no panic that cuts a connection. The limit of a body's length is with the
+//! only extractor that reads one: see [`crate::extract::Json`].
 
 use std::any::Any;
 use std::time::Instant;

@@ -1,6 +1,7 @@
-//! Links that carry the right to fetch one asset of a package until they expire, for programs that send no key: a URL, a time and a signature
-//! (HMAC-SHA256, RFC 2104) by a secret that all API processes share. A link names the key that it was made for, and ends with it. What they
-//! lead to is served by [`crate::resources::assets`].
+//! Links that carry the right to fetch one asset of a package until they expire, for programs that
+//! send no key: a URL, a time and a signature (HMAC-SHA256, RFC 2104) by a secret that all API
+//! processes share. A link names the key that it was made for, and ends with it. What they lead to
+//! is served by [`crate::resources::assets`].
 //!
 //! Links that share a docset are signed here too; whether one still holds, the database says: see [`crate::resources::docsets::share`].
 
@@ -36,7 +37,8 @@ impl Key {
     }
 }
 
-/// Makes and checks the part of a link that is the right: `{seconds since 1970}-{number of a key}-{signature}`.
+/// Makes and checks the part of a link that is the right: `{seconds since 1970}-{number of a
+/// key}-{signature}`.
 pub(crate) struct Signer([u8; 32]);
 
 impl Signer {
@@ -77,8 +79,8 @@ impl Signer {
         format!("{expires}-{key}-{}", URL_SAFE_NO_PAD.encode(signature))
     }
 
-    /// The key to which `grant` gave the right to fetch that asset, if it does so at `now_ms`; compares in constant time. Whether that key is
-    /// still valid, the database says.
+    /// The key to which `grant` gave the right to fetch that asset, if it does so at `now_ms`;
+    /// compares in constant time. Whether that key is still valid, the database says.
     pub(crate) fn granted_to(&self, grant: &str, now_ms: i64, package: PackageId, asset: &str) -> Option<KeyId> {
         let (expires, rest) = grant.split_once('-')?;
         let (key, signature) = rest.split_once('-')?;

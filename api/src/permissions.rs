@@ -1,5 +1,6 @@
-//! The table of rights: which scope each operation of the contract needs, and the layer that demands it. Which role has which scopes is said at
-//! [`Role::scopes`]; whose things a key sees, at [`Caller`]; who may have which files, in [`crate::rights`].
+//! The table of rights: which scope each operation of the contract needs, and the layer that
+//! demands it. Which role has which scopes is said at [`Role::scopes`]; whose things a key sees, at
+//! [`Caller`]; who may have which files, in [`crate::rights`].
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -100,7 +101,7 @@ impl Permission {
         }
     }
 
-    fn check(self, caller: Option<&ApiKey>) -> ApiResult<()> {
+    fn demand_scope(self, caller: Option<&ApiKey>) -> ApiResult<()> {
         match caller {
             None if self.needs_key() => Err(auth::missing_key()),
             Some(key) if !self.scopes().is_empty() && !self.scopes().iter().any(|scope| key.has_scope(*scope)) => {
@@ -131,16 +132,16 @@ static OPERATIONS: LazyLock<Operations> = LazyLock::new(|| {
         .collect()
 });
 
-/// Refuses requests to the API whose key, or the lack of one, does not give the right that the operation needs. Authentication
-/// ([`crate::quota::layer`]) comes before it.
+/// Refuses requests to the API whose key, or the lack of one, does not give the right that the
+/// operation needs. Authentication ([`crate::quota::layer`]) comes before it.
 pub(crate) async fn enforce(request: Request, next: Next) -> Response {
-    match check(&request, &OPERATIONS) {
+    match check_request(&request, &OPERATIONS) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
     }
 }
 
-fn check(request: &Request, operations: &Operations) -> ApiResult<()> {
+fn check_request(request: &Request, operations: &Operations) -> ApiResult<()> {
     // Where no path matches there is nothing to be had.
     let Some(path) = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str) else { return Ok(()) };
     if !path.starts_with("/api/") {
@@ -149,7 +150,7 @@ fn check(request: &Request, operations: &Operations) -> ApiResult<()> {
     let caller = request.extensions().get::<Caller>().map(|caller| &caller.0);
     let method = if request.method() == Method::HEAD { &Method::GET } else { request.method() };
     match operations.get(path).map(|methods| methods.get(method)) {
-        Some(Some(Some(permission))) => permission.check(caller),
+        Some(Some(Some(permission))) => permission.demand_scope(caller),
         // The router answers that the path has no such method.
         Some(None) => Ok(()),
         Some(Some(None)) | None => {
@@ -159,7 +160,8 @@ fn check(request: &Request, operations: &Operations) -> ApiResult<()> {
     }
 }
 
-/// Refuses a key that has none of the scopes of which it needs one; names them, and who can give them (RFC 6750, section 3.1).
+/// Refuses a key that has none of the scopes of which it needs one; names them, and who can give
+/// them (RFC 6750, section 3.1).
 fn insufficient_scope(key: &ApiKey, needed: &[Scope]) -> Problem {
     let (role, names) = (key.role.as_str(), join_scopes(needed.iter().copied(), " or "));
     let has = |role: &Role| needed.iter().any(|scope| role.scopes().contains(scope));
@@ -219,7 +221,7 @@ mod tests {
             ("/api/open".to_owned(), HashMap::from([(Method::GET, Some(Public))])),
         ])));
         let ok = || axum::routing::get(async || "here");
-        let enforce = async move |request: Request, next: Next| match check(&request, operations) {
+        let enforce = async move |request: Request, next: Next| match check_request(&request, operations) {
             Ok(()) => next.run(request).await,
             Err(problem) => problem.into_response(),
         };

@@ -377,7 +377,8 @@ pub trait Store: fmt::Debug + Send + Sync {
         hash: &Sha256,
         now: i64,
     ) -> StoreResult<ApiKey>;
-    /// The key with that hash, an expired or revoked one too, and what is taken of its documents of the window that begins at `day`.
+    /// The key with that hash, an expired or revoked one too, and what is taken of its documents of
+    /// the window that begins at `day`.
     async fn caller(&self, hash: &Sha256, day: i64) -> StoreResult<Option<(ApiKey, u64)>>;
     /// Finds a key by its number, an expired or revoked one too.
     async fn key(&self, id: KeyId) -> StoreResult<Option<ApiKey>>;
@@ -420,11 +421,11 @@ pub trait Store: fmt::Debug + Send + Sync {
     async fn shares(&self, docset: DocsetId, after: Option<ShareId>, limit: u32) -> StoreResult<Vec<Share>>;
     /// Ends a link and what it opened; false if there is none.
     async fn revoke_share(&self, docset: DocsetId, share: ShareId) -> StoreResult<bool>;
-    /// Opens a link's docset to `guest` for as long as the link lives; `None` if it does not any more, or the docset's owner is no
-    /// valid key.
+    /// Opens a link's docset to `guest` for as long as the link lives; `None` if it does not any
+    /// more, or the docset's owner is no valid key.
     async fn follow_share(&self, share: ShareId, guest: KeyId, now: i64) -> StoreResult<Option<DocsetId>>;
-    /// A docset, with its members, for a key that may read it: its owner's, or one to which a link of an owner that is a valid key
-    /// has opened it.
+    /// A docset, with its members, for a key that may read it: its owner's, or one to which a link
+    /// of an owner that is a valid key has opened it.
     async fn readable_docset(&self, id: DocsetId, reader: KeyId, now: i64) -> StoreResult<Option<Docset>>;
     // ---- allowances ----
 
@@ -492,8 +493,8 @@ pub trait Store: fmt::Debug + Send + Sync {
     async fn watches(&self, owner: Option<KeyId>, before: Option<WatchId>, limit: u32) -> StoreResult<Vec<Watch>>;
     /// Deletes a watch and its notices; false if there is none. The docsets stay.
     async fn delete_watch(&self, id: WatchId, owner: Option<KeyId>) -> StoreResult<bool>;
-    /// All watches that have not looked at their collection's newest corpus version, of keys that are valid at `now` and have the scope,
-    /// by id.
+    /// All watches that have not looked at their collection's newest corpus version, of keys that
+    /// are valid at `now` and have the scope, by id.
     async fn watches_behind(&self, now: i64) -> StoreResult<Vec<Watch>>;
     /// The first document version that came with a corpus version above `version`: all from there on are newer than that, and none before.
     async fn first_added_after(&self, collection: CollectionId, version: i64) -> StoreResult<Option<VersionId>>;
@@ -507,8 +508,8 @@ pub trait Store: fmt::Debug + Send + Sync {
     ) -> StoreResult<Option<DocsetId>>;
     /// A watch's notices, newest first, at most `limit`.
     async fn notices(&self, watch: WatchId, limit: u32) -> StoreResult<Vec<Notice>>;
-    /// All pending notices whose next attempt is due by `by`, of keys that are valid at `now` and have the
-    /// scope, by that time.
+    /// All pending notices whose next attempt is due by `by`, of keys that are valid at `now` and
+    /// have the scope, by that time.
     async fn due_notices(&self, by: i64, now: i64) -> StoreResult<Vec<Notice>>;
     /// Claims the next attempt of a notice, of all who saw its row as it is in `notice`, and counts it; should the one who has it never come
     /// back, the notice is due again at `next`. False if another one has it.

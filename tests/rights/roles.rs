@@ -1,5 +1,6 @@
-//! Every operation of the contract, asked for by every role with whole, narrowed, expired and revoked keys, by an unknown key and without one. Who is
-//! refused is told why, and changes nothing; who is not gets what the operation gives.
+//! Every operation of the contract, asked for by every role with whole, narrowed, expired and
+//! revoked keys, by an unknown key and without one. Who is refused is told why, and changes
+//! nothing; who is not gets what the operation gives.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,7 +25,8 @@ enum Needs {
 }
 use Needs::{AnyKey, Nothing, NothingOr, OneOf};
 
-/// What was decided for each operation. The program has a table of its own; this one is written out by hand, to be compared with it.
+/// What was decided for each operation. The program has a table of its own; this one is written out
+/// by hand, to be compared with it.
 const EXPECTED: [(&str, Needs); 43] = [
     ("createDocset", OneOf(&["docsets:write"])),
     ("createPackage", OneOf(&["packages:write"])),
@@ -171,7 +173,8 @@ impl Things {
         }
     }
 
-    /// A request for an operation that must succeed for whoever has the right; with the statuses of success.
+    /// A request for an operation that must succeed for whoever has the right; with the statuses of
+    /// success.
     fn request(&self, operation: &str) -> (Method, String, Option<Value>, &'static [u16]) {
         let collection = |end: &str| format!("/api/collections/{SLUG}{end}");
         let document = |end: &str| format!("/api/documents/{}{end}", self.document);
@@ -301,7 +304,8 @@ struct Walker<'a> {
     standing: Standing,
 }
 
-/// Asks for every operation; what must be refused comes first, and leaves everything as it was. Gives the number of operations.
+/// Asks for every operation; what must be refused comes first, and leaves everything as it was.
+/// Gives the number of operations.
 async fn walk(site: &Site, store: &SqlStore, things: &Things, walker: &Walker<'_>) -> usize {
     let (mut refused, mut given) = (Vec::new(), Vec::new());
     for (operation, needs) in EXPECTED {

@@ -102,7 +102,8 @@ fn follow(
     }
 }
 
-/// The package as it is now, for a key that may still see it. The row is read anew: a poll, or another process, may have taken the statuses in.
+/// The package as it is now, for a key that may still see it. The row is read anew: a poll, or
+/// another process, may have taken the statuses in.
 async fn next(app: &App, key: KeyId, package: &Package) -> ApiResult<Package> {
     let now = app.clock.now_ms();
     if !app.store.key(key).await?.is_some_and(|key| key.may_use(Scope::PackagesRead, now)) {

@@ -90,7 +90,8 @@ pub struct Me {
     /// When it expires, RFC 3339; null: never.
     #[schema(format = DateTime)]
     expires: Option<String>,
-    /// The beginning of the clock hour in which it was last shown, as far as is stored, RFC 3339; null: not known.
+    /// The beginning of the clock hour in which it was last shown, as far as is stored, RFC 3339;
+    /// null: not known.
     #[schema(format = DateTime)]
     last_used: Option<String>,
     /// What it is entitled to beyond what is open, sorted. An operator is to everything.

@@ -9,7 +9,8 @@ use time::{Date, OffsetDateTime};
 
 use crate::config::parse_duration;
 
-/// When a key is to expire: `90d` from now, `2027-01-31` (as that day begins, UTC), `2027-01-31T18:00:00Z`, or `never`.
+/// When a key is to expire: `90d` from now, `2027-01-31` (as that day begins, UTC),
+/// `2027-01-31T18:00:00Z`, or `never`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expiry {
     /// Not at all.
@@ -21,7 +22,8 @@ pub enum Expiry {
 }
 
 impl Expiry {
-    /// Finds the instant that is meant at `now`, both in milliseconds since the epoch; `None`: never.
+    /// Finds the instant that is meant at `now`, both in milliseconds since the epoch; `None`:
+    /// never.
     ///
     /// # Errors
     /// An instant that has passed.

@@ -73,7 +73,8 @@ pub struct ApiKey {
     pub revoked: Option<i64>,
     /// The first instant at which it is not valid any more; `None`: it does not expire.
     pub expires: Option<i64>,
-    /// The beginning of the clock hour (since the epoch) in which it was last shown, as far as is stored.
+    /// The beginning of the clock hour (since the epoch) in which it was last shown, as far as is
+    /// stored.
     pub last_used: Option<i64>,
 }
 
@@ -99,7 +100,8 @@ impl ApiKey {
         }
     }
 
-    /// Tells whether the key has a scope: its role must have it, and it must not have been given others only.
+    /// Tells whether the key has a scope: its role must have it, and it must not have been given
+    /// others only.
     #[must_use]
     pub fn has_scope(&self, scope: Scope) -> bool {
         self.role.scopes().contains(&scope) && self.own_scopes.as_ref().is_none_or(|own| own.contains(&scope))

@@ -1,4 +1,5 @@
-//! Scopes: the rights that keys carry, and the table of those that each role has. Which operation needs which is said at the API.
+//! Scopes: the rights that keys carry, and the table of those that each role has. Which operation
+//! needs which is said at the API.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,7 +10,8 @@ use utoipa::ToSchema;
 
 use super::Role;
 
-/// A right that a key carries, as a scope of OAuth 2.0 (RFC 6749, section 3.3). To write does not include to read.
+/// A right that a key carries, as a scope of OAuth 2.0 (RFC 6749, section 3.3). To write does not
+/// include to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, ToSchema)]
 pub enum Scope {
     /// Search.
@@ -112,7 +114,7 @@ impl OwnScopes {
     ///
     /// # Errors
     /// Those scopes, and the ones that there are.
-    pub fn check(&self, role: Role) -> Result<(), String> {
+    pub fn check_role(&self, role: Role) -> Result<(), String> {
         let known = role.scopes();
         let strange = self.0.iter().flatten().copied().filter(|scope| !known.contains(scope));
         match join_scopes(strange, ", ") {
@@ -172,8 +174,8 @@ mod tests {
         let two = OwnScopes(Some([Scope::Search, Scope::Build].into()));
         assert_eq!("build, search".parse(), Ok(two.clone()));
         assert!("".parse::<OwnScopes>().is_err() && "search,".parse::<OwnScopes>().is_err());
-        assert!(two.check(Role::Miner).unwrap_err().contains("has the scope build; there are: search"));
-        assert_eq!(two.check(Role::Operator), Ok(()));
+        assert!(two.check_role(Role::Miner).unwrap_err().contains("has the scope build; there are: search"));
+        assert_eq!(two.check_role(Role::Operator), Ok(()));
         assert!(parse_scopes("search admin").unwrap_err().contains("\"admin\""));
     }
 }

@@ -20,7 +20,8 @@ fn select(more: &str, rest: &str) -> String {
     )
 }
 
-/// The condition that the key `$key` is valid at the instant of a placeholder, as [`ApiKey::state`] has it.
+/// The condition that the key `$key` is valid at the instant of a placeholder, as [`ApiKey::state`]
+/// has it.
 macro_rules! valid_key {
     ($key:literal, $now:literal) => {
         concat!($key, ".revoked IS NULL AND (", $key, ".expires IS NULL OR ", $key, ".expires > ", $now, ")")
