@@ -4,10 +4,12 @@
 
 pub mod accept;
 pub mod auth;
+pub mod client;
 pub mod contract;
 mod delta;
 pub mod dispatch;
 pub mod extract;
+pub mod fair_pool;
 pub mod layers;
 mod links;
 pub mod metrics;

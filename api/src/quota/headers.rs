@@ -12,6 +12,7 @@ use axum::response::{IntoResponse as _, Response};
 
 use super::Quotas;
 use crate::auth::{self, Caller};
+use crate::client::ClientId;
 use crate::state::App;
 
 /// The greatest integer of a structured field (RFC 9651, section 3.3.1).
@@ -36,6 +37,7 @@ pub async fn layer(State(app): State<App>, mut request: Request, next: Next) -> 
     };
     let mut response = match app.quotas().take(&key, Allowance::Requests).await {
         Ok(()) => {
+            request.extensions_mut().insert(ClientId::Key(key.id));
             request.extensions_mut().insert(Caller(key.clone()));
             next.run(request).await
         }
