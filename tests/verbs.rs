@@ -116,7 +116,7 @@ async fn keys_are_narrowed_expire_and_are_found_when_they_are_not_used() {
     };
     let listed = line(&[]).unwrap();
     assert!(
-        listed.contains("2099-01-31T00:00:00.000Z") && listed.ends_with("reader [search, docsets:read]"),
+        listed.contains("2099-01-31T00:00:00.000Z") && listed.ends_with("reader scopes: search, docsets:read"),
         "{listed}"
     );
     assert_eq!(line(&["--unused-for", "1d"]), None, "it was made today");

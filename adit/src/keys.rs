@@ -91,7 +91,7 @@ pub(crate) async fn run(config: &Config, verb: ApiKeysVerb) -> anyhow::Result<()
             }
             show_roles(store).await?;
         }
-        ApiKeysVerb::List { unused_for } => list_keys(store, unused_for).await?,
+        ApiKeysVerb::List { unused_for } => list(store, unused_for).await?,
         ApiKeysVerb::Revoke { id } => {
             if !store.revoke_key(KeyId(id), SystemClock.now_ms()).await? {
                 bail!(no_such_key(id));
@@ -162,9 +162,9 @@ fn is_unused(key: &ApiKey, duration: Duration, now: i64) -> bool {
 
 /// A limit of the key's own is marked with a star; of scopes only those are named that a key was
 /// given.
-async fn list_keys(store: &dyn Store, unused_for: Option<Duration>) -> anyhow::Result<()> {
+async fn list(store: &dyn Store, unused_for: Option<Duration>) -> anyhow::Result<()> {
     println!(
-        "{:>4}  {:8}  {:>14}  {:>15}  {:24}  {:24}  {:24}  {:24}  name (and entitlements) [and scopes]",
+        "{:>4}  {:8}  {:>14}  {:>15}  {:24}  {:24}  {:24}  {:24}  name (and entitlements) and scopes",
         "id", "role", "documents/day", "requests/minute", "created", "last used (hour)", "expires", "revoked"
     );
     let (now, mut keys) = (SystemClock.now_ms(), store.keys().await?);
@@ -182,7 +182,7 @@ async fn list_keys(store: &dyn Store, unused_for: Option<Duration>) -> anyhow::R
         };
         let scopes = match &key.own_scopes {
             None => String::new(),
-            Some(_) => format!(" [{}]", join_scopes(key.scopes(), ", ")),
+            Some(_) => format!(" scopes: {}", join_scopes(key.scopes(), ", ")),
         };
         println!(
             "{:>4}  {:8}  {:>14}  {:>15}  {:24}  {:24}  {:24}  {:24}  {}{entitlements}{scopes}",
