@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use adit_shared::ids::{DocsetId, KeyId};
+use adit_shared::ids::KeyId;
 use adit_shared::store::{SqlStore, Store as _};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -119,7 +119,7 @@ fn expected(needs: Needs, standing: &Standing, path: &str) -> Answer {
     match (standing, needs) {
         // The service's own pages know no keys.
         (Standing::Invalid(_), _) if !path.starts_with("/api/") => Answer::Given,
-        (Standing::Invalid(kind), _) => Answer::Refused(401, kind),
+        (Standing::Invalid(kind), _) => Answer::Refused(401, *kind),
         (Standing::NoKey, Nothing | NothingOr(_)) | (Standing::Has(_), Nothing | AnyKey) => Answer::Given,
         (Standing::NoKey, _) => Answer::Refused(401, "unauthorized"),
         (Standing::Has(scopes), NothingOr(scope)) if scopes.contains(&scope) => Answer::Given,
@@ -127,6 +127,9 @@ fn expected(needs: Needs, standing: &Standing, path: &str) -> Answer {
         (Standing::Has(_), _) => no_scope,
     }
 }
+
+/// A request: method, path, body, and the statuses of success.
+type Asked = (Method, String, Option<Value>, &'static [u16]);
 
 /// Things of the miner's that are walked on; the spare ones are deleted.
 struct Things {
@@ -175,14 +178,16 @@ impl Things {
 
     /// A request for an operation that must succeed for whoever has the right; with the statuses of
     /// success.
-    fn request(&self, operation: &str) -> (Method, String, Option<Value>, &'static [u16]) {
+    fn request(&self, operation: &str) -> Asked {
         let collection = |end: &str| format!("/api/collections/{SLUG}{end}");
         let document = |end: &str| format!("/api/documents/{}{end}", self.document);
         let docset = |end: &str| format!("/api/docsets/{}{end}", self.docset);
         let package = |end: &str| format!("/api/packages/{}{end}", self.package);
-        let get = |path: String| (Method::GET, path, None, &[200][..]);
-        let post = |path: String, body: Value, statuses| (Method::POST, path, Some(body), statuses);
-        let delete = |path: String, statuses| (Method::DELETE, path, None, statuses);
+        let get = |path: String| -> Asked { (Method::GET, path, None, &[200]) };
+        let post = |path: String, body: Value, statuses: &'static [u16]| -> Asked {
+            (Method::POST, path, Some(body), statuses)
+        };
+        let delete = |path: String, statuses: &'static [u16]| -> Asked { (Method::DELETE, path, None, statuses) };
         match operation {
             "listCollections" => get("/api/collections".to_owned()),
             "getCollection" => get(collection("")),
@@ -289,7 +294,7 @@ impl State {
 /// Waits until all packages are terminal, so that nothing changes by itself.
 async fn rest(site: &Site, store: &SqlStore) {
     for docset in store.docsets(None, None, 10_000).await.unwrap() {
-        for package in store.packages_of(DocsetId(docset.id.0)).await.unwrap() {
+        for package in store.packages_of(docset.id).await.unwrap() {
             if !package.status.is_terminal() {
                 site.api.client.finished(package.id.0).await;
             }
@@ -393,7 +398,7 @@ async fn every_operation_is_given_to_whom_it_is_for_and_refused_to_everybody_els
             let things = Things::make(&site, &miner).await;
             set(*id, scope);
             let name = format!("a {role} with the scope {scope} alone");
-            walk_by(Walker { name, key: Some(key), standing: Standing::Has(vec![scope]) }, &things).await;
+            walk_by(Walker { name, key: Some(key), standing: Standing::Has(vec![*scope]) }, &things).await;
             set(*id, "role");
         }
     }
@@ -410,5 +415,5 @@ async fn every_operation_is_given_to_whom_it_is_for_and_refused_to_everybody_els
         walk_by(Walker { name: format!("a revoked {role}"), key: Some(key), standing }, &things).await;
     }
     assert_eq!((walkers, combinations), (28, 28 * EXPECTED.len()));
-    println!("walked {combinations} combinations: {} operations by {walkers} walkers", EXPECTED.len());
+    eprintln!("walked {combinations} combinations: {} operations by {walkers} walkers", EXPECTED.len());
 }
