@@ -100,7 +100,7 @@ mod tests {
         let signer = Signer([7; 32]);
         let (package, asset) = (PackageId(5), "data-00001-of-00002.parquet");
         let grant = signer.grant(NOW, KeyId(3), package, asset);
-        insta::assert_snapshot!(grant, @"1700089200-3-");
+        insta::assert_snapshot!(grant, @"1700089200-3-ykqgJDhj-0pBeKi3LvtdiNlfEcHt3hM6GfmHkfp4L_o");
         assert_eq!(signer.granted_to(&grant, NOW, package, asset), Some(KeyId(3)));
         let allows = |grant: &str, now, package, asset| signer.granted_to(grant, now, package, asset).is_some();
         assert!(allows(&grant, NOW, package, asset));
