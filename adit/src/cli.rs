@@ -1,9 +1,11 @@
 //! The command line: verbs, flags, and how flags win over the environment.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use adit_shared::config::parse_duration;
 use adit_shared::digest::Sha256;
-use adit_shared::domain::{Entitlement, Month, OwnLimit, Role};
+use adit_shared::domain::{Entitlement, Expiry, Month, OwnLimit, OwnScopes, Role};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 /// Search a corpus, freeze the result, take it home as one archive.
@@ -125,6 +127,8 @@ pub(crate) enum ApiKeysVerb {
         role: Role,
         #[command(flatten)]
         limits: KeyLimits,
+        #[command(flatten)]
+        rights: KeyRights,
         /// What it is entitled to beyond what is open (may be repeated)
         #[arg(long = "entitlement", value_name = "NAME")]
         entitlements: Vec<Entitlement>,
@@ -143,12 +147,14 @@ pub(crate) enum ApiKeysVerb {
         /// The entitlement
         entitlement: Entitlement,
     },
-    /// Change a key's limits
+    /// Change a key's limits, scopes or expiry
     Set {
         /// The number that `list` shows
         id: i64,
         #[command(flatten)]
         limits: KeyLimits,
+        #[command(flatten)]
+        rights: KeyRights,
     },
     /// Show what keys of each role may use that have no limits of their own, or change it for one role
     Limits {
@@ -159,7 +165,11 @@ pub(crate) enum ApiKeysVerb {
         limits: RoleLimits,
     },
     /// List all keys, without their secrets
-    List,
+    List {
+        /// Only keys that are not revoked and were not used for so long, such as 90d
+        #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+        unused_for: Option<Duration>,
+    },
     /// Revoke a key by its number
     Revoke {
         /// The number that `list` shows
@@ -207,6 +217,19 @@ pub(crate) struct KeyLimits {
     /// Requests a minute: a number, unlimited, or role (what its role may)
     #[arg(long, value_name = "N")]
     pub(crate) per_minute: Option<OwnLimit>,
+}
+
+/// Scopes and expiry of a key.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct KeyRights {
+    /// When it expires: 90d, 12h, a day such as 2027-01-31 (as it begins, UTC), an instant (RFC
+    /// 3339), or never
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) expires: Option<Expiry>,
+    /// All that it may do, of what its role may: search,documents:read,…, or role (all that its
+    /// role may)
+    #[arg(long, value_name = "SCOPES")]
+    pub(crate) scope: Option<OwnScopes>,
 }
 
 /// Limits of a role.

@@ -1,5 +1,6 @@
-//! What surrounds every handler: request ids, tracing, quotas, a limit of time, compression, CORS, and no panic that cuts a connection.
-//! The limit of a body's length is with the only extractor that reads one: see [`crate::extract::Json`].
+//! What surrounds every handler: request ids, tracing, quotas, rights, a limit of time,
+//! compression, CORS, and no panic that cuts a connection. The limit of a body's length is with the
+//! only extractor that reads one: see [`crate::extract::Json`].
 
 use std::any::Any;
 use std::time::Instant;
@@ -17,6 +18,7 @@ use tower_http::trace::{DefaultOnResponse, TraceLayer};
 use tracing::{Level, Span};
 
 use crate::metrics::RequestLabels;
+use crate::permissions;
 use crate::problem::{Kind, Problem};
 use crate::quota;
 use crate::state::App;
@@ -26,6 +28,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Wraps the router; the first layer here is the innermost.
 pub fn wrap(router: Router, app: &App) -> Router {
     router
+        .layer(middleware::from_fn(permissions::enforce))
         .layer(middleware::from_fn_with_state(app.clone(), quota::layer))
         .layer(CompressionLayer::new().compress_when(worth_compressing))
         .layer(middleware::from_fn_with_state(app.clone(), within_time))

@@ -15,6 +15,7 @@ mod links;
 pub mod metrics;
 pub mod origin;
 pub mod paging;
+mod permissions;
 pub mod problem;
 pub mod quota;
 pub mod recipe;

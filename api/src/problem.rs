@@ -53,7 +53,9 @@ kinds! {
     InvalidCursor = BAD_REQUEST "invalid-cursor" "The cursor is not valid here";
     /// No key, or one that is unknown or revoked.
     Unauthorized = UNAUTHORIZED "unauthorized" "A valid API key is needed";
-    /// The key's role may not do this.
+    /// A key that was valid until a while ago.
+    KeyExpired = UNAUTHORIZED "key-expired" "The API key has expired";
+    /// The key does not have the scope.
     Forbidden = FORBIDDEN "forbidden" "This key may not do that";
     /// The key is not entitled to the document's files, or nobody is.
     RightsMissing = FORBIDDEN "rights-missing" "The key may not have this document's files";
@@ -187,7 +189,7 @@ impl IntoResponse for Problem {
         let mut response = (status, Value::Object(body).to_string()).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-        if self.kind == Kind::Unauthorized {
+        if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"adit\""));
         }
         headers.extend(self.headers);

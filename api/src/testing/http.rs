@@ -2,6 +2,7 @@
 
 use adit_shared::digest::Sha256;
 use adit_shared::domain::{Access, Encoding, FileRecord, Limits, OwnLimit, Place, Role, content_hash, secret_hash};
+use adit_shared::ids::KeyId;
 use adit_shared::names;
 use adit_shared::search::{IndexDocument, IndexPlan};
 use adit_shared::store::{NewCollection, NewDocument, Store as _};
@@ -83,10 +84,15 @@ impl Server {
         Self { router: crate::router(app.clone()), app, ..self }
     }
 
+    /// The number of a key.
+    pub(crate) async fn key_id(&self, key: &str) -> KeyId {
+        let keys = self.world.store.keys().await.unwrap();
+        keys.iter().find(|known| known.name == key).unwrap().id
+    }
+
     /// Limits the documents a day of a key.
     pub(crate) async fn limit(&self, key: &str, documents: u64) {
-        let keys = self.world.store.keys().await.unwrap();
-        let id = keys.iter().find(|known| known.name == key).unwrap().id;
+        let id = self.key_id(key).await;
         let own = Limits { documents: OwnLimit::AtMost(documents), requests: OwnLimit::AsRole };
         assert!(self.world.store.limit_key(id, &own).await.unwrap());
     }

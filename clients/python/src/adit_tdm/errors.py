@@ -87,13 +87,13 @@ class InvalidRequest(Problem):
 
 
 class Unauthorized(Problem):
-    """There is no key, or it is unknown or revoked."""
+    """There is no key, or it is unknown, revoked or expired; `members["expired"]` says since when it is expired."""
 
-    kinds = ("unauthorized",)
+    kinds = ("unauthorized", "key-expired")
 
 
 class Forbidden(Problem):
-    """The key may not do this."""
+    """The key may not do this; `members["scopes"]` names the scopes of which it needs one."""
 
     kinds = ("forbidden", "invalid-link")
 
