@@ -65,18 +65,32 @@ pub(crate) async fn authenticate(app: &App, headers: &HeaderMap) -> ApiResult<Op
     Ok(Some(key))
 }
 
+/// Passes requests with an operator's key, outside of `/api`, where [`crate::quota::layer`] has looked for none.
+///
+/// # Errors
+/// 401 without a valid key, 403 with another role's.
+pub(crate) async fn must_be_operator(app: &App, headers: &HeaderMap) -> ApiResult<()> {
+    match authenticate(app, headers).await? {
+        Some(key) if key.role == Role::Operator => Ok(()),
+        Some(_) => Err(Problem::new(Kind::Forbidden, "this needs a key of role operator")),
+        None => Err(no_valid_key(headers)),
+    }
+}
+
+fn no_valid_key(headers: &HeaderMap) -> Problem {
+    let detail = match presented(headers) {
+        None => "send a key in X-Api-Key or Authorization: Bearer; `adit keys create` makes one",
+        Some(_) => "this key is unknown or revoked; ask the operator for another",
+    };
+    Problem::new(Kind::Unauthorized, detail)
+}
+
 /// The key has been looked up, and the request counted, by [`crate::quota::layer`]; here it is only demanded.
 impl FromRequestParts<App> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _app: &App) -> Result<Self, Problem> {
-        parts.extensions.get::<Self>().cloned().ok_or_else(|| {
-            let detail = match presented(&parts.headers) {
-                None => "send a key in X-Api-Key or Authorization: Bearer; `adit keys create` makes one",
-                Some(_) => "this key is unknown or revoked; ask the operator for another",
-            };
-            Problem::new(Kind::Unauthorized, detail)
-        })
+        parts.extensions.get::<Self>().cloned().ok_or_else(|| no_valid_key(&parts.headers))
     }
 }
 
