@@ -54,7 +54,8 @@ impl Limited {
         streams
     }
 
-    /// Bytes of memory that the process has, or has had at most (`VmRSS`, `VmHWM`); `None` where the system does not tell.
+    /// Bytes of memory that the process has, or has had at most (`VmRSS`, `VmHWM`); `None` where
+    /// the system does not tell.
     fn memory(&self, name: &str) -> Option<usize> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();

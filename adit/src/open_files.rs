@@ -1,4 +1,5 @@
-//! The limit of open files (RLIMIT_NOFILE): as high as it may be, and what of it is for connections.
+//! The limit of open files (RLIMIT_NOFILE): as high as it may be, and what of it is for
+//! connections.
 
 use rlimit::Resource;
 

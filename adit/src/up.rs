@@ -367,7 +367,7 @@ fn spawn_api(
     let router = adit_api::router(app.clone());
     let http = app.settings.http.clone();
     tokio::spawn(async move {
-        let serve = adit_api::listener::serve(listener, router, http, open_files::for_connections(), stop);
+        let serve = adit_api::listener::serve_connections(listener, router, http, open_files::for_connections(), stop);
         app.while_serving(serve).await;
         Ok(())
     })

@@ -65,7 +65,8 @@ pub(crate) async fn authenticate(app: &App, headers: &HeaderMap) -> ApiResult<Op
     Ok(Some(key))
 }
 
-/// Passes requests with an operator's key, outside of `/api`, where [`crate::quota::layer`] has looked for none.
+/// Passes requests with an operator's key, outside of `/api`, where [`crate::quota::layer`] has
+/// looked for none.
 ///
 /// # Errors
 /// 401 without a valid key, 403 with another role's.

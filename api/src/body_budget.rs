@@ -1,4 +1,5 @@
-//! Memory that the bodies of all unfinished requests may take together, with a share for each client.
+//! Memory that the bodies of all unfinished requests may take together, with a share for each
+//! client.
 //!
 //! Nobody waits for memory: requests that hold some and wait for more would wait for each other.
 
@@ -10,7 +11,8 @@ use axum::http::{HeaderValue, header};
 use crate::client::ClientId;
 use crate::problem::{Kind, Problem};
 
-/// Bytes of a body that are not counted: most bodies are smaller, and the connections bound their number.
+/// Bytes of a body that are not counted: most bodies are smaller, and the connections bound their
+/// number.
 pub const FREE: usize = 16 * 1024;
 /// Bytes that all bodies may take beyond that.
 const ALL: usize = 64 * 1024 * 1024;
@@ -46,24 +48,24 @@ impl BodyBudget {
 
     /// Opens the account of one request.
     #[must_use]
-    pub fn open(self: &Arc<Self>, client: ClientId) -> BodyAccount {
-        BodyAccount(Arc::new(Account { budget: self.clone(), client, bytes: Mutex::new(0) }))
+    pub fn open_account(self: &Arc<Self>, client: ClientId) -> BodyAccount {
+        BodyAccount(Arc::new(AccountState { budget: self.clone(), client, bytes: Mutex::new(0) }))
     }
 
     /// Counts the bytes that are held.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.lock().bytes
+        self.lock_held().bytes
     }
 
-    fn lock(&self) -> MutexGuard<'_, Held> {
+    fn lock_held(&self) -> MutexGuard<'_, Held> {
         // Nobody panics while it is held.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes what a client holds from `old` to `new` bytes; false, if that is too much.
     fn change(&self, client: ClientId, old: usize, new: usize) -> bool {
-        let mut held = self.lock();
+        let mut held = self.lock_held();
         let own = held.by_client.get(&client).copied().unwrap_or_default() - old + new;
         let all = held.bytes - old + new;
         if new > old && (own > self.share || all > self.all) {
@@ -79,12 +81,12 @@ impl BodyBudget {
     }
 }
 
-/// What one request's body takes; cheap to clone.
+/// Account of what one request's body takes; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct BodyAccount(Arc<Account>);
+pub struct BodyAccount(Arc<AccountState>);
 
 #[derive(Debug)]
-struct Account {
+struct AccountState {
     budget: Arc<BodyBudget>,
     client: ClientId,
     bytes: Mutex<usize>,
@@ -94,7 +96,8 @@ impl BodyAccount {
     /// Holds so many bytes in all, more or less than before.
     ///
     /// # Errors
-    /// A problem of kind `unavailable`, where all bodies or those of the client take too much; what was held stays.
+    /// A problem of kind `unavailable`, where all bodies or those of the client take too much; what
+    /// was held stays.
     pub fn hold(&self, bytes: usize) -> Result<(), Problem> {
         let mut held = self.0.bytes.lock().unwrap_or_else(PoisonError::into_inner);
         let counted = bytes.saturating_sub(FREE);
@@ -114,7 +117,7 @@ impl BodyAccount {
     }
 }
 
-impl Drop for Account {
+impl Drop for AccountState {
     fn drop(&mut self) {
         let held = *self.bytes.get_mut().unwrap_or_else(PoisonError::into_inner);
         self.budget.change(self.client, held, 0);
@@ -130,7 +133,7 @@ mod tests {
     #[test]
     fn a_client_has_its_share_and_all_have_the_whole() {
         let budget = BodyBudget::new(3000, 1000);
-        let open = |key| budget.open(ClientId::Key(KeyId(key)));
+        let open = |key| budget.open_account(ClientId::Key(KeyId(key)));
         let (first, second) = (open(1), open(1));
         first.hold(FREE).unwrap();
         assert_eq!(budget.held(), 0, "small bodies are not counted");
@@ -146,6 +149,6 @@ mod tests {
         late.hold(FREE + 600).unwrap();
         drop((first, second, others, late));
         assert_eq!(budget.held(), 0);
-        assert!(budget.lock().by_client.is_empty());
+        assert!(budget.lock_held().by_client.is_empty());
     }
 }

@@ -37,7 +37,7 @@ impl<T: DeserializeOwned, S: Send + Sync, const LIMIT: usize> FromRequest<S> for
             return Err(Problem::new(Kind::UnsupportedMediaType, detail));
         }
         let account = request.extensions().get::<BodyAccount>().cloned();
-        let body = read(request.into_body(), LIMIT, account.as_ref()).await?;
+        let body = read_body(request.into_body(), LIMIT, account.as_ref()).await?;
         // Every body is an object; serde would take a list of a struct's members too.
         if !body.trim_ascii_start().starts_with(b"{") {
             return Err(Problem::new(Kind::MalformedJson, "send one JSON object"));
@@ -59,7 +59,7 @@ pub fn media_type(headers: &HeaderMap) -> String {
     declared.unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-async fn read(body: Body, limit: usize, account: Option<&BodyAccount>) -> ApiResult<Vec<u8>> {
+async fn read_body(body: Body, limit: usize, account: Option<&BodyAccount>) -> ApiResult<Vec<u8>> {
     let mut stream = body.into_data_stream();
     let mut bytes = Vec::new();
     while let Some(chunk) = stream.next().await {

@@ -1,6 +1,6 @@
-//! What surrounds every handler: request ids, tracing, quotas, a limit of time, compression, what browsers may do, and no panic that
-//! cuts a connection.
-//! The limit of a body's length is with the only extractor that reads one: see [`crate::extract::Json`].
+//! What surrounds every handler: request ids, tracing, quotas, a limit of time, compression, what
+//! browsers may do, and no panic that cuts a connection. The limit of a body's length is with the
+//! only extractor that reads one: see [`crate::extract::Json`].
 
 mod browser;
 mod places;
@@ -40,17 +40,17 @@ pub fn wrap(router: Router, app: &App) -> Router {
         .layer(middleware::from_fn_with_state(app.clone(), within_time))
         .layer(CatchPanicLayer::custom(|panic: Box<dyn Any + Send>| panicked(&*panic)))
         .layer(middleware::from_fn_with_state(app.clone(), measure))
-        .layer(browser::cors(&app.settings.http.cors_origins))
+        .layer(browser::cors_layer(&app.settings.http.cors_origins))
         .layer(middleware::from_fn_with_state(app.clone(), browser::check_host))
-        .layer(middleware::from_fn(browser::restrain))
+        .layer(middleware::from_fn(browser::restrain_browsers))
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
         .layer(TraceLayer::new_for_http().make_span_with(span).on_response(DefaultOnResponse::new().level(Level::INFO)))
         .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
         .layer(middleware::map_request(drop_unfit_request_id))
 }
 
-/// Opens the span that all lines of a request stand in. It names the route, not the path, which may be a link that carries a right, and
-/// the key by its id, which the quota layer records.
+/// Opens the span that all lines of a request stand in. It names the route, not the path, which may
+/// be a link that carries a right, and the key by its id, which the quota layer records.
 fn span(request: &Request) -> Span {
     let id = request.headers().get(&REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
     tracing::info_span!("request", method = known_method(request.method()), route = route(request), key = Empty, id)
@@ -74,7 +74,8 @@ fn known_method(method: &Method) -> &'static str {
     }
 }
 
-/// Leaves a client's own request id only where it is short and plain: it goes into the log and into the answer.
+/// Leaves a client's own request id only where it is short and plain: it goes into the log and into
+/// the answer.
 async fn drop_unfit_request_id(mut request: Request) -> Request {
     let mut ids = request.headers().get_all(&REQUEST_ID).iter();
     let fits = match (ids.next(), ids.next()) {

@@ -1,8 +1,9 @@
 //! Accepts connections and serves HTTP/1.1 on them, within limits of places, time and memory.
 //!
-//! A client that keeps the service waiting loses its connection: for a head, for a body, for the next request, or by not
-//! taking the answer. Which connections find a place is decided in `places`, who waits for whom is kept in `state`.
-//! HTTP/2 is not spoken (docs/decisions/0012-own-listener.md).
+//! A client that keeps the service waiting loses its connection: for a head, for a body, for the
+//! next request, or by not taking the answer. Which connections find a place is decided in
+//! `places`, who waits for whom is kept in `state`. HTTP/2 is not spoken
+//! (docs/decisions/0012-own-listener.md).
 
 mod forwarded;
 mod io;
@@ -37,7 +38,8 @@ pub use self::service::ReservedConnection;
 pub const MAX_HEAD: usize = 32 * 1024;
 /// Pause after an error of `accept` that a new try would only repeat, such as EMFILE.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Bytes that the kernel keeps for a client beyond those under way: a client's progress is seen in steps of half of it.
+/// Bytes that the kernel keeps for a client beyond those under way: a client's progress is seen in
+/// steps of half of it.
 #[cfg(target_os = "linux")]
 const UNSENT: u32 = 128 * 1024;
 /// Answer to a connection for which not even a reserved place is left.
@@ -53,11 +55,19 @@ struct Shared {
     stop: CancellationToken,
 }
 
-/// Serves `router` on `listener` until `stop`; then nothing new is taken, and requests that run are answered. At most `places`
-/// connections are open at once (fewer, where the configuration says so).
+/// Serves `router` on `listener` until `stop`; then nothing new is taken, and requests that run are
+/// answered. At most `places` connections are open at once (fewer, where the configuration says
+/// so).
 ///
-/// Each request gets a [`crate::client::PeerAddress`]; one on a reserved place gets [`ReservedConnection`].
-pub async fn serve(listener: TcpListener, router: Router, config: HttpConfig, places: usize, stop: CancellationToken) {
+/// Each request gets a [`crate::client::PeerAddress`]; one on a reserved place gets
+/// [`ReservedConnection`].
+pub async fn serve_connections(
+    listener: TcpListener,
+    router: Router,
+    config: HttpConfig,
+    places: usize,
+    stop: CancellationToken,
+) {
     let places = Places::new(&config, places);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(None).max_header_size(MAX_HEAD).max_buf_size(MAX_HEAD);
@@ -76,7 +86,7 @@ async fn accept_all(listener: &TcpListener, shared: &Arc<Shared>, tasks: &TaskTr
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                recover(shared, &error).await;
+                recover_accept(shared, &error).await;
                 continue;
             }
         };
@@ -91,9 +101,9 @@ async fn accept_all(listener: &TcpListener, shared: &Arc<Shared>, tasks: &TaskTr
     }
 }
 
-/// Goes on after an error of `accept`: a client that was gone already is nothing; without file descriptors, the oldest
-/// connection that does nothing is closed.
-async fn recover(shared: &Shared, error: &std::io::Error) {
+/// Goes on after an error of `accept`: a client that was gone already is nothing; without file
+/// descriptors, the oldest connection that does nothing is closed.
+async fn recover_accept(shared: &Shared, error: &std::io::Error) {
     if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::ConnectionRefused)
     {
         return;
@@ -105,7 +115,7 @@ async fn recover(shared: &Shared, error: &std::io::Error) {
 
 /// Serves one connection to its end.
 async fn serve_connection(shared: Arc<Shared>, stream: TcpStream, place: Place) {
-    if let Err(error) = prepare(&stream) {
+    if let Err(error) = prepare_socket(&stream) {
         tracing::debug!(%error, "a connection keeps the system's settings");
     }
     // Nothing is set up for a client that has not said a word yet.
@@ -119,12 +129,13 @@ async fn serve_connection(shared: Arc<Shared>, stream: TcpStream, place: Place) 
     let io = TokioIo::new(WatchedStream::new(stream, place.state().clone()));
     let service = ConnectionService::new(&shared, &place);
     // On the heap, as the future of a task that has not come so far should be small.
-    run(Box::pin(shared.http.serve_connection(io, service)), &shared, &place).await;
+    drive_connection(Box::pin(shared.http.serve_connection(io, service)), &shared, &place).await;
 }
 
-/// Sends what is written at once (an answer's head and body are written one after the other, and the body would wait for the
-/// client's acknowledgement of the head, which takes 40 ms), and keeps little for a client that does not read.
-fn prepare(stream: &TcpStream) -> std::io::Result<()> {
+/// Sends what is written at once (an answer's head and body are written one after the other, and
+/// the body would wait for the client's acknowledgement of the head, which takes 40 ms), and keeps
+/// little for a client that does not read.
+fn prepare_socket(stream: &TcpStream) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     #[cfg(target_os = "linux")]
     socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT)?;
@@ -134,7 +145,7 @@ fn prepare(stream: &TcpStream) -> std::io::Result<()> {
 type Connection = http1::Connection<TokioIo<WatchedStream>, ConnectionService>;
 
 /// Drives a connection until it ends, its client is overdue, or its place is given to another.
-async fn run(mut connection: Pin<Box<Connection>>, shared: &Shared, place: &Place) {
+async fn drive_connection(mut connection: Pin<Box<Connection>>, shared: &Shared, place: &Place) {
     let state = place.state();
     let mut sleep = pin!(sleep_until(state.deadline()));
     let mut evicted = pin!(state.evicted());

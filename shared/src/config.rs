@@ -74,7 +74,7 @@ pub const VARIABLES: &[(&str, &str)] = &[
         "the same of one address (default: an eighth of all; of this machine itself, half)",
     ),
     ("ADIT_HEADER_TIMEOUT", "how long a request's head may take to arrive (default: 10s)"),
-    ("ADIT_IDLE_TIMEOUT", "how long a connection is kept between two requests (default: 60s)"),
+    ("ADIT_IDLE_TIMEOUT", "how long a connection is kept between two requests (default: 75s)"),
     ("ADIT_STALL_TIMEOUT", "how long a client may send nothing of a body, or take nothing of an answer (default: 30s)"),
     (
         "ADIT_TRUSTED_PROXIES",

@@ -1,7 +1,9 @@
-//! Browsers: which host names and which origins may use the API, and what an answer may do when a browser shows it.
+//! Browsers: which host names and which origins may use the API, and what an answer may do when a
+//! browser shows it.
 //!
-//! Keys are sent by scripts themselves, never by cookies. What is left to guard is what anybody may ask: a page of a stranger must
-//! not search a service that only its visitor can reach, be it across origins or by a name that it lets point here (DNS rebinding).
+//! Keys are sent by scripts themselves, never by cookies. What is left to guard is what anybody may
+//! ask: a page of a stranger must not search a service that only its visitor can reach, be it
+//! across origins or by a name that it lets point here (DNS rebinding).
 
 use std::net::IpAddr;
 
@@ -17,9 +19,11 @@ use url::{Host, Url};
 use crate::problem::{Kind, Problem};
 use crate::state::App;
 
-/// What an answer may do in a browser: nothing. Documents are foreign, and HTML or SVG among them would run on our origin.
+/// Policy of an answer in a browser: nothing is allowed. Documents are foreign, and HTML or SVG among them
+/// would run on our origin.
 const NOTHING: &str = "default-src 'none'; sandbox; frame-ancestors 'none'";
-/// The pages of the contract are our own scripts and styles; these set styles of elements, and icons as `data:`.
+/// The pages of the contract are our own scripts and styles; these set styles of elements, and
+/// icons as `data:`.
 const DOCS: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
     font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -28,8 +32,9 @@ const FOR_ANY_HOST: [&str; 2] = ["/healthz", "/readyz"];
 
 /// Refuses requests to a host that is not this service.
 ///
-/// An address, `localhost`, the host of the public URL and the settings' hosts are; ports are not looked at, as they do not tell one
-/// service from another that a page let its name point to. Requests without any host come from no browser.
+/// An address, `localhost`, the host of the public URL and the settings' hosts are; ports are not
+/// looked at, as they do not tell one service from another that a page let its name point to.
+/// Requests without any host come from no browser.
 pub(super) async fn check_host(State(app): State<App>, request: Request, next: Next) -> Response {
     let is_ours = |authority: &str| is_host_ours(authority, &app.settings.public_url, &app.settings.http);
     let in_target = request.uri().authority().map(Authority::as_str);
@@ -58,7 +63,7 @@ fn is_host_ours(authority: &str, public_url: &Url, config: &HttpConfig) -> bool 
 }
 
 /// Lets scripts of the settings' origins use the API. Pages on our own need no leave.
-pub(super) fn cors(origins: &CorsOrigins) -> CorsLayer {
+pub(super) fn cors_layer(origins: &CorsOrigins) -> CorsLayer {
     let exposed = ["location", "link", "retry-after", "etag", "x-request-id"];
     let download = ["accept-ranges", "content-disposition", "content-range", "repr-digest"];
     let answers = ["x-total-hits", "x-corpus-version"];
@@ -85,9 +90,9 @@ pub(super) fn cors(origins: &CorsOrigins) -> CorsLayer {
         .expose_headers(exposed.collect::<Vec<_>>())
 }
 
-/// Tells browsers to take an answer for what it says it is, to run nothing in it, and to name our URLs (which may be links that
-/// carry a right) to nobody.
-pub(super) async fn restrain(request: Request, next: Next) -> Response {
+/// Tells browsers to take an answer for what it says it is, to run nothing in it, and to name our
+/// URLs (which may be links that carry a right) to nobody.
+pub(super) async fn restrain_browsers(request: Request, next: Next) -> Response {
     let policy = if request.uri().path().starts_with("/docs") { DOCS } else { NOTHING };
     let mut response = next.run(request).await;
     add_policies(response.headers_mut(), policy);

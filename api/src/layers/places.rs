@@ -1,4 +1,5 @@
-//! What a request may use while it is answered: a reserved connection, and memory for its body.
+//! Means that a request may use while it is answered: a reserved connection, and memory for its
+//! body.
 
 use adit_shared::domain::Role;
 use axum::extract::{Request, State};
@@ -12,7 +13,8 @@ use crate::listener::ReservedConnection;
 use crate::problem::{Kind, Problem};
 use crate::state::App;
 
-/// Pages that are answered on reserved places to everybody; the last of them asks for a key by itself.
+/// Pages that are answered on reserved places to everybody; the last of them asks for a key by
+/// itself.
 const ON_RESERVED: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 
 /// Refuses everybody but operators and packagers on a reserved place.
@@ -31,9 +33,10 @@ fn may_use_reserve(request: &Request) -> bool {
         || caller.is_some_and(|caller| matches!(caller.0.role, Role::Operator | Role::Packager))
 }
 
-/// Opens the account of the memory that the request's body takes; it is closed when the request is answered.
+/// Opens the account of the memory that the request's body takes; it is closed when the request is
+/// answered.
 pub(super) async fn account_body(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    let account = app.limits.bodies.open(ClientId::of_request(request.extensions()));
+    let account = app.limits.bodies.open_account(ClientId::of_request(request.extensions()));
     request.extensions_mut().insert(account.clone());
     let response = next.run(request).await;
     account.hold_nothing();

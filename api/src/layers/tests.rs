@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::*;
 use crate::body_budget::FREE;
+use crate::client::PeerAddress;
 use crate::state::{Parts, Settings};
 use crate::testing::http::{MINER, NOBODY, STRANGER, Server};
 
@@ -106,6 +107,14 @@ async fn metrics_are_for_operators_unless_they_are_opened() {
     assert_eq!(of(MetricsAccess::Open).await.get(NOBODY, "/metrics").await.status, 200);
     // A request inside the process has no address.
     assert_eq!(of(MetricsAccess::Loopback).await.get(NOBODY, "/metrics").await.status, 401);
+    // Nor is a proxy's client on this machine because the proxy is, whatever it says of itself.
+    let local = of(MetricsAccess::Loopback).await;
+    for (header, status) in
+        [(None, 200), (Some(("x-forwarded-for", "127.0.0.1")), 401), (Some(("forwarded", "x")), 401)]
+    {
+        let peer = PeerAddress([127, 0, 0, 1].into());
+        assert_eq!(local.ask_from(peer, "/metrics", header.as_slice()).await.status, status, "{header:?}");
+    }
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! The client's address behind proxies that the operator trusts: `X-Forwarded-For` and `Forwarded` (RFC 7239).
+//! The client's address behind proxies that the operator trusts: `X-Forwarded-For` and `Forwarded`
+//! (RFC 7239).
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -9,17 +10,18 @@ use super::places::is_in;
 
 const X_FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// The address of the client of a request that came from `peer`: `peer` itself, unless it is a trusted proxy that names another.
+/// The address of the client of a request that came from `peer`: `peer` itself, unless it is a
+/// trusted proxy that names another.
 ///
-/// The lists are read from their ends, where each proxy adds the one it heard, up to the first address that is no trusted proxy's:
-/// what stands before it, anybody can have written. Where both headers stand and differ, one of them is the client's own
-/// invention, and neither is believed.
+/// The lists are read from their ends, where each proxy adds the one it heard, up to the first
+/// address that is no trusted proxy's: what stands before it, anybody can have written. Where both
+/// headers stand and differ, one of them is the client's own invention, and neither is believed.
 pub(super) fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     if !is_in(trusted, peer) {
         return peer.to_canonical();
     }
-    let by_list = last_untrusted(&values(headers, X_FORWARDED_FOR), whole, trusted);
-    let by_standard = last_untrusted(&values(headers, header::FORWARDED.as_str()), for_parameter, trusted);
+    let by_list = last_untrusted(&list_values(headers, X_FORWARDED_FOR), whole_element, trusted);
+    let by_standard = last_untrusted(&list_values(headers, header::FORWARDED.as_str()), for_parameter, trusted);
     match (by_list, by_standard) {
         (Some(one), Some(other)) if one != other => None,
         (one, other) => one.or(other),
@@ -29,7 +31,7 @@ pub(super) fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet
 }
 
 /// All values of a list header, in order.
-fn values(headers: &HeaderMap, name: &str) -> Vec<String> {
+fn list_values(headers: &HeaderMap, name: &str) -> Vec<String> {
     let texts = headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     texts.flat_map(|text| text.split(',').map(|part| part.trim().to_owned()).collect::<Vec<_>>()).collect()
 }
@@ -37,8 +39,9 @@ fn values(headers: &HeaderMap, name: &str) -> Vec<String> {
 fn last_untrusted(hops: &[String], node: impl Fn(&str) -> Option<&str>, trusted: &[IpNet]) -> Option<IpAddr> {
     let mut last = None;
     for hop in hops.iter().rev() {
-        // An address that cannot be read may be anybody's; the one that named it is the last that is known.
-        let Some(address) = node(hop).and_then(address) else { return last };
+        // An address that cannot be read may be anybody's; the one that named it is the last that
+        // is known.
+        let Some(address) = node(hop).and_then(parse_address) else { return last };
         last = Some(address);
         if !is_in(trusted, address) {
             return last;
@@ -48,7 +51,7 @@ fn last_untrusted(hops: &[String], node: impl Fn(&str) -> Option<&str>, trusted:
 }
 
 /// The node of an element of `X-Forwarded-For`, which is nothing else.
-fn whole(element: &str) -> Option<&str> {
+fn whole_element(element: &str) -> Option<&str> {
     Some(element)
 }
 
@@ -60,7 +63,7 @@ fn for_parameter(element: &str) -> Option<&str> {
 }
 
 /// Reads an address that may have a port.
-fn address(node: &str) -> Option<IpAddr> {
+fn parse_address(node: &str) -> Option<IpAddr> {
     let bare = node.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(node);
     bare.parse().ok().or_else(|| node.parse::<SocketAddr>().ok().map(|address| address.ip()))
 }

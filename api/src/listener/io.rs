@@ -1,4 +1,5 @@
-//! A client's TCP stream that tells the connection's state of every byte, and of every wait for room to write.
+//! A client's TCP stream that tells the connection's state of every byte, and of every wait for
+//! room to write.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

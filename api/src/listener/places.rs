@@ -1,8 +1,9 @@
 //! Which connections find a place.
 //!
-//! There are places for everybody, of which one address may have a share, and some that are reserved: a connection that finds no
-//! public place gets a reserved one, on which only operators, packagers and checks of health are answered. Before a connection is
-//! refused, the one that has done nothing for the longest time is closed in its favour: of the same address, if that has its
+//! There are places for everybody, of which one address may have a share, and some that are
+//! reserved: a connection that finds no public place gets a reserved one, on which only operators,
+//! packagers and checks of health are answered. Before a connection is refused, the one that has
+//! done nothing for the longest time is closed in its favour: of the same address, if that has its
 //! share, else of anybody.
 
 use std::collections::HashMap;
@@ -24,7 +25,8 @@ const MAX_RESERVED: usize = 64;
 const ADDRESS_SHARE: usize = 8;
 /// The same of this machine itself: a proxy that is not declared, or all who try it out.
 const LOOPBACK_SHARE: usize = 2;
-/// Connections that were told to end and have not yet; while there are more, no new one is accepted.
+/// Connections that were told to end and have not yet; while there are more, no new one is
+/// accepted.
 const MAX_CLOSING: usize = 32;
 
 /// The places of one listener.
@@ -138,7 +140,8 @@ impl Places {
         self.taken().evict(|_| true);
     }
 
-    /// Waits while many connections that were told to end are still open: they hold file descriptors.
+    /// Waits while many connections that were told to end are still open: they hold file
+    /// descriptors.
     pub(super) async fn await_closing(&self) {
         while self.taken().closing > MAX_CLOSING {
             self.closed.notified().await;
@@ -176,7 +179,8 @@ impl Taken {
         true
     }
 
-    /// Tells that one of these connections to end which has done nothing for the longest time; false, if all of them are busy.
+    /// Tells that one of these connections to end which has done nothing for the longest time;
+    /// false, if all of them are busy.
     fn evict(&mut self, which: impl Fn(&Connection) -> bool) -> bool {
         let idle = self.connections.iter().filter(|(_, connection)| which(connection));
         let idle = idle.filter_map(|(id, connection)| Some((connection.state.idle_since()?, *id)));

@@ -22,7 +22,8 @@ use super::state::{ConnectionState, StallBudget};
 use crate::client::PeerAddress;
 use crate::problem::{Kind, Problem};
 
-/// Marks requests on a reserved place: only operators, packagers and checks of health are answered there.
+/// Marks requests on a reserved place: only operators, packagers and checks of health are answered
+/// there.
 #[derive(Debug, Clone, Copy)]
 pub struct ReservedConnection;
 
@@ -74,8 +75,8 @@ impl Service<Request<Incoming>> for ConnectionService {
     }
 }
 
-/// Refuses heads that no client of ours sends: CONNECT, and requests of HTTP/1.1 that do not name one host (RFC 9112,
-/// section 3.2).
+/// Refuses heads that no client of ours sends: CONNECT, and requests of HTTP/1.1 that do not name
+/// one host (RFC 9112, section 3.2).
 fn check_head(request: &Request<Incoming>) -> Result<(), Problem> {
     if request.method() == Method::CONNECT {
         return Err(Problem::new(Kind::MethodNotAllowed, "this is no proxy"));

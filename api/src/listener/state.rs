@@ -7,14 +7,15 @@ use adit_shared::config::HttpConfig;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// Fewest bytes a second that a client may send of a body, or take of an answer, for longer than the stall time-out. Whoever is
-/// slower holds a place for nothing: a text of 1 MB would take four minutes.
+/// Fewest bytes a second that a client may send of a body, or take of an answer, for longer than
+/// the stall time-out. Whoever is slower holds a place for nothing: a text of 1 MB would take four
+/// minutes.
 pub(super) const SLOWEST_RATE: u32 = 4096;
 /// Far enough to be no deadline.
 const NEVER: Duration = Duration::from_hours(24);
 
-/// Time that a client may keep us waiting: it is used up while we wait, and comes back with the bytes that arrive, so that
-/// in the long run they must arrive at [`SLOWEST_RATE`].
+/// Time that a client may keep us waiting: it is used up while we wait, and comes back with the
+/// bytes that arrive, so that in the long run they must arrive at [`SLOWEST_RATE`].
 #[derive(Debug)]
 pub(super) struct StallBudget {
     full: Duration,
@@ -136,7 +137,8 @@ impl ConnectionState {
         standing.writing.deadline().map_or(phase, |writing| writing.min(phase))
     }
 
-    /// Since when the connection does nothing for its client; `None` while a request is being answered.
+    /// Since when the connection does nothing for its client; `None` while a request is being
+    /// answered.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         let standing = self.standing();
         (standing.phase != Phase::Busy).then_some(standing.since)

@@ -1,4 +1,5 @@
-//! Real sockets against a listener with short time-outs. What must not happen in time is kept hours away.
+//! Real sockets against a listener with short time-outs. What must not happen in time is kept hours
+//! away.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -40,7 +41,7 @@ struct Listening {
 async fn start(router: Router, config: HttpConfig) -> Listening {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
-    let ended = tokio::spawn(serve(listener, router, config, usize::MAX, stop.clone()));
+    let ended = tokio::spawn(serve_connections(listener, router, config, usize::MAX, stop.clone()));
     Listening { address, stop, ended }
 }
 

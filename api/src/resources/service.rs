@@ -78,7 +78,8 @@ pub async fn readyz(State(app): State<App>) -> Response {
 
 /// Counters for Prometheus.
 ///
-/// They are for holders of an operator's key, unless the setting `ADIT_METRICS` opens them to clients on the same machine or to everybody.
+/// They are for holders of an operator's key, unless the setting `ADIT_METRICS` opens them to
+/// clients on the same machine or to everybody.
 #[utoipa::path(get, path = "/metrics", operation_id = "getMetrics", tag = "service", security(("key" = [])),
     responses((status = 200, description = "OpenMetrics text", content_type = "application/openmetrics-text", body = String), (status = 403), (status = 503)))]
 pub async fn metrics(
@@ -86,7 +87,9 @@ pub async fn metrics(
     peer: Option<Extension<PeerAddress>>,
     headers: HeaderMap,
 ) -> ApiResult<([(header::HeaderName, &'static str); 1], String)> {
-    let is_here = peer.is_some_and(|Extension(PeerAddress(address))| address.is_loopback());
+    // A proxy on this machine asks for others.
+    let is_forwarded = headers.contains_key(header::FORWARDED) || headers.contains_key("x-forwarded-for");
+    let is_here = peer.is_some_and(|Extension(PeerAddress(address))| address.is_loopback()) && !is_forwarded;
     match app.settings.http.metrics {
         MetricsAccess::Open => {}
         MetricsAccess::Loopback if is_here => {}

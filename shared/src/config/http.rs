@@ -1,4 +1,5 @@
-//! Settings of the HTTP listener: places and time-outs of connections, proxies, and what browsers may do.
+//! Settings of the HTTP listener: places and time-outs of connections, proxies, and what browsers
+//! may do.
 
 use std::fmt;
 use std::time::Duration;
@@ -33,7 +34,8 @@ pub enum CorsOrigins {
 pub struct HttpConfig {
     /// Most connections at once; fewer, where the limit of open files does not allow as many.
     pub connections: usize,
-    /// Most connections of one address (IPv6: one /64); `None`: an eighth of all, of this machine half.
+    /// Most connections of one address (IPv6: one /64); `None`: an eighth of all, of this machine
+    /// half.
     pub connections_per_address: Option<usize>,
     /// Time for a request's head.
     pub header_timeout: Duration,
@@ -43,7 +45,8 @@ pub struct HttpConfig {
     pub stall_timeout: Duration,
     /// Networks of proxies whose word on the client's address is believed.
     pub trusted_proxies: Vec<IpNet>,
-    /// Host names, beside that of the public URL and those of this machine, by which the service is asked; `*`: all.
+    /// Host names, beside that of the public URL and those of this machine, by which the service is
+    /// asked; `*`: all.
     pub allowed_hosts: Vec<String>,
     /// Web origins whose scripts may read answers.
     pub cors_origins: CorsOrigins,
@@ -57,7 +60,7 @@ impl Default for HttpConfig {
             connections: 4096,
             connections_per_address: None,
             header_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_mins(1),
+            idle_timeout: Duration::from_secs(75),
             stall_timeout: Duration::from_secs(30),
             trusted_proxies: Vec::new(),
             allowed_hosts: Vec::new(),
@@ -79,7 +82,7 @@ impl HttpConfig {
                 .is_some()
                 .then(|| read.number("ADIT_CONNECTIONS_PER_ADDRESS", 1, 1..=65_536)),
             header_timeout: read.duration("ADIT_HEADER_TIMEOUT", "10s"),
-            idle_timeout: read.duration("ADIT_IDLE_TIMEOUT", "60s"),
+            idle_timeout: read.duration("ADIT_IDLE_TIMEOUT", "75s"),
             stall_timeout: read.duration("ADIT_STALL_TIMEOUT", "30s"),
             trusted_proxies: read.networks("ADIT_TRUSTED_PROXIES"),
             allowed_hosts: read.hosts("ADIT_ALLOWED_HOSTS"),
