@@ -4,6 +4,7 @@
 
 mod answers;
 mod bad_input;
+mod connections;
 mod corpora;
 mod crash;
 mod deltas;
@@ -14,6 +15,7 @@ mod journey;
 mod layouts;
 mod lazy;
 mod links;
+mod logs;
 mod outages;
 mod proof;
 mod quotas;

@@ -8,6 +8,7 @@ mod demo;
 mod import;
 mod keys;
 mod miner;
+mod open_files;
 mod queues;
 mod reindex;
 mod running;
@@ -34,6 +35,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 fn main() -> ExitCode {
     let cli = Cli::parse();
     telemetry::init(&cli.log_filter(), cli.log_json());
+    open_files::raise_limit();
     // One crypto provider for every TLS connection of the process; a second call could only mean that it is there already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     match block_on(run(cli)) {

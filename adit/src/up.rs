@@ -13,7 +13,6 @@ use adit_shared::ids::KeyId;
 use adit_shared::messaging::{Broker, BrokerConfig, BrokerError, BrokerServer, ServerConfig};
 use adit_shared::signing::{PublicKeys, SigningKey};
 use anyhow::{Context as _, bail};
-use axum::serve::ListenerExt as _;
 use futures::future::join_all;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -21,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::keys;
+use crate::open_files;
 use crate::running::{self, Hold, Running};
 use crate::services::{Services, await_objects};
 use crate::signing;
@@ -342,6 +342,7 @@ fn settings(config: &Config, public_url: Url, public_keys: PublicKeys) -> Settin
         request_timeout: config.request_timeout,
         public_keys,
         webhooks: config.webhooks.clone(),
+        http: config.http.clone(),
     }
 }
 
@@ -364,16 +365,11 @@ fn spawn_api(
         limits: adit_api::Limits::default(),
     });
     let router = adit_api::router(app.clone());
-    // An answer's head and body are written one after the other: without this, the body would wait until the client has acknowledged the
-    // head, which takes 40 ms.
-    let listener = listener.tap_io(|connection| {
-        if let Err(error) = connection.set_nodelay(true) {
-            tracing::debug!(%error, "a connection stays slow");
-        }
-    });
+    let http = app.settings.http.clone();
     tokio::spawn(async move {
-        let serve = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
-        app.while_serving(serve.into_future()).await.context("the API cannot serve")
+        let serve = adit_api::listener::serve_connections(listener, router, http, open_files::for_connections(), stop);
+        app.while_serving(serve).await;
+        Ok(())
     })
 }
 

@@ -4,6 +4,7 @@
 
 pub mod accept;
 pub mod auth;
+pub mod body_budget;
 pub mod client;
 pub mod contract;
 mod delta;
@@ -12,6 +13,7 @@ pub mod extract;
 pub mod fair_pool;
 pub mod layers;
 mod links;
+pub mod listener;
 pub mod metrics;
 pub mod origin;
 pub mod paging;

@@ -78,6 +78,7 @@ const PERMISSIONS: &[(&str, Permission)] = &[
     ("getPublicKeys", Public),
     ("getHealth", Public),
     ("getReadiness", Public),
+    // The setting `ADIT_METRICS` says who may; the handler asks it.
     ("getMetrics", Public),
 ];
 

@@ -83,6 +83,10 @@ kinds! {
     Erased = GONE "package-erased" "The archive was erased";
     /// What the cursor points into is gone.
     CursorGone = GONE "cursor-gone" "The cursor has expired";
+    /// The service is not asked by this name.
+    MisdirectedRequest = MISDIRECTED_REQUEST "misdirected-request" "This is not the host that was asked for";
+    /// The body does not arrive.
+    BodyStalled = REQUEST_TIMEOUT "body-stalled" "The body arrives too slowly";
     /// The body is too large.
     TooLarge = PAYLOAD_TOO_LARGE "body-too-large" "The body is too large";
     /// The body's media type is not taken.
@@ -99,6 +103,8 @@ kinds! {
     Internal = INTERNAL_SERVER_ERROR "internal" "Something went wrong on our side";
     /// A part of the service is away.
     Unavailable = SERVICE_UNAVAILABLE "unavailable" "A part of the service is away";
+    /// The client finds no connection; operators do.
+    TooManyConnections = SERVICE_UNAVAILABLE "too-many-connections" "Too many connections are open";
     /// It took too long.
     Timeout = SERVICE_UNAVAILABLE "timeout" "The request took too long";
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adit_shared::clock::Clock;
+use adit_shared::config::HttpConfig;
 use adit_shared::messaging::Broker;
 use adit_shared::objects::ObjectStore;
 use adit_shared::search::Search;
@@ -14,6 +15,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use crate::body_budget::BodyBudget;
 use crate::links::{Key, Signer};
 use crate::metrics::Metrics;
 use crate::quota::Quotas;
@@ -34,6 +36,8 @@ pub struct Settings {
     pub public_keys: PublicKeys,
     /// What webhooks may be called.
     pub webhooks: Guard,
+    /// Connections, proxies and browsers.
+    pub http: HttpConfig,
 }
 
 /// How much of what takes long goes on at once in one process.
@@ -45,12 +49,19 @@ pub struct Limits {
     pub streams: Arc<Semaphore>,
     /// Hits that snippets are made of, each with a text of a MiB at most in memory; more of them wait.
     pub texts: Semaphore,
+    /// Memory of bodies that are on their way.
+    pub bodies: Arc<BodyBudget>,
 }
 
 impl Default for Limits {
     /// Four passes keep the database free for everybody else; 200 streams are read once a second with ease.
     fn default() -> Self {
-        Self { passes: Semaphore::new(4), streams: Arc::new(Semaphore::new(200)), texts: Semaphore::new(8) }
+        Self {
+            passes: Semaphore::new(4),
+            streams: Arc::new(Semaphore::new(200)),
+            texts: Semaphore::new(8),
+            bodies: BodyBudget::usual(),
+        }
     }
 }
 

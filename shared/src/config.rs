@@ -3,6 +3,8 @@
 //! [`Config::load`] is handed a look-up by variable name (the binary lets flags win over the environment there) and lists every
 //! mistake in one error. Secrets never show in `Debug`.
 
+mod http;
+
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -12,6 +14,8 @@ use ipnet::IpNet;
 use url::Url;
 
 use crate::webhook::Guard;
+
+pub use self::http::{CorsOrigins, HttpConfig, MetricsAccess};
 
 /// A text that must not be shown.
 #[derive(Clone, PartialEq, Eq)]
@@ -64,6 +68,27 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("ADIT_QUEUE_EXPIRY", "how long an unread status queue is kept (default: 24h)"),
     ("ADIT_RESEND_AFTER", "silence after which a poll sends a package's request again (default: 60s)"),
     ("ADIT_REQUEST_TIMEOUT", "how long the API works on one request (default: 60s)"),
+    ("ADIT_CONNECTIONS", "connections at once, 16 to 65536 (default: 4096, fewer if `ulimit -n` says so)"),
+    (
+        "ADIT_CONNECTIONS_PER_ADDRESS",
+        "the same of one address (default: an eighth of all; of this machine itself, half)",
+    ),
+    ("ADIT_HEADER_TIMEOUT", "how long a request's head may take to arrive (default: 10s)"),
+    ("ADIT_IDLE_TIMEOUT", "how long a connection is kept between two requests (default: 75s)"),
+    ("ADIT_STALL_TIMEOUT", "how long a client may send nothing of a body, or take nothing of an answer (default: 30s)"),
+    (
+        "ADIT_TRUSTED_PROXIES",
+        "networks of reverse proxies whose X-Forwarded-For or Forwarded is believed (default: none)",
+    ),
+    (
+        "ADIT_ALLOWED_HOSTS",
+        "further names under which the API is asked, such as adit.internal, or * (default: that of the public URL, addresses, localhost)",
+    ),
+    (
+        "ADIT_CORS_ORIGINS",
+        "origins whose scripts may use the API, such as https://lab.example.org, or * (default: its own)",
+    ),
+    ("ADIT_METRICS", "who may read /metrics: operator (by key), loopback or open (default: operator)"),
     (
         "ADIT_WEBHOOK_ALLOW",
         "networks that webhooks may be in although they are not public, such as 10.1.0.0/16,fd00::/8 (default: none)",
@@ -109,6 +134,8 @@ pub struct Config {
     pub request_timeout: Duration,
     /// What webhooks may be called.
     pub webhooks: Guard,
+    /// Connections, proxies and browsers.
+    pub http: HttpConfig,
 }
 
 /// Everything that is wrong with a configuration.
@@ -160,6 +187,7 @@ impl Config {
             resend_after: read.duration("ADIT_RESEND_AFTER", "60s"),
             request_timeout: read.duration("ADIT_REQUEST_TIMEOUT", "60s"),
             webhooks: Guard::new(read.networks("ADIT_WEBHOOK_ALLOW")),
+            http: HttpConfig::read(&mut read),
             data,
         };
         if read.mistakes.is_empty() { Ok(config) } else { Err(ConfigErrors(read.mistakes)) }
@@ -232,11 +260,15 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
         }
     }
 
-    fn networks(&mut self, name: &str) -> Vec<IpNet> {
+    /// Parts of a text between commas.
+    fn list(&self, name: &str) -> Vec<String> {
         let text = self.text(name).unwrap_or_default();
-        let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+        text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
+    }
+
+    fn networks(&mut self, name: &str) -> Vec<IpNet> {
         let mut networks = Vec::new();
-        for part in parts {
+        for part in self.list(name) {
             // A network of one address may be written without its length.
             match part.parse().or_else(|_| part.parse::<IpAddr>().map(IpNet::from)) {
                 Ok(network) => networks.push(network),

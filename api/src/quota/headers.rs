@@ -35,6 +35,7 @@ pub async fn layer(State(app): State<App>, mut request: Request, next: Next) -> 
         Ok(None) => return next.run(request).await,
         Err(problem) => return problem.into_response(),
     };
+    tracing::Span::current().record("key", key.id.0);
     let mut response = match app.quotas().take(&key, Allowance::Requests).await {
         Ok(()) => {
             request.extensions_mut().insert(ClientId::Key(key.id));

@@ -13,6 +13,7 @@ use serde_json::Value;
 use tower::ServiceExt as _;
 
 use super::World;
+use crate::client::PeerAddress;
 use crate::state::App;
 
 /// Keys; that of nobody is none.
@@ -113,7 +114,18 @@ impl Server {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let response = self.router.clone().oneshot(request.body(body).unwrap()).await.unwrap();
+        self.answer(request.body(body).unwrap()).await
+    }
+
+    /// A GET without a key by a client at that address.
+    pub(crate) async fn ask_from(&self, peer: PeerAddress, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let request = Request::builder().uri(path).extension(peer);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        self.answer(request.body(Body::empty()).unwrap()).await
+    }
+
+    async fn answer(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = to_bytes(body, 1 << 30).await.unwrap();
         Answer { status: parts.status, headers: parts.headers, body }
