@@ -7,9 +7,12 @@ mod analysis;
 mod build;
 mod cache;
 mod collect;
+mod control;
+mod controlled;
 mod dates;
 mod dsl;
 mod engine;
+mod expanded;
 mod highlight;
 mod language;
 mod lower;
@@ -35,6 +38,7 @@ use crate::ids::{CollectionId, ImportId, IndexId, VersionId};
 use crate::objects::ObjectError;
 
 pub use analysis::{Analyzer, Token};
+pub use control::{SearchLimits, StopFlag, StopOnDrop};
 pub use engine::TantivySearch;
 pub use highlight::{Highlighter, Snippet};
 pub use language::{Language, UnknownLanguage};
@@ -81,6 +85,9 @@ pub enum SearchError {
     /// The engine is away or has too much to do; trying again may help.
     #[error("the search engine is away: {0}")]
     Away(String),
+    /// It took longer than a search may.
+    #[error("the search took too long; ask for less, or try again")]
+    TimedOut,
     /// The index is out of order.
     #[error("the search index failed: {0}")]
     Index(String),
