@@ -14,6 +14,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use crate::anonymous_allowance::{AnonymousAllowance, AnonymousLimits};
+use crate::fair_pool::FairPool;
 use crate::links::{Key, Signer};
 use crate::metrics::Metrics;
 use crate::quota::Quotas;
@@ -34,6 +36,8 @@ pub struct Settings {
     pub public_keys: PublicKeys,
     /// What webhooks may be called.
     pub webhooks: Guard,
+    /// Allowances of addresses without a key.
+    pub anonymous: AnonymousLimits,
 }
 
 /// How much of what takes long goes on at once in one process.
@@ -45,12 +49,28 @@ pub struct Limits {
     pub streams: Arc<Semaphore>,
     /// Hits that snippets are made of, each with a text of a MiB at most in memory; more of them wait.
     pub texts: Semaphore,
+    /// Searches that work; more of them wait, by turns of their clients.
+    pub searches: Arc<FairPool>,
+}
+
+/// Searches in line, at most; a client has a quarter of them.
+const WAITING_SEARCHES: usize = 64;
+
+/// A place for each core, two at least, of which a client has half at most: a search keeps a core busy.
+fn search_places() -> Arc<FairPool> {
+    let places = std::thread::available_parallelism().map_or(2, std::num::NonZero::get).max(2);
+    FairPool::new(places, places.div_ceil(2), WAITING_SEARCHES)
 }
 
 impl Default for Limits {
     /// Four passes keep the database free for everybody else; 200 streams are read once a second with ease.
     fn default() -> Self {
-        Self { passes: Semaphore::new(4), streams: Arc::new(Semaphore::new(200)), texts: Semaphore::new(8) }
+        Self {
+            passes: Semaphore::new(4),
+            streams: Arc::new(Semaphore::new(200)),
+            texts: Semaphore::new(8),
+            searches: search_places(),
+        }
     }
 }
 
@@ -64,6 +84,7 @@ struct Inner {
     links: Key,
     quotas: Quotas,
     usage: Usage,
+    anonymous: AnonymousAllowance,
 }
 
 /// The parts of [`App`].
@@ -95,12 +116,18 @@ impl App {
     pub fn new(parts: Parts) -> Self {
         let quotas = Quotas::new(parts.store.clone(), parts.clock.clone());
         let usage = Usage::new(parts.store.clone(), parts.clock.clone());
-        Self(Arc::new(Inner { parts, links: Key::default(), quotas, usage }))
+        let anonymous = AnonymousAllowance::new(parts.settings.anonymous);
+        Self(Arc::new(Inner { parts, links: Key::default(), quotas, usage, anonymous }))
     }
 
     /// What keys may use, as far as this process holds it.
     pub(crate) fn quotas(&self) -> &Quotas {
         &self.0.quotas
+    }
+
+    /// What callers without a key have used.
+    pub(crate) fn anonymous(&self) -> &AnonymousAllowance {
+        &self.0.anonymous
     }
 
     /// Counts of what is used.

@@ -73,6 +73,7 @@ impl World {
                 request_timeout: Duration::from_mins(1),
                 public_keys: PublicKeys::parse(PUBLIC_KEY).unwrap(),
                 webhooks: adit_shared::webhook::Guard::default(),
+                anonymous: crate::anonymous_allowance::AnonymousLimits::default(),
             },
             metrics: Metrics::default(),
             stop: CancellationToken::new(),

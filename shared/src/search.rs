@@ -228,6 +228,11 @@ pub trait Search: fmt::Debug + Send + Sync {
         let page = SearchPage { query, sort, offset: 0, limit: usize::MAX, facets: &[] };
         Ok(self.search(index, page).await?.hits)
     }
+    /// Makes an index ready that is to be searched: fetches and opens what this process has not open yet, which may take
+    /// long and does no work in the meantime.
+    async fn prepare(&self, _index: IndexId) -> SearchResult<()> {
+        Ok(())
+    }
     /// What the texts of an index were analysed by, and queries on it are; of corpus version 0: none.
     ///
     /// # Errors

@@ -81,7 +81,9 @@ impl Part {
     fn advice(self) -> (&'static str, &'static str) {
         match self {
             Self::Words => ("its words and groups", "write fewer of them"),
-            Self::Phrases => ("the words of its phrases", "write fewer or shorter phrases, or leave out frequent words"),
+            Self::Phrases => {
+                ("the words of its phrases", "write fewer or shorter phrases, or leave out frequent words")
+            }
             Self::Prefixes => ("its prefixes", "write fewer words with *, or more letters before the *"),
             Self::SimilarWords => ("its similar words", "write fewer or shorter words with ~"),
             Self::Values => ("its lists of values", "write fewer lists"),

@@ -171,11 +171,7 @@ impl Weight for ControlledWeight {
         Ok(())
     }
 
-    fn for_each_no_score(
-        &self,
-        reader: &SegmentReader,
-        callback: &mut dyn FnMut(&[DocId]),
-    ) -> tantivy::Result<()> {
+    fn for_each_no_score(&self, reader: &SegmentReader, callback: &mut dyn FnMut(&[DocId])) -> tantivy::Result<()> {
         let mut docs = self.scorer(reader, 1.0)?;
         let mut buffer = [0; COLLECT_BLOCK_BUFFER_LEN];
         while !self.control.is_stopped() {
@@ -221,11 +217,7 @@ impl DocSet for ControlledScorer {
     }
 
     fn seek_danger(&mut self, target: DocId) -> SeekDangerResult {
-        if self.has_ended() {
-            SeekDangerResult::SeekLowerBound(TERMINATED)
-        } else {
-            self.scorer.seek_danger(target)
-        }
+        if self.has_ended() { SeekDangerResult::SeekLowerBound(TERMINATED) } else { self.scorer.seek_danger(target) }
     }
 
     fn fill_buffer(&mut self, buffer: &mut [DocId; COLLECT_BLOCK_BUFFER_LEN]) -> usize {

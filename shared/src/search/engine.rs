@@ -261,6 +261,10 @@ impl Search for TantivySearch {
         self.run(index, query, move |search| ordered::hits(search, sort)).await
     }
 
+    async fn prepare(&self, index: IndexId) -> SearchResult<()> {
+        self.version(index).await.map(drop)
+    }
+
     async fn language(&self, index: IndexId) -> SearchResult<Option<Language>> {
         if index.corpus_version == 0 {
             return Ok(None);

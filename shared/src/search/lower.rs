@@ -160,8 +160,7 @@ impl<T: Target> Lowering<'_, T> {
             )));
         }
         // One more than may be looked up is refused; a body may hold a hundred thousand.
-        let terms: Vec<String> =
-            places[0].terms(self.analyzer, &words.text, exact).take(MAX_LOOKUPS + 1).collect();
+        let terms: Vec<String> = places[0].terms(self.analyzer, &words.text, exact).take(MAX_LOOKUPS + 1).collect();
         let mut clauses = Vec::with_capacity(terms.len());
         for term in terms {
             let word =

@@ -12,6 +12,7 @@ mod query;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use roaring::RoaringBitmap;
@@ -23,8 +24,8 @@ use self::client::Client;
 use self::page::Walk;
 use self::query::Queries;
 use super::{
-    Hit, IndexBuild, IndexPlan, Language, Query, Search, SearchAnswer, SearchError, SearchPage, SearchResult, Sort,
-    lower, manifest, schema,
+    Hit, IndexBuild, IndexPlan, Language, Query, Search, SearchAnswer, SearchError, SearchLimits, SearchPage,
+    SearchResult, Sort, lower, manifest, schema,
 };
 use crate::ids::{CollectionId, IndexId};
 
@@ -38,6 +39,7 @@ const DELETED_AT_ONCE: usize = 20;
 pub struct OpenSearch {
     client: Client,
     address: Arc<Address>,
+    time_limit: Duration,
     /// Indexes never change, so it is asked once.
     languages: Arc<Mutex<HashMap<IndexId, Option<Language>>>>,
 }
@@ -49,7 +51,14 @@ impl OpenSearch {
     /// Where this machine has no certificates to trust.
     pub fn new(address: Address) -> Result<Self, String> {
         let client = Client::new(&address)?;
-        Ok(Self { client, address: Arc::new(address), languages: Arc::default() })
+        let time_limit = SearchLimits::default().time;
+        Ok(Self { client, address: Arc::new(address), time_limit, languages: Arc::default() })
+    }
+
+    /// Sets the time after which each request of a search ends; memory is the engine's business.
+    #[must_use]
+    pub fn with_limits(self, limits: SearchLimits) -> Self {
+        Self { time_limit: limits.time, ..self }
     }
 
     /// With what the names of all indexes of a collection begin.
@@ -133,14 +142,19 @@ impl OpenSearch {
         let Some(name) = self.name(index) else { return Err(gone) };
         // Shards weigh words by what stands in all of them; one copy of each shard answers all who ask, as copies weigh deleted documents
         // differently; and an answer is whole or none.
+        // When the future is dropped, so is the connection, and the engine ends the search; the time is for engines that do not.
         let path = format!(
             "/{name}/_search?search_type=dfs_query_then_fetch&preference={name}&allow_partial_search_results=false\
-             &filter_path=_shards.failed,hits.total,hits.hits.sort,aggregations.*.buckets"
+             &timeout={}ms&filter_path=timed_out,_shards.failed,hits.total,hits.hits.sort,aggregations.*.buckets",
+            self.time_limit.as_millis()
         );
-        match self.client.post(&path, body).await {
-            Err(fault) if fault.is_missing() => Err(gone),
-            answer => Ok(Some(answer?)),
-        }
+        let answer = match tokio::time::timeout(self.time_limit, self.client.post(&path, body)).await {
+            Err(_) => return Err(SearchError::TimedOut),
+            Ok(Err(fault)) if fault.is_missing() => return Err(gone),
+            Ok(answer) => answer?,
+        };
+        // What was found until then is no answer.
+        if answer["timed_out"] == true { Err(SearchError::TimedOut) } else { Ok(Some(answer)) }
     }
 }
 

@@ -45,12 +45,7 @@ pub(super) fn hits(search: &ControlledSearch<'_>, sort: Sort) -> SearchResult<Ve
 }
 
 /// Joins sorted lists; gives up once the flag is set.
-fn join<T: Copy, K: Ord>(
-    lists: Vec<Vec<T>>,
-    key: impl Fn(&T) -> K,
-    control: &SearchControl,
-    mut each: impl FnMut(T),
-) {
+fn join<T: Copy, K: Ord>(lists: Vec<Vec<T>>, key: impl Fn(&T) -> K, control: &SearchControl, mut each: impl FnMut(T)) {
     let head = |list: usize, at: usize| lists[list].get(at).map(|first| Reverse((key(first), list, at)));
     let mut heads: BinaryHeap<_> = (0..lists.len()).filter_map(|list| head(list, 0)).collect();
     let mut joined = 0_usize;
@@ -232,10 +227,15 @@ fn by_refs(segments: Vec<SegmentHits>, control: &SearchControl, hits: &mut Vec<H
             break;
         }
         let (mut ordinals, mut ids) = (Vec::with_capacity(total), Vec::with_capacity(total));
-        join(segment.refs.runs, |found| *found, control, |(ordinal, id)| {
-            ordinals.push(u64::from(ordinal));
-            ids.push(id);
-        });
+        join(
+            segment.refs.runs,
+            |found| *found,
+            control,
+            |(ordinal, id)| {
+                ordinals.push(u64::from(ordinal));
+                ids.push(id);
+            },
+        );
         let mut named: Vec<Named> = Vec::with_capacity(total);
         for (ordinals, ids) in ordinals.chunks(RUN).zip(ids.chunks(RUN)) {
             let mut ids = ids.iter();

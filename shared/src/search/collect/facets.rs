@@ -81,7 +81,10 @@ impl Collector for Facets {
         for segment in segments {
             segment.into_iter().zip(&mut fields).for_each(|(counted, field)| field.extend(counted));
         }
-        let counts = fields.iter().map(|segments| most_frequent(segments, &self.control)).collect::<tantivy::Result<Vec<_>>>()?;
+        let counts = fields
+            .iter()
+            .map(|segments| most_frequent(segments, &self.control))
+            .collect::<tantivy::Result<Vec<_>>>()?;
         Ok(self.fields.iter().cloned().zip(counts).collect())
     }
 }

@@ -7,9 +7,7 @@ use std::sync::Arc;
 
 use tantivy::Term;
 use tantivy::postings::SegmentPostings;
-use tantivy::query::{
-    AllQuery, BooleanQuery, BoostQuery, ConstScoreQuery, Occur, Query, RangeQuery, TermQuery,
-};
+use tantivy::query::{AllQuery, BooleanQuery, BoostQuery, ConstScoreQuery, Occur, Query, RangeQuery, TermQuery};
 use tantivy::schema::{Field, IndexRecordOption};
 
 use super::super::control::SearchControl;
@@ -163,17 +161,15 @@ impl Target for IndexQueries<'_> {
             Ending::AsWord if plain => clause.query,
             _ => clause.controlled(self.control),
         };
-        let unweighed = filter.into_iter().map(|clause| -> Box<dyn Query> {
-            Box::new(ConstScoreQuery::new(clause.controlled(self.control), 0.0))
-        });
+        let unweighed = filter
+            .into_iter()
+            .map(|clause| -> Box<dyn Query> { Box::new(ConstScoreQuery::new(clause.controlled(self.control), 0.0)) });
         let mut joined: Vec<(Occur, Box<dyn Query>)> = Vec::new();
         joined.extend(must.into_iter().map(wrapped).chain(unweighed).map(|clause| (Occur::Must, clause)));
         joined.extend(should.into_iter().map(wrapped).map(|clause| (Occur::Should, clause)));
         joined.extend(must_not.into_iter().map(wrapped).map(|clause| (Occur::MustNot, clause)));
         match joined.as_slice() {
-            [(Occur::Must | Occur::Should, _)] => {
-                IndexClause { query: joined.remove(0).1, ends: Ending::Wrapped }
-            }
+            [(Occur::Must | Occur::Should, _)] => IndexClause { query: joined.remove(0).1, ends: Ending::Wrapped },
             _ => {
                 let query = BooleanQuery::with_minimum_required_clauses(joined, need);
                 IndexClause { query: Box::new(query), ends: Ending::Wrapped }

@@ -164,8 +164,8 @@ impl Matcher {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
     use super::*;
+    use proptest::prelude::*;
 
     /// The words are letters; a capital at the end stands for all words.
     fn count(phrase: &str, text: &str, slop: u32, once: bool) -> u32 {
