@@ -72,3 +72,109 @@ async fn take_turn(app: &App, client: ClientId) -> ApiResult<SearchTurn<'_>> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use adit_shared::clock::Clock as _;
+    use adit_shared::ids::KeyId;
+    use adit_shared::store::Store as _;
+    use futures::stream::FuturesUnordered;
+    use futures::{FutureExt as _, StreamExt as _};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::testing::http::{MINER, NOBODY, STRANGER, Server};
+
+    const SEARCH: &str = "/api/collections/papers/search";
+
+    async fn server() -> Server {
+        let server = Server::new().await;
+        server.import("papers", &[("a", json!({"title": "Soil"}), &[("txt", "soil")])]).await;
+        server
+    }
+
+    async fn client_of(server: &Server, key: &str) -> ClientId {
+        let keys = server.world.store.keys().await.unwrap();
+        ClientId::Key(keys.into_iter().find(|known| known.name == key).unwrap().id)
+    }
+
+    #[tokio::test]
+    async fn a_client_waits_behind_its_own_searches_and_others_do_not() {
+        let server = server().await;
+        let (pool, miner) = (server.app.limits.searches.clone(), client_of(&server, MINER).await);
+        let held: Vec<FairPermit> = std::iter::from_fn(|| pool.try_acquire(miner).ok()).collect();
+        let body = json!({"query": "soil"});
+        let mut waiting: FuturesUnordered<_> = (0..16).map(|_| server.post(MINER, SEARCH, &body)).collect();
+        while pool.in_line() < 16 {
+            assert!(waiting.next().now_or_never().is_none(), "the client has its share of places");
+            tokio::task::yield_now().await;
+        }
+        let refused = server.post(MINER, SEARCH, &body).await;
+        assert_eq!(refused.json(429)["type"], "urn:adit:problem:too-many-requests");
+        assert_eq!(refused.header("retry-after"), Some("5"));
+        assert_eq!(server.post(STRANGER, SEARCH, &body).await.json(200)["hits"], 1);
+        // A docset by query is a search, too.
+        let docset = json!({"collection": "papers", "query": "soil"});
+        assert_eq!(server.post(MINER, "/api/docsets", &docset).await.status, 429);
+        assert_eq!(server.post(MINER, "/api/collections/papers/watch", &body).await.status, 429);
+        drop(held);
+        while let Some(answer) = waiting.next().await {
+            assert_eq!(answer.json(200)["hits"], 1);
+        }
+        assert_eq!((pool.taken(), pool.in_line()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn where_the_line_is_full_the_search_is_said_to_be_busy() {
+        let server = server().await;
+        let pool = server.app.limits.searches.clone();
+        let client = |n: i64| ClientId::Key(KeyId(1000 + n));
+        let held: Vec<FairPermit> = (0..).map_while(|n| pool.try_acquire(client(n)).ok()).collect();
+        let mut waiting: FuturesUnordered<_> = (0..64).map(|n| pool.acquire(client(n))).collect();
+        assert!(waiting.next().now_or_never().is_none() && pool.in_line() == 64);
+        let busy = server.post(NOBODY, SEARCH, &json!({"query": "soil"})).await;
+        assert_eq!(busy.json(503)["part"], "search");
+        assert_eq!(busy.header("retry-after"), Some("5"));
+        drop((held, waiting));
+        assert_eq!(server.post(NOBODY, SEARCH, &json!({"query": "soil"})).await.status, 200);
+    }
+
+    #[tokio::test]
+    async fn callers_without_a_key_have_an_allowance_and_keys_do_not_share_it() {
+        let server = server().await;
+        let (allowance, now) = (server.app.anonymous(), server.app.clock.now_ms());
+        let body = json!({"query": "soil"});
+        assert_eq!(server.post(NOBODY, SEARCH, &body).await.status, 200);
+        allowance.count_search(ClientId::Unknown, Duration::from_secs(45), now);
+        let refused = server.post(NOBODY, SEARCH, &body).await;
+        assert_eq!(refused.json(429)["type"], "urn:adit:problem:too-many-requests");
+        assert!(refused.header("retry-after").unwrap().parse::<u32>().unwrap() >= 30);
+        assert_eq!(server.get(NOBODY, "/api/collections").await.status, 200, "what is no search is served");
+        assert_eq!(server.post(MINER, SEARCH, &body).await.status, 200);
+        while allowance.take_request(ClientId::Unknown, now).is_ok() {}
+        for key in [NOBODY, "wrong"] {
+            assert_eq!(server.get(key, "/api/collections").await.status, 429, "{key}");
+        }
+        assert_eq!(server.get(MINER, "/api/collections").await.status, 200);
+        assert_eq!(server.get(NOBODY, "/healthz").await.status, 200, "the service's own pages are not counted");
+        server.world.clock.advance(120_000);
+        assert_eq!(server.post(NOBODY, SEARCH, &body).await.status, 200);
+    }
+
+    #[tokio::test]
+    async fn bombs_are_refused_with_what_to_write_less_of() {
+        let server = server().await;
+        let words = |count: usize, word: &str| vec![word; count].join(" ");
+        let similar: Vec<String> = (0..60).map(|at| format!("{}{at}~2", "x".repeat(10))).collect();
+        for (query, most) in [
+            (json!(format!("text:\"{}\"~50", words(3000, "a"))), "64 words"),
+            (json!({"match_phrase": {"text": words(40_000, "a")}}), "64 words"),
+            (json!(format!("text:{}~2", "x".repeat(250))), "32 letters"),
+            (json!(format!("text:({})", similar.join(" OR "))), "16 words"),
+        ] {
+            let refused: Value = server.post(NOBODY, SEARCH, &json!({"query": query})).await.json(400);
+            assert_eq!(refused["type"], "urn:adit:problem:invalid-query");
+            assert!(refused["detail"].as_str().unwrap().contains(most), "{refused}");
+        }
+    }
+}

@@ -16,7 +16,7 @@ const DEPTH: usize = 6;
 
 /// Makes the body of a search (`POST /api/collections/{slug}/search`) out of a seed; `words` are frequent ones of the
 /// collection, the most frequent first.
-pub fn hostile_search(seed: u64, words: &[&str]) -> Value {
+pub(crate) fn hostile_search(seed: u64, words: &[&str]) -> Value {
     let mut writer = Writer { random: StdRng::seed_from_u64(seed), words };
     let query = match writer.random.random_range(0..2) {
         0 => Value::String(writer.text(DEPTH)),
