@@ -1,7 +1,9 @@
-//! Allowances of callers without a key, by address: requests a minute, and time of searches a minute.
+//! Allowances of callers without a key, by address: requests a minute, and time of searches a
+//! minute.
 //!
-//! Each process counts for itself and in memory: the allowance is there so that no stranger takes what all have in
-//! common, not to bill anybody. What was used fades evenly within a minute, so that nobody is shut out for long.
+//! Each process counts for itself and in memory: the allowance is there so that no stranger takes
+//! what all have in common, not to bill anybody. What was used fades evenly within a minute, so
+//! that nobody is shut out for long.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -33,15 +35,15 @@ impl Default for AnonymousLimits {
     }
 }
 
-/// What addresses have used in the last minute.
+/// Requests and search times of addresses in the last minute.
 #[derive(Debug, Default)]
 pub struct AnonymousAllowance {
     limits: AnonymousLimits,
-    accounts: Mutex<HashMap<ClientId, Account>>,
+    accounts: Mutex<HashMap<ClientId, AddressAccount>>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
-struct Account {
+struct AddressAccount {
     requests: FadingUse,
     search_ms: FadingUse,
 }
@@ -85,7 +87,10 @@ impl AnonymousAllowance {
             account.requests.fade(limit, now);
             if account.requests.used + 1.0 > limit {
                 let wait = account.requests.wait_for(limit - 1.0, limit);
-                return Err(refuse(format!("without a key, an address may make {requests} requests a minute"), wait));
+                return Err(refuse_for_now(
+                    format!("without a key, an address may make {requests} requests a minute"),
+                    wait,
+                ));
             }
             account.requests.used += 1.0;
             Ok(())
@@ -106,7 +111,7 @@ impl AnonymousAllowance {
             }
             let wait = account.search_ms.wait_for(limit, limit);
             let detail = format!("without a key, an address may search for {} seconds a minute", time.as_secs());
-            Err(refuse(detail, wait))
+            Err(refuse_for_now(detail, wait))
         })
     }
 
@@ -119,7 +124,7 @@ impl AnonymousAllowance {
         });
     }
 
-    fn with_account<T>(&self, client: ClientId, now: i64, work: impl FnOnce(&mut Account) -> T) -> T {
+    fn with_account<T>(&self, client: ClientId, now: i64, work: impl FnOnce(&mut AddressAccount) -> T) -> T {
         let mut accounts = self.accounts();
         if accounts.len() >= MAX_ADDRESSES && !accounts.contains_key(&client) {
             self.forget_idle(&mut accounts, now);
@@ -128,7 +133,7 @@ impl AnonymousAllowance {
         work(accounts.entry(if crowded { ClientId::Unknown } else { client }).or_default())
     }
 
-    fn forget_idle(&self, accounts: &mut HashMap<ClientId, Account>, now: i64) {
+    fn forget_idle(&self, accounts: &mut HashMap<ClientId, AddressAccount>, now: i64) {
         let (requests, search_time) = (self.limits.requests.map(f64::from), self.limits.search_time.map(milliseconds));
         accounts.retain(|_, account| {
             account.requests.fade(requests.unwrap_or(f64::MAX), now);
@@ -137,7 +142,7 @@ impl AnonymousAllowance {
         });
     }
 
-    fn accounts(&self) -> MutexGuard<'_, HashMap<ClientId, Account>> {
+    fn accounts(&self) -> MutexGuard<'_, HashMap<ClientId, AddressAccount>> {
         // Nobody panics while it is held.
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -148,7 +153,7 @@ fn milliseconds(time: Duration) -> f64 {
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "seconds, some hours at most")]
-fn refuse(detail: String, wait_ms: f64) -> Problem {
+fn refuse_for_now(detail: String, wait_ms: f64) -> Problem {
     let seconds = (wait_ms / 1000.0).ceil().max(1.0) as i64;
     Problem::new(Kind::TooManyRequests, format!("{detail}; wait, or show a key"))
         .header(header::RETRY_AFTER, HeaderValue::from(seconds))

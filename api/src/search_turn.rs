@@ -1,5 +1,5 @@
-//! Turns of searches: as many work at once as there are cores, no client has all places, and those in line are served
-//! by turns of clients, not of requests.
+//! Turns of searches: as many work at once as there are cores, no client has all places, and those
+//! in line are served by turns of clients, not of requests.
 
 use std::time::Duration;
 
@@ -39,8 +39,9 @@ impl Drop for SearchTurn<'_> {
 /// Runs a search of an index when it is its client's turn.
 ///
 /// # Errors
-/// [`Kind::TooManyRequests`] for a client that has too many in line, or without a key no time left for searches;
-/// [`Kind::Unavailable`] where the line is full, or does not come on. The inner result is the search's.
+/// [`Kind::TooManyRequests`] for a client that has too many in line, or without a key no time left
+/// for searches; [`Kind::Unavailable`] where the line is full, or does not come on. The inner
+/// result is the search's.
 pub(crate) async fn run_in_turn<T>(
     app: &App,
     client: ClientId,

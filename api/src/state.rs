@@ -56,7 +56,8 @@ pub struct Limits {
 /// Searches in line, at most; a client has a quarter of them.
 const WAITING_SEARCHES: usize = 64;
 
-/// A place for each core, two at least, of which a client has half at most: a search keeps a core busy.
+/// A place for each core, two at least, of which a client has half at most: a search keeps a core
+/// busy.
 fn search_places() -> Arc<FairPool> {
     let places = std::thread::available_parallelism().map_or(2, std::num::NonZero::get).max(2);
     FairPool::new(places, places.div_ceil(2), WAITING_SEARCHES)

@@ -228,8 +228,8 @@ pub trait Search: fmt::Debug + Send + Sync {
         let page = SearchPage { query, sort, offset: 0, limit: usize::MAX, facets: &[] };
         Ok(self.search(index, page).await?.hits)
     }
-    /// Makes an index ready that is to be searched: fetches and opens what this process has not open yet, which may take
-    /// long and does no work in the meantime.
+    /// Makes an index ready that is to be searched: fetches and opens what this process has not
+    /// open yet, which may take long and does no work in the meantime.
     async fn prepare(&self, _index: IndexId) -> SearchResult<()> {
         Ok(())
     }

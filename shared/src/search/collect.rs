@@ -60,7 +60,8 @@ pub(super) fn page(search: &ControlledSearch<'_>, page: &Page) -> SearchResult<S
     }
 }
 
-/// What a window of hits takes: each segment keeps its own until all are joined, and twice as much while it is searched.
+/// What a window of hits takes: each segment keeps its own until all are joined, and twice as much
+/// while it is searched.
 fn window_bytes(search: &ControlledSearch<'_>, sort: Sort, end: usize) -> usize {
     let kept = search.searcher().segment_readers().iter().map(|segment| end.min(segment.max_doc() as usize));
     let (all, most) = kept.fold((0, 0), |(all, most): (usize, usize), kept| (all + kept, most.max(kept)));

@@ -1,8 +1,10 @@
-//! Ends searches: by a flag that all their loops ask, and by a budget that all their large structures are charged to.
+//! Ends searches: by a flag that all their loops ask, and by a budget that all their large
+//! structures are charged to.
 //!
-//! A search runs on threads that nobody can stop from outside. So whatever runs long, or takes much memory, asks
-//! [`SearchControl`]: scorers before each document, readers of dictionaries and postings before each block,
-//! collectors before each stretch of hits. What was gathered when the flag was set is thrown away, never shown.
+//! A search runs on threads that nobody can stop from outside. So whatever runs long, or takes much
+//! memory, asks [`SearchControl`]: scorers before each document, readers of dictionaries and
+//! postings before each block, collectors before each stretch of hits. What was gathered when the
+//! flag was set is thrown away, never shown.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -22,8 +24,9 @@ pub struct SearchLimits {
 }
 
 impl Default for SearchLimits {
-    /// A minute, as requests have. 64 MiB: what a phrase of frequent words takes in a text of 100 MB, or all hits
-    /// of two million documents in an order, and little enough for a search on each core beside all else.
+    /// A minute, as requests have. 64 MiB: what a phrase of frequent words takes in a text of 100
+    /// MB, or all hits of two million documents in an order, and little enough for a search on each
+    /// core beside all else.
     fn default() -> Self {
         Self { time: Duration::from_secs(60), memory: 64 * MIB }
     }
@@ -45,7 +48,8 @@ impl StopFlag {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Makes a guard that sets the flag when it is dropped, as it is with the future of the request that holds it.
+    /// Makes a guard that sets the flag when it is dropped, as it is with the future of the request
+    /// that holds it.
     #[must_use]
     pub fn stop_on_drop(&self) -> StopOnDrop {
         StopOnDrop(self.clone())
@@ -134,7 +138,8 @@ impl SearchControl {
         MemoryCharge { control: self.clone(), part, bytes: 0 }
     }
 
-    /// Charges bytes for a part of the search; `None`, and the search ends, where the budget has no room for them.
+    /// Charges bytes for a part of the search; `None`, and the search ends, where the budget has no
+    /// room for them.
     pub(super) fn charge(&self, part: Part, bytes: usize) -> Option<MemoryCharge> {
         let mut charge = self.open_charge(part);
         charge.grow(bytes).then_some(charge)
@@ -143,7 +148,8 @@ impl SearchControl {
     /// Says why the search has no answer, if it has none.
     ///
     /// # Errors
-    /// [`SearchError::Unsupported`] where it was refused, [`SearchError::TimedOut`] where nobody waits for it.
+    /// [`SearchError::Unsupported`] where it was refused, [`SearchError::TimedOut`] where nobody
+    /// waits for it.
     pub(super) fn check(&self) -> SearchResult<()> {
         if let Some(part) = self.0.refused.get() {
             let (what, remedy) = part.advice();

@@ -1,10 +1,12 @@
-//! Queries of Tantivy that ask [`SearchControl`] on their way: its own run to their end whoever waits for them.
+//! Queries of Tantivy that ask [`SearchControl`] on their way: its own run to their end whoever
+//! waits for them.
 //!
-//! Tantivy's loops come back to us with each hit only. An intersection or an exclusion may pass over millions of
-//! documents without a hit, a union reads 4,096 documents of each of its parts at once, and a weight may read a
-//! whole dictionary before the first hit. So the query as a whole is wrapped, and so is each part of a clause that
-//! is no plain word; once the flag is set each of them says that it has no more documents, which ends all loops
-//! around it. What reads dictionaries is of our own ([`super::expanded`]), and so are phrases ([`super::phrase`]).
+//! Tantivy's loops come back to us with each hit only. An intersection or an exclusion may pass
+//! over millions of documents without a hit, a union reads 4,096 documents of each of its parts at
+//! once, and a weight may read a whole dictionary before the first hit. So the query as a whole is
+//! wrapped, and so is each part of a clause that is no plain word; once the flag is set each of
+//! them says that it has no more documents, which ends all loops around it. What reads dictionaries
+//! is of our own ([`super::expanded`]), and so are phrases ([`super::phrase`]).
 
 use std::fmt;
 
@@ -28,9 +30,9 @@ pub(super) struct ControlledSearch<'a> {
 }
 
 impl<'a> ControlledSearch<'a> {
-    /// Makes a query ready whose words and clauses take so many bytes for each segment that is searched at the same
-    /// time. Where they take much, segments are searched one after the other, so that no machine with many cores
-    /// refuses what a small one takes.
+    /// Makes a query ready whose words and clauses take so many bytes for each segment that is
+    /// searched at the same time. Where they take much, segments are searched one after the other,
+    /// so that no machine with many cores refuses what a small one takes.
     ///
     /// # Errors
     /// Those of [`SearchControl::check`].
@@ -74,7 +76,8 @@ impl<'a> ControlledSearch<'a> {
     /// Collects the hits.
     ///
     /// # Errors
-    /// Those of the index, and those of [`SearchControl::check`]: what was collected of a search that has ended is none.
+    /// Those of the index, and those of [`SearchControl::check`]: what was collected of a search
+    /// that has ended is none.
     pub(super) fn collect<C: Collector>(&self, collector: &C) -> SearchResult<C::Fruit> {
         let scoring = if collector.requires_scoring() {
             EnableScoring::enabled_from_searcher(self.searcher)

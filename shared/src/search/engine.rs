@@ -92,7 +92,8 @@ impl TantivySearch {
         Self { limits, ..self }
     }
 
-    /// Counts the searches that threads work on now: also those that nobody waits for any more, until they end.
+    /// Counts the searches that threads work on now: also those that nobody waits for any more,
+    /// until they end.
     #[must_use]
     pub fn running(&self) -> usize {
         self.running.load(Ordering::Acquire)
@@ -188,8 +189,9 @@ impl TantivySearch {
         self.cache.evict(collection, kept.into_iter().map(|(_, manifest)| manifest).collect(), newest).await
     }
 
-    /// Runs `work` with the query on a version, off the threads that serve connections. It ends when the time for a
-    /// search is up, and when the future is dropped: with the request whose time is up or whose client is gone.
+    /// Runs `work` with the query on a version, off the threads that serve connections. It ends
+    /// when the time for a search is up, and when the future is dropped: with the request whose
+    /// time is up or whose client is gone.
     async fn run<T: Send + 'static>(
         &self,
         index: IndexId,

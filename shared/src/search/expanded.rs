@@ -1,8 +1,8 @@
-//! Documents with one of the terms of a dictionary that a part of a query stands for: those that begin in one way,
-//! those that are like a word, those of a list. All weigh the same.
+//! Documents with one of the terms of a dictionary that a part of a query stands for: those that
+//! begin in one way, those that are like a word, those of a list. All weigh the same.
 //!
-//! Tantivy's own queries for that build an automaton of a kilobyte for each letter of a prefix, and read dictionary
-//! and postings to their end, whoever waits for it.
+//! Tantivy's own queries for that build an automaton of a kilobyte for each letter of a prefix, and
+//! read dictionary and postings to their end, whoever waits for it.
 
 use std::sync::{Arc, LazyLock, OnceLock};
 
@@ -22,7 +22,8 @@ const STATE_BYTES: usize = 256 * size_of::<u32>() + size_of::<Distance>();
 /// Bytes of a scorer besides its set of documents.
 const SCORER_BYTES: usize = 512;
 
-/// Builders of automata for words that are one and two edits away; swaps of neighbours are one edit.
+/// Builders of automata for words that are one and two edits away; swaps of neighbours are one
+/// edit.
 static BUILDERS: [LazyLock<LevenshteinAutomatonBuilder>; 2] = [
     LazyLock::new(|| LevenshteinAutomatonBuilder::new(1, true)),
     LazyLock::new(|| LevenshteinAutomatonBuilder::new(2, true)),

@@ -53,7 +53,8 @@ impl Highlighter {
         Self { analyzer, patterns: patterns::by_field(query, analyzer), stop: StopFlag::default() }
     }
 
-    /// The same, which finds nothing more once the flag is set: a long text and many similar words take seconds.
+    /// The same, which finds nothing more once the flag is set: a long text and many similar words
+    /// take seconds.
     #[must_use]
     pub fn stopped_by(self, stop: StopFlag) -> Self {
         Self { stop, ..self }

@@ -24,9 +24,11 @@ const MAX_FUZZY: usize = 64;
 const MAX_SIMILAR_WORDS: usize = 16;
 /// Letters of such a word: the automaton grows with them.
 const MAX_SIMILAR_LETTERS: usize = 32;
-/// Words of a phrase: people mean a sentence, and each word reads its places in each text that has all of them.
+/// Words of a phrase: people mean a sentence, and each word reads its places in each text that has
+/// all of them.
 const MAX_PHRASE_WORDS: usize = 64;
-/// Each term of each field that it is looked up in takes some kilobytes and a share of the time while the query runs.
+/// Each term of each field that it is looked up in takes some kilobytes and a share of the time
+/// while the query runs.
 const MAX_LOOKUPS: usize = 4096;
 /// Values of fields that are matched as a whole; they are looked up together.
 const MAX_VALUES: usize = 65_536;

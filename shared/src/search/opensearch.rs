@@ -54,7 +54,8 @@ impl OpenSearch {
         Ok(Self { client, address: Arc::new(address), limits: SearchLimits::default(), languages: Arc::default() })
     }
 
-    /// Sets the bounds on each search: the time for each request, and the memory for its hits in this process.
+    /// Sets the bounds on each search: the time for each request, and the memory for its hits in
+    /// this process.
     #[must_use]
     pub fn with_limits(self, limits: SearchLimits) -> Self {
         Self { limits, ..self }
@@ -152,9 +153,10 @@ impl OpenSearch {
         }
         let gone = SearchError::VersionGone(index.corpus_version);
         let Some(name) = self.name(index) else { return Err(gone) };
-        // Shards weigh words by what stands in all of them; one copy of each shard answers all who ask, as copies weigh deleted documents
-        // differently; and an answer is whole or none.
-        // When the future is dropped, so is the connection, and the engine ends the search; the time is for engines that do not.
+        // Shards weigh words by what stands in all of them; one copy of each shard answers all who
+        // ask, as copies weigh deleted documents differently; and an answer is whole or none. When
+        // the future is dropped, so is the connection, and the engine ends the search; the time is
+        // for engines that do not.
         let path = format!(
             "/{name}/_search?search_type=dfs_query_then_fetch&preference={name}&allow_partial_search_results=false\
              &timeout={}ms&filter_path=timed_out,_shards.failed,hits.total,hits.hits.sort,aggregations.*.buckets",

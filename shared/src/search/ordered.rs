@@ -1,7 +1,8 @@
 //! All hits of a query in an order: what a whole answer is written from. A page of them is the business of [`super::collect`], whose window would
 //! take room for twice all documents in every segment.
 //!
-//! Hits are sorted in short runs, and the runs joined, so that a search of millions of hits ends when it is told to.
+//! Hits are sorted in short runs, and the runs joined, so that a search of millions of hits ends
+//! when it is told to.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -216,7 +217,8 @@ struct Named {
     id: u32,
 }
 
-/// Adds hits by their refs. Looked up in the order of ordinals, each dictionary is passed over once.
+/// Adds hits by their refs. Looked up in the order of ordinals, each dictionary is passed over
+/// once.
 fn by_refs(segments: Vec<SegmentHits>, control: &SearchControl, hits: &mut Vec<Hit>) -> SearchResult<()> {
     let (mut texts, mut lists): (Vec<u8>, Vec<Vec<Named>>) = (Vec::new(), Vec::new());
     let mut charge = control.open_charge(Part::Answer);

@@ -1,6 +1,6 @@
-//! Phrases: of words side by side, of words that may stand apart, or whose last word is only begun. Tantivy's own run
-//! to the end of the index whoever waits for them, and of the latter two find too much or too little, depending on
-//! which words are frequent.
+//! Phrases: of words side by side, of words that may stand apart, or whose last word is only begun.
+//! Tantivy's own run to the end of the index whoever waits for them, and of the latter two find too
+//! much or too little, depending on which words are frequent.
 //!
 //! What such a phrase means is said at [`super::Phrase`]; which words it has, in [`super::lower`].
 
@@ -17,7 +17,8 @@ use matching::Matcher;
 
 /// Most words of a segment that the last word of a phrase may be the beginning of.
 const MAX_EXPANSIONS: usize = 1024;
-/// Bytes that a list of documents takes while it is read: itself, and a block of positions with what it is read by.
+/// Bytes that a list of documents takes while it is read: itself, and a block of positions with
+/// what it is read by.
 const POSTINGS_BYTES: usize = size_of::<SegmentPostings>() + 2048;
 
 /// A phrase of two words or more in one field.
@@ -61,7 +62,8 @@ struct SegmentWords {
 }
 
 impl LooseWeight {
-    /// Where the words stand in a segment, equal ones once; `None` where one of them does not, or for want of memory.
+    /// Where the words stand in a segment, equal ones once; `None` where one of them does not, or
+    /// for want of memory.
     fn words(&self, reader: &SegmentReader, charge: &mut MemoryCharge) -> tantivy::Result<Option<SegmentWords>> {
         let index = reader.inverted_index(self.phrase.field)?;
         let terms = &self.phrase.terms;

@@ -1,5 +1,5 @@
-//! Searches that are made to take all memory or all time: each is answered, or refused with the reason, and none works
-//! on when nobody waits for it.
+//! Searches that are made to take all memory or all time: each is answered, or refused with the
+//! reason, and none works on when nobody waits for it.
 
 use std::time::{Duration, Instant};
 
@@ -148,8 +148,8 @@ async fn what_collects_hits_is_charged() {
     assert!(search.ordered(index(1), &all, Sort::Date).await.unwrap_err().to_string().contains("narrow the query"));
 }
 
-/// A query that takes far longer than [`AT_ONCE`]: the words of its phrases never stand close enough, by one place, so
-/// that all of a text's hundred thousand are tried one by one.
+/// A query that takes far longer than [`AT_ONCE`]: the words of its phrases never stand close
+/// enough, by one place, so that all of a text's hundred thousand are tried one by one.
 fn endless() -> adit_shared::search::Query {
     let phrase = |slop: usize| format!("text:\"{}\"~{slop}", vec!["the"; slop + 2].join(" "));
     let dsl: Vec<Value> = (0..60).map(|at| json!({"query_string": {"query": phrase(45 + at % 6)}})).collect();
@@ -198,8 +198,8 @@ fn a_highlighter_that_nobody_waits_for_finds_nothing_more() {
     assert_eq!(highlighter.snippets("text", &text, 3), Vec::new());
 }
 
-/// Each hostile search ends in its time, and its answer is one and the same however it is asked for, or it is refused
-/// with a reason.
+/// Each hostile search ends in its time, and its answer is one and the same however it is asked
+/// for, or it is refused with a reason.
 async fn endure(language: Option<Language>, seeds: std::ops::Range<u64>) {
     let bench = bench_of(&hostile_papers(3), language).await;
     let search = limited(&bench, Duration::from_secs(2), 32 * MIB);

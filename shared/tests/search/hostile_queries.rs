@@ -1,6 +1,6 @@
-//! A seeded generator of the worst searches that the two query languages can say: what is long, deep, loose, begun,
-//! similar or frequent, within their limits and beyond. It needs `rand` and `serde_json` alone, so that benches can
-//! take it by its path.
+//! A seeded generator of the worst searches that the two query languages can say: what is long,
+//! deep, loose, begun, similar or frequent, within their limits and beyond. It needs `rand` and
+//! `serde_json` alone, so that benches can take it by its path.
 
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
@@ -14,8 +14,8 @@ const FACETS: [&str; 6] = ["creator", "subject", "publisher", "language", "type"
 /// Most levels of clauses that are written.
 const DEPTH: usize = 6;
 
-/// Makes the body of a search (`POST /api/collections/{slug}/search`) out of a seed; `words` are frequent ones of the
-/// collection, the most frequent first.
+/// Makes the body of a search (`POST /api/collections/{slug}/search`) out of a seed; `words` are
+/// frequent ones of the collection, the most frequent first.
 pub(crate) fn hostile_search(seed: u64, words: &[&str]) -> Value {
     let mut writer = Writer { random: StdRng::seed_from_u64(seed), words };
     let query = match writer.random.random_range(0..2) {

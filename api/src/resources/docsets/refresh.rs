@@ -49,9 +49,9 @@ impl Again<'_> {
     /// What the docset's origin selects now, before its sample is drawn.
     async fn select(&mut self, docset: &Docset) -> Result<RoaringBitmap, Stop> {
         match &docset.origin.selection {
-            Selection::Query(query) => self.matching(&query.read()?).await,
+            Selection::Query(query) => self.select_matching(&query.read()?).await,
             Selection::Watch { query, since, .. } => {
-                let mut found = self.matching(&query.read()?).await?;
+                let mut found = self.select_matching(&query.read()?).await?;
                 let first = self.app.store.first_added_after(self.collection.id, *since).await?;
                 match first {
                     Some(id) => drop(found.remove_range(..id.0)),
@@ -73,7 +73,7 @@ impl Again<'_> {
     }
 
     /// All hits of a query, in the caller's turn.
-    async fn matching(&self, query: &Query) -> Result<RoaringBitmap, Stop> {
+    async fn select_matching(&self, query: &Query) -> Result<RoaringBitmap, Stop> {
         let index = self.collection.index();
         let matching = self.app.search.matching(index, query);
         let found = run_in_turn(self.app, ClientId::Key(self.caller.0.id), index, matching).await?;

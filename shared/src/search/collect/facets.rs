@@ -191,8 +191,8 @@ fn most_frequent(segments: &[Counted], control: &SearchControl) -> tantivy::Resu
     Ok(top.into_counts())
 }
 
-/// Sums the counts of all values, by passing over the dictionaries of all segments side by side: a map of a million
-/// names would take a hundred megabytes.
+/// Sums the counts of all values, by passing over the dictionaries of all segments side by side: a
+/// map of a million names would take a hundred megabytes.
 fn sum_all(segments: &[Counted], control: &SearchControl, top: &mut Top) -> tantivy::Result<()> {
     let streams = segments.iter().map(|segment| segment.column.dictionary().stream());
     let mut streams = streams.collect::<std::io::Result<Vec<_>>>()?;

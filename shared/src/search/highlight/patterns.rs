@@ -135,7 +135,8 @@ impl Patterns {
         }
     }
 
-    /// The words of a text that are like one in that form: their bytes, and which one; those before the flag is set.
+    /// The words of a text that are like one in that form: their bytes, and which one; those before
+    /// the flag is set.
     pub(super) fn find(
         &self,
         analyzer: Analyzer,

@@ -17,11 +17,14 @@ use super::super::phrase::LoosePhrase;
 use super::super::schema::{FieldSpec, ISSUED, Kind, Layout};
 use super::{Clauses, Form, Target};
 
-/// Bytes that a word takes while a segment is searched: its list of documents, with what reads and weighs it.
+/// Bytes that a word takes while a segment is searched: its list of documents, with what reads and
+/// weighs it.
 const WORD_BYTES: usize = size_of::<SegmentPostings>() + 1024;
-/// Bytes that a clause takes meanwhile: a union sums the weights of 4,096 documents, and marks them.
+/// Bytes that a clause takes meanwhile: a union sums the weights of 4,096 documents, and marks
+/// them.
 const CLAUSE_BYTES: usize = 4096 * size_of::<f32>() + 4096 / 8 + 1024;
-/// Most words whose union may run without looking at the flag: it reads up to 4,096 documents of each at once.
+/// Most words whose union may run without looking at the flag: it reads up to 4,096 documents of
+/// each at once.
 const PLAIN_UNION: usize = 512;
 
 impl Layout {
@@ -154,7 +157,8 @@ impl Target for IndexQueries<'_> {
     fn joined(&self, clauses: Clauses<IndexClause>) -> IndexClause {
         let Clauses { must, filter, should, must_not, need } = clauses;
         self.count_bytes(CLAUSE_BYTES);
-        // A union finds a document with each look at its words; anything else may look at them for long and find none.
+        // A union finds a document with each look at its words; anything else may look at them for
+        // long and find none.
         let union = must.is_empty() && filter.is_empty() && must_not.is_empty() && need <= 1;
         let plain = union && should.len() <= PLAIN_UNION;
         let wrapped = |clause: IndexClause| match clause.ends {

@@ -26,7 +26,8 @@ pub(super) struct Matcher {
 }
 
 impl Matcher {
-    /// For a phrase by the different words that it has; where the last is only begun, that is one of its own.
+    /// For a phrase by the different words that it has; where the last is only begun, that is one
+    /// of its own.
     pub(super) fn new(of: Vec<usize>, slop: u32, last_is_prefix: bool) -> Self {
         let same = |at: usize| of[..at].iter().rposition(|word| *word == of[at]);
         Self {
@@ -49,8 +50,9 @@ impl Matcher {
         (lists.sum::<usize>() + begins) * size_of::<u32>()
     }
 
-    /// How often the phrase stands in a document in which the different words stand so often, as `read` reads; with
-    /// slop each time with other words, and only whether it does, as 1 or 0, if `once`. 0 when the flag is set.
+    /// How often the phrase stands in a document in which the different words stand so often, as
+    /// `read` reads; with slop each time with other words, and only whether it does, as 1 or 0, if
+    /// `once`. 0 when the flag is set.
     pub(super) fn count(
         &mut self,
         frequencies: &[usize],
@@ -67,8 +69,8 @@ impl Matcher {
         self.count_near(once, stop)
     }
 
-    /// How often the words stand side by side. The rarest one tells where the phrase may begin, and each other leaves
-    /// fewer of these places, so that the frequent ones are seldom read.
+    /// How often the words stand side by side. The rarest one tells where the phrase may begin, and
+    /// each other leaves fewer of these places, so that the frequent ones are seldom read.
     fn count_side_by_side(
         &mut self,
         frequencies: &[usize],
@@ -107,9 +109,10 @@ impl Matcher {
 
     /// How often the words stand within the slop.
     ///
-    /// A word at place `p` that is the `i`th of the phrase is shifted by `p - i`; the phrase matches where the shifts of
-    /// all its words lie within the slop of each other. So for a least shift each word takes the first place that it
-    /// allows, and as none can do with less, the greatest of their shifts tells the next least one that is worth a try.
+    /// A word at place `p` that is the `i`th of the phrase is shifted by `p - i`; the phrase
+    /// matches where the shifts of all its words lie within the slop of each other. So for a least
+    /// shift each word takes the first place that it allows, and as none can do with less, the
+    /// greatest of their shifts tells the next least one that is worth a try.
     fn count_near(&mut self, once: bool, stop: &StopFlag) -> u32 {
         self.passed.fill(0);
         let mut least = i64::MIN;
@@ -132,8 +135,8 @@ impl Matcher {
         count
     }
 
-    /// The greatest shift where all words stand as near as they can, none shifted by less than `least`; `None` where one
-    /// has no place left.
+    /// The greatest shift where all words stand as near as they can, none shifted by less than
+    /// `least`; `None` where one has no place left.
     fn try_from(&mut self, least: i64) -> Option<i64> {
         let mut greatest = i64::MIN;
         for word in 0..self.of.len() {
