@@ -15,6 +15,8 @@ use crate::state::App;
 
 /// Longest time in line: by then others have had their turns many times over.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
+/// Hits of an answer that takes no place: some hundred kilobytes.
+const SMALL_ANSWER: usize = 10_000;
 /// Seconds after which a search that got no place may be tried again.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
@@ -62,16 +64,34 @@ pub(crate) async fn run_in_turn<T>(
 async fn take_turn(app: &App, client: ClientId) -> ApiResult<SearchTurn<'_>> {
     match tokio::time::timeout(LONGEST_WAIT, app.limits.searches.acquire(client)).await {
         Ok(Ok(permit)) => Ok(SearchTurn { app, client, since: Instant::now(), _permit: permit }),
-        Ok(Err(PoolFull::OfClient)) => {
-            let detail = "too many of your searches wait already; send the next one when one is answered";
-            Err(Problem::new(Kind::TooManyRequests, detail).header(header::RETRY_AFTER, RETRY_AFTER))
-        }
-        Ok(Err(PoolFull::OfAll)) | Err(_) => {
-            Err(Problem::new(Kind::Unavailable, "the search has too much to do; try again later")
-                .with("part", "search")
-                .header(header::RETRY_AFTER, RETRY_AFTER))
-        }
+        Ok(Err(full)) => Err(refuse_place(full)),
+        Err(_) => Err(refuse_place(PoolFull::OfAll)),
     }
+}
+
+/// Takes a place for an answer of so many hits, which are kept until the client has read them; `None` of small ones.
+///
+/// # Errors
+/// As [`run_in_turn`]; nobody waits for such a place, since the hits are there already.
+pub(crate) fn take_answer_place(app: &App, client: ClientId, hits: usize) -> ApiResult<Option<FairPermit>> {
+    if hits <= SMALL_ANSWER {
+        return Ok(None);
+    }
+    app.limits.answers.try_acquire(client).map(Some).map_err(refuse_place)
+}
+
+fn refuse_place(full: PoolFull) -> Problem {
+    let problem = match full {
+        PoolFull::OfClient => {
+            let detail = "this client has too many searches under way; send the next one when one is answered";
+            Problem::new(Kind::TooManyRequests, detail)
+        }
+        PoolFull::OfAll => {
+            let detail = "the search has too much to do; try again later";
+            Problem::new(Kind::Unavailable, detail).with("part", "search")
+        }
+    };
+    problem.header(header::RETRY_AFTER, RETRY_AFTER)
 }
 
 #[cfg(test)]

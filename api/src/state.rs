@@ -51,6 +51,8 @@ pub struct Limits {
     pub texts: Semaphore,
     /// Searches that work; more of them wait, by turns of their clients.
     pub searches: Arc<FairPool>,
+    /// Whole answers of many hits, each in memory until its client has read it; more of them are refused.
+    pub answers: Arc<FairPool>,
 }
 
 /// Searches in line, at most; a client has a quarter of them.
@@ -64,13 +66,15 @@ fn search_places() -> Arc<FairPool> {
 }
 
 impl Default for Limits {
-    /// Four passes keep the database free for everybody else; 200 streams are read once a second with ease.
+    /// Four passes keep the database free for everybody else; 200 streams are read once a second with ease;
+    /// eight answers of a million hits take a hundred megabytes.
     fn default() -> Self {
         Self {
             passes: Semaphore::new(4),
             streams: Arc::new(Semaphore::new(200)),
             texts: Semaphore::new(8),
             searches: search_places(),
+            answers: FairPool::new(8, 2, 0),
         }
     }
 }

@@ -26,7 +26,7 @@ use crate::extract::{Json, Path, whole_number_or_null, word};
 use crate::paging::{read_cursor, write_cursor};
 use crate::problem::{ApiResult, Kind, Problem};
 use crate::resources::collections;
-use crate::search_turn::run_in_turn;
+use crate::search_turn::{run_in_turn, take_answer_place};
 use crate::state::App;
 use crate::wire::DocumentView;
 
@@ -254,16 +254,14 @@ async fn all(
         let detail = "facets and snippets have no place in lines; ask for them with Accept: application/json";
         return Err(Problem::new(Kind::NotAcceptable, detail));
     }
-    let (collection, (_, at, mut hits)) = {
-        // Some tens of megabytes for each million of hits, while they are sorted.
-        let _pass = app.pass().await;
-        let engine = async |index, _| app.search.ordered(index, query, request.sort).await;
-        collections::ask_newest(app, slug, |collection| ask(app, client, collection, request, engine)).await?
-    };
+    let engine = async |index, _| app.search.ordered(index, query, request.sort).await;
+    let (collection, (_, at, mut hits)) =
+        collections::ask_newest(app, slug, |collection| ask(app, client, collection, request, engine)).await?;
     app.usage().count(collection.id, caller.map(|Caller(key)| key.id), Metric::Searches, 1);
     let total = hits.len();
     hits.drain(..total.min(usize::try_from(at.offset).unwrap_or(usize::MAX)));
     hits.truncate(request.limit.map_or(usize::MAX, |limit| limit as usize));
     hits.shrink_to_fit();
-    Ok(whole::answer(app, collection, hits, form, whole::About { total, corpus_version: at.version }))
+    let place = take_answer_place(app, client, hits.len())?;
+    Ok(whole::answer(app, collection, (hits, place), form, whole::About { total, corpus_version: at.version }))
 }
