@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use adit_api::anonymous_allowance::AnonymousLimits;
 use adit_api::{App, Parts, Settings};
 use adit_packager::PackagerConfig;
 use adit_shared::config::{Config, Secret};
@@ -343,6 +344,7 @@ fn settings(config: &Config, public_url: Url, public_keys: PublicKeys) -> Settin
         public_keys,
         webhooks: config.webhooks.clone(),
         http: config.http.clone(),
+        anonymous: AnonymousLimits { requests: config.anonymous_requests, search_time: config.anonymous_search_time },
     }
 }
 

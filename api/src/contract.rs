@@ -92,16 +92,17 @@ const COMMON: &[Common] = &[
     Common {
         status: StatusCode::TOO_MANY_REQUESTS,
         name: "QuotaSpent",
-        description: "The key has used up what it may: documents of the day, or requests of the minute; `violated-policies` names which",
+        description: "The key has used up what it may: documents of the day, or requests of the minute; `violated-policies` names which. \
+            Or the client, a key or without one an address, asks for more at once or in a minute than is its share",
         headers: &[
-            ("retry-after", Type::Integer, "Seconds until the quota is new"),
+            ("retry-after", Type::Integer, "Seconds until the quota is new, or after which to try again"),
             ("ratelimit-policy", Type::String, "The key's limits (draft-ietf-httpapi-ratelimit-headers)"),
             ("ratelimit", Type::String, "What is left of them, and for how long"),
             ("x-ratelimit-limit", Type::Integer, "Documents a day, if they are limited"),
             ("x-ratelimit-remaining", Type::Integer, "Documents left today"),
             ("x-ratelimit-reset", Type::Integer, "When the quota is new, in seconds since 1970"),
         ],
-        // Requests are counted wherever a key is shown.
+        // Requests are counted by key, and by address where no key is shown.
         applies: |path, _| path.starts_with("/api/"),
     },
     Common {

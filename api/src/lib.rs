@@ -3,6 +3,7 @@
 //! Handlers translate between HTTP and the ports of `adit-shared`; no archive is written here (see `adit-packager`).
 
 pub mod accept;
+pub mod anonymous_allowance;
 pub mod auth;
 pub mod body_budget;
 pub mod client;
@@ -24,6 +25,7 @@ pub mod recipe;
 pub mod resources;
 pub mod rights;
 pub mod router;
+mod search_turn;
 pub mod serve;
 pub mod state;
 #[cfg(test)]

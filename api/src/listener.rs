@@ -3,7 +3,7 @@
 //! A client that keeps the service waiting loses its connection: for a head, for a body, for the
 //! next request, or by not taking the answer. Which connections find a place is decided in
 //! `places`, who waits for whom is kept in `state`. HTTP/2 is not spoken
-//! (docs/decisions/0012-own-listener.md).
+//! (docs/decisions/0013-own-listener.md).
 
 mod forwarded;
 mod io;

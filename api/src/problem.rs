@@ -99,6 +99,8 @@ kinds! {
     UnknownRefs = UNPROCESSABLE_ENTITY "unknown-refs" "Some refs are not in the collection";
     /// The day's quota is spent.
     QuotaSpent = TOO_MANY_REQUESTS "quota-spent" "The quota is spent";
+    /// A client asks for more at once, or in a minute, than is its share.
+    TooManyRequests = TOO_MANY_REQUESTS "too-many-requests" "This client asks for too much at once";
     /// Our fault.
     Internal = INTERNAL_SERVER_ERROR "internal" "Something went wrong on our side";
     /// A part of the service is away.
@@ -249,6 +251,9 @@ impl From<SearchError> for Problem {
             ),
             SearchError::Objects(inner) => inner.into(),
             SearchError::Away(_) => Self::away("search index", &text),
+            SearchError::TimedOut => {
+                Self::new(Kind::Timeout, text).header(header::RETRY_AFTER, HeaderValue::from_static("5"))
+            }
             SearchError::Index(_) => Self::internal(&text),
             SearchError::Outdated(_) => {
                 tracing::error!("{text}");

@@ -74,6 +74,7 @@ impl World {
                 public_keys: PublicKeys::parse(PUBLIC_KEY).unwrap(),
                 webhooks: adit_shared::webhook::Guard::default(),
                 http: adit_shared::config::HttpConfig::default(),
+                anonymous: crate::anonymous_allowance::AnonymousLimits::default(),
             },
             metrics: Metrics::default(),
             stop: CancellationToken::new(),

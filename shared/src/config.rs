@@ -17,6 +17,9 @@ use crate::webhook::Guard;
 
 pub use self::http::{CorsOrigins, HttpConfig, MetricsAccess};
 
+/// Bytes of a mebibyte.
+const MIB: usize = 1024 * 1024;
+
 /// A text that must not be shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -67,7 +70,7 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("ADIT_PACKAGE_TTL", "how long a finished archive is kept, such as 7d (default: 7d)"),
     ("ADIT_QUEUE_EXPIRY", "how long an unread status queue is kept (default: 24h)"),
     ("ADIT_RESEND_AFTER", "silence after which a poll sends a package's request again (default: 60s)"),
-    ("ADIT_REQUEST_TIMEOUT", "how long the API works on one request (default: 60s)"),
+    ("ADIT_REQUEST_TIMEOUT", "how long the API works on one request, and a search at most (default: 60s)"),
     ("ADIT_CONNECTIONS", "connections at once, 16 to 65536 (default: 4096, fewer if `ulimit -n` says so)"),
     (
         "ADIT_CONNECTIONS_PER_ADDRESS",
@@ -89,6 +92,12 @@ pub const VARIABLES: &[(&str, &str)] = &[
         "origins whose scripts may use the API, such as https://lab.example.org, or * (default: its own)",
     ),
     ("ADIT_METRICS", "who may read /metrics: operator (by key), loopback or open (default: operator)"),
+    ("ADIT_SEARCH_MEMORY", "MiB that one search may hold; what needs more is refused (default: 64)"),
+    ("ADIT_ANONYMOUS_REQUESTS", "requests a minute of an address without a key; 0 for any number (default: 1200)"),
+    (
+        "ADIT_ANONYMOUS_SEARCH_SECONDS",
+        "seconds that the searches of an address without a key may work in a minute; 0 for any number (default: 30)",
+    ),
     (
         "ADIT_WEBHOOK_ALLOW",
         "networks that webhooks may be in although they are not public, such as 10.1.0.0/16,fd00::/8 (default: none)",
@@ -130,8 +139,14 @@ pub struct Config {
     pub queue_expiry: Duration,
     /// Silence after which a poll sends a request again.
     pub resend_after: Duration,
-    /// How long the API works on one request.
+    /// How long the API works on one request, and a search at most.
     pub request_timeout: Duration,
+    /// Bytes that one search may hold.
+    pub search_memory: usize,
+    /// Requests a minute of an address without a key; `None`: any number.
+    pub anonymous_requests: Option<u32>,
+    /// Time in a minute for which the searches of an address without a key may work; `None`: any.
+    pub anonymous_search_time: Option<Duration>,
     /// What webhooks may be called.
     pub webhooks: Guard,
     /// Connections, proxies and browsers.
@@ -186,6 +201,11 @@ impl Config {
             queue_expiry: read.duration("ADIT_QUEUE_EXPIRY", "24h"),
             resend_after: read.duration("ADIT_RESEND_AFTER", "60s"),
             request_timeout: read.duration("ADIT_REQUEST_TIMEOUT", "60s"),
+            search_memory: read.number("ADIT_SEARCH_MEMORY", 64, 16..=4096) * MIB,
+            anonymous_requests: Some(read.number("ADIT_ANONYMOUS_REQUESTS", 1200, 0..=u32::MAX)).filter(|n| *n > 0),
+            anonymous_search_time: Some(read.number("ADIT_ANONYMOUS_SEARCH_SECONDS", 30, 0..=86_400))
+                .filter(|seconds| *seconds > 0)
+                .map(Duration::from_secs),
             webhooks: Guard::new(read.networks("ADIT_WEBHOOK_ALLOW")),
             http: HttpConfig::read(&mut read),
             data,
@@ -350,9 +370,12 @@ mod tests {
             ("ADIT_SEARCH_URL", "http://user:hunter2@host:9200"),
             ("ADIT_LOG_FORMAT", "xml"),
             ("ADIT_WEBHOOK_ALLOW", "10.0.0.0/8, the-office"),
+            ("ADIT_SEARCH_MEMORY", "1"),
+            ("ADIT_ANONYMOUS_REQUESTS", "-1"),
+            ("ADIT_ANONYMOUS_SEARCH_SECONDS", "some"),
         ])
         .unwrap_err();
-        assert_eq!(errors.0.len(), 8, "{errors}");
+        assert_eq!(errors.0.len(), 11, "{errors}");
         assert!(!errors.to_string().contains("hunter2"));
         let names = [
             "LISTEN",

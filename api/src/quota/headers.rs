@@ -32,7 +32,13 @@ pub async fn layer(State(app): State<App>, mut request: Request, next: Next) -> 
     }
     let key = match auth::authenticate(&app, request.headers()).await {
         Ok(Some(key)) => key,
-        Ok(None) => return next.run(request).await,
+        Ok(None) => {
+            let client = ClientId::of_request(request.extensions());
+            return match app.anonymous().take_request(client, app.clock.now_ms()) {
+                Ok(()) => next.run(request).await,
+                Err(problem) => problem.into_response(),
+            };
+        }
         Err(problem) => return problem.into_response(),
     };
     tracing::Span::current().record("key", key.id.0);

@@ -17,10 +17,12 @@ use utoipa::{IntoParams, ToSchema};
 use super::lines::{self, Finder};
 use super::{check_name, check_query, find_own};
 use crate::auth::Caller;
+use crate::client::ClientId;
 use crate::extract::{self, DOCSET_BODY_LIMIT, Json, Query, digits};
 use crate::origin::{Combination, Draw};
 use crate::problem::{ApiResult, Kind, Problem};
 use crate::resources::collections;
+use crate::search_turn::run_in_turn;
 use crate::state::App;
 use crate::wire::DocsetView;
 
@@ -175,7 +177,10 @@ async fn select(app: &App, caller: &Caller, request: &DocsetRequest, collection:
     match (&request.query, &request.refs, &request.from) {
         (Some(query), None, None) => {
             let version = collection.corpus_version;
-            Ok(app.search.matching(collection.index(), &query.read()?).await.map(|members| (members, version)))
+            let (index, query) = (collection.index(), query.read()?);
+            let matching = app.search.matching(index, &query);
+            let found = run_in_turn(app, ClientId::Key(caller.0.id), index, matching).await?;
+            Ok(found.map(|members| (members, version)))
         }
         (None, Some(refs), None) => {
             let mut finder = Finder::new(app, &collection);

@@ -161,6 +161,15 @@ class QuotaSpent(Problem):
     kinds = ("quota-spent",)
 
 
+class TooManyRequests(Problem):
+    """The client has too many searches in line, or without a key has used up its minute.
+
+    `retry_after` tells when to try again.
+    """
+
+    kinds = ("too-many-requests",)
+
+
 class Unavailable(Problem):
     """A part of the service is away, or it took too long."""
 
