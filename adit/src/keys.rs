@@ -2,6 +2,7 @@
 
 use adit_shared::clock::{Clock as _, SystemClock, rfc3339};
 use adit_shared::config::Config;
+use adit_shared::display::Printable;
 use adit_shared::domain::{Allowance, ApiKey, Entitlement, Limits, OwnLimit, Role, secret_hash};
 use adit_shared::ids::KeyId;
 use adit_shared::store::{Store, StoreError};
@@ -11,6 +12,7 @@ use rand::TryRng as _;
 
 use crate::cli::{ApiKeysVerb, KeyLimits};
 use crate::services::{make_folder, open_store};
+use crate::terminal::outln;
 
 /// 256 random bits of the operating system, as text.
 pub(crate) fn random_secret() -> anyhow::Result<String> {
@@ -42,21 +44,22 @@ pub(crate) async fn run(config: &Config, verb: ApiKeysVerb) -> anyhow::Result<()
             for entitlement in &entitlements {
                 store.grant(key.id, entitlement).await?;
             }
-            println!("key {} ({}, {name}); it is shown only now:", key.id, role.as_str());
-            println!("{secret}");
+            let name = Printable::line(&name);
+            outln!("key {} ({}, {name}); it is shown only now:", key.id, role.as_str());
+            outln!("{secret}");
         }
         ApiKeysVerb::Grant { id, entitlement } => {
             let granted = store.grant(KeyId(id), &entitlement).await.map_err(|error| match error {
                 StoreError::NotFound(_) => anyhow!(no_such_key(id)),
                 error => error.into(),
             })?;
-            println!("key {id} is {}entitled to {entitlement}", if granted { "" } else { "already " });
+            outln!("key {id} is {}entitled to {entitlement}", if granted { "" } else { "already " });
         }
         ApiKeysVerb::Deny { id, entitlement } => {
             if !store.deny(KeyId(id), &entitlement).await? {
                 bail!("there is no key {id} with the entitlement {entitlement}; `adit keys list` shows them");
             }
-            println!("key {id} is no longer entitled to {entitlement}");
+            outln!("key {id} is no longer entitled to {entitlement}");
         }
         ApiKeysVerb::Set { id, limits } => {
             let key = store.keys().await?.into_iter().find(|key| key.id == KeyId(id) && key.revoked.is_none());
@@ -65,7 +68,7 @@ pub(crate) async fn run(config: &Config, verb: ApiKeysVerb) -> anyhow::Result<()
             if !store.limit_key(key.id, &own).await? {
                 bail!(no_such_key(id));
             }
-            println!("key {id}: {} document(s) a day, {} request(s) a minute", own.documents, own.requests);
+            outln!("key {id}: {} document(s) a day, {} request(s) a minute", own.documents, own.requests);
         }
         ApiKeysVerb::Limits { role, limits } => {
             if let Some(role) = role {
@@ -84,7 +87,7 @@ pub(crate) async fn run(config: &Config, verb: ApiKeysVerb) -> anyhow::Result<()
             if !store.revoke_key(KeyId(id), SystemClock.now_ms()).await? {
                 bail!(no_such_key(id));
             }
-            println!("key {id} is revoked");
+            outln!("key {id} is revoked");
         }
     }
     Ok(())
@@ -103,19 +106,24 @@ fn shown(limit: Option<u64>) -> String {
 }
 
 async fn show_roles(store: &dyn Store) -> anyhow::Result<()> {
-    println!("{:8}  {:>13}  {:>15}", "role", "documents/day", "requests/minute");
+    outln!("{:8}  {:>13}  {:>15}", "role", "documents/day", "requests/minute");
     for role in Role::ALL {
         let limits = store.role_limits(role).await?;
-        println!("{:8}  {:>13}  {:>15}", role.as_str(), shown(limits.documents), shown(limits.requests));
+        outln!("{:8}  {:>13}  {:>15}", role.as_str(), shown(limits.documents), shown(limits.requests));
     }
     Ok(())
 }
 
 /// A limit of the key's own is marked with a star.
 async fn list(store: &dyn Store) -> anyhow::Result<()> {
-    println!(
+    outln!(
         "{:>4}  {:8}  {:>14}  {:>15}  {:24}  {:24}  name (and entitlements)",
-        "id", "role", "documents/day", "requests/minute", "created", "revoked"
+        "id",
+        "role",
+        "documents/day",
+        "requests/minute",
+        "created",
+        "revoked"
     );
     for key in store.keys().await? {
         let column = |allowance| {
@@ -127,7 +135,7 @@ async fn list(store: &dyn Store) -> anyhow::Result<()> {
             [] => String::new(),
             names => format!(" ({})", names.join(", ")),
         };
-        println!(
+        outln!(
             "{:>4}  {:8}  {:>14}  {:>15}  {:24}  {:24}  {}{entitlements}",
             key.id.0,
             key.role.as_str(),
@@ -135,7 +143,7 @@ async fn list(store: &dyn Store) -> anyhow::Result<()> {
             column(Allowance::Requests),
             rfc3339(key.created),
             key.revoked.map(rfc3339).unwrap_or_default(),
-            key.name
+            Printable::line(&key.name)
         );
     }
     Ok(())
