@@ -28,7 +28,7 @@ use self::folder::Folder;
 use self::packs::Packs;
 use crate::change::{self, Brings, LEASE_MS, TRY_LATER};
 use crate::services::Services;
-use crate::terminal::{errln, outln};
+use crate::terminal::{errln, outln, print_failure};
 use crate::{watches, withdraw};
 
 /// Bad lines that are printed; the rest is counted.
@@ -48,7 +48,7 @@ pub(crate) async fn run(config: &Config, folder: &Path, wait: bool) -> anyhow::R
     let services = Services::open(config).await?;
     let Outcome { collection, counts } = match import(&services, folder, wait).await {
         Err(error) if change::is_another_running(&error) => {
-            errln!("adit: {error:#}");
+            print_failure(&error);
             return Ok(ExitCode::from(TRY_LATER));
         }
         imported => imported?,

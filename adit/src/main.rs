@@ -29,7 +29,7 @@ use anyhow::Context as _;
 use clap::Parser as _;
 
 use crate::cli::{Cli, KeysVerb, Verb};
-use crate::terminal::{errln, print_data};
+use crate::terminal::{errln, print_data, print_failure};
 
 /// How long work on threads of its own may go on when everything else has ended. None of it leaves half of anything behind where it is cut off.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     match block_on(run(cli)) {
         Ok(code) => code,
         Err(error) => {
-            errln!("adit: {error:#}");
+            print_failure(&error);
             ExitCode::FAILURE
         }
     }

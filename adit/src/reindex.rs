@@ -18,7 +18,7 @@ use futures::stream::BoxStream;
 
 use crate::change::{self, Brings, LEASE_MS, TRY_LATER};
 use crate::services::Services;
-use crate::terminal::{errln, outln};
+use crate::terminal::{outln, print_failure};
 use crate::withdraw;
 
 /// Carries out `adit reindex`. The exit status is 75 when an import into the collection is running.
@@ -27,7 +27,7 @@ pub(crate) async fn run(config: &Config, slug: &str, wait: bool) -> anyhow::Resu
     let made = new_index(&services, slug, wait, true, async |index, lease| fill(&services, lease, index).await).await;
     let (collection, count) = match made {
         Err(error) if change::is_another_running(&error) => {
-            errln!("adit: {error:#}");
+            print_failure(&error);
             return Ok(ExitCode::from(TRY_LATER));
         }
         made => made?,

@@ -8,6 +8,7 @@
 
 use std::io::{self, IsTerminal as _, Write};
 
+use adit_shared::config::ConfigErrors;
 use adit_shared::display::{JsonPrintable, Printable};
 use serde::Serialize;
 
@@ -31,6 +32,16 @@ pub(crate) fn print_text(text: &str) {
 /// Prints a line of text to standard error.
 pub(crate) fn print_error(text: &str) {
     eprintln!("{}", Printable::lines(text));
+}
+
+/// Prints why a verb has failed, with all reasons behind it: in one line, but for mistakes of the configuration.
+pub(crate) fn print_failure(error: &anyhow::Error) {
+    let text = format!("{error:#}");
+    if error.is::<ConfigErrors>() {
+        print_error(&format!("adit: {text}"));
+    } else {
+        print_error(&format!("adit: {}", Printable::line(&text)));
+    }
 }
 
 /// Prints a line in which everything foreign is printable already, and which has escapes of our own.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use url::Url;
 
+use crate::display::Printable;
 use crate::webhook::Guard;
 
 /// A text that must not be shown.
@@ -122,7 +123,7 @@ impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the configuration has {} mistake(s):", self.0.len())?;
         for mistake in &self.0 {
-            write!(f, "\n  - {mistake}")?;
+            write!(f, "\n  - {}", Printable::line(mistake))?;
         }
         Ok(())
     }

@@ -145,7 +145,8 @@ impl Downloads<'_> {
     async fn receive(self, item: &Item, part: &mut Part) -> anyhow::Result<Received> {
         let offset = part.length();
         let rest = part.tag().filter(|_| offset > 0).map(|tag| (offset, tag));
-        let response = match self.client.get_from(&item.url, rest, item.gzip).await {
+        let gzip = item.gzip && rest.is_none();
+        let response = match self.client.get_from(&item.url, rest, gzip).await {
             Err(error) if rest.is_some() && refused_range(&error) => return Ok(Received::Unfit),
             response => response?,
         };
@@ -156,7 +157,7 @@ impl Downloads<'_> {
         } else {
             self.begin(part, item.tag().as_deref().or(header(&response, ETAG)))?;
         }
-        let mut coding = Coding::of(&response, item.gzip && rest.is_none())?;
+        let mut coding = Coding::of(&response, gzip)?;
         let mut body = response.bytes_stream();
         while let Some(chunk) = body.next().await {
             let chunk = chunk.map_err(|error| anyhow::Error::new(error.without_url()).context(BROKEN))?;

@@ -336,7 +336,7 @@ fn a_manifest_that_unpacks_without_end_is_a_fault() {
 /// Archives that are small and become large, in one way or another: each is told of soon, and memory stays small.
 #[test]
 fn a_bomb_is_told_of_and_not_set_off() {
-    let zeros = |writer: &mut dyn Write, megabytes: usize| {
+    let zeros = |writer: &mut dyn std::io::Write, megabytes: usize| {
         (0..megabytes).for_each(|_| writer.write_all(&[0; 1 << 20]).unwrap());
     };
     let zip = |list: bool| {

@@ -61,8 +61,9 @@ class Api:
         most: int = MOST,
         **places: Any,
     ) -> bytes:
-        """Calls an operation and reads its answer, of `most` bytes. While the server is busy or away it is asked again, for as long as
-        there is patience.
+        """Calls an operation and reads its answer, of at most so many bytes.
+
+        While the server is busy or away it is asked again, for as long as there is patience.
         """
         request = self._request(operation, query, body, headers, places)
         deadline, wait, tries = time.monotonic() + self.patience, FIRST_WAIT, 0

@@ -52,5 +52,7 @@ def is_private(url: httpx.URL) -> bool:
 def check_redirect(before: httpx.URL, after: httpx.URL) -> httpx.URL:
     """Gives where a redirect leads, if it may be followed: to http or https, and not from TLS to none."""
     if after.scheme not in ("http", "https") or (before.scheme == "https" and after.scheme != "https"):
-        raise AditError("The download cannot be fetched", f"the server redirects from {before.scheme} to {after.scheme}; that is not followed")
+        raise AditError(
+            "The download cannot be fetched", f"the server redirects from {before.scheme} to {after.scheme}; that is not followed"
+        )
     return after

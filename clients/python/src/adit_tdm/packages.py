@@ -114,9 +114,9 @@ class Package(Bound):
     def download(self, path: str | Path, *, progress: bool | None = None, overwrite: bool = False) -> Path:
         """Waits until it is built, and downloads its archive to `path`, or into the folder `path`.
 
-        The file is checked against its SHA-256. Another file that is there is replaced only with `overwrite`. Goes on after connections that broke, and where an earlier call has stopped. Of
-        layouts `jsonl` and `parquet` the archive only describes the shards, and packages with `shard_bytes` have none:
-        `download_all` gets everything.
+        The file is checked against its SHA-256. Another file that is there is replaced only with `overwrite`. Goes on after connections
+        that broke, and where an earlier call has stopped. Of layouts `jsonl` and `parquet` the archive only describes the shards, and
+        packages with `shard_bytes` have none: `download_all` gets everything.
         """
         self.wait(progress=progress)
         for asset in self.assets():
