@@ -1,4 +1,5 @@
-//! Foreign text on terminals: whatever titles, refs, names, queries and servers' messages hold, no verb prints what steers a terminal.
+//! Foreign text on terminals: whatever titles, refs, names, queries and servers' messages hold, no
+//! verb prints what steers a terminal.
 
 use std::process::Output;
 

@@ -19,7 +19,8 @@ pub(crate) struct Cli {
     /// URL of the API, for the miner's verbs and for packagers [env: ADIT_PUBLIC_URL]
     #[arg(long, global = true, value_name = "URL")]
     url: Option<String>,
-    /// Show the key to a server without TLS, too, that is not on this machine [env: ADIT_INSECURE=1]
+    /// Show the key to a server without TLS, too, that is not on this machine [env:
+    /// ADIT_INSECURE=1]
     #[arg(long, global = true)]
     insecure: bool,
     /// What to log, such as info or debug,sqlx=warn [env: ADIT_LOG]

@@ -1,6 +1,7 @@
 //! `adit`: one program for miners and operators. This file maps verbs to the modules that carry them out.
 
-// What is printed holds foreign text: it goes through `terminal`, which lets none of it steer a terminal.
+// What is printed holds foreign text: it goes through `terminal`, which lets none of it steer a
+// terminal.
 #![warn(clippy::print_stderr)]
 
 mod change;

@@ -1,6 +1,7 @@
-//! The one place where verbs print. What they print holds foreign text, so that all of it passes [`Printable`]: nothing steers the
-//! terminal, whether output goes there or into a file that is shown later. JSON keeps its values ([`JsonPrintable`]). CSV and
-//! contracts are data: they leave as they are where standard output is no terminal.
+//! The one place where verbs print. What they print holds foreign text, so that all of it passes
+//! [`Printable`]: nothing steers the terminal, whether output goes there or into a file that is
+//! shown later. JSON keeps its values ([`JsonPrintable`]). CSV and contracts are data: they leave
+//! as they are where standard output is no terminal.
 //!
 //! Values that belong into one line are wrapped by [`Printable::line`] where they are printed.
 
@@ -34,7 +35,8 @@ pub(crate) fn print_error(text: &str) {
     eprintln!("{}", Printable::lines(text));
 }
 
-/// Prints why a verb has failed, with all reasons behind it: in one line, but for mistakes of the configuration.
+/// Prints why a verb has failed, with all reasons behind it: in one line, but for mistakes of the
+/// configuration.
 pub(crate) fn print_failure(error: &anyhow::Error) {
     let text = format!("{error:#}");
     if error.is::<ConfigErrors>() {
@@ -44,7 +46,8 @@ pub(crate) fn print_failure(error: &anyhow::Error) {
     }
 }
 
-/// Prints a line in which everything foreign is printable already, and which has escapes of our own.
+/// Prints a line in which everything foreign is printable already, and which has escapes of our
+/// own.
 pub(crate) fn print_styled(line: &str) {
     finish(writeln!(io::stdout(), "{line}"));
 }
@@ -61,7 +64,8 @@ pub(crate) fn print_json_text(text: &str) {
     finish(writeln!(io::stdout(), "{}", JsonPrintable(text.trim_end_matches(['\r', '\n']))));
 }
 
-/// Prints data of another form: byte for byte into files and pipes, without characters that steer it on a terminal.
+/// Prints data of another form: byte for byte into files and pipes, without characters that steer
+/// it on a terminal.
 pub(crate) fn print_data(data: &[u8]) {
     let mut out = io::stdout().lock();
     let on_terminal = out.is_terminal();

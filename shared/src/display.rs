@@ -1,13 +1,16 @@
-//! Foreign text on terminals and in logs. Titles, names, refs, queries, file names and servers' messages come from anywhere;
-//! written as they are, they could move the cursor, set a window's title, hide or reorder what stands beside them.
+//! Foreign text on terminals and in logs. Titles, names, refs, queries, file names and servers'
+//! messages come from anywhere; written as they are, they could move the cursor, set a window's
+//! title, hide or reorder what stands beside them.
 //!
-//! [`Printable`] writes such characters as visible escapes; [`JsonPrintable`] does the same to JSON and leaves its values as they
-//! are. The zero-width joiner and non-joiner stay: Persian, Indic scripts and emoji need them.
+//! [`Printable`] writes such characters as visible escapes; [`JsonPrintable`] does the same to JSON
+//! and leaves its values as they are. The zero-width joiner and non-joiner stay: Persian, Indic
+//! scripts and emoji need them.
 
 use std::fmt::{self, Write as _};
 
-/// Foreign text that is about to be shown to a person: control characters (C0, DEL, C1), bidirectional controls and invisible
-/// characters become escapes such as `\n` or `\u{1b}`. Widths and alignment of a format string hold for what is shown.
+/// Foreign text that is about to be shown to a person: control characters (C0, DEL, C1),
+/// bidirectional controls and invisible characters become escapes such as `\n` or `\u{1b}`. Widths
+/// and alignment of a format string hold for what is shown.
 #[derive(Debug, Clone, Copy)]
 pub struct Printable<'a> {
     text: &'a str,
@@ -42,8 +45,9 @@ impl fmt::Display for Printable<'_> {
     }
 }
 
-/// JSON text that is about to be printed. Serialisers escape C0 alone; here the other characters of [`steers`] become `\uXXXX`,
-/// which every reader takes for the same values. Line ends between values stay.
+/// JSON text that is about to be printed. Serialisers escape C0 alone; here the other characters of
+/// [`steers`] become `\uXXXX`, which every reader takes for the same values. Line ends between
+/// values stay.
 #[derive(Debug, Clone, Copy)]
 pub struct JsonPrintable<'a>(pub &'a str);
 
@@ -69,8 +73,9 @@ fn escape(c: char) -> impl Iterator<Item = char> {
     short.into_iter().flatten().chain(long.into_iter().flatten())
 }
 
-/// Tells whether a character steers a terminal or a reader's eye instead of being seen: control characters, bidirectional controls
-/// (UAX #9), invisible separators, fillers, annotation marks and tag characters.
+/// Tells whether a character steers a terminal or a reader's eye instead of being seen: control
+/// characters, bidirectional controls (UAX #9), invisible separators, fillers, annotation marks and
+/// tag characters.
 #[must_use]
 pub fn steers(c: char) -> bool {
     c.is_control()

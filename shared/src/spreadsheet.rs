@@ -1,19 +1,21 @@
 //! CSV (RFC 4180) that people open in spreadsheets: the one place where cells are written.
 //!
-//! A spreadsheet takes a cell that begins with certain characters for a formula, which may fetch and send things. An apostrophe
-//! before such text makes it a text (OWASP, "CSV Injection"). Numbers stay numbers. Programs that need every text as it is read
-//! NDJSON.
+//! A spreadsheet takes a cell that begins with certain characters for a formula, which may fetch
+//! and send things. An apostrophe before such text makes it a text (OWASP, "CSV Injection").
+//! Numbers stay numbers. Programs that need every text as it is read NDJSON.
 
 use std::borrow::Cow;
 
-/// Characters that begin a formula in some spreadsheet, and control characters that are skipped before one.
+/// Characters that begin a formula in some spreadsheet, and control characters that are skipped
+/// before one.
 const FORMULA: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
-/// Characters behind which a spreadsheet that divides cells in another way begins one: semicolons and tabs are separators in some
-/// countries' settings, and then quotes do not protect what they were written around.
+/// Characters behind which a spreadsheet that divides cells in another way begins one: semicolons
+/// and tabs are separators in some countries' settings, and then quotes do not protect what they
+/// were written around.
 const DIVIDERS: [char; 4] = [';', '\t', '\r', '\n'];
 
-/// Gives a text that no spreadsheet takes for a formula, at its beginning or behind a divider within; numbers and most texts are
-/// given as they are.
+/// Gives a text that no spreadsheet takes for a formula, at its beginning or behind a divider
+/// within; numbers and most texts are given as they are.
 #[must_use]
 pub fn neutral_cell(text: &str) -> Cow<'_, str> {
     if is_number(text) || !text.contains(FORMULA) {

@@ -8,9 +8,10 @@ use tracing_subscriber::fmt::format;
 
 use crate::display::Printable;
 
-/// Sends log lines to standard error: as text, or as one JSON object a line where `json` is set. `filter` is a `tracing` directive
-/// list such as `info,adit_packager=debug`; an unreadable one falls back to `info`. Later calls have no effect. Values of fields
-/// come from anywhere: in text they are shown by [`Printable`], so that none begins a line of its own or steers a terminal.
+/// Sends log lines to standard error: as text, or as one JSON object a line where `json` is set.
+/// `filter` is a `tracing` directive list such as `info,adit_packager=debug`; an unreadable one
+/// falls back to `info`. Later calls have no effect. Values of fields come from anywhere: in text
+/// they are shown by [`Printable`], so that none begins a line of its own or steers a terminal.
 pub fn init(filter: &str, json: bool) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt()

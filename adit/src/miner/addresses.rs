@@ -1,4 +1,5 @@
-//! Where a client goes, and where it shows its key. Servers, links and bags name addresses; none of them decides who sees the key.
+//! Where a client goes, and where it shows its key. Servers, links and bags name addresses; none of
+//! them decides who sees the key.
 
 use std::net::IpAddr;
 
@@ -19,8 +20,9 @@ pub(crate) fn is_private(url: &Url) -> bool {
         }
 }
 
-/// Tells whether a URL is an address of content on the server at `base`: a document's file or a package's asset, as our packagers
-/// write them into `fetch.txt`. Reading there changes nothing, so that a bag may have the key shown there.
+/// Tells whether a URL is an address of content on the server at `base`: a document's file or a
+/// package's asset, as our packagers write them into `fetch.txt`. Reading there changes nothing, so
+/// that a bag may have the key shown there.
 pub(crate) fn is_content(base: &Url, url: &Url) -> bool {
     let plain =
         url.query().is_none() && url.fragment().is_none() && url.username().is_empty() && url.password().is_none();

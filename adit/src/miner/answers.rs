@@ -1,5 +1,5 @@
-//! Reads a server's answers, which are hostile until they are checked: no more of them than there can be, and of problems what a
-//! person can read.
+//! Reads a server's answers, which are hostile until they are checked: no more of them than there
+//! can be, and of problems what a person can read.
 
 use std::fmt;
 use std::time::Duration;
@@ -39,8 +39,9 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
-    /// Whether the same request may succeed later: the server's own trouble, a timeout, or too many requests. What an object store
-    /// denies or has lost the server knows better when it is asked again.
+    /// Whether the same request may succeed later: the server's own trouble, a timeout, or too many
+    /// requests. What an object store denies or has lost the server knows better when it is asked
+    /// again.
     pub(crate) fn may_pass(&self) -> bool {
         let own = matches!(self.status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
         let of_store = matches!(self.status, StatusCode::FORBIDDEN | StatusCode::NOT_FOUND);
@@ -103,7 +104,8 @@ async fn read_body(mut response: Response, most: u64) -> anyhow::Result<Vec<u8>>
     Ok(bytes)
 }
 
-/// Reads an answer of lines to its end, each of at most [`MAX_LINE`] bytes and with its line end, if it has one.
+/// Reads an answer of lines to its end, each of at most [`MAX_LINE`] bytes and with its line end,
+/// if it has one.
 pub(super) async fn read_lines(
     response: Response,
     mut each: impl FnMut(&str) -> anyhow::Result<()>,

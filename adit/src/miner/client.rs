@@ -1,5 +1,5 @@
-//! A small client of the API: JSON in, JSON out, problems as errors. What an answer may be is in [`super::answers`], and who is
-//! shown the key in [`super::addresses`].
+//! A small client of the API: JSON in, JSON out, problems as errors. What an answer may be is in
+//! [`super::answers`], and who is shown the key in [`super::addresses`].
 
 use std::time::Duration;
 
@@ -38,8 +38,8 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Makes a client of the server that is configured, else of the `adit up` that runs on the data folder, else of the default
-    /// address.
+    /// Makes a client of the server that is configured, else of the `adit up` that runs on the data
+    /// folder, else of the default address.
     ///
     /// # Errors
     /// If there is a key, and others could read it on its way to the server.
@@ -119,8 +119,8 @@ impl Client {
         shared_path(&self.url, link)
     }
 
-    /// Checks that a file may be fetched from a URL that a bag names: from an address of content on this server, which is shown the
-    /// key, or, with `others`, from other servers without it.
+    /// Checks that a file may be fetched from a URL that a bag names: from an address of content on
+    /// this server, which is shown the key, or, with `others`, from other servers without it.
     ///
     /// # Errors
     /// With the remedy, if it may not.
@@ -144,9 +144,10 @@ impl Client {
         Ok(())
     }
 
-    /// GETs bytes at a path of the server, or at any URL, from an offset on if the content still has that entity tag. The key is
-    /// shown at addresses of content on this server alone; so redirects are followed by hand, and without it. All of it may come
-    /// compressed, if `gzip` says so.
+    /// GETs bytes at a path of the server, or at any URL, from an offset on if the content still
+    /// has that entity tag. The key is shown at addresses of content on this server alone; so
+    /// redirects are followed by hand, and without it. All of it may come compressed, if `gzip`
+    /// says so.
     ///
     /// # Errors
     /// [`Refusal`], [`reqwest::Error`], or what is wrong with the URL.

@@ -1,5 +1,6 @@
-//! Downloads a file: goes on where it was cut off, waits trouble out, and lets it appear under its name only when its SHA-256 is
-//! right. No more is taken than was announced, however it is coded, and what is there already is not replaced.
+//! Downloads a file: goes on where it was cut off, waits trouble out, and lets it appear under its
+//! name only when its SHA-256 is right. No more is taken than was announced, however it is coded,
+//! and what is there already is not replaced.
 
 use std::borrow::Cow;
 use std::io::{self, Write as _};
@@ -59,12 +60,14 @@ pub(crate) struct Downloads<'a> {
 }
 
 impl Downloads<'_> {
-    /// Downloads `item` to `target`, unless that is there already. What has arrived stays in `{part}.part`, and a later call goes on
-    /// from there, whichever URL it then asks for the same bytes.
+    /// Downloads `item` to `target`, unless that is there already. What has arrived stays in
+    /// `{part}.part`, and a later call goes on from there, whichever URL it then asks for the same
+    /// bytes.
     ///
     /// # Errors
-    /// When another file is there, or no room; when the server refuses or cannot be reached any more, or when the SHA-256 is wrong,
-    /// also when all is fetched anew (the part is then removed).
+    /// When another file is there, or no room; when the server refuses or cannot be reached any
+    /// more, or when the SHA-256 is wrong, also when all is fetched anew (the part is then
+    /// removed).
     pub(crate) async fn run(self, item: &Item, part: &Path, target: &Path) -> anyhow::Result<Sha256> {
         match (find_standing(target, item.sha256)?, item.sha256) {
             (Standing::Same, Some(sha256)) => {

@@ -1,4 +1,5 @@
-//! Files that a server or a bag has named: opened without following symbolic links, put into place without replacing what is there.
+//! Files that a server or a bag has named: opened without following symbolic links, put into place
+//! without replacing what is there.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _};
@@ -67,7 +68,8 @@ pub(super) fn find_standing(path: &Path, sought: Option<Sha256>) -> anyhow::Resu
 /// Renames a file to a name that nothing has yet, in one step.
 ///
 /// # Errors
-/// [`io::ErrorKind::AlreadyExists`] if something has it; the file keeps its name then, as with any other error.
+/// [`io::ErrorKind::AlreadyExists`] if something has it; the file keeps its name then, as with any
+/// other error.
 pub(super) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     let renamed = TempPath::try_from_path(from)?.persist_noclobber(to);
     renamed.map_err(|failed| {

@@ -1,7 +1,8 @@
 //! `adit hydrate`: fetches what a dehydrated bag has not, so that it is whole.
 //!
-//! A bag is foreign: the key is shown at addresses of files on the server alone, other servers are asked only where the user says
-//! so, no more is taken than the bag announces, and nothing is written outside of its folder.
+//! A bag is foreign: the key is shown at addresses of files on the server alone, other servers are
+//! asked only where the user says so, no more is taken than the bag announces, and nothing is
+//! written outside of its folder.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,12 +1,15 @@
-//! How much an archive may become. Archives are foreign: a few bytes can announce, or turn into, more than any disk holds.
+//! How much an archive may become. Archives are foreign: a few bytes can announce, or turn into,
+//! more than any disk holds.
 
 use anyhow::ensure;
 
-/// Bytes of a file or archive that its packed bytes may become, for each of them: far more than text is ever compressed by.
+/// Bytes of a file or archive that its packed bytes may become, for each of them: far more than
+/// text is ever compressed by.
 const RATIO: u64 = 100;
 /// Bytes that even the smallest archive may become.
 const LEAST_BYTES: u64 = 64 << 20;
-/// Packed bytes for each entry: a bag names the SHA-256 of each, which cannot be compressed to less.
+/// Packed bytes for each entry: a bag names the SHA-256 of each, which cannot be compressed to
+/// less.
 const BYTES_PER_ENTRY: u64 = 16;
 /// Entries that even the smallest archive may have.
 const LEAST_ENTRIES: u64 = 65_536;

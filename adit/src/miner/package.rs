@@ -156,7 +156,8 @@ impl Asset {
     }
 }
 
-/// Reads the list of a package's assets: names that are one harmless segment of a path, and no two that are one file.
+/// Reads the list of a package's assets: names that are one harmless segment of a path, and no two
+/// that are one file.
 fn read_assets(answer: &Value) -> anyhow::Result<Vec<Asset>> {
     let list = answer["assets"].as_array().context("the server's answer lists no assets")?;
     ensure!(
@@ -174,9 +175,10 @@ fn read_assets(answer: &Value) -> anyhow::Result<Vec<Asset>> {
     Ok(assets)
 }
 
-/// Downloads all that a finished package consists of, goes on where an earlier download stopped, and verifies each SHA-256. What is
-/// erased meanwhile is built again, with the same bytes. `output` is the place of the archive, or a folder, which packages in
-/// shards always get. Other files that are there already are an error, unless `overwrite` is set.
+/// Downloads all that a finished package consists of, goes on where an earlier download stopped,
+/// and verifies each SHA-256. What is erased meanwhile is built again, with the same bytes.
+/// `output` is the place of the archive, or a folder, which packages in shards always get. Other
+/// files that are there already are an error, unless `overwrite` is set.
 ///
 /// Gives the archive, or the shards, with their SHA-256; manifest and receipt lie beside.
 pub(crate) async fn fetch(
@@ -331,8 +333,8 @@ mod tests {
         assert!(read_assets(&json!({"assets": []})).is_err());
     }
 
-    /// What a server answers when a package is asked for, listed and downloaded: none of it writes outside of the folder or over
-    /// anything in it, and each is told.
+    /// What a server answers when a package is asked for, listed and downloaded: none of it writes
+    /// outside of the folder or over anything in it, and each is told.
     #[tokio::test]
     async fn a_hostile_server_is_told_of_and_writes_nothing() {
         let good = json!({"assets": [{"name": "a.zip", "size": 3, "sha256": Sha256::of(b"abc")}]});

@@ -1,7 +1,9 @@
-//! A file that is being downloaded: what has arrived of it, of what it is a part, and the SHA-256 so far.
+//! A file that is being downloaded: what has arrived of it, of what it is a part, and the SHA-256
+//! so far.
 //!
-//! What has arrived lies in `{base}.part`, with `{base}.part.etag` beside it. That says of what the bytes are, and that they are of
-//! a download at all: a file of somebody's that happens to be named so is left alone. Symbolic links are not followed.
+//! What has arrived lies in `{base}.part`, with `{base}.part.etag` beside it. That says of what the
+//! bytes are, and that they are of a download at all: a file of somebody's that happens to be named
+//! so is left alone. Symbolic links are not followed.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
@@ -22,7 +24,8 @@ pub(crate) struct Part {
     file: File,
     length: u64,
     hash: sha2::Sha256,
-    /// Where the entity tag is kept of what the bytes are of; empty where they have none, and are not gone on with.
+    /// Where the entity tag is kept of what the bytes are of; empty where they have none, and are
+    /// not gone on with.
     tag_path: PathBuf,
     tag: Option<String>,
 }
@@ -98,7 +101,8 @@ impl Part {
         Ok(())
     }
 
-    /// Lets it appear under its name. A file that is there already stays, unless it has the same bytes or `overwrite` is set.
+    /// Lets it appear under its name. A file that is there already stays, unless it has the same
+    /// bytes or `overwrite` is set.
     ///
     /// # Errors
     /// When it cannot be written, or another file is there; what has arrived is kept then.
@@ -133,7 +137,8 @@ impl Part {
     }
 }
 
-/// Tells whether an entity tag can stand in `If-Range`: strong ones alone can (RFC 9110, section 13.1.5).
+/// Tells whether an entity tag can stand in `If-Range`: strong ones alone can (RFC 9110, section
+/// 13.1.5).
 fn is_strong(tag: &str) -> bool {
     let plain = tag.bytes().all(|byte| (b' '..=b'~').contains(&byte));
     plain && tag.len() as u64 <= MAX_TAG && tag.len() > 1 && tag.starts_with('"') && tag.ends_with('"')

@@ -1,4 +1,5 @@
-//! Bags to be tested with: their files by path, as folders and as archives. And servers that mean harm.
+//! Bags to be tested with: their files by path, as folders and as archives. And servers that mean
+//! harm.
 
 use std::collections::BTreeMap;
 use std::fs;

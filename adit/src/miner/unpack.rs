@@ -1,5 +1,6 @@
-//! Unpacks the archive of a bag. It is foreign: its names stay in the folder, nothing is made but files and folders, and no more than
-//! it announces, which must be in proportion to its length and have room.
+//! Unpacks the archive of a bag. It is foreign: its names stay in the folder, nothing is made but
+//! files and folders, and no more than it announces, which must be in proportion to its length and
+//! have room.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Read as _};
@@ -17,8 +18,8 @@ use super::limits::UnpackLimits;
 const KIND: u32 = 0o170_000;
 const KINDS: [u32; 3] = [0, 0o100_000, 0o040_000];
 
-/// Unpacks all of a ZIP archive into a folder that is not there yet. Of each file its CRC-32 is checked; permissions and times are
-/// left.
+/// Unpacks all of a ZIP archive into a folder that is not there yet. Of each file its CRC-32 is
+/// checked; permissions and times are left.
 pub(crate) fn unpack(archive: &Path, folder: &Path) -> anyhow::Result<()> {
     let file = File::open(archive).with_context(|| format!("cannot read {}", archive.display()))?;
     let length = file.metadata().with_context(|| format!("cannot read {}", archive.display()))?.len();
@@ -62,7 +63,8 @@ fn unpack_entry(entry: &mut ZipFile<'_, impl io::Read>, folder: &Path) -> anyhow
     // Two entries of one name are a mistake, or worse.
     let mut file = OpenOptions::new().write(true).create_new(true).open(&place).with_context(cannot_write)?;
     let size = entry.size();
-    // One byte more, so that an entry that is longer than it says is told of. At the end the CRC-32 is compared.
+    // One byte more, so that an entry that is longer than it says is told of. At the end the CRC-32
+    // is compared.
     let copied = io::copy(&mut entry.take(size.saturating_add(1)), &mut file);
     let copied = copied.with_context(|| format!("{name}: cannot be unpacked"))?;
     ensure!(copied == size, "{name}: is not of the {size} bytes that the archive's directory says");

@@ -13,9 +13,10 @@ pub(crate) fn rights_header(marked: bool) -> &'static str {
     if marked { "path,license,access\r\n" } else { "path,license\r\n" }
 }
 
-/// Writes a file's line of the list of rights (RFC 4180): the document's licence, else the collection's, else nothing; and in a
-/// list with access levels, the file's. A licence that a spreadsheet would take for a formula is neutralised; the path is written
-/// as it is, since it begins with `data/` and is a key for programs.
+/// Writes a file's line of the list of rights (RFC 4180): the document's licence, else the
+/// collection's, else nothing; and in a list with access levels, the file's. A licence that a
+/// spreadsheet would take for a formula is neutralised; the path is written as it is, since it
+/// begins with `data/` and is a key for programs.
 pub(crate) fn write_rights(out: &mut impl BufMut, path: &str, license: Option<&str>, access: Option<&Access>) {
     write_csv(out, path);
     out.put_u8(b',');

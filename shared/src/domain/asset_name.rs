@@ -1,5 +1,5 @@
-//! Names of what a package consists of. They come from servers and stand in file systems, so that they are checked before they
-//! become a path.
+//! Names of what a package consists of. They come from servers and stand in file systems, so that
+//! they are checked before they become a path.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,11 +8,13 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::names::is_reserved;
 
-/// Longest name in bytes: with what is added for a download in progress it stays under the 255 bytes that file systems take.
+/// Longest name in bytes: with what is added for a download in progress it stays under the 255
+/// bytes that file systems take.
 const MAX_ASSET_NAME: usize = 200;
 
-/// Name of an asset: one segment of a path that every file system takes, harmless in a URL, a header and on a terminal. Letters
-/// and digits of ASCII, dots, dashes and underscores; no dot or dash at the beginning, no dot at the end, no name of a device.
+/// Name of an asset: one segment of a path that every file system takes, harmless in a URL, a
+/// header and on a terminal. Letters and digits of ASCII, dots, dashes and underscores; no dot or
+/// dash at the beginning, no dot at the end, no name of a device.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct AssetName(String);
 

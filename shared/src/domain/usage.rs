@@ -252,8 +252,8 @@ impl UsageReport {
         Self { header, items: collections.into_iter().filter_map(item).collect() }
     }
 
-    /// Writes the same as a table: the body of COUNTER's tabular report, with commas (RFC 4180). Names that a spreadsheet would
-    /// take for formulas are neutralised.
+    /// Writes the same as a table: the body of COUNTER's tabular report, with commas (RFC 4180).
+    /// Names that a spreadsheet would take for formulas are neutralised.
     ///
     /// # Errors
     /// None that writing into memory gives rise to.

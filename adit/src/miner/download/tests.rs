@@ -18,9 +18,10 @@ type Asked = Arc<Mutex<Vec<(String, Option<String>, bool)>>>;
 /// Where the server has its content: the key is shown nowhere else.
 const CONTENT: &str = "/api/packages/7/assets";
 
-/// Serves [`ARCHIVE`] at `/a` below [`CONTENT`] as RFC 9110 has it, at `/moved` by a redirect to the same server under another name, without heeding
-/// `If-Range` at `/heedless`, compressed at `/coded`, with a byte too much at `/longer`, and ranges that begin elsewhere at `/shifted`; `/gone` is not there,
-/// `/busy` is only once, `/vanishing` redirects to what is not there once.
+/// Serves [`ARCHIVE`] at `/a` below [`CONTENT`] as RFC 9110 has it, at `/moved` by a redirect to
+/// the same server under another name, without heeding `If-Range` at `/heedless`, compressed at
+/// `/coded`, with a byte too much at `/longer`, and ranges that begin elsewhere at `/shifted`;
+/// `/gone` is not there, `/busy` is only once, `/vanishing` redirects to what is not there once.
 fn answer(request: &Request, asked: &Asked) -> Response {
     let text = |name| request.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
     let path = request.uri().path().trim_start_matches(CONTENT).to_owned();

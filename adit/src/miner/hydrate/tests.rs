@@ -213,7 +213,8 @@ async fn an_archive_is_unpacked_beside_itself_once() {
     assert_eq!(read(dir.path()).len(), 1);
 }
 
-/// What a bag names to be fetched: none of it is asked for, or more of it taken than was told, and each is told of.
+/// What a bag names to be fetched: none of it is asked for, or more of it taken than was told, and
+/// each is told of.
 #[tokio::test]
 async fn a_hostile_list_is_told_of_and_not_followed() {
     let own = "0".repeat(64);

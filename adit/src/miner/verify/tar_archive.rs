@@ -13,7 +13,8 @@ use crate::miner::limits::UnpackLimits;
 
 /// How much of a short text may be unpacked from so many bytes of an archive; see [`super::zip_archive`].
 const UNPACKED: u64 = 64;
-/// Most bytes of an entry's headers: the library holds long names and extended headers in memory, whatever length they say.
+/// Most bytes of an entry's headers: the library holds long names and extended headers in memory,
+/// whatever length they say.
 const MAX_HEADERS: u64 = 1 << 20;
 
 /// Reads all of an archive into `reading`, which is told of everything that is wrong.
@@ -30,8 +31,8 @@ pub(super) fn read(file: File, reading: &mut Reading<'_>) -> anyhow::Result<()> 
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         let kind = entry.header().entry_type();
         let size = entry.size();
-        // What is not read of this entry is skipped before the next one's headers. Of a sparse file, and where an extended header
-        // says another length, that is the smaller one.
+        // What is not read of this entry is skipped before the next one's headers. Of a sparse
+        // file, and where an extended header says another length, that is the smaller one.
         let unread = size.min(entry.header().entry_size().unwrap_or(0));
         if kind.is_dir() || !kind.is_file() {
             if !kind.is_dir() {
@@ -62,7 +63,8 @@ pub(super) fn read(file: File, reading: &mut Reading<'_>) -> anyhow::Result<()> 
     read_end(archive.into_inner())
 }
 
-/// A reader that ends with an error when more is read than is allowed: of one entry's headers, and in all.
+/// A reader that ends with an error when more is read than is allowed: of one entry's headers, and
+/// in all.
 struct Metered<R> {
     inner: R,
     allowance: Rc<Cell<u64>>,

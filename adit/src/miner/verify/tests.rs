@@ -333,7 +333,8 @@ fn a_manifest_that_unpacks_without_end_is_a_fault() {
     assert!(faults[0].reason.starts_with("is longer than"), "{faults:?}");
 }
 
-/// Archives that are small and become large, in one way or another: each is told of soon, and memory stays small.
+/// Archives that are small and become large, in one way or another: each is told of soon, and
+/// memory stays small.
 #[test]
 fn a_bomb_is_told_of_and_not_set_off() {
     let zeros = |writer: &mut dyn std::io::Write, megabytes: usize| {
