@@ -74,11 +74,15 @@ struct Metered<R> {
 impl<R: Read> Read for Metered<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer)?;
-        let left = self.allowance.get().checked_sub(read as u64);
-        self.allowance.set(left.ok_or_else(|| io::Error::other("an entry has longer headers than any file needs"))?);
-        let left = self.total.checked_sub(read as u64);
-        self.total =
-            left.ok_or_else(|| io::Error::other("it unpacks to far more than its length, as no package does"))?;
+        let (headers, total) = (self.allowance.get().checked_sub(read as u64), self.total.checked_sub(read as u64));
+        self.allowance.set(headers.unwrap_or(0));
+        self.total = total.unwrap_or(0);
+        if total.is_none() {
+            return Err(io::Error::other("it unpacks to far more than its length, as no package does"));
+        }
+        if headers.is_none() {
+            return Err(io::Error::other("an entry has longer headers than any file needs"));
+        }
         Ok(read)
     }
 }
