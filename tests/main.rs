@@ -26,5 +26,6 @@ mod serving;
 mod several;
 mod shapes;
 mod support;
+mod terminal;
 mod verbs;
 mod watches;

@@ -21,6 +21,10 @@ pub(crate) struct Cli {
     /// URL of the API, for the miner's verbs and for packagers [env: ADIT_PUBLIC_URL]
     #[arg(long, global = true, value_name = "URL")]
     url: Option<String>,
+    /// Show the key to a server without TLS, too, that is not on this machine [env:
+    /// ADIT_INSECURE=1]
+    #[arg(long, global = true)]
+    insecure: bool,
     /// What to log, such as info or debug,sqlx=warn [env: ADIT_LOG]
     #[arg(long, global = true, value_name = "FILTER")]
     log: Option<String>,
@@ -91,10 +95,7 @@ pub(crate) enum Verb {
     /// Check a package, offline: receipt, manifest, and every byte of every file. The exit status is 1 when something is wrong
     Verify(VerifyArgs),
     /// Fetch what a dehydrated bag has not. It goes on past failures, and can be run again; the exit status is 1 when something is missing
-    Hydrate {
-        /// Folder of the bag, or its archive, which is unpacked beside itself
-        bag: PathBuf,
-    },
+    Hydrate(HydrateArgs),
     /// Make the package that a delta leads to out of the one that it was made from. It can be run again when it was interrupted
     Apply {
         /// Archive of the delta, or its folder
@@ -457,9 +458,24 @@ pub(crate) struct PackageArgs {
     /// Where to save the archive, or a folder; packages in shards get one anyway (default: the name that the server gives)
     #[arg(long, short, value_name = "PATH")]
     pub(crate) output: Option<PathBuf>,
+    /// Replace other files that are there already
+    #[arg(long)]
+    pub(crate) force: bool,
     /// Only ask for it; print where it can be watched
     #[arg(long)]
     pub(crate) no_wait: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HydrateArgs {
+    /// Folder of the bag, or its archive, which is unpacked beside itself
+    pub(crate) bag: PathBuf,
+    /// Fetch files from other servers than that of --url, too: by https, and without the key
+    #[arg(long)]
+    pub(crate) other_servers: bool,
+    /// Fetch files whose length the bag does not tell, too, up to so many bytes each
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) untold_bytes: Option<u64>,
 }
 
 #[derive(Debug, Default, Args)]
@@ -492,6 +508,7 @@ impl Cli {
             "ADIT_LISTEN" => self.listen.clone(),
             "ADIT_PUBLIC_URL" => self.url.clone(),
             "ADIT_LOG" => self.log.clone(),
+            "ADIT_INSECURE" => self.insecure.then(|| "1".to_owned()),
             _ => None,
         };
         flag.or_else(|| std::env::var(name).ok()).filter(|value| !value.trim().is_empty())

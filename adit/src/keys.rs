@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use adit_shared::clock::{Clock as _, SystemClock, rfc3339};
 use adit_shared::config::Config;
+use adit_shared::display::Printable;
 use adit_shared::domain::{Allowance, ApiKey, Entitlement, Limits, OwnLimit, Role, Scope, join_scopes, secret_hash};
 use adit_shared::ids::KeyId;
 use adit_shared::store::{Store, StoreError};
@@ -14,6 +15,7 @@ use rand::TryRng as _;
 
 use crate::cli::{ApiKeysVerb, KeyLimits, KeyRights};
 use crate::services::{make_folder, open_store};
+use crate::terminal::outln;
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -49,21 +51,22 @@ pub(crate) async fn run(config: &Config, verb: ApiKeysVerb) -> anyhow::Result<()
             for entitlement in &entitlements {
                 store.grant(key.id, entitlement).await?;
             }
-            println!("key {} ({}, {name}); it is shown only now:", key.id, role.as_str());
-            println!("{secret}");
+            let name = Printable::line(&name);
+            outln!("key {} ({}, {name}); it is shown only now:", key.id, role.as_str());
+            outln!("{secret}");
         }
         ApiKeysVerb::Grant { id, entitlement } => {
             let granted = store.grant(KeyId(id), &entitlement).await.map_err(|error| match error {
                 StoreError::NotFound(_) => anyhow!(no_such_key(id)),
                 error => error.into(),
             })?;
-            println!("key {id} is {}entitled to {entitlement}", if granted { "" } else { "already " });
+            outln!("key {id} is {}entitled to {entitlement}", if granted { "" } else { "already " });
         }
         ApiKeysVerb::Deny { id, entitlement } => {
             if !store.deny(KeyId(id), &entitlement).await? {
                 bail!("there is no key {id} with the entitlement {entitlement}; `adit keys list` shows them");
             }
-            println!("key {id} is no longer entitled to {entitlement}");
+            outln!("key {id} is no longer entitled to {entitlement}");
         }
         ApiKeysVerb::Set { id, limits, rights } => {
             let key = store.key(KeyId(id)).await?.filter(|key| key.revoked.is_none());
@@ -75,9 +78,9 @@ pub(crate) async fn run(config: &Config, verb: ApiKeysVerb) -> anyhow::Result<()
             }
             rights.apply(store, key.id).await?;
             let key = store.key(KeyId(id)).await?.with_context(|| no_such_key(id))?;
-            println!("key {id}: {} document(s) a day, {} request(s) a minute", own.documents, own.requests);
+            outln!("key {id}: {} document(s) a day, {} request(s) a minute", own.documents, own.requests);
             let expires = key.expires.map_or_else(|| "never".to_owned(), rfc3339);
-            println!("it expires: {expires}; it may: {}", join_scopes(key.scopes(), ", "));
+            outln!("it expires: {expires}; it may: {}", join_scopes(key.scopes(), ", "));
         }
         ApiKeysVerb::Limits { role, limits } => {
             if let Some(role) = role {
@@ -96,7 +99,7 @@ pub(crate) async fn run(config: &Config, verb: ApiKeysVerb) -> anyhow::Result<()
             if !store.revoke_key(KeyId(id), SystemClock.now_ms()).await? {
                 bail!(no_such_key(id));
             }
-            println!("key {id} is revoked");
+            outln!("key {id} is revoked");
         }
     }
     Ok(())
@@ -144,10 +147,10 @@ fn shown(limit: Option<u64>) -> String {
 }
 
 async fn show_roles(store: &dyn Store) -> anyhow::Result<()> {
-    println!("{:8}  {:>13}  {:>15}", "role", "documents/day", "requests/minute");
+    outln!("{:8}  {:>13}  {:>15}", "role", "documents/day", "requests/minute");
     for role in Role::ALL {
         let limits = store.role_limits(role).await?;
-        println!("{:8}  {:>13}  {:>15}", role.as_str(), shown(limits.documents), shown(limits.requests));
+        outln!("{:8}  {:>13}  {:>15}", role.as_str(), shown(limits.documents), shown(limits.requests));
     }
     Ok(())
 }
@@ -163,9 +166,16 @@ fn is_unused(key: &ApiKey, duration: Duration, now: i64) -> bool {
 /// A limit of the key's own is marked with a star; of scopes only those are named that a key was
 /// given.
 async fn list(store: &dyn Store, unused_for: Option<Duration>) -> anyhow::Result<()> {
-    println!(
+    outln!(
         "{:>4}  {:8}  {:>14}  {:>15}  {:24}  {:24}  {:24}  {:24}  name (and entitlements) and scopes",
-        "id", "role", "documents/day", "requests/minute", "created", "last used (hour)", "expires", "revoked"
+        "id",
+        "role",
+        "documents/day",
+        "requests/minute",
+        "created",
+        "last used (hour)",
+        "expires",
+        "revoked"
     );
     let (now, mut keys) = (SystemClock.now_ms(), store.keys().await?);
     keys.retain(|key| unused_for.is_none_or(|duration| is_unused(key, duration, now)));
@@ -184,7 +194,7 @@ async fn list(store: &dyn Store, unused_for: Option<Duration>) -> anyhow::Result
             None => String::new(),
             Some(_) => format!(" scopes: {}", join_scopes(key.scopes(), ", ")),
         };
-        println!(
+        outln!(
             "{:>4}  {:8}  {:>14}  {:>15}  {:24}  {:24}  {:24}  {:24}  {}{entitlements}{scopes}",
             key.id.0,
             key.role.as_str(),
@@ -194,7 +204,7 @@ async fn list(store: &dyn Store, unused_for: Option<Duration>) -> anyhow::Result
             instant(key.last_used),
             instant(key.expires),
             instant(key.revoked),
-            key.name
+            Printable::line(&key.name)
         );
     }
     Ok(())

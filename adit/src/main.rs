@@ -1,6 +1,8 @@
 //! `adit`: one program for miners and operators. This file maps verbs to the modules that carry them out.
 
-#![expect(clippy::print_stdout, reason = "the verbs' answers go to standard output")]
+// What is printed holds foreign text: it goes through `terminal`, which lets none of it steer a
+// terminal.
+#![warn(clippy::print_stderr)]
 
 mod change;
 mod cli;
@@ -14,6 +16,7 @@ mod reindex;
 mod running;
 mod services;
 mod signing;
+mod terminal;
 mod up;
 mod usage;
 mod watches;
@@ -28,6 +31,7 @@ use anyhow::Context as _;
 use clap::Parser as _;
 
 use crate::cli::{Cli, KeysVerb, Verb};
+use crate::terminal::{errln, print_data, print_failure};
 
 /// How long work on threads of its own may go on when everything else has ended. None of it leaves half of anything behind where it is cut off.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -41,7 +45,7 @@ fn main() -> ExitCode {
     match block_on(run(cli)) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("adit: {error:#}");
+            print_failure(&error);
             ExitCode::FAILURE
         }
     }
@@ -76,7 +80,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Docset(args) => miner::docset(&config, args).await?,
         Verb::Package(args) => miner::package(&config, args).await?,
         Verb::Verify(args) => return miner::verify(&args),
-        Verb::Hydrate { bag } => return miner::hydrate(&config, &bag).await,
+        Verb::Hydrate(args) => return miner::hydrate(&config, &args).await,
         Verb::Apply { delta, folder } => return miner::apply(&delta, &folder).await,
     }
     Ok(ExitCode::SUCCESS)
@@ -86,14 +90,14 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 fn openapi(check: Option<&std::path::Path>) -> anyhow::Result<ExitCode> {
     let contract = adit_api::openapi_yaml().map_err(anyhow::Error::msg)?;
     let Some(file) = check else {
-        print!("{contract}");
+        print_data(contract.as_bytes());
         return Ok(ExitCode::SUCCESS);
     };
     let committed = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     if committed == contract {
         return Ok(ExitCode::SUCCESS);
     }
-    eprintln!("adit: {0} is stale; `adit openapi > {0}` writes it anew", file.display());
+    errln!("adit: {0} is stale; `adit openapi > {0}` writes it anew", file.display());
     Ok(ExitCode::FAILURE)
 }
 

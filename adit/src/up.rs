@@ -25,6 +25,7 @@ use crate::open_files;
 use crate::running::{self, Hold, Running};
 use crate::services::{Services, await_objects};
 use crate::signing;
+use crate::terminal::outln;
 
 /// How the name of the key begins that the packager inside `adit up` uses; made anew at each start, revoked at its end.
 const OWN_PACKAGER: &str = "packager inside adit up";
@@ -50,9 +51,9 @@ pub(crate) struct Server {
 /// Runs everything until it is told to stop.
 pub(crate) async fn up(config: Config) -> anyhow::Result<()> {
     let server = Server::start(config).await?;
-    println!("Adit is up.\n  API   {}/api\n  Docs  {}/docs/", server.url, server.url);
+    outln!("Adit is up.\n  API   {}/api\n  Docs  {}/docs/", server.url, server.url);
     if let Some(key) = &server.first_key {
-        println!("  Key   {key}   (role operator; shown only now, `adit keys create NAME` makes more)");
+        outln!("  Key   {key}   (role operator; shown only now, `adit keys create NAME` makes more)");
     }
     server.run_until(stop_signal()).await
 }
@@ -160,7 +161,7 @@ pub(crate) async fn api(config: Config) -> anyhow::Result<()> {
     let_in?;
     let (listener, address) = listen(&config).await?;
     let url = public_url(&config, address)?;
-    println!("Adit API on {}/api", trimmed(&url));
+    outln!("Adit API on {}/api", trimmed(&url));
     let api = spawn_api(settings(&config, url, public_keys), &services, broker, listener, stop.clone());
     // Who downloads or listens for as long as that goes on elsewhere: that is no failure.
     run_one("the API", api, stop).await.map(drop)
@@ -182,7 +183,7 @@ pub(crate) async fn packager(config: Config) -> anyhow::Result<()> {
     let stop = stop_token();
     let Some(objects) = stop.run_until_cancelled(await_objects(&config)).await else { return Ok(()) };
     let objects = objects?;
-    println!("Adit packager: {} build(s) at once", config.workers);
+    outln!("Adit packager: {} build(s) at once", config.workers);
     let settings = packager_config(&config, &key, config.public_url.as_ref(), signing_key);
     let clock = Arc::new(adit_shared::clock::SystemClock);
     let run = adit_packager::run(settings, broker, objects, clock, stop.clone());

@@ -8,6 +8,7 @@ mod deliver;
 use std::time::Duration;
 
 use adit_shared::config::Config;
+use adit_shared::display::Printable;
 use adit_shared::domain::Selection;
 use adit_shared::ids::DocsetId;
 use adit_shared::search::Source;
@@ -18,6 +19,7 @@ use futures::StreamExt as _;
 use self::deliver::Deliverer;
 use crate::cli::WatchesVerb;
 use crate::services::Services;
+use crate::terminal::outln;
 use crate::up::stop_signal;
 
 /// How long an import goes on for its watches. What is left then is for the next one.
@@ -50,7 +52,7 @@ pub(crate) async fn run(config: &Config, verb: WatchesVerb) -> anyhow::Result<()
         WatchesVerb::Deliver { now } => {
             let made = look(&services).await?;
             let told = deliver(config, &services, now).await?;
-            println!("{made} docset(s) made, {told} webhook(s) told");
+            outln!("{made} docset(s) made, {told} webhook(s) told");
         }
         WatchesVerb::List => list(&services).await?,
     }
@@ -63,20 +65,26 @@ async fn list(services: &Services) -> anyhow::Result<()> {
         let page = services.store.watches(None, before, 1000).await?;
         for watch in &page {
             let webhook = watch.new.webhook.as_ref().map_or("-", |(url, _)| url.as_str());
-            println!(
-                "watch {} of key {} in {}: {} {webhook}",
-                watch.id, watch.new.owner, watch.collection_slug, watch.new.query
+            let query = watch.new.query.to_string();
+            outln!(
+                "watch {} of key {} in {}: {} {}",
+                watch.id,
+                watch.new.owner,
+                watch.collection_slug,
+                Printable::line(&query),
+                Printable::line(webhook)
             );
             for notice in services.store.notices(watch.id, 5).await? {
                 let status = notice.status.map(|status| status.to_string()).unwrap_or_default();
-                let problem = notice.problem.unwrap_or_default();
-                println!(
-                    "  docset {}: {} document(s) of corpus version {}, {}, {} attempt(s) {status} {problem}",
+                let problem = notice.problem.as_deref().unwrap_or_default();
+                outln!(
+                    "  docset {}: {} document(s) of corpus version {}, {}, {} attempt(s) {status} {}",
                     notice.docset,
                     notice.documents,
                     notice.corpus_version,
                     notice.state.as_str(),
-                    notice.attempts
+                    notice.attempts,
+                    Printable::line(problem)
                 );
             }
         }

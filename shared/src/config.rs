@@ -13,6 +13,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use url::Url;
 
+use crate::display::Printable;
 use crate::webhook::Guard;
 
 pub use self::http::{CorsOrigins, HttpConfig, MetricsAccess};
@@ -57,6 +58,7 @@ pub const VARIABLES: &[(&str, &str)] = &[
         "opensearch://user:pass@host:9200?prefix=adit&shards=1&replicas=1 or elasticsearch://…, opensearch+http://… without TLS (default: indexes in the object store)",
     ),
     ("ADIT_API_KEY", "the packager's key for the API, or the miner's for the miner's verbs"),
+    ("ADIT_INSECURE", "1: show the key to a server without TLS that is not on this machine (default: 0)"),
     (
         "ADIT_SIGNING_KEY",
         "private key that signs receipts, a PEM file of `adit keys signing` (default of adit up: one in the data folder)",
@@ -125,6 +127,8 @@ pub struct Config {
     pub search_url: Option<Secret>,
     /// A key for the API.
     pub api_key: Option<Secret>,
+    /// Tells whether a client shows its key to a server without TLS that is not on this machine.
+    pub insecure: bool,
     /// File of the private key that signs receipts.
     pub signing_key: Option<PathBuf>,
     /// File of further public keys that the API publishes.
@@ -161,7 +165,7 @@ impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the configuration has {} mistake(s):", self.0.len())?;
         for mistake in &self.0 {
-            write!(f, "\n  - {mistake}")?;
+            write!(f, "\n  - {}", Printable::line(mistake))?;
         }
         Ok(())
     }
@@ -193,6 +197,7 @@ impl Config {
                 .unwrap_or_else(|| file_url(&data.join("objects"))),
             search_url: read.search_engine("ADIT_SEARCH_URL"),
             api_key: read.text("ADIT_API_KEY").map(Secret),
+            insecure: read.flag("ADIT_INSECURE"),
             signing_key: read.text("ADIT_SIGNING_KEY").map(PathBuf::from),
             public_keys: read.text("ADIT_PUBLIC_KEYS").map(PathBuf::from),
             workers: read.number("ADIT_WORKERS", 1, 1..=64),
@@ -250,6 +255,11 @@ struct Reader<F> {
 impl<F: Fn(&str) -> Option<String>> Reader<F> {
     fn text(&self, name: &str) -> Option<String> {
         (self.get)(name).filter(|value| !value.trim().is_empty())
+    }
+
+    fn flag(&mut self, name: &str) -> bool {
+        self.one_of(name, &["0", "1"]);
+        self.text(name).as_deref() == Some("1")
     }
 
     fn one_of(&mut self, name: &str, values: &[&str]) {

@@ -4,6 +4,7 @@
 
 mod access;
 mod allowance;
+mod asset_name;
 mod clearance;
 mod difference;
 mod docset;
@@ -22,6 +23,7 @@ pub use access::{
     TDM_RESERVATION, Tdm,
 };
 pub use allowance::{Allowance, Limits, OwnLimit};
+pub use asset_name::{AssetName, InvalidAssetName};
 pub use clearance::{Bits, Clearance, Omission};
 pub use difference::Difference;
 pub use docset::{Docset, DocsetFingerprint, FormatTotal};
@@ -34,7 +36,6 @@ pub use origin::{Origin, Sample, Selection, SetOperation, WorkHash};
 pub use package::{Content, Documents, Package, Status};
 pub use package_manifest::{
     Asset, InvalidManifest, MANIFEST_NAME, MANIFEST_TYPE, ManifestDocuments, PackageManifest, Payload, RECEIPT_NAME,
-    check_asset_name,
 };
 pub use recipe::{
     About, Compression, InvalidLayout, InvalidRecipe, Layout, MAX_TABLE_SHARD, MIN_SHARD_BYTES, Options, Recipe,
