@@ -4,6 +4,7 @@
 
 mod answers;
 mod bad_input;
+mod broker;
 mod corpora;
 mod crash;
 mod deltas;

@@ -27,6 +27,15 @@ use handshake::Handshake;
 
 /// Frames on their way to the writing task; beyond it, senders wait.
 const OUTBOX: usize = 256;
+/// How brokers say, in lower case, that they serve as many connections as they may: the embedded one; RabbitMQ (limits of
+/// a user, a virtual host, a node); ActiveMQ (`maximumConnections`); others.
+const OVERLOADS: &[&str] = &[
+    "as many connections as it may",
+    "connection limit",
+    "maximum number of allowed client connections",
+    "maximum number of connections",
+    "too many connections",
+];
 /// For the farewell of a connection that is being closed.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -236,21 +245,32 @@ impl Shared {
                 let _ = receipt.map(|receipt| receipt.send(Ok(())));
                 Ok(())
             }
-            Command::Error => Err(refused(&self.address, &frame)),
+            Command::Error => {
+                let message = error_text(&frame);
+                if is_overload(&message) {
+                    return Err(self.lost(message));
+                }
+                Err(BrokerError::Refused { address: self.address.clone(), message })
+            }
             other => Err(self.lost(format!("the broker sent {other}, which a client does not expect"))),
         }
     }
 }
 
-/// What an ERROR frame says.
-fn refused(address: &str, frame: &Frame) -> BrokerError {
+/// What an ERROR frame says, as far as 500 characters.
+fn error_text(frame: &Frame) -> String {
     let (summary, detail) = (frame.headers.get("message").unwrap_or_default(), String::from_utf8_lossy(&frame.body));
     let mut parts = vec![summary.trim(), detail.trim()];
     parts.retain(|part| !part.is_empty());
     // Some say the same twice.
     parts.dedup();
-    let message = parts.join(": ").chars().take(500).collect();
-    BrokerError::Refused { address: address.to_owned(), message }
+    parts.join(": ").chars().take(500).collect()
+}
+
+/// Whether an ERROR says that the broker has too much to do: it is away then, and no judgement on what was asked.
+fn is_overload(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    OVERLOADS.iter().any(|words| message.contains(words))
 }
 
 async fn read(
