@@ -1,4 +1,5 @@
-//! The broker of a deployment: how the embedded one is reached, what the users of `deploy/` may do, and that no secret leaves.
+//! The broker of a deployment: how the embedded one is reached, what the users of `deploy/` may do,
+//! and that no secret leaves.
 
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::Path;
@@ -19,7 +20,8 @@ fn note(data: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(data.join("running.json")).unwrap()).unwrap()
 }
 
-/// TCP ports that a process listens on: sockets in the state LISTEN (`0A`) whose inode it holds (`man 5 proc`).
+/// TCP ports that a process listens on: sockets in the state LISTEN (`0A`) whose inode it holds
+/// (`man 5 proc`).
 fn listening(process: u32) -> Vec<u16> {
     let holds: Vec<String> = std::fs::read_dir(format!("/proc/{process}/fd"))
         .unwrap()
@@ -157,7 +159,8 @@ async fn each_user_keeps_to_its_queues(url: &str) {
         (dead(Queue::Deletes), [false, false, false, true]),
     ] {
         assert_eq!(may_write(&api, &queue).await, api_writes, "the API writes to {queue}");
-        // A packager's right to write to its own request queues is RabbitMQ's doing: who may read there may declare.
+        // A packager's right to write to its own request queues is RabbitMQ's doing: who may read
+        // there may declare.
         if !packager_reads {
             assert_eq!(may_write(&packager, &queue).await, packager_writes, "the packager writes to {queue}");
         }

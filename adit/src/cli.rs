@@ -474,7 +474,8 @@ impl Cli {
         flag.or_else(|| std::env::var(name).ok()).filter(|value| !value.trim().is_empty())
     }
 
-    /// Refuses a password in a flag's value, where everybody on the machine can read it in the list of processes.
+    /// Refuses a password in a flag's value, where everybody on the machine can read it in the list
+    /// of processes.
     pub(crate) fn refuse_passwords(&self) -> anyhow::Result<()> {
         for (flag, variable, value) in
             [("--url", "ADIT_PUBLIC_URL", &self.url), ("--listen", "ADIT_LISTEN", &self.listen)]

@@ -1,7 +1,8 @@
 //! The broker inside `adit up`: where it can be reached, and who may.
 //!
-//! The API and the packager of the process use it in memory. Other verbs come over a Unix socket in the data folder, which is for
-//! the folder's owner alone. TCP is opened only where `ADIT_BROKER_LISTEN` asks for it, with a passcode that is kept in the folder.
+//! The API and the packager of the process use it in memory. Other verbs come over a Unix socket in the
+//! data folder, which is for the folder's owner alone. TCP is opened only where `ADIT_BROKER_LISTEN` asks
+//! for it, with a passcode that is kept in the folder.
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write as _};
@@ -33,7 +34,7 @@ impl EmbeddedBroker {
     pub(crate) async fn start(config: &Config) -> anyhow::Result<Self> {
         let file = config.data.join("broker-passcode");
         let credentials = match config.broker_listen {
-            Some(_) => Some((LOGIN.to_owned(), passcode(&file)?)),
+            Some(_) => Some((LOGIN.to_owned(), read_or_make_passcode(&file)?)),
             None => None,
         };
         let socket = config.data.join("broker.sock");
@@ -57,8 +58,8 @@ impl EmbeddedBroker {
     }
 }
 
-/// The passcode in that file, which is made where there is none: packagers elsewhere keep a copy of it.
-fn passcode(file: &Path) -> anyhow::Result<String> {
+/// Reads the passcode in that file, or makes one where there is none: packagers elsewhere keep a copy.
+fn read_or_make_passcode(file: &Path) -> anyhow::Result<String> {
     match std::fs::read_to_string(file) {
         Ok(text) if !text.trim().is_empty() => return Ok(text.trim().to_owned()),
         Ok(_) => anyhow::bail!("{} is empty: remove it, and a new passcode is made", file.display()),
@@ -85,11 +86,11 @@ mod tests {
     fn a_passcode_is_made_once_for_its_owner() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("broker-passcode");
-        let made = passcode(&file).unwrap();
+        let made = read_or_make_passcode(&file).unwrap();
         assert!(made.len() >= 32, "{made}");
-        assert_eq!(passcode(&file).unwrap(), made);
+        assert_eq!(read_or_make_passcode(&file).unwrap(), made);
         assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         std::fs::write(&file, "").unwrap();
-        assert!(passcode(&file).unwrap_err().to_string().contains("is empty"));
+        assert!(read_or_make_passcode(&file).unwrap_err().to_string().contains("is empty"));
     }
 }

@@ -9,7 +9,8 @@ use adit_shared::config::Config;
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 
-/// How to reach a running `adit up`. Readable by its owner only: the URL of an outside broker may hold a password.
+/// How to reach a running `adit up`. Readable by its owner only: the URL of an outside broker may
+/// hold a password.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Running {
     /// Its process id.

@@ -69,7 +69,7 @@ impl Server {
         let public_keys = signing::published(&config, Some(&signing_key))?;
         let (listener, address) = listen(&config).await?;
         let url = public_url(&config, address)?;
-        if let Err(exposed) = config.plaintext.check(Part::Api, url.as_str()) {
+        if let Err(exposed) = config.plaintext.check_url(Part::Api, url.as_str()) {
             tracing::warn!("ADIT_PUBLIC_URL {exposed}");
         }
         let (embedded, broker_url, broker) = open_broker(&config).await?;
@@ -186,7 +186,7 @@ pub(crate) async fn packager(config: Config) -> anyhow::Result<()> {
              key there and nowhere else, whatever server a request names"
         );
     };
-    if let Err(exposed) = config.plaintext.check(Part::Api, url.as_str()) {
+    if let Err(exposed) = config.plaintext.check_url(Part::Api, url.as_str()) {
         bail!("ADIT_PUBLIC_URL {exposed}");
     }
     let signing_key = signing::named(&config)?;
@@ -278,7 +278,8 @@ fn trimmed(url: &Url) -> String {
     url.as_str().trim_end_matches('/').to_owned()
 }
 
-/// The embedded broker, unless the configuration names another; the URL for other verbs, and how the process itself reaches it.
+/// The embedded broker, unless the configuration names another; the URL for other verbs, and how
+/// the process itself reaches it.
 async fn open_broker(config: &Config) -> anyhow::Result<(Option<EmbeddedBroker>, String, BrokerConfig)> {
     if let Some(url) = &config.broker_url {
         if config.broker_listen.is_some() {

@@ -181,8 +181,8 @@ impl Api {
         Ok(Self { http, base })
     }
 
-    /// The docset of a request as this packager reaches it. The request tells only which docset is meant: the server may have moved
-    /// while the request waited, and the key goes nowhere else.
+    /// The docset of a request as this packager reaches it. The request tells only which docset is
+    /// meant: the server may have moved while the request waited, and the key goes nowhere else.
     pub(crate) fn docset(&self, request: &PackageRequest) -> Result<Url, ApiError> {
         let id = request.docset_id().ok_or_else(|| ApiError::NoDocset(request.docset.to_string()))?;
         let mut docset = self.base.clone();
@@ -220,7 +220,8 @@ impl Api {
         Ok(answer.bytes_stream().map_err(ApiError::from))
     }
 
-    /// Refuses a key that is wrong, or a miner's. Where the server cannot tell, the builds will see.
+    /// Refuses a key that is wrong, or a miner's. Where the server cannot tell, the builds will
+    /// see.
     pub(crate) async fn check_known(&self) -> Result<(), ApiError> {
         let mut url = self.base.clone();
         url.set_path(&format!("{}/me", self.base.path().trim_end_matches('/')));

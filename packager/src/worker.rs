@@ -120,8 +120,8 @@ pub enum PackagerError {
 /// for a later start to go on with, and returns.
 ///
 /// # Errors
-/// When the server refuses the key or says that it is a miner's, and when the broker refuses the credentials. A broker, server
-/// or store that is away is waited for, at the start too.
+/// When the server refuses the key or says that it is a miner's, and when the broker refuses the
+/// credentials. A broker, server or store that is away is waited for, at the start too.
 pub async fn run(
     config: PackagerConfig,
     broker: Broker,
@@ -284,7 +284,8 @@ impl Packager {
         let copy = copy.header("buried", rfc3339(self.clock.now_ms()));
         match self.broker.publish(&Queue::Dead(Box::new(queue)), copy).await {
             Ok(()) => settle(delivery).await,
-            // It would refuse it again and again, and nothing behind the message would ever be read.
+            // It would refuse it again and again, and nothing behind the message would ever be
+            // read.
             Err(error @ BrokerError::Refused { .. }) => {
                 tracing::error!(%error, "the dead queue does not take it; the broker is to move it there itself");
                 settled(delivery.reject().await)
@@ -309,8 +310,8 @@ fn settled(outcome: Result<(), BrokerError>) -> Handled {
     Handled::Settled
 }
 
-/// A copy of a message that every broker takes, whatever the message was: the beginning of its body as text, and those of
-/// its headers that make sense.
+/// A copy of a message that every broker takes, whatever the message was: the beginning of its body
+/// as text, and those of its headers that make sense.
 fn dead_letter(message: &Incoming) -> Outgoing {
     let body = &message.body[..message.body.len().min(DEAD_BODY)];
     let mut copy = Outgoing::new(String::from_utf8_lossy(body));

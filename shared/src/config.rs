@@ -86,8 +86,9 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("ADIT_LOG_FORMAT", "text or json (default: text)"),
 ];
 
-/// Variables whose values may hold secrets. Each may be given as a file instead, which the variable with `_FILE` behind its name
-/// names: so secrets of systemd (`LoadCredential`) and of containers never stand in an environment.
+/// Variables whose values may hold secrets. Each may be given as a file instead, which the variable
+/// with `_FILE` behind its name names: so secrets of systemd (`LoadCredential`) and of containers
+/// never stand in an environment.
 pub const SECRET_VARIABLES: &[&str] =
     &["ADIT_API_KEY", "ADIT_DATABASE_URL", "ADIT_BROKER_URL", "ADIT_STORE_URL", "ADIT_SEARCH_URL"];
 
@@ -191,8 +192,8 @@ impl Config {
         if read.mistakes.is_empty() { Ok(config) } else { Err(ConfigErrors(read.mistakes)) }
     }
 
-    /// Settings that would have secrets sent over a network in clear text, with the remedies. The API's URL is not among them:
-    /// only those that show a key there must look.
+    /// Settings that would have secrets sent over a network in clear text, with the remedies. The
+    /// API's URL is not among them: only those that show a key there must look.
     fn exposed_secrets(&self) -> Vec<String> {
         let revealed = |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.reveal().to_owned());
         let urls = [
@@ -202,7 +203,7 @@ impl Config {
             ("ADIT_SEARCH_URL", Part::Search, revealed(&self.search_url)),
         ];
         let urls = urls.into_iter().filter_map(|(name, part, url)| {
-            let exposed = self.plaintext.check(part, &url?).err()?;
+            let exposed = self.plaintext.check_url(part, &url?).err()?;
             Some(format!("{name} {exposed}"))
         });
         let listen = self.broker_listen.and_then(|address| {

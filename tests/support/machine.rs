@@ -95,7 +95,8 @@ impl Machine {
         Api { client: Client::new(&url, &self.key("operator")), process }
     }
 
-    /// Starts a packager of the API at that URL. Where the API has a user of its own at the broker, so has the packager.
+    /// Starts a packager of the API at that URL. Where the API has a user of its own at the broker,
+    /// so has the packager.
     pub(crate) fn packager(&self, api: &str, settings: &[(&str, &str)]) -> Process {
         let mut command = self.adit(&["packager"]);
         command.env("ADIT_API_KEY", self.key("packager")).env("ADIT_PUBLIC_URL", api);

@@ -359,7 +359,8 @@ impl Job {
         self.packager.say_finally(&mut self.statuses, status).await
     }
 
-    /// What becomes of a request whose last status was not said: it comes again, unless that would end the same way.
+    /// What becomes of a request whose last status was not said: it comes again, unless that would
+    /// end the same way.
     async fn leave(self, delivery: Delivery, refused: Option<BrokerError>) -> Handled {
         match refused {
             None => Handled::GiveBack,

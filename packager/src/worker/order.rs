@@ -1,4 +1,5 @@
-//! Reading a message of the request queue: what is wanted, and where its statuses go. Nothing of it is believed.
+//! Reading a message of the request queue: what is wanted, and where its statuses go. Nothing of it
+//! is believed.
 
 use adit_shared::messaging::{Incoming, PackageRequest, Queue};
 
@@ -27,7 +28,8 @@ pub(super) fn read_order(message: &Incoming) -> Result<Order, Refused> {
     };
     let numbered = request.as_ref().ok().and_then(|request| request.package);
     let numbered = numbered.map(|package| Queue::Package(package.to_string()));
-    // Statuses go to queues of statuses alone: whoever asks must not have a packager write anywhere else.
+    // Statuses go to queues of statuses alone: whoever asks must not have a packager write anywhere
+    // else.
     let reply_to = match message.reply_to() {
         Ok(Some(queue @ Queue::Package(_))) => Ok(Some(queue)),
         Ok(Some(other)) => Err(format!("the header reply-to names {other}, which is no queue of statuses")),

@@ -1,7 +1,9 @@
-//! One rule for every connection that carries a password, a key or a corpus: never in clear text over a network, unless the
-//! operator says for that part that its network is trusted (`ADIT_ALLOW_PLAINTEXT`).
+//! One rule for every connection that carries a password, a key or a corpus: never in clear text
+//! over a network, unless the operator says for that part that its network is trusted
+//! (`ADIT_ALLOW_PLAINTEXT`).
 //!
-//! What stays on this machine (loopback addresses, Unix sockets) and what is encrypted is always allowed.
+//! What stays on this machine (loopback addresses, Unix sockets) and what is encrypted is always
+//! allowed.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -12,7 +14,8 @@ use url::{Host, Url};
 /// A part that is reached over a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// PostgreSQL: without TLS, whoever stands between can ask for the password in clear text, and gets it.
+    /// PostgreSQL: without TLS, whoever stands between can ask for the password in clear text, and
+    /// gets it.
     Postgres,
     /// The broker, as client and as server.
     Broker,
@@ -87,11 +90,12 @@ impl fmt::Display for ExposedSecrets {
 }
 
 impl PlaintextParts {
-    /// Refuses a URL that would show secrets to a network. A text that is no URL is somebody else's to refuse.
+    /// Refuses a URL that would show secrets to a network. A text that is no URL is somebody else's
+    /// to refuse.
     ///
     /// # Errors
     /// With the remedies; it repeats no more of the URL than the host.
-    pub fn check(&self, part: Part, url: &str) -> Result<(), ExposedSecrets> {
+    pub fn check_url(&self, part: Part, url: &str) -> Result<(), ExposedSecrets> {
         let Ok(url) = Url::parse(url) else { return Ok(()) };
         match exposed_host(part, &url) {
             Some(host) if !self.0.contains(&part) => Err(ExposedSecrets { part, host }),
@@ -171,20 +175,20 @@ mod tests {
             (Part::Postgres, "postgres://u:hunter2@db.example/adit"),
             (Part::Postgres, "postgresql://u@10.0.0.5/adit?sslmode=prefer"),
             (Part::Postgres, "postgres://u:hunter2@localhost.example/adit?sslmode=allow"),
-            (Part::Postgres, "postgres://u:hunter2@/adit?host=db.example"),
+            (Part::Postgres, "postgres:///adit?host=db.example"),
             (Part::Broker, "stomp://u:hunter2@broker/v"),
             (Part::Broker, "stomp://u:hunter2@[fd00::1]:61613"),
             (Part::Store, "s3://bucket?endpoint=http://seaweedfs:8333&region=r"),
             (Part::Search, "opensearch+http://u:hunter2@engine:9200"),
             (Part::Api, "http://adit.example/x"),
         ] {
-            let error = none.check(part, exposed).expect_err(exposed).to_string();
+            let error = none.check_url(part, exposed).expect_err(exposed).to_string();
             assert!(error.contains(&format!("ADIT_ALLOW_PLAINTEXT={}", part.as_str())), "{error}");
             assert!(!error.contains("hunter2"), "{error}");
             let told: PlaintextParts = format!("api, {}", part.as_str()).parse().unwrap();
-            assert_eq!(told.check(part, exposed), Ok(()));
+            assert_eq!(told.check_url(part, exposed), Ok(()));
             let other: PlaintextParts = if part == Part::Store { "search" } else { "store" }.parse().unwrap();
-            assert!(other.check(part, exposed).is_err());
+            assert!(other.check_url(part, exposed).is_err());
         }
     }
 
@@ -214,7 +218,7 @@ mod tests {
             (Part::Api, "https://adit.example"),
             (Part::Api, "http://localhost:8080"),
         ] {
-            assert_eq!(none.check(part, fine), Ok(()), "{fine}");
+            assert_eq!(none.check_url(part, fine), Ok(()), "{fine}");
         }
         assert!(none.check_address(Part::Broker, [0, 0, 0, 0].into()).is_err());
         assert!(none.check_address(Part::Broker, [127, 0, 0, 1].into()).is_ok());

@@ -208,8 +208,8 @@ fn line<T: fmt::Display>(f: &mut fmt::Formatter<'_>, name: &str, value: Option<&
     value.map_or(Ok(()), |value| write!(f, "\n{name}: {value}"))
 }
 
-/// Makes a text of one line, of at most [`MAX_VALUE`] characters and none that controls a terminal, or that a database refuses.
-/// So a value cannot start a line of its own.
+/// Makes a text of one line, of at most [`MAX_VALUE`] characters and none that controls a terminal,
+/// or that a database refuses. So a value cannot start a line of its own.
 fn one_line(text: &str) -> String {
     let pieces = text.split(char::is_control).map(str::trim).filter(|piece| !piece.is_empty());
     pieces.collect::<Vec<_>>().join(" ").chars().take(MAX_VALUE).collect()

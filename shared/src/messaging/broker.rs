@@ -43,7 +43,8 @@ const TRACEPARENT: &str = "traceparent";
 /// Why the broker did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BrokerError {
-    /// No connection: wrong address, broker down, no trust in its certificate, as many connections as it may have.
+    /// No connection: wrong address, broker down, no trust in its certificate, as many connections
+    /// as it may have.
     #[error("cannot reach the broker at {address}: {reason}")]
     Unreachable {
         /// Host and port.

@@ -39,9 +39,11 @@ use state::Rules;
 /// How the broker is set up. Start from [`ServerConfig::default`].
 #[derive(Clone)]
 pub struct ServerConfig {
-    /// Where to listen on TCP, if at all; port 0 takes a free one ([`BrokerServer::addr`] tells which).
+    /// Where to listen on TCP, if at all; port 0 takes a free one ([`BrokerServer::addr`] tells
+    /// which).
     pub listen: Option<SocketAddr>,
-    /// Path of a Unix socket to listen on, if any. Its file has mode 0600, and is for its owner and root alone.
+    /// Path of a Unix socket to listen on, if any. Its file has mode 0600, and is for its owner and
+    /// root alone.
     pub socket: Option<PathBuf>,
     /// Login and passcode that every client of TCP must show.
     pub credentials: Option<(String, String)>,
@@ -64,8 +66,8 @@ pub struct ServerConfig {
 }
 
 impl Default for ServerConfig {
-    /// A free loopback port, no credentials, no journal, expiry of `package/` queues after 24 h, 1,000 connections and 64
-    /// that have not logged in, 256 MiB of messages.
+    /// A free loopback port, no credentials, no journal, expiry of `package/` queues after 24 h,
+    /// 1,000 connections and 64 that have not logged in, 256 MiB of messages.
     fn default() -> Self {
         Self {
             listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),

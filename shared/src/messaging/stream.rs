@@ -13,7 +13,8 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// Longest path that fits a socket's address: 108 bytes on Linux and 104 elsewhere, with the NUL behind it (`man 7 unix`).
+/// Longest path that fits a socket's address: 108 bytes on Linux and 104 elsewhere, with the NUL
+/// behind it (`man 7 unix`).
 const LONGEST_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 
 /// A listening Unix socket of mode 0600. Its file goes when this is dropped.
@@ -25,8 +26,8 @@ pub(super) struct SocketFile {
 }
 
 impl SocketFile {
-    /// Listens at `path`. A socket that is there is taken for that of a process that was killed, and replaced:
-    /// callers hold the lock of the folder.
+    /// Listens at `path`. A socket that is there is taken for that of a process that was killed,
+    /// and replaced: callers hold the lock of the folder.
     ///
     /// # Errors
     /// When something else than a socket is there, or the path cannot be used.
@@ -61,8 +62,8 @@ pub(super) async fn connect_socket(path: &Path) -> io::Result<UnixStream> {
     UnixStream::connect(short).await
 }
 
-/// A path to the same file that fits a socket's address: the path itself, or one through its opened folder, which must be
-/// kept open while the path is used.
+/// A path to the same file that fits a socket's address: the path itself, or one through its opened
+/// folder, which must be kept open while the path is used.
 fn short_path(path: &Path) -> io::Result<(Option<File>, PathBuf)> {
     if path.as_os_str().len() <= LONGEST_PATH {
         return Ok((None, path.to_owned()));

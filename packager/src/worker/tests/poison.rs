@@ -1,4 +1,5 @@
-//! Messages that nothing can be made of: each is told and put away at once, and the next one is built.
+//! Messages that nothing can be made of: each is told and put away at once, and the next one is
+//! built.
 
 use adit_shared::messaging::{Command, Frame};
 use bytes::BytesMut;

@@ -27,8 +27,8 @@ pub(super) enum Place {
     Inside(InsideBroker),
 }
 
-/// Address, credentials and timing of a broker; parsed from `stomp://user:pass@host:port/vhost`, `stomps://…` for TLS, or
-/// `stomp+unix:///path/of/socket`.
+/// Address, credentials and timing of a broker; parsed from `stomp://user:pass@host:port/vhost`,
+/// `stomps://…` for TLS, or `stomp+unix:///path/of/socket`.
 ///
 /// Ports default to 61613 and 61614, the virtual host to `/`. User, passcode and virtual host are percent-decoded; a
 /// passcode with `:` or `\` is read differently by different brokers and better avoided.

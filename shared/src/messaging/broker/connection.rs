@@ -27,8 +27,9 @@ use handshake::Handshake;
 
 /// Frames on their way to the writing task; beyond it, senders wait.
 const OUTBOX: usize = 256;
-/// How brokers say, in lower case, that they serve as many connections as they may: the embedded one; RabbitMQ (limits of
-/// a user, a virtual host, a node); ActiveMQ (`maximumConnections`); others.
+/// How brokers say, in lower case, that they serve as many connections as they may: the embedded
+/// one; RabbitMQ (limits of a user, a virtual host, a node); ActiveMQ (`maximumConnections`);
+/// others.
 const OVERLOADS: &[&str] = &[
     "as many connections as it may",
     "connection limit",
@@ -267,7 +268,8 @@ fn error_text(frame: &Frame) -> String {
     parts.join(": ").chars().take(500).collect()
 }
 
-/// Whether an ERROR says that the broker has too much to do: it is away then, and no judgement on what was asked.
+/// Whether an ERROR says that the broker has too much to do: it is away then, and no judgement on
+/// what was asked.
 fn is_overload(message: &str) -> bool {
     let message = message.to_ascii_lowercase();
     OVERLOADS.iter().any(|words| message.contains(words))

@@ -70,8 +70,9 @@ impl Incoming {
         number.map(Some).ok_or_else(|| UnreadableMessage::Sequence(excerpt(text)))
     }
 
-    /// The trace that the message belongs to. A header that is not of the form `00-<32>-<16>-<2>` in lower-case hexadecimal is
-    /// none, and the trace begins anew (W3C Trace Context, § 3.2.2 and § 4.3).
+    /// The trace that the message belongs to. A header that is not of the form `00-<32>-<16>-<2>`
+    /// in lower-case hexadecimal is none, and the trace begins anew (W3C Trace Context, § 3.2.2 and
+    /// § 4.3).
     #[must_use]
     pub fn traceparent(&self) -> Option<&str> {
         self.headers.get(TRACEPARENT).filter(|text| is_traceparent(text))

@@ -1,4 +1,5 @@
-//! The byte stream under a connection: TCP, TLS over it with the machine's own trusted roots, a Unix socket, or memory.
+//! The byte stream under a connection: TCP, TLS over it with the machine's own trusted roots, a
+//! Unix socket, or memory.
 
 use std::io;
 use std::sync::Arc;

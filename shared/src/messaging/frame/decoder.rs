@@ -128,9 +128,10 @@ impl Decoder {
         Self { limits, ..Self::default() }
     }
 
-    /// A decoder for the frames of a broker that hands on what others have sent: nothing that a sender can write into a message
-    /// ends the connection, as the message would come again on the next one. Of a body that is too long the beginning is
-    /// kept, one byte more than the limit; bytes that are no text are replaced, and unknown escapes left as they stand.
+    /// A decoder for the frames of a broker that hands on what others have sent: nothing that a
+    /// sender can write into a message ends the connection, as the message would come again on the
+    /// next one. Of a body that is too long the beginning is kept, one byte more than the limit;
+    /// bytes that are no text are replaced, and unknown escapes left as they stand.
     #[must_use]
     pub fn lenient(limits: Limits) -> Self {
         Self { limits, lenient: true, ..Self::default() }
@@ -263,8 +264,8 @@ impl Decoder {
         Ok(Some(Item::Frame(Frame { command, headers, body: kept.unwrap_or(rest) })))
     }
 
-    /// Keeps the beginning of a body that is longer than the limit, and drops what has come of the rest; false while more of
-    /// it is to come.
+    /// Keeps the beginning of a body that is longer than the limit, and drops what has come of the
+    /// rest; false while more of it is to come.
     fn cut_body(&mut self, buffer: &mut BytesMut) -> bool {
         let (limit, searched) = (self.limits.body_bytes, self.searched);
         let Some(open) = &mut self.open else { return true };
@@ -294,7 +295,8 @@ fn content_length(command: Command, value: &str, limit: usize) -> Result<usize, 
     value.parse().ok().filter(|&length| length <= limit).ok_or(FrameError::BodyTooLong { command, limit })
 }
 
-/// The text behind the escapes; `None` when one is not defined, which a lenient reader leaves as it stands.
+/// The text behind the escapes; `None` when one is not defined, which a lenient reader leaves as it
+/// stands.
 fn unescape(text: &str, lenient: bool) -> Option<String> {
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars();

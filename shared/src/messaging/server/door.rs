@@ -1,7 +1,8 @@
 //! Where clients come in: TCP, a Unix socket, and streams of memory inside the process.
 //!
-//! A door counts two kinds of connections apart. Those that have not logged in are shown out to make room for newer ones,
-//! so that many silent ones shut nobody out; those that have logged in keep their places. Inside there is no door.
+//! A door counts two kinds of connections apart. Those that have not logged in are shown out to
+//! make room for newer ones, so that many silent ones shut nobody out; those that have logged in
+//! keep their places. Inside there is no door.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -43,7 +44,8 @@ impl Desk {
     }
 }
 
-/// A way into a broker of the same process, without sockets: nobody outside can take the places of those who use it.
+/// A way into a broker of the same process, without sockets: nobody outside can take the places of
+/// those who use it.
 #[derive(Clone)]
 pub struct InsideBroker(pub(super) Arc<Desk>);
 
@@ -122,7 +124,8 @@ impl Listener {
             match self.accept().await {
                 Ok((stream, name)) => desk.serve(stream, Peer { name, trusted, stranger: Some(door.admit()) }),
                 Err(error) => {
-                    // Out of file descriptors, most likely: others have to close first, and trying at once would spin.
+                    // Out of file descriptors, most likely: others have to close first, and trying
+                    // at once would spin.
                     tracing::warn!(%error, "the broker cannot accept a connection");
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -152,8 +155,8 @@ impl Door {
         self.strangers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets a connection in to log in. Where there are too many, the oldest is shown out: a client that means to log in
-    /// has done so long before its turn comes.
+    /// Lets a connection in to log in. Where there are too many, the oldest is shown out: a client
+    /// that means to log in has done so long before its turn comes.
     fn admit(self: &Arc<Self>) -> Stranger {
         let (id, shown_out) = (self.admitted.fetch_add(1, Ordering::Relaxed), CancellationToken::new());
         let mut strangers = self.strangers();

@@ -12,8 +12,9 @@ use crate::messaging::frame::{Command, Decoder, Frame, Item, Limits};
 use crate::messaging::queues::Flavour;
 use crate::messaging::stream::Stream;
 
-/// What a frame of a broker may hold: more than any broker takes in itself, as it adds headers of its own to what a sender
-/// wrote. A frame beyond that would come again on every further connection.
+/// What a frame of a broker may hold: more than any broker takes in itself, as it adds headers of
+/// its own to what a sender wrote. A frame beyond that would come again on every further
+/// connection.
 const LIMITS: Limits = Limits { headers: 1200, head_bytes: 256 << 10, body_bytes: 4 << 20 };
 
 /// A stream after CONNECTED.
