@@ -125,7 +125,7 @@ async fn a_broker_with_too_many_connections_is_away_and_tried_again() {
     let (listener, config) = listener().await;
     let full = [
         "the broker serves as many connections as it may: close some, or raise its limit",
-        "Bad CONNECT: user 'adit' has reached its connection limit",
+        "Bad CONNECT: Virtual host '/' access denied",
         "Exceeded the maximum number of allowed client connections. See the 'maximumConnections' property",
         "Too many connections",
     ];

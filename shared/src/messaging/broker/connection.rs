@@ -27,9 +27,7 @@ use handshake::Handshake;
 
 /// Frames on their way to the writing task; beyond it, senders wait.
 const OUTBOX: usize = 256;
-/// How brokers say, in lower case, that they serve as many connections as they may: the embedded
-/// one; RabbitMQ (limits of a user, a virtual host, a node); ActiveMQ (`maximumConnections`);
-/// others.
+/// How brokers say, in lower case, that they serve as many connections as they may.
 const OVERLOADS: &[&str] = &[
     "as many connections as it may",
     "connection limit",
@@ -268,11 +266,14 @@ fn error_text(frame: &Frame) -> String {
     parts.join(": ").chars().take(500).collect()
 }
 
-/// Whether an ERROR says that the broker has too much to do: it is away then, and no judgement on
-/// what was asked.
+/// Tells an ERROR by which the broker says that it has too much to do: it is away then, and that is
+/// no judgement on what was asked. RabbitMQ 3.10 says of a user or virtual host with as many
+/// connections as it may have only that access to the virtual host is denied; so that is taken for
+/// one, too, although a virtual host that is not there is answered in the same words.
 fn is_overload(message: &str) -> bool {
     let message = message.to_ascii_lowercase();
     OVERLOADS.iter().any(|words| message.contains(words))
+        || (message.contains("virtual host '") && message.contains("' access denied"))
 }
 
 async fn read(
