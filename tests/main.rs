@@ -4,6 +4,7 @@
 
 mod answers;
 mod bad_input;
+mod broker;
 mod connections;
 mod corpora;
 mod crash;

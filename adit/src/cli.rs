@@ -514,6 +514,24 @@ impl Cli {
         flag.or_else(|| std::env::var(name).ok()).filter(|value| !value.trim().is_empty())
     }
 
+    /// Refuses a password in a flag's value, where everybody on the machine can read it in the list
+    /// of processes.
+    pub(crate) fn refuse_passwords(&self) -> anyhow::Result<()> {
+        for (flag, variable, value) in
+            [("--url", "ADIT_PUBLIC_URL", &self.url), ("--listen", "ADIT_LISTEN", &self.listen)]
+        {
+            let authority = value.as_deref().and_then(|value| value.split_once("://")).map_or("", |(_, rest)| rest);
+            let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
+            if authority.contains('@') {
+                anyhow::bail!(
+                    "{flag} holds credentials, which every user of this machine can read in the list of processes: \
+                     leave them out (a key goes into ADIT_API_KEY, or into the file that ADIT_API_KEY_FILE names; {variable} takes none)"
+                );
+            }
+        }
+        Ok(())
+    }
+
     /// What to log: servers tell what they do, other verbs only what is wrong.
     pub(crate) fn log_filter(&self) -> String {
         let server = matches!(self.verb, Verb::Up | Verb::Api | Verb::Packager);
@@ -529,7 +547,11 @@ impl Cli {
 fn environment_help() -> String {
     let width = adit_shared::config::VARIABLES.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     let lines = adit_shared::config::VARIABLES.iter().map(|(name, what)| format!("  {name:width$}  {what}\n"));
-    format!("Environment:\n{}", lines.collect::<String>())
+    let files = adit_shared::config::SECRET_VARIABLES.join(", ");
+    format!(
+        "Environment:\n{}\nOf {files} each may lie in a file instead, which the variable with _FILE behind its name names.",
+        lines.collect::<String>()
+    )
 }
 
 #[cfg(test)]
@@ -549,6 +571,15 @@ mod tests {
         assert_eq!(delta_from("package:7"), Ok((DeltaFrom::Package, 7)));
         for wrong in ["5", "docset:", "docset:x", "corpus:5"] {
             assert!(delta_from(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_password_in_a_flag_is_refused() {
+        let error = Cli::parse_from(["adit", "--url", "https://me:hunter2@h/x", "up"]).refuse_passwords().unwrap_err();
+        assert!(error.to_string().contains("ADIT_API_KEY_FILE") && !error.to_string().contains("hunter2"), "{error}");
+        for fine in ["https://h/x@y", "http://[::1]:8080/?a@b", "h"] {
+            Cli::parse_from(["adit", "--url", fine, "up"]).refuse_passwords().unwrap();
         }
     }
 

@@ -7,6 +7,7 @@
 mod change;
 mod cli;
 mod demo;
+mod embedded_broker;
 mod import;
 mod keys;
 mod miner;
@@ -60,6 +61,7 @@ fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<
 }
 
 async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    cli.refuse_passwords()?;
     let demo = matches!(cli.verb, Verb::Demo { .. });
     let config = Config::load(|name| cli.setting(name).or_else(|| demo::default(name).filter(|_| demo)))?;
     match cli.verb {
