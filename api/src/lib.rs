@@ -8,6 +8,8 @@ pub mod contract;
 mod delta;
 pub mod dispatch;
 pub mod extract;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod layers;
 mod links;
 pub mod metrics;

@@ -7,6 +7,8 @@ pub mod clock;
 pub mod config;
 pub mod digest;
 pub mod domain;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod ids;
 pub mod messaging;
 pub mod names;

@@ -10,6 +10,8 @@ mod collect;
 mod dates;
 mod dsl;
 mod engine;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod highlight;
 mod language;
 mod lower;

@@ -42,6 +42,11 @@ pub struct OpenSearch {
     languages: Arc<Mutex<HashMap<IndexId, Option<Language>>>>,
 }
 
+/// Lowers a query for an index whose texts are analysed by `language`.
+pub(super) fn lower_for(query: &Query, language: Option<Language>) -> SearchResult<Value> {
+    lower::lower(query, language, &Queries { stems: language.is_some() })
+}
+
 impl OpenSearch {
     /// Makes ready to speak with the cluster; nothing is asked yet.
     ///
@@ -111,8 +116,7 @@ impl OpenSearch {
 
     /// The query in the engine's words.
     async fn lowered(&self, index: IndexId, query: &Query) -> SearchResult<Value> {
-        let language = self.known_language(index).await?;
-        lower::lower(query, language, &Queries { stems: language.is_some() })
+        lower_for(query, self.known_language(index).await?)
     }
 
     async fn walk(&self, index: IndexId, mut walk: Walk, mut each: impl FnMut(Hit)) -> SearchResult<()> {

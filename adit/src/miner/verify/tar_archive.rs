@@ -1,6 +1,5 @@
 //! Reads a tar archive (POSIX.1-2017, pax) in zstd frames (RFC 8878) to its last byte.
 
-use std::fs::File;
 use std::io::{BufReader, Read};
 
 use anyhow::{Context as _, ensure};
@@ -11,9 +10,9 @@ use super::contents::Reading;
 /// How much of a short text may be unpacked from so many bytes of an archive; see [`super::zip_archive`].
 const UNPACKED: u64 = 64;
 
-/// Reads all of an archive into `reading`, which is told of everything that is wrong.
-pub(super) fn read(file: File, reading: &mut Reading<'_>) -> anyhow::Result<()> {
-    let keep = file.metadata()?.len().saturating_mul(UNPACKED).max(1 << 16);
+/// Reads all of an archive of `length` bytes into `reading`, which is told of everything that is wrong.
+pub(super) fn read(file: impl Read, length: u64, reading: &mut Reading<'_>) -> anyhow::Result<()> {
+    let keep = length.saturating_mul(UNPACKED).max(1 << 16);
     let frames = zstd::Decoder::with_buffer(BufReader::with_capacity(256 * 1024, file))?;
     let mut archive = Archive::new(frames);
     let entries = archive.entries().context("is no tar.zst archive")?;

@@ -1,10 +1,14 @@
 //! `adit`: one program for miners and operators. This file maps verbs to the modules that carry them out.
+//!
+//! It is a library so that fuzz targets reach what reads foreign files (`fuzzing`); nothing else of it is for other crates.
 
 #![expect(clippy::print_stdout, reason = "the verbs' answers go to standard output")]
 
 mod change;
 mod cli;
 mod demo;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod import;
 mod keys;
 mod miner;
@@ -31,7 +35,9 @@ use crate::cli::{Cli, KeysVerb, Verb};
 /// How long work on threads of its own may go on when everything else has ended. None of it leaves half of anything behind where it is cut off.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-fn main() -> ExitCode {
+/// Runs the program by the arguments of the process; its exit status.
+#[must_use]
+pub fn run_program() -> ExitCode {
     let cli = Cli::parse();
     telemetry::init(&cli.log_filter(), cli.log_json());
     // One crypto provider for every TLS connection of the process; a second call could only mean that it is there already.
