@@ -6,6 +6,7 @@
 
 mod change;
 mod cli;
+mod data_folder;
 mod demo;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
@@ -70,6 +71,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Reindex { collection, wait } => return reindex::run(&config, &collection, wait).await,
         Verb::Withdraw(args) => return withdraw::run(&config, &args).await,
         Verb::Keys(KeysVerb::Signing { out }) => signing::create(&config, out)?,
+        Verb::Keys(KeysVerb::RotateLinks) => keys::rotate_links(&config).await?,
         Verb::Keys(KeysVerb::Api(verb)) => keys::run(&config, verb).await?,
         Verb::Usage(args) => usage::run(&config, args).await?,
         Verb::Queues { json } => queues::run(&config, json).await?,

@@ -28,5 +28,6 @@ mod testing;
 mod usage;
 pub mod wire;
 
+pub use links::rotate_link_secret;
 pub use router::{openapi, openapi_yaml, router};
 pub use state::{App, Limits, Parts, Settings};
