@@ -124,7 +124,9 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let open = Permissions::from_mode;
         fs::set_permissions(data.path(), open(0o775)).unwrap();
-        for (name, mode) in [("adit.sqlite", 0o644), ("adit.sqlite-wal", 0o664), ("signing-key.pem", 0o604), ("running.json", 0o600)] {
+        for (name, mode) in
+            [("adit.sqlite", 0o644), ("adit.sqlite-wal", 0o664), ("signing-key.pem", 0o604), ("running.json", 0o600)]
+        {
             fs::write(data.path().join(name), "x").unwrap();
             fs::set_permissions(data.path().join(name), open(mode)).unwrap();
         }

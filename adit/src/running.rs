@@ -152,12 +152,8 @@ mod tests {
     async fn a_note_that_others_may_have_written_is_not_followed() {
         let folder = tempfile::tempdir().unwrap();
         let hold = Hold::take(folder.path()).await.unwrap();
-        let running = Running {
-            pid: std::process::id(),
-            api: "http://a".into(),
-            broker: "stomp://b".into(),
-            packager_key: 1,
-        };
+        let running =
+            Running { pid: std::process::id(), api: "http://a".into(), broker: "stomp://b".into(), packager_key: 1 };
         hold.announce(&running).unwrap();
         let open = |path: &Path, mode| std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
         open(folder.path(), 0o777);

@@ -61,7 +61,8 @@ fn check_range(headers: &HeaderMap, length: u64) {
 /// The first and the last byte that a range asks of a content; where the first comes after the last, or after the content, none can be sent.
 fn plain_range(range: &str, length: u64) -> Option<(u128, u128)> {
     let number = |text: &str| {
-        let digit = |number: u128, digit: char| Some((number * 10 + u128::from(digit.to_digit(10)?)).min(u64::MAX.into()));
+        let digit =
+            |number: u128, digit: char| Some((number * 10 + u128::from(digit.to_digit(10)?)).min(u64::MAX.into()));
         text.chars().try_fold(0, digit)
     };
     let length = u128::from(length);

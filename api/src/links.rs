@@ -104,7 +104,8 @@ impl Signer {
             return false;
         };
         let latest = (now_ms + (HOURS + 1) * HOUR_MS + CLOCK_SKEW_MS) / 1000;
-        self.mac(expires, package, asset).verify_slice(&signature).is_ok() && (now_ms / 1000 + 1..=latest).contains(&expires)
+        self.mac(expires, package, asset).verify_slice(&signature).is_ok()
+            && (now_ms / 1000 + 1..=latest).contains(&expires)
     }
 }
 
@@ -160,7 +161,8 @@ mod tests {
         // Two processes, of which one has read the secret.
         let [running, other] = [Key::default(), Key::default()];
         let grant = running.signer(&store, 0).await.unwrap().grant(0, PackageId(5), "a");
-        let allows = async |key: &Key, now| key.signer(&store, now).await.unwrap().allows(&grant, now, PackageId(5), "a");
+        let allows =
+            async |key: &Key, now| key.signer(&store, now).await.unwrap().allows(&grant, now, PackageId(5), "a");
         assert!(allows(&running, REREAD_MS).await);
         rotate_link_secret(&store, &[9; 32]).await.unwrap();
         assert!(allows(&running, 2 * REREAD_MS - 1).await, "it is not read at each request");

@@ -151,7 +151,6 @@ impl Folder {
         std::thread::Builder::new().name("folder".to_owned()).spawn(read).context("no thread to read the folder")?;
         Ok(receiver)
     }
-
 }
 
 impl<R: BufRead> Folder<R> {

@@ -8,9 +8,7 @@ use tantivy::{Index, IndexWriter, Searcher};
 
 use super::opensearch::lower_for;
 use super::schema::Layout;
-use super::{
-    Bool, IndexDocument, Language, Query, SearchResult, Source, collect, lower, schema, words,
-};
+use super::{Bool, IndexDocument, Language, Query, SearchResult, Source, collect, lower, schema, words};
 use crate::ids::VersionId;
 
 /// Deepest tree: both languages have at most 32 groups within groups, each of which has a few levels.
@@ -33,9 +31,17 @@ fn small_index(language: Option<Language>) -> SearchResult<Searcher> {
     let index = builder.create_in_ram()?;
     let mut writer: IndexWriter = index.writer_with_num_threads(1, WRITER_MEMORY)?;
     let documents = [
-        ("a.1", json!({"title": "Soil and mining", "issued": "2018-06-30", "language": "en"}), "the soil of the mine the soil"),
+        (
+            "a.1",
+            json!({"title": "Soil and mining", "issued": "2018-06-30", "language": "en"}),
+            "the soil of the mine the soil",
+        ),
         ("b.2", json!({"title": "Méthodes", "creator": ["Ada L.", "Bo"], "issued": "1999"}), "a a a b a b c"),
-        ("c.3", json!({"subject": ["x", "y z"], "type": "Text", "issued": ["2001-02", "soon"]}), "東京 deep-sea o'clock"),
+        (
+            "c.3",
+            json!({"subject": ["x", "y z"], "type": "Text", "issued": ["2001-02", "soon"]}),
+            "東京 deep-sea o'clock",
+        ),
         ("d.4", json!({}), ""),
     ];
     for (id, (r#ref, metadata, text)) in (1_u32..).zip(&documents) {

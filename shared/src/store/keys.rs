@@ -156,8 +156,9 @@ pub(super) async fn secret(db: &SqlStore, name: &str, fresh: &[u8; 32]) -> Store
 }
 
 pub(super) async fn replace_secret(db: &SqlStore, name: &str, fresh: &[u8; 32]) -> StoreResult<()> {
-    let replace =
-        query("INSERT INTO secrets (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value");
+    let replace = query(
+        "INSERT INTO secrets (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+    );
     replace.bind(name).bind(&fresh[..]).execute(&db.write).await?;
     Ok(())
 }

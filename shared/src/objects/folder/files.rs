@@ -146,7 +146,9 @@ fn check_writers(dir: &Path) -> ObjectResult<()> {
     if mode & 0o002 == 0 {
         return Ok(());
     }
-    Err(ObjectError::Refused(format!("every user of the machine can write to {}: `chmod o-w` it", dir.display())))
+    let reason =
+        format!("every user of the machine can write to {}: `chmod o-w` it, or name a folder in it", dir.display());
+    Err(ObjectError::Refused(reason))
 }
 
 /// Reads a range that lies inside a file.
