@@ -332,3 +332,25 @@ fn a_manifest_that_unpacks_without_end_is_a_fault() {
     let faults = examine(&VerifyArgs { paths: vec![path], ..VerifyArgs::default() }).unwrap().faults;
     assert!(faults[0].reason.starts_with("is longer than"), "{faults:?}");
 }
+
+#[test]
+fn entries_over_the_same_bytes_are_named_and_not_read_again() {
+    const COPIES: u16 = 1000;
+    let mut zip = ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    zip.start_file("a.txt", SimpleFileOptions::default()).unwrap();
+    zip.write_all(&vec![b'a'; 1 << 20]).unwrap();
+    let mut archive = zip.finish().unwrap().into_inner();
+    // The end record is the last 22 bytes: the directory's entries, length and place (APPNOTE 4.3.16).
+    let mut end = archive.split_off(archive.len() - 22);
+    let directory = archive.split_off(u32::from_le_bytes(end[16..20].try_into().unwrap()) as usize);
+    archive.extend(directory.repeat(COPIES.into()));
+    end[8..10].copy_from_slice(&COPIES.to_le_bytes());
+    end[10..12].copy_from_slice(&COPIES.to_le_bytes());
+    end[12..16].copy_from_slice(&(directory.len() as u32 * u32::from(COPIES)).to_le_bytes());
+    archive.extend(end);
+    let (mut contents, mut faults) = (Contents::default(), Vec::new());
+    let mut reading = contents::Reading::new(Path::new("bomb.zip"), &mut contents, &mut faults);
+    reading.take_archive(std::io::Cursor::new(&archive), archive.len() as u64, Kind::Zip).unwrap();
+    let within = faults.iter().filter(|fault| fault.reason.contains("within the entry before it")).count();
+    assert_eq!((within, faults.len(), contents.files.len()), (usize::from(COPIES) - 1, usize::from(COPIES) - 1, 1));
+}
