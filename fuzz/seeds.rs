@@ -1,4 +1,5 @@
-//! Replays the committed seeds of a crate's fuzz targets, without fuzzing. Part of the tests of each crate that has targets (`fuzzing.rs`).
+//! Replays the committed seeds of a crate's fuzz targets, without fuzzing. Part of the tests of
+//! each crate that has targets (`fuzzing.rs`).
 
 use std::fs;
 use std::path::Path;

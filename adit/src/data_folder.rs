@@ -1,6 +1,8 @@
-//! Keeps the data folder to its owner: who can read its database can sign links, and who can write there is trusted like the program.
+//! Keeps the data folder to its owner: who can read its database can sign links, and who can write
+//! there is trusted like the program.
 //!
-//! Verbs on a data folder come here first. Files that miners make elsewhere (`adit package --out`) have the permissions that their umask gives.
+//! Verbs on a data folder come here first. Files that miners make elsewhere (`adit package --out`)
+//! have the permissions that their umask gives.
 
 use std::fs::{self, DirBuilder, Metadata, Permissions};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
@@ -18,9 +20,10 @@ const OTHERS_WRITE: u32 = 0o022;
 /// The superuser, who may do everything anyway.
 const ROOT: u32 = 0;
 
-/// Makes the data folder where it is missing, and takes it, and what lies directly in it, from the group and all others. Each that is mended
-/// gives a line in the log. From then on this process makes files for its owner only; where the objects lie in a folder elsewhere, which
-/// processes of other users may share, the umask stays as it is.
+/// Makes the data folder where it is missing, and takes it, and what lies directly in it, from the
+/// group and all others. Each that is mended gives a line in the log. From then on this process
+/// makes files for its owner only; where the objects lie in a folder elsewhere, which processes of
+/// other users may share, the umask stays as it is.
 ///
 /// # Errors
 /// When the folder or something in it belongs to another user, or cannot be mended.
@@ -83,7 +86,8 @@ fn close_to_others(path: &Path, about: &Metadata) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Tells why a note in a data folder is not to be trusted, if so: only what this user alone can have written there is.
+/// Tells why a note in a data folder is not to be trusted, if so: only what this user alone can
+/// have written there is.
 pub(crate) fn find_distrust(data: &Path, note: &Path) -> Option<String> {
     let own = geteuid().as_raw();
     let (Ok(folder), Ok(about)) = (fs::metadata(data), fs::symlink_metadata(note)) else {

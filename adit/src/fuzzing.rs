@@ -1,4 +1,5 @@
-//! The fuzz targets of the program: what reads foreign folders, archives and lists. See [`adit_shared::fuzzing`].
+//! The fuzz targets of the program: what reads foreign folders, archives and lists. See
+//! [`adit_shared::fuzzing`].
 
 use adit_shared::fuzzing::Check;
 

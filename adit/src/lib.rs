@@ -1,6 +1,8 @@
-//! `adit`: one program for miners and operators. This file maps verbs to the modules that carry them out.
+//! `adit`: one program for miners and operators. This file maps verbs to the modules that carry
+//! them out.
 //!
-//! It is a library so that fuzz targets reach what reads foreign files (`fuzzing`); nothing else of it is for other crates.
+//! It is a library so that fuzz targets reach what reads foreign files (`fuzzing`); nothing else of
+//! it is for other crates.
 
 #![expect(clippy::print_stdout, reason = "the verbs' answers go to standard output")]
 
@@ -33,7 +35,8 @@ use clap::Parser as _;
 
 use crate::cli::{Cli, KeysVerb, Verb};
 
-/// How long work on threads of its own may go on when everything else has ended. None of it leaves half of anything behind where it is cut off.
+/// How long work on threads of its own may go on when everything else has ended. None of it leaves
+/// half of anything behind where it is cut off.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Runs the program by the arguments of the process; its exit status.
@@ -41,7 +44,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 pub fn run_program() -> ExitCode {
     let cli = Cli::parse();
     telemetry::init(&cli.log_filter(), cli.log_json());
-    // One crypto provider for every TLS connection of the process; a second call could only mean that it is there already.
+    // One crypto provider for every TLS connection of the process; a second call could only mean
+    // that it is there already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     match block_on(run(cli)) {
         Ok(code) => code,
@@ -52,7 +56,8 @@ pub fn run_program() -> ExitCode {
     }
 }
 
-/// Runs to the end, and no longer: a runtime that is only dropped waits without limit for a lock, say, that some thread waits for.
+/// Runs to the end, and no longer: a runtime that is only dropped waits without limit for a lock,
+/// say, that some thread waits for.
 fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
     let outcome = runtime.block_on(work);

@@ -44,7 +44,8 @@ impl Hold {
         for pause in [Some(PAUSE), Some(PAUSE), Some(PAUSE), Some(PAUSE), None] {
             match (lock.try_lock(), pause) {
                 (Ok(()), _) => {
-                    // So that a note is known to be that of the process that holds the folder, and not of one that was killed.
+                    // So that a note is known to be that of the process that holds the folder, and
+                    // not of one that was killed.
                     let written = lock.set_len(0).and_then(|()| write!(&lock, "{}", std::process::id()));
                     written.with_context(|| format!("cannot write {}", path.display()))?;
                     return Ok(Self { note: note(data), _lock: lock });
@@ -82,8 +83,9 @@ fn note(data: &Path) -> PathBuf {
     data.join("running.json")
 }
 
-/// Reads the note that lies in the folder: of the `adit up` that holds it, or of one that was killed. One that another user may have written
-/// is passed over, with a line in the log: who followed it would show keys to whatever it names.
+/// Reads the note that lies in the folder: of the `adit up` that holds it, or of one that was
+/// killed. One that another user may have written is passed over, with a line in the log: who
+/// followed it would show keys to whatever it names.
 pub(crate) fn last(data: &Path) -> Option<Running> {
     let path = note(data);
     if path.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound) {

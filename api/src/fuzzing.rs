@@ -1,4 +1,5 @@
-//! The fuzz target of the API: headers, cursors and links that a stranger sends. See [`adit_shared::fuzzing`].
+//! The fuzz target of the API: headers, cursors and links that a stranger sends. See
+//! [`adit_shared::fuzzing`].
 
 use adit_shared::fuzzing::Check;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -13,7 +14,8 @@ pub const TARGETS: [(&str, Check); 1] = [("http_headers", check_http_headers)];
 
 const ETAG: &str = "\"5d41402abc4b2a76\"";
 
-/// Reads the lines of an input as a length, `Range`, `If-Range`, `If-None-Match`, `Accept` and a cursor.
+/// Reads the lines of an input as a length, `Range`, `If-Range`, `If-None-Match`, `Accept` and a
+/// cursor.
 pub fn check_http_headers(data: &[u8]) {
     let mut lines = data.split(|byte| *byte == b'\n');
     let mut next = || lines.next().unwrap_or_default();
@@ -36,7 +38,8 @@ pub fn check_http_headers(data: &[u8]) {
     check_cursor(next());
 }
 
-/// The range that is sent lies in the content, and is that of a plain reading of RFC 9110, section 14.1.2.
+/// The range that is sent lies in the content, and is that of a plain reading of RFC 9110, section
+/// 14.1.2.
 fn check_range(headers: &HeaderMap, length: u64) {
     let found = wanted_range(Request { method: &Method::GET, headers }, ETAG, length);
     let head = wanted_range(Request { method: &Method::HEAD, headers }, ETAG, length);
@@ -58,7 +61,8 @@ fn check_range(headers: &HeaderMap, length: u64) {
     }
 }
 
-/// The first and the last byte that a range asks of a content; where the first comes after the last, or after the content, none can be sent.
+/// The first and the last byte that a range asks of a content; where the first comes after the
+/// last, or after the content, none can be sent.
 fn plain_range(range: &str, length: u64) -> Option<(u128, u128)> {
     let number = |text: &str| {
         let digit =

@@ -16,14 +16,16 @@ const SECRET: &str = "links";
 /// by one can be kept by it.
 const HOURS: i64 = 24;
 const HOUR_MS: i64 = 3_600_000;
-/// By how much the clocks of API processes may differ, in milliseconds: a right that ends later than one given now, and so much more, was
-/// not given by us, whoever has signed it.
+/// By how much the clocks of API processes may differ, in milliseconds: a right that ends later
+/// than one given now, and so much more, was not given by us, whoever has signed it.
 const CLOCK_SKEW_MS: i64 = 300_000;
-/// How long the secret is used before it is read again, in milliseconds: so long do links hold that were made before it was replaced.
+/// How long the secret is used before it is read again, in milliseconds: so long do links hold that
+/// were made before it was replaced.
 const REREAD_MS: i64 = 60_000;
 
-/// Replaces the secret that signs links: all that were made before end, at the latest when each API process has read it anew
-/// (a minute). Shares stay, and those who have followed them; their links are other ones.
+/// Replaces the secret that signs links: all that were made before end, at the latest when each API
+/// process has read it anew (a minute). Shares stay, and those who have followed them; their links
+/// are other ones.
 ///
 /// # Errors
 /// When the database fails.
@@ -42,7 +44,8 @@ impl std::fmt::Debug for Key {
 }
 
 impl Key {
-    /// The signer at `now_ms`, whose secret is in the database; it is made there when nobody has needed it before.
+    /// The signer at `now_ms`, whose secret is in the database; it is made there when nobody has
+    /// needed it before.
     pub(crate) async fn signer(&self, store: &dyn Store, now_ms: i64) -> StoreResult<Signer> {
         let known = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = known.filter(|(read, _)| (*read..read.saturating_add(REREAD_MS)).contains(&now_ms));
@@ -96,8 +99,9 @@ impl Signer {
         format!("{expires}-{}", URL_SAFE_NO_PAD.encode(signature))
     }
 
-    /// Tells if `grant` is the right to fetch that asset at `now_ms`; compares in constant time. One that ends later than any that is given now is
-    /// refused although it is signed: who got hold of the secret cannot make links that outlive it by years.
+    /// Tells if `grant` is the right to fetch that asset at `now_ms`; compares in constant time.
+    /// One that ends later than any that is given now is refused although it is signed: who got
+    /// hold of the secret cannot make links that outlive it by years.
     pub(crate) fn allows(&self, grant: &str, now_ms: i64, package: PackageId, asset: &str) -> bool {
         let Some((expires, signature)) = grant.split_once('-') else { return false };
         let (Ok(expires), Ok(signature)) = (expires.parse::<i64>(), URL_SAFE_NO_PAD.decode(signature)) else {
@@ -148,7 +152,8 @@ mod tests {
         for forged in [NOW / 1000, NOW / 1000 + longest + 600, NOW / 1000 + 10 * 366 * 86_400, i64::MAX, i64::MIN] {
             assert!(!allows(forged), "{forged}");
         }
-        // One that another process gives, whose clock is a little ahead and already in the next hour.
+        // One that another process gives, whose clock is a little ahead and already in the next
+        // hour.
         let ahead = signer.grant(NOW - NOW % HOUR_MS + HOUR_MS, PackageId(5), "a");
         assert!(signer.allows(&ahead, NOW - NOW % HOUR_MS + HOUR_MS - 1000, PackageId(5), "a"));
     }

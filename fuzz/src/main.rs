@@ -1,5 +1,6 @@
-//! Runs one fuzz target, named by `ADIT_FUZZ_TARGET`: under libFuzzer, or (without the feature `libfuzzer`) by blind mutation of its seeds.
-//! The targets themselves stand beside what they check, in the modules `fuzzing` of `adit`, `adit-api` and `adit-shared`.
+//! Runs one fuzz target, named by `ADIT_FUZZ_TARGET`: under libFuzzer, or (without the feature
+//! `libfuzzer`) by blind mutation of its seeds. The targets themselves stand beside what they
+//! check, in the modules `fuzzing` of `adit`, `adit-api` and `adit-shared`.
 
 #![cfg_attr(feature = "libfuzzer", no_main)]
 

@@ -1,5 +1,6 @@
-//! Mutates seeds at random and runs them through a check: for machines on which libFuzzer cannot be built. Takes those arguments of libFuzzer
-//! that `fuzz/run` gives (`-max_total_time`, `-max_len`, `-artifact_prefix`, folders of seeds), and prints its counts in its words.
+//! Mutates seeds at random and runs them through a check: for machines on which libFuzzer cannot be
+//! built. Takes those arguments of libFuzzer that `fuzz/run` gives (`-max_total_time`, `-max_len`,
+//! `-artifact_prefix`, folders of seeds), and prints its counts in its words.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,7 +15,8 @@ const MUTATIONS: u64 = 8;
 /// Numbers at which programs go wrong.
 const EDGES: [u8; 8] = [0, 1, 0x0a, 0x25, 0x7f, 0x80, 0xfe, 0xff];
 
-/// Runs the check for as long as the arguments say; the exit status is 77, as libFuzzer's, where an input broke it, which is kept then.
+/// Runs the check for as long as the arguments say; the exit status is 77, as libFuzzer's, where an
+/// input broke it, which is kept then.
 pub(crate) fn run(check: Check) -> ExitCode {
     let (mut seconds, mut longest, mut prefix, mut seeds) = (60, 4096, String::new(), Vec::new());
     for argument in std::env::args().skip(1) {
@@ -56,7 +58,8 @@ fn read_folder(folder: &str) -> Vec<Vec<u8>> {
     files.filter_map(|file| fs::read(file.path()).ok()).collect()
 }
 
-/// Another input: a seed, or two that are joined, with a few bytes changed, removed, repeated or put in.
+/// Another input: a seed, or two that are joined, with a few bytes changed, removed, repeated or
+/// put in.
 fn mutate(seeds: &[Vec<u8>], longest: usize, random: &mut Random) -> Vec<u8> {
     let mut input = seeds[random.below(seeds.len())].clone();
     for _ in 0..=random.next() % MUTATIONS {

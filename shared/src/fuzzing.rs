@@ -1,6 +1,8 @@
-//! Checks that must hold for any bytes whatever: entry points of the fuzz targets in `fuzz/`, for what a stranger can send to this crate.
+//! Checks that must hold for any bytes whatever: entry points of the fuzz targets in `fuzz/`, for
+//! what a stranger can send to this crate.
 //!
-//! Each check takes one input and panics where an invariant breaks. The committed seeds run through them in the usual tests, too.
+//! Each check takes one input and panics where an invariant breaks. The committed seeds run through
+//! them in the usual tests, too.
 
 use std::fmt::Debug;
 use std::str::FromStr;
@@ -27,8 +29,8 @@ pub const TARGETS: [(&str, Check); 4] = [
 /// Small, so that short inputs reach them.
 const LIMITS: Limits = Limits { headers: 8, head_bytes: 256, body_bytes: 512 };
 
-/// Decodes a stream of STOMP frames whole and in pieces (the first byte says of which length): the frames are the same, the buffer stays
-/// bounded, and each frame that is written can be read again.
+/// Decodes a stream of STOMP frames whole and in pieces (the first byte says of which length): the
+/// frames are the same, the buffer stays bounded, and each frame that is written can be read again.
 pub fn check_frames(data: &[u8]) {
     let Some((cut, stream)) = data.split_first() else { return };
     let (whole, error) = decode(stream, LIMITS, stream.len().max(1));
@@ -69,7 +71,8 @@ fn decode(stream: &[u8], limits: Limits, piece: usize) -> (Vec<Frame>, Option<Fr
     (frames, None)
 }
 
-/// Reads a text as each kind of message body: what can be read can be written, and reads the same then.
+/// Reads a text as each kind of message body: what can be read can be written, and reads the same
+/// then.
 pub fn check_bodies(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     check_round_trip::<PackageRequest>(&text);

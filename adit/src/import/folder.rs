@@ -250,7 +250,8 @@ impl<R: BufRead> Folder<R> {
     }
 }
 
-/// Reads the content of `collection.json`; also what its restricted documents need that do not say it.
+/// Reads the content of `collection.json`; also what its restricted documents need that do not say
+/// it.
 pub(super) fn read_collection(text: &[u8], file: &Path) -> anyhow::Result<(NewCollection, Entitlement)> {
     let collection: CollectionJson =
         serde_json::from_slice(text).with_context(|| format!("{} is not as it should be", file.display()))?;

@@ -6,7 +6,8 @@ use adit_shared::names::{distinct_name, safe_name};
 
 use super::folder::{Folder, read_collection};
 
-/// Reads bytes as the lines of a `documents.jsonl`, and as a `collection.json`: what is taken is within its limits, and no path leads out.
+/// Reads bytes as the lines of a `documents.jsonl`, and as a `collection.json`: what is taken is
+/// within its limits, and no path leads out.
 pub(crate) fn check_import_lines(data: &[u8]) {
     if let Ok((collection, _)) = read_collection(data, Path::new("collection.json")) {
         assert!((1..=64).contains(&collection.slug.len()) && !collection.slug.contains(['/', '.', '\0']));

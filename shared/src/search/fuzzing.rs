@@ -11,7 +11,8 @@ use super::schema::Layout;
 use super::{Bool, IndexDocument, Language, Query, SearchResult, Source, collect, lower, schema, words};
 use crate::ids::VersionId;
 
-/// Deepest tree: both languages have at most 32 groups within groups, each of which has a few levels.
+/// Deepest tree: both languages have at most 32 groups within groups, each of which has a few
+/// levels.
 const MAX_DEPTH: usize = 160;
 /// Memory in bytes for the postings of the small indexes; Tantivy's least.
 const WRITER_MEMORY: usize = 15_000_000;
@@ -90,7 +91,8 @@ fn check_tree(query: &Query, depth: usize) -> usize {
     below + 1
 }
 
-/// Searches for a query and for what it excludes: together that is every document, and none is in both.
+/// Searches for a query and for what it excludes: together that is every document, and none is in
+/// both.
 fn check_search(query: Query) {
     let inverse = Query::Bool(Bool { must_not: vec![query.clone()], ..Bool::default() });
     for (language, searcher) in INDEXES.iter() {

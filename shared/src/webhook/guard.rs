@@ -10,9 +10,10 @@ use url::{Host, Url};
 /// Longest URL of a webhook, in characters.
 const LONGEST: usize = 2000;
 
-/// Networks that are no place of the public internet: all of IANA's registries of special-purpose addresses (RFC 6890 and its updates), also
-/// those that are globally reachable, as no receiver of webhooks stands there; multicast (RFC 5771); and platforms' own. Of IPv6 all but
-/// 2000::/3 is no global unicast (RFC 4291); NAT64 is looked at by [`Guard::allows`].
+/// Networks that are no place of the public internet: all of IANA's registries of special-purpose
+/// addresses (RFC 6890 and its updates), also those that are globally reachable, as no receiver of
+/// webhooks stands there; multicast (RFC 5771); and platforms' own. Of IPv6 all but 2000::/3 is no
+/// global unicast (RFC 4291); NAT64 is looked at by [`Guard::allows`].
 const SPECIAL: [&str; 31] = [
     "0.0.0.0/8",
     "10.0.0.0/8",
@@ -35,8 +36,9 @@ const SPECIAL: [&str; 31] = [
     "203.0.113.0/24",
     "224.0.0.0/4",
     "240.0.0.0/4",
-    // Public in the registries, but answered by the cloud that a machine stands in: Azure's host (WireServer, DNS, health probes), the private
-    // service endpoints of IBM Cloud, and Google's private and restricted APIs.
+    // Public in the registries, but answered by the cloud that a machine stands in: Azure's host
+    // (WireServer, DNS, health probes), the private service endpoints of IBM Cloud, and Google's
+    // private and restricted APIs.
     "168.63.129.16/32",
     "161.26.0.0/16",
     "166.8.0.0/14",
@@ -53,8 +55,8 @@ const SPECIAL: [&str; 31] = [
     "4000::/2",
     "8000::/1",
 ];
-/// Least port that may be called beside 80 and 443: those below are for services of the system (RFC 6335), such as mail and remote shells,
-/// which a request could be smuggled into.
+/// Least port that may be called beside 80 and 443: those below are for services of the system (RFC
+/// 6335), such as mail and remote shells, which a request could be smuggled into.
 const FIRST_USER_PORT: u16 = 1024;
 
 #[expect(clippy::expect_used, reason = "a test reads them all")]
@@ -82,7 +84,8 @@ impl Guard {
     /// Reads a URL that may be a webhook. Where a name in it leads is seen when it is called.
     ///
     /// # Errors
-    /// A URL that is not of http or https, holds a user or a fragment, is too long, or whose port or address may not be called.
+    /// A URL that is not of http or https, holds a user or a fragment, is too long, or whose port
+    /// or address may not be called.
     pub fn read(&self, text: &str) -> Result<Url, InvalidWebhook> {
         if text.len() > LONGEST {
             return Err(InvalidWebhook("its URL is longer than 2000 bytes"));
@@ -220,8 +223,8 @@ mod tests {
         }
     }
 
-    /// IANA's registries (iana-ipv4-special-registry and iana-ipv6-special-registry, as of October 2025) but 64:ff9b::/96 and ::ffff:0:0/96, which are
-    /// judged by the address of IPv4 in them.
+    /// IANA's registries (iana-ipv4-special-registry and iana-ipv6-special-registry, as of October
+    /// 2025) but 64:ff9b::/96 and ::ffff:0:0/96, which are judged by the address of IPv4 in them.
     const REGISTRIES: &str = "0.0.0.0/8 0.0.0.0/32 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.0.0/29
         192.0.0.8/32 192.0.0.9/32 192.0.0.10/32 192.0.0.170/32 192.0.0.171/32 192.0.2.0/24 192.31.196.0/24 192.52.193.0/24 192.88.99.0/24
         192.88.99.2/32 192.168.0.0/16 192.175.48.0/24 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 240.0.0.0/4 255.255.255.255/32

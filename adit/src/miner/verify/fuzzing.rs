@@ -16,7 +16,8 @@ const UNPACKED: (usize, usize) = (64, 1 << 16);
 /// Stands between the lists of a bag in an input: no text of a bag has it.
 const BETWEEN: char = '\u{1e}';
 
-/// Checks an archive: the first byte says of which kind. What a whole ZIP archive holds, the library that unpacks it finds, too.
+/// Checks an archive: the first byte says of which kind. What a whole ZIP archive holds, the
+/// library that unpacks it finds, too.
 pub(crate) fn check_archives(data: &[u8]) {
     let Some((kind, archive)) = data.split_first() else { return };
     match kind % 3 {
@@ -67,7 +68,8 @@ fn compare_with_library(archive: &[u8], contents: &Contents) {
     }
 }
 
-/// Checks the lists of a bag: each line of what is to be fetched and of manifests, and all of them together, as a bag has them.
+/// Checks the lists of a bag: each line of what is to be fetched and of manifests, and all of them
+/// together, as a bag has them.
 pub(crate) fn check_bag_lists(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     for line in text.lines() {

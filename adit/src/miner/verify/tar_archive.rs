@@ -10,7 +10,8 @@ use super::contents::Reading;
 /// How much of a short text may be unpacked from so many bytes of an archive; see [`super::zip_archive`].
 const UNPACKED: u64 = 64;
 
-/// Reads all of an archive of `length` bytes into `reading`, which is told of everything that is wrong.
+/// Reads all of an archive of `length` bytes into `reading`, which is told of everything that is
+/// wrong.
 pub(super) fn read(file: impl Read, length: u64, reading: &mut Reading<'_>) -> anyhow::Result<()> {
     let keep = length.saturating_mul(UNPACKED).max(1 << 16);
     let frames = zstd::Decoder::with_buffer(BufReader::with_capacity(256 * 1024, file))?;

@@ -340,7 +340,8 @@ fn entries_over_the_same_bytes_are_named_and_not_read_again() {
     zip.start_file("a.txt", SimpleFileOptions::default()).unwrap();
     zip.write_all(&vec![b'a'; 1 << 20]).unwrap();
     let mut archive = zip.finish().unwrap().into_inner();
-    // The end record is the last 22 bytes: the directory's entries, length and place (APPNOTE 4.3.16).
+    // The end record is the last 22 bytes: the directory's entries, length and place (APPNOTE
+    // 4.3.16).
     let mut end = archive.split_off(archive.len() - 22);
     let directory = archive.split_off(u32::from_le_bytes(end[16..20].try_into().unwrap()) as usize);
     archive.extend(directory.repeat(COPIES.into()));

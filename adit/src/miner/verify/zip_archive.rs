@@ -54,7 +54,8 @@ struct Entry {
     large: bool,
 }
 
-/// Reads all of an archive of `length` bytes into `reading`, which is told of everything that is wrong.
+/// Reads all of an archive of `length` bytes into `reading`, which is told of everything that is
+/// wrong.
 pub(super) fn read(file: impl Read + Seek, length: u64, reading: &mut Reading) -> anyhow::Result<()> {
     let mut file = BufReader::with_capacity(256 * 1024, file);
     let directory = find_directory(&mut file, length).context("is no whole ZIP archive")?;

@@ -140,7 +140,8 @@ impl Folder {
     }
 }
 
-/// Refuses a folder that everybody can write to: any user of the machine could put links and objects there.
+/// Refuses a folder that everybody can write to: any user of the machine could put links and
+/// objects there.
 fn check_writers(dir: &Path) -> ObjectResult<()> {
     let mode = fs::metadata(dir).map_err(failed("look at", dir))?.permissions().mode();
     if mode & 0o002 == 0 {
