@@ -111,10 +111,11 @@ mod tests {
 
     use super::*;
 
-    fn config(data: &Path, more: &[(&str, &str)]) -> Config {
-        let data = data.to_str().unwrap();
-        let get = |name: &str| {
-            more.iter().chain(&[("ADIT_DATA", data)]).find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned())
+    fn config(data: &Path, store_url: Option<&str>) -> Config {
+        let get = |name: &str| match name {
+            "ADIT_DATA" => Some(data.display().to_string()),
+            "ADIT_STORE_URL" => store_url.map(str::to_owned),
+            _ => None,
         };
         Config::load(get).unwrap()
     }
@@ -138,7 +139,7 @@ mod tests {
             fs::create_dir(data.path().join(name)).unwrap();
             fs::set_permissions(data.path().join(name), open(0o755)).unwrap();
         }
-        secure_data_folder(&config(data.path(), &[])).unwrap();
+        secure_data_folder(&config(data.path(), None)).unwrap();
         assert_eq!(mode(data.path()), 0o700);
         for entry in fs::read_dir(data.path()).unwrap().map(|entry| entry.unwrap().path()) {
             assert_eq!(mode(&entry), if entry.is_dir() { 0o700 } else { 0o600 }, "{}", entry.display());
@@ -154,7 +155,7 @@ mod tests {
         let (data, objects) = (parent.path().join("data"), parent.path().join("objects"));
         umask(Mode::S_IWGRP | Mode::S_IWOTH);
         let url = adit_shared::config::file_url(&objects);
-        secure_data_folder(&config(&data, &[("ADIT_STORE_URL", &url)])).unwrap();
+        secure_data_folder(&config(&data, Some(&url))).unwrap();
         fs::create_dir(&objects).unwrap();
         assert_eq!((mode(&data), mode(&objects)), (0o700, 0o755));
     }
@@ -169,11 +170,11 @@ mod tests {
         let planted = data.path().join("adit.sqlite");
         fs::write(&planted, "x").unwrap();
         chown(&planted, Some(4321), None).unwrap();
-        let error = secure_data_folder(&config(data.path(), &[])).unwrap_err().to_string();
+        let error = secure_data_folder(&config(data.path(), None)).unwrap_err().to_string();
         assert!(error.contains("adit.sqlite belongs to another user (4321)"), "{error}");
         // A service's own folder, looked at by root.
         chown(data.path(), Some(4321), None).unwrap();
-        secure_data_folder(&config(data.path(), &[])).unwrap();
+        secure_data_folder(&config(data.path(), None)).unwrap();
         assert_eq!(mode(&planted), 0o600);
     }
 
