@@ -15,6 +15,8 @@ use nix::unistd::geteuid;
 
 /// Permission bits of the group and of all others.
 const OTHERS: u32 = 0o077;
+/// Those of all who are not in the group.
+const NO_GROUP: u32 = 0o007;
 /// The bits of [`OTHERS`] by which something can be put into a folder or a file.
 const OTHERS_WRITE: u32 = 0o022;
 /// The superuser, who may do everything anyway.
@@ -45,8 +47,9 @@ pub(crate) fn secure_data_folder(config: &Config) -> anyhow::Result<()> {
         );
     }
     // First, so that nobody can change what is looked at after that.
-    close_to_others(data, &folder)?;
+    close_to(OTHERS, data, &folder)?;
     let entries = fs::read_dir(data).with_context(|| format!("cannot list {}", data.display()))?;
+    close_database_elsewhere(config)?;
     for entry in entries {
         let entry = entry.with_context(|| format!("cannot list {}", data.display()))?;
         // Of a file that another process has just removed nothing is to be said.
@@ -60,7 +63,7 @@ pub(crate) fn secure_data_folder(config: &Config) -> anyhow::Result<()> {
             );
         }
         if about.is_file() || about.is_dir() {
-            close_to_others(&path, &about)?;
+            close_to(OTHERS, &path, &about)?;
         }
     }
     Ok(())
@@ -72,15 +75,30 @@ fn objects_are_elsewhere(config: &Config) -> bool {
     folder.and_then(|url| url.to_file_path().ok()).is_some_and(|folder| !folder.starts_with(&config.data))
 }
 
-/// Takes the permissions of the group and of all others from a file or folder that has some.
-fn close_to_others(path: &Path, about: &Metadata) -> anyhow::Result<()> {
+/// Takes a SQLite file that is not in the data folder from all but its owner and its group, whose
+/// processes may be meant to share it. SQLite gives the files beside it the same permissions.
+fn close_database_elsewhere(config: &Config) -> anyhow::Result<()> {
+    let path = config.database_url.reveal().strip_prefix("sqlite://").and_then(|path| path.split('?').next());
+    let Some(path) = path.map(Path::new).filter(|path| !path.starts_with(&config.data)) else { return Ok(()) };
+    for beside in ["", "-wal", "-shm"] {
+        let mut file = path.as_os_str().to_owned();
+        file.push(beside);
+        if let Some(about) = fs::metadata(&file).ok().filter(Metadata::is_file) {
+            close_to(NO_GROUP, Path::new(&file), &about)?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes those of the permissions `bits` from a file or folder that it has.
+fn close_to(bits: u32, path: &Path, about: &Metadata) -> anyhow::Result<()> {
     let mode = about.mode() & 0o7777;
-    if mode & OTHERS == 0 {
+    if mode & bits == 0 {
         return Ok(());
     }
-    let closed = mode & !OTHERS;
+    let closed = mode & !bits;
     fs::set_permissions(path, Permissions::from_mode(closed)).with_context(|| {
-        format!("{} has mode {mode:04o} and is open to other users: `chmod go-rwx` it", path.display())
+        format!("{} has mode {mode:04o} and is open to other users: make it {closed:04o}", path.display())
     })?;
     tracing::warn!("{} was open to other users: its mode was {mode:04o}, and is {closed:04o} now", path.display());
     Ok(())
@@ -158,6 +176,21 @@ mod tests {
         secure_data_folder(&config(&data, Some(&url))).unwrap();
         fs::create_dir(&objects).unwrap();
         assert_eq!((mode(&data), mode(&objects)), (0o700, 0o755));
+    }
+
+    #[test]
+    fn a_database_elsewhere_is_taken_from_all_but_its_group() {
+        let parent = tempfile::tempdir().unwrap();
+        let (data, database) = (parent.path().join("data"), parent.path().join("shared.sqlite"));
+        fs::write(&database, "x").unwrap();
+        fs::set_permissions(&database, Permissions::from_mode(0o664)).unwrap();
+        let get = |name: &str| match name {
+            "ADIT_DATA" => Some(data.display().to_string()),
+            "ADIT_DATABASE_URL" => Some(format!("sqlite://{}?mode=rwc", database.display())),
+            _ => None,
+        };
+        secure_data_folder(&Config::load(get).unwrap()).unwrap();
+        assert_eq!(mode(&database), 0o660);
     }
 
     #[test]
