@@ -272,6 +272,10 @@ impl Store for SqlStore {
         keys::secret(self, name, fresh).await
     }
 
+    async fn replace_secret(&self, name: &str, fresh: &[u8; 32]) -> StoreResult<()> {
+        keys::replace_secret(self, name, fresh).await
+    }
+
     async fn grant(&self, key: KeyId, entitlement: &Entitlement) -> StoreResult<bool> {
         rights::grant(self, key, entitlement).await
     }
