@@ -53,7 +53,9 @@ kinds! {
     InvalidCursor = BAD_REQUEST "invalid-cursor" "The cursor is not valid here";
     /// No key, or one that is unknown or revoked.
     Unauthorized = UNAUTHORIZED "unauthorized" "A valid API key is needed";
-    /// The key's role may not do this.
+    /// A key that was valid until a while ago.
+    KeyExpired = UNAUTHORIZED "key-expired" "The API key has expired";
+    /// The key does not have the scope.
     Forbidden = FORBIDDEN "forbidden" "This key may not do that";
     /// The key is not entitled to the document's files, or nobody is.
     RightsMissing = FORBIDDEN "rights-missing" "The key may not have this document's files";
@@ -81,6 +83,10 @@ kinds! {
     Erased = GONE "package-erased" "The archive was erased";
     /// What the cursor points into is gone.
     CursorGone = GONE "cursor-gone" "The cursor has expired";
+    /// The service is not asked by this name.
+    MisdirectedRequest = MISDIRECTED_REQUEST "misdirected-request" "This is not the host that was asked for";
+    /// The body does not arrive.
+    BodyStalled = REQUEST_TIMEOUT "body-stalled" "The body arrives too slowly";
     /// The body is too large.
     TooLarge = PAYLOAD_TOO_LARGE "body-too-large" "The body is too large";
     /// The body's media type is not taken.
@@ -99,6 +105,8 @@ kinds! {
     Internal = INTERNAL_SERVER_ERROR "internal" "Something went wrong on our side";
     /// A part of the service is away.
     Unavailable = SERVICE_UNAVAILABLE "unavailable" "A part of the service is away";
+    /// The client finds no connection; operators do.
+    TooManyConnections = SERVICE_UNAVAILABLE "too-many-connections" "Too many connections are open";
     /// It took too long.
     Timeout = SERVICE_UNAVAILABLE "timeout" "The request took too long";
 }
@@ -189,7 +197,7 @@ impl IntoResponse for Problem {
         let mut response = (status, Value::Object(body).to_string()).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-        if self.kind == Kind::Unauthorized {
+        if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"adit\""));
         }
         headers.extend(self.headers);

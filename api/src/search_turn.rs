@@ -96,7 +96,6 @@ fn refuse_place(full: PoolFull) -> Problem {
 
 #[cfg(test)]
 mod tests {
-    use adit_shared::clock::Clock as _;
     use adit_shared::ids::KeyId;
     use adit_shared::store::Store as _;
     use futures::stream::FuturesUnordered;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adit_shared::clock::Clock;
+use adit_shared::config::HttpConfig;
 use adit_shared::messaging::Broker;
 use adit_shared::objects::ObjectStore;
 use adit_shared::search::Search;
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::anonymous_allowance::{AnonymousAllowance, AnonymousLimits};
+use crate::body_budget::BodyBudget;
 use crate::fair_pool::FairPool;
 use crate::links::{Key, Signer};
 use crate::metrics::Metrics;
@@ -36,6 +38,8 @@ pub struct Settings {
     pub public_keys: PublicKeys,
     /// What webhooks may be called.
     pub webhooks: Guard,
+    /// Connections, proxies and browsers.
+    pub http: HttpConfig,
     /// Allowances of addresses without a key.
     pub anonymous: AnonymousLimits,
 }
@@ -49,6 +53,8 @@ pub struct Limits {
     pub streams: Arc<Semaphore>,
     /// Hits that snippets are made of, each with a text of a MiB at most in memory; more of them wait.
     pub texts: Semaphore,
+    /// Memory of bodies that are on their way.
+    pub bodies: Arc<BodyBudget>,
     /// Searches that work; more of them wait, by turns of their clients.
     pub searches: Arc<FairPool>,
     /// Whole answers of many hits, each in memory until its client has read it; more of them are refused.
@@ -73,6 +79,7 @@ impl Default for Limits {
             passes: Semaphore::new(4),
             streams: Arc::new(Semaphore::new(200)),
             texts: Semaphore::new(8),
+            bodies: BodyBudget::usual(),
             searches: search_places(),
             answers: FairPool::new(8, 2, 0),
         }

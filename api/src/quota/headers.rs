@@ -23,7 +23,8 @@ pub(super) fn seconds_left(allowance: Allowance, now: i64) -> i64 {
     (allowance.window_end(now) - now + 999) / 1000
 }
 
-/// Finds out who asks, and counts the request. Who shows no key, or a wrong one, goes on as nobody; what needs a key refuses it then.
+/// Finds out who asks, and counts the request. Who shows no key goes on as nobody; a key that is
+/// not valid is refused, whatever is asked.
 pub async fn layer(State(app): State<App>, mut request: Request, next: Next) -> Response {
     // The service's own pages know no keys.
     if !request.uri().path().starts_with("/api/") {
@@ -40,6 +41,7 @@ pub async fn layer(State(app): State<App>, mut request: Request, next: Next) -> 
         }
         Err(problem) => return problem.into_response(),
     };
+    tracing::Span::current().record("key", key.id.0);
     let mut response = match app.quotas().take(&key, Allowance::Requests).await {
         Ok(()) => {
             request.extensions_mut().insert(ClientId::Key(key.id));
