@@ -222,9 +222,11 @@ mod tests {
             ("/api/open".to_owned(), HashMap::from([(Method::GET, Some(Public))])),
         ])));
         let ok = || axum::routing::get(async || "here");
-        let enforce = async move |request: Request, next: Next| match check_request(&request, operations) {
-            Ok(()) => next.run(request).await,
-            Err(problem) => problem.into_response(),
+        let enforce = move |request: Request, next: Next| async move {
+            match check_request(&request, operations) {
+                Ok(()) => next.run(request).await,
+                Err(problem) => problem.into_response(),
+            }
         };
         let router = axum::Router::new()
             .route("/api/new", ok())
