@@ -1,9 +1,11 @@
 //! The command line: verbs, flags, and how flags win over the environment.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use adit_shared::config::parse_duration;
 use adit_shared::digest::Sha256;
-use adit_shared::domain::{Entitlement, Month, OwnLimit, Role};
+use adit_shared::domain::{Entitlement, Expiry, Month, OwnLimit, OwnScopes, Role};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 /// Search a corpus, freeze the result, take it home as one archive.
@@ -126,6 +128,8 @@ pub(crate) enum ApiKeysVerb {
         role: Role,
         #[command(flatten)]
         limits: KeyLimits,
+        #[command(flatten)]
+        rights: KeyRights,
         /// What it is entitled to beyond what is open (may be repeated)
         #[arg(long = "entitlement", value_name = "NAME")]
         entitlements: Vec<Entitlement>,
@@ -144,12 +148,14 @@ pub(crate) enum ApiKeysVerb {
         /// The entitlement
         entitlement: Entitlement,
     },
-    /// Change a key's limits
+    /// Change a key's limits, scopes or expiry
     Set {
         /// The number that `list` shows
         id: i64,
         #[command(flatten)]
         limits: KeyLimits,
+        #[command(flatten)]
+        rights: KeyRights,
     },
     /// Show what keys of each role may use that have no limits of their own, or change it for one role
     Limits {
@@ -160,7 +166,11 @@ pub(crate) enum ApiKeysVerb {
         limits: RoleLimits,
     },
     /// List all keys, without their secrets
-    List,
+    List {
+        /// Only keys that are not revoked and were not used for so long, such as 90d
+        #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+        unused_for: Option<Duration>,
+    },
     /// Revoke a key by its number
     Revoke {
         /// The number that `list` shows
@@ -208,6 +218,19 @@ pub(crate) struct KeyLimits {
     /// Requests a minute: a number, unlimited, or role (what its role may)
     #[arg(long, value_name = "N")]
     pub(crate) per_minute: Option<OwnLimit>,
+}
+
+/// Scopes and expiry of a key.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct KeyRights {
+    /// When it expires: 90d, 12h, a day such as 2027-01-31 (as it begins, UTC), an instant (RFC
+    /// 3339), or never
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) expires: Option<Expiry>,
+    /// All that it may do, of what its role may: search,documents:read,…, or role (all that its
+    /// role may)
+    #[arg(long, value_name = "SCOPES")]
+    pub(crate) scope: Option<OwnScopes>,
 }
 
 /// Limits of a role.
@@ -491,6 +514,24 @@ impl Cli {
         flag.or_else(|| std::env::var(name).ok()).filter(|value| !value.trim().is_empty())
     }
 
+    /// Refuses a password in a flag's value, where everybody on the machine can read it in the list
+    /// of processes.
+    pub(crate) fn refuse_passwords(&self) -> anyhow::Result<()> {
+        for (flag, variable, value) in
+            [("--url", "ADIT_PUBLIC_URL", &self.url), ("--listen", "ADIT_LISTEN", &self.listen)]
+        {
+            let authority = value.as_deref().and_then(|value| value.split_once("://")).map_or("", |(_, rest)| rest);
+            let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
+            if authority.contains('@') {
+                anyhow::bail!(
+                    "{flag} holds credentials, which every user of this machine can read in the list of processes: \
+                     leave them out (a key goes into ADIT_API_KEY, or into the file that ADIT_API_KEY_FILE names; {variable} takes none)"
+                );
+            }
+        }
+        Ok(())
+    }
+
     /// What to log: servers tell what they do, other verbs only what is wrong.
     pub(crate) fn log_filter(&self) -> String {
         let server = matches!(self.verb, Verb::Up | Verb::Api | Verb::Packager);
@@ -506,7 +547,11 @@ impl Cli {
 fn environment_help() -> String {
     let width = adit_shared::config::VARIABLES.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     let lines = adit_shared::config::VARIABLES.iter().map(|(name, what)| format!("  {name:width$}  {what}\n"));
-    format!("Environment:\n{}", lines.collect::<String>())
+    let files = adit_shared::config::SECRET_VARIABLES.join(", ");
+    format!(
+        "Environment:\n{}\nOf {files} each may lie in a file instead, which the variable with _FILE behind its name names.",
+        lines.collect::<String>()
+    )
 }
 
 #[cfg(test)]
@@ -526,6 +571,15 @@ mod tests {
         assert_eq!(delta_from("package:7"), Ok((DeltaFrom::Package, 7)));
         for wrong in ["5", "docset:", "docset:x", "corpus:5"] {
             assert!(delta_from(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_password_in_a_flag_is_refused() {
+        let error = Cli::parse_from(["adit", "--url", "https://me:hunter2@h/x", "up"]).refuse_passwords().unwrap_err();
+        assert!(error.to_string().contains("ADIT_API_KEY_FILE") && !error.to_string().contains("hunter2"), "{error}");
+        for fine in ["https://h/x@y", "http://[::1]:8080/?a@b", "h"] {
+            Cli::parse_from(["adit", "--url", fine, "up"]).refuse_passwords().unwrap();
         }
     }
 

@@ -7,9 +7,11 @@
 mod change;
 mod cli;
 mod demo;
+mod embedded_broker;
 mod import;
 mod keys;
 mod miner;
+mod open_files;
 mod queues;
 mod reindex;
 mod running;
@@ -38,6 +40,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 fn main() -> ExitCode {
     let cli = Cli::parse();
     telemetry::init(&cli.log_filter(), cli.log_json());
+    open_files::raise_limit();
     // One crypto provider for every TLS connection of the process; a second call could only mean that it is there already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     match block_on(run(cli)) {
@@ -58,6 +61,7 @@ fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<
 }
 
 async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    cli.refuse_passwords()?;
     let demo = matches!(cli.verb, Verb::Demo { .. });
     let config = Config::load(|name| cli.setting(name).or_else(|| demo::default(name).filter(|_| demo)))?;
     match cli.verb {

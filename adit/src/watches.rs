@@ -98,7 +98,7 @@ async fn list(services: &Services) -> anyhow::Result<()> {
 /// Has all watches look that are behind, of whatever collection; returns how many docsets that made. One that cannot look is logged and left.
 async fn look(services: &Services) -> anyhow::Result<u64> {
     let mut made = 0;
-    for watch in services.store.watches_behind().await? {
+    for watch in services.store.watches_behind(services.clock.now_ms()).await? {
         match look_with(services, &watch).await {
             Ok(docset) => made += u64::from(docset.is_some()),
             Err(error) => tracing::warn!("watch {} waits for the next import: {error:#}", watch.id),
@@ -143,7 +143,8 @@ async fn deliver(config: &Config, services: &Services, now: bool) -> anyhow::Res
     let mut told = 0;
     let mut by = if now { Some(i64::MAX) } else { None };
     loop {
-        let due = services.store.due_notices(by.unwrap_or_else(|| services.clock.now_ms() + SOON_MS)).await?;
+        let clock = services.clock.now_ms();
+        let due = services.store.due_notices(by.unwrap_or(clock + SOON_MS), clock).await?;
         if due.is_empty() {
             return Ok(told);
         }

@@ -9,11 +9,13 @@ mod clearance;
 mod difference;
 mod docset;
 mod document;
+mod expiry;
 mod key;
 mod origin;
 mod package;
 mod package_manifest;
 mod recipe;
+mod scope;
 mod usage;
 
 pub use access::{
@@ -28,7 +30,8 @@ pub use docset::{Docset, DocsetFingerprint, FormatTotal};
 pub use document::{
     Collection, Document, Encoding, FileRecord, Format, InvalidFormat, META, Place, Withdrawn, content_hash,
 };
-pub use key::{ApiKey, Role, secret_hash};
+pub use expiry::Expiry;
+pub use key::{ApiKey, KeyState, Role, secret_hash};
 pub use origin::{Origin, Sample, Selection, SetOperation, WorkHash};
 pub use package::{Content, Documents, Package, Status};
 pub use package_manifest::{
@@ -37,4 +40,5 @@ pub use package_manifest::{
 pub use recipe::{
     About, Compression, InvalidLayout, InvalidRecipe, Layout, MAX_TABLE_SHARD, MIN_SHARD_BYTES, Options, Recipe,
 };
+pub use scope::{OwnScopes, Scope, join_scopes, parse_scopes};
 pub use usage::{Metric, Month, UsageReport, UsageSums};

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use super::{HitView, documents};
 use crate::accept;
+use crate::fair_pool::FairPermit;
 use crate::state::App;
 use crate::wire::DocumentView;
 
@@ -83,9 +84,17 @@ pub(super) struct About {
 
 /// Streams the hits' documents. The hits are in memory, of the documents one chunk; no connection to the database is held while the client
 /// is slow. An error on the way breaks the connection off, so that nobody takes a part for all.
-pub(super) fn answer(app: &App, collection: Collection, hits: Vec<Hit>, form: Form, about: About) -> Response {
+/// The place is held until then.
+pub(super) fn answer(
+    app: &App,
+    collection: Collection,
+    (hits, place): (Vec<Hit>, Option<FairPermit>),
+    form: Form,
+    about: About,
+) -> Response {
     let app = app.clone();
     let chunks = try_stream! {
+        let _place = place;
         if form == Form::Csv {
             yield csv_lines([COLUMNS.map(str::to_owned)])?;
         }

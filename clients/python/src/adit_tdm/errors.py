@@ -97,13 +97,13 @@ class InvalidRequest(Problem):
 
 
 class Unauthorized(Problem):
-    """There is no key, or it is unknown or revoked."""
+    """There is no key, or it is unknown, revoked or expired; `members["expired"]` says since when it is expired."""
 
-    kinds = ("unauthorized",)
+    kinds = ("unauthorized", "key-expired")
 
 
 class Forbidden(Problem):
-    """The key may not do this."""
+    """The key may not do this; `members["scopes"]` names the scopes of which it needs one."""
 
     kinds = ("forbidden", "invalid-link")
 
@@ -169,6 +169,15 @@ class QuotaSpent(Problem):
     """
 
     kinds = ("quota-spent",)
+
+
+class TooManyRequests(Problem):
+    """The client has too many searches in line, or without a key has used up its minute.
+
+    `retry_after` tells when to try again.
+    """
+
+    kinds = ("too-many-requests",)
 
 
 class Unavailable(Problem):
