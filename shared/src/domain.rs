@@ -8,6 +8,7 @@ mod clearance;
 mod difference;
 mod docset;
 mod document;
+mod holding;
 mod key;
 mod origin;
 mod package;
@@ -26,6 +27,7 @@ pub use docset::{Docset, DocsetFingerprint, FormatTotal};
 pub use document::{
     Collection, Document, Encoding, FileRecord, Format, InvalidFormat, META, Place, Withdrawn, content_hash,
 };
+pub use holding::{Holding, Holdings};
 pub use key::{ApiKey, Role, secret_hash};
 pub use origin::{Origin, Sample, Selection, SetOperation, WorkHash};
 pub use package::{Content, Documents, Package, Status};

@@ -13,16 +13,18 @@ use roaring::RoaringBitmap;
 use crate::digest::Sha256;
 use crate::domain::{
     About, Access, Allowance, ApiKey, Clearance, Collection, Docset, Document, Documents, Entitlement, FileRecord,
-    Format, FormatTotal, Limits, Month, OwnLimit, Package, Recipe, Role, Status, Tdm, UsageSums, Withdrawn,
+    Format, FormatTotal, Holding, Holdings, Limits, Month, OwnLimit, Package, Recipe, Role, Status, Tdm, UsageSums, Withdrawn,
 };
 use crate::ids::{CollectionId, DocsetId, ImportId, IndexId, KeyId, PackageId, ShareId, VersionId, WatchId};
 use crate::search::Language;
 
 mod allowances;
+mod charges;
 mod docsets;
 mod documents;
 mod errors;
 mod files;
+mod holdings;
 mod import;
 mod keys;
 mod members;
@@ -41,6 +43,7 @@ mod watches;
 mod withdrawals;
 
 pub use allowances::{Exchange, Standing};
+pub use charges::ChargedTo;
 pub use docsets::NewDocset;
 pub use shares::Share;
 pub use sql::SqlStore;
@@ -64,6 +67,14 @@ pub enum StoreError {
     /// The import's lease was lost to another import: nothing of this one has become visible.
     #[error("this import was overtaken by another; nothing of it has become visible, run it again")]
     ImportOvertaken,
+    /// The key has as much as it may.
+    #[error("the key may have {limit} {holding}, and has as much")]
+    LimitReached {
+        /// Of these.
+        holding: Holding,
+        /// So much.
+        limit: u64,
+    },
     /// All 2^32 document-version ids are used.
     #[error("the document-version ids are used up (2^32)")]
     IdsExhausted,
@@ -326,6 +337,9 @@ pub trait Store: fmt::Debug + Send + Sync {
     // ---- docsets ----
 
     /// Makes a docset.
+    ///
+    /// # Errors
+    /// [`StoreError::LimitReached`] where its owner has as many as it may.
     async fn create_docset(&self, docset: &NewDocset) -> StoreResult<Docset>;
     /// A docset, with its members.
     async fn docset(&self, id: DocsetId, owner: Option<KeyId>) -> StoreResult<Option<Docset>>;
@@ -441,6 +455,26 @@ pub trait Store: fmt::Debug + Send + Sync {
     async fn standing(&self, key: KeyId, allowance: Allowance, window: i64) -> StoreResult<Standing>;
     /// The documents charged to a key by day (when it began, in milliseconds since the epoch), newest first, at most `limit` days.
     async fn charged(&self, key: KeyId, limit: u32) -> StoreResult<Vec<(i64, u64)>>;
+
+    // ---- charges of documents ----
+
+    /// Tells which of some documents are charged already.
+    async fn charged_documents(&self, to: ChargedTo<'_>, documents: &RoaringBitmap) -> StoreResult<RoaringBitmap>;
+    /// Records documents as charged; returns those that were not before. Of several processes that record one, one is told so.
+    async fn record_charges(&self, to: ChargedTo<'_>, documents: &RoaringBitmap) -> StoreResult<RoaringBitmap>;
+    /// Forgets the charges of days that began before `before`.
+    async fn forget_charges(&self, before: i64) -> StoreResult<()>;
+
+    // ---- holdings ----
+
+    /// Counts what a key has at `now`.
+    async fn holdings(&self, key: KeyId, now: i64) -> StoreResult<Holdings<u64>>;
+    /// Gives an unrevoked key limits of its own on what it may have; false if there is none.
+    async fn limit_key_holdings(&self, id: KeyId, own: &Holdings<OwnLimit>) -> StoreResult<bool>;
+    /// Tells what keys of a role may have that have no limits of their own.
+    async fn role_holding_limits(&self, role: Role) -> StoreResult<Holdings<Option<u64>>>;
+    /// Changes that.
+    async fn limit_role_holdings(&self, role: Role, limits: &Holdings<Option<u64>>) -> StoreResult<()>;
 
     // ---- rights ----
 

@@ -1,6 +1,6 @@
 //! `/documents`: metadata and files of one document version.
 
-use adit_shared::domain::{Allowance, Document, FileRecord, Metric};
+use adit_shared::domain::{Document, FileRecord, Metric};
 use adit_shared::ids::VersionId;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -38,8 +38,8 @@ fn choose<'a>(document: &'a Document, format: &str) -> ApiResult<&'a FileRecord>
     })
 }
 
-/// Sends a file, and charges it when its content begins to flow: not for a look at its head, nor for what the client has, nor for the further
-/// pieces of one file.
+/// Sends a file, and charges it: not for a look at its head, nor for what the client has, nor for what was charged to the key today already. So
+/// the pieces of one file cost one document, whichever comes first.
 async fn serve(
     app: &App,
     caller: &Caller,
@@ -54,19 +54,13 @@ async fn serve(
     let collection = collection.ok_or_else(|| Problem::not_found("document"))?;
     let mut response = send_file(&*app.objects, file, Request { method, headers }).await?;
     response.headers_mut().extend(rights::tdm_headers(rights::tdm(document, &collection).as_ref()));
-    let range = response.headers().get(header::CONTENT_RANGE).and_then(|range| range.to_str().ok());
-    let begins = match response.status() {
-        StatusCode::OK => true,
-        StatusCode::PARTIAL_CONTENT => range.is_some_and(|range| range.starts_with("bytes 0-")),
-        _ => false,
-    };
-    if method != Method::GET {
+    if method != Method::GET || !response.status().is_success() {
         return Ok(response);
     }
     let (collection, key) = (document.collection, &caller.0);
-    if begins {
-        app.quotas().take(key, Allowance::Documents).await?;
-        app.usage().count(collection, Some(key.id), Metric::Charged, 1);
+    let charged = app.quotas().charge_document(key, document.id, &file.format).await?;
+    app.usage().count(collection, Some(key.id), Metric::Charged, u64::from(charged));
+    if charged || response.status() == StatusCode::OK {
         app.usage().give(collection, key.id, &[document.id.0].into());
     }
     app.usage().count(collection, Some(key.id), Metric::Bytes, content_length(&response));

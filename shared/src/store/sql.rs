@@ -13,14 +13,14 @@ use sqlx::{Any, AnyPool, Executor, Transaction};
 
 use super::rows::{Statement, query};
 use super::{
-    Attempt, CurrentDocument, Exchange, ImportLease, Member, NewCollection, NewDocset, NewDocument, NewPackage,
+    Attempt, ChargedTo, CurrentDocument, Exchange, ImportLease, Member, NewCollection, NewDocset, NewDocument, NewPackage,
     NewWatch, Notice, Settling, Share, Standing, StatusUpdate, Store, StoreResult, Summary, UsageCount, Watch,
-    allowances, docsets, documents, import, keys, members, packages, refs, reindex, rights, shares, staging, summaries,
+    allowances, charges, docsets, documents, holdings, import, keys, members, packages, refs, reindex, rights, shares, staging, summaries,
     usage, watches, withdrawals,
 };
 use crate::digest::Sha256;
 use crate::domain::{
-    Access, Allowance, ApiKey, Clearance, Collection, Docset, Document, Entitlement, Format, Limits, Month, OwnLimit,
+    Access, Allowance, ApiKey, Clearance, Collection, Docset, Document, Entitlement, Format, Holdings, Limits, Month, OwnLimit,
     Package, Role, UsageSums, Withdrawn,
 };
 use crate::ids::{CollectionId, DocsetId, IndexId, KeyId, PackageId, ShareId, VersionId, WatchId};
@@ -254,6 +254,34 @@ impl Store for SqlStore {
 
     async fn secret(&self, name: &str, fresh: &[u8; 32]) -> StoreResult<[u8; 32]> {
         keys::secret(self, name, fresh).await
+    }
+
+    async fn charged_documents(&self, to: ChargedTo<'_>, documents: &RoaringBitmap) -> StoreResult<RoaringBitmap> {
+        charges::find(self, to, documents).await
+    }
+
+    async fn record_charges(&self, to: ChargedTo<'_>, documents: &RoaringBitmap) -> StoreResult<RoaringBitmap> {
+        charges::record(self, to, documents).await
+    }
+
+    async fn forget_charges(&self, before: i64) -> StoreResult<()> {
+        charges::forget(self, before).await
+    }
+
+    async fn holdings(&self, key: KeyId, now: i64) -> StoreResult<Holdings<u64>> {
+        holdings::count(self, key, now).await
+    }
+
+    async fn limit_key_holdings(&self, id: KeyId, own: &Holdings<OwnLimit>) -> StoreResult<bool> {
+        holdings::limit_key(self, id, own).await
+    }
+
+    async fn role_holding_limits(&self, role: Role) -> StoreResult<Holdings<Option<u64>>> {
+        holdings::role_limits(self, role).await
+    }
+
+    async fn limit_role_holdings(&self, role: Role, limits: &Holdings<Option<u64>>) -> StoreResult<()> {
+        holdings::limit_role(self, role, limits).await
     }
 
     async fn grant(&self, key: KeyId, entitlement: &Entitlement) -> StoreResult<bool> {
