@@ -18,7 +18,7 @@ CREATE TABLE role_holdings (
 ) STRICT, WITHOUT ROWID;
 
 INSERT INTO role_holdings (role, docsets, packages, unfinished, stored_bytes) VALUES
-    ('miner', 10000, 1000, 10, 1099511627776), ('packager', NULL, NULL, NULL, NULL), ('operator', NULL, NULL, NULL, NULL);
+    ('miner', 10000, 1000, 20, 1099511627776), ('packager', NULL, NULL, NULL, NULL), ('operator', NULL, NULL, NULL, NULL);
 
 -- A key's own limits go before those of its role. NULL: as its role; -1: unlimited.
 CREATE TABLE key_holdings (

@@ -18,11 +18,7 @@ pub struct ChargedTo<'a> {
     pub format: &'a Format,
 }
 
-pub(super) async fn find(
-    db: &SqlStore,
-    to: ChargedTo<'_>,
-    documents: &RoaringBitmap,
-) -> StoreResult<RoaringBitmap> {
+pub(super) async fn find(db: &SqlStore, to: ChargedTo<'_>, documents: &RoaringBitmap) -> StoreResult<RoaringBitmap> {
     let mut charged = RoaringBitmap::new();
     for batch in batches(documents) {
         let sql = format!(
@@ -37,11 +33,7 @@ pub(super) async fn find(
     Ok(charged)
 }
 
-pub(super) async fn record(
-    db: &SqlStore,
-    to: ChargedTo<'_>,
-    documents: &RoaringBitmap,
-) -> StoreResult<RoaringBitmap> {
+pub(super) async fn record(db: &SqlStore, to: ChargedTo<'_>, documents: &RoaringBitmap) -> StoreResult<RoaringBitmap> {
     let mut recorded = RoaringBitmap::new();
     let mut transaction = db.begin().await?;
     for batch in batches(documents) {

@@ -71,7 +71,10 @@ const COUNT_DOCSETS: &str = "SELECT COUNT(*) AS docsets FROM docsets d WHERE d.o
     AND NOT EXISTS (SELECT 1 FROM deleted_docsets x WHERE x.docset = d.id)";
 
 /// Locks the owner's row, so that what it makes at once is counted one after the other, and reads its limits.
-async fn lock_limits(owner: KeyId, transaction: &mut Transaction<'_, Any>) -> StoreResult<Holdings<Option<u64>>> {
+pub(super) async fn lock_limits(
+    owner: KeyId,
+    transaction: &mut Transaction<'_, Any>,
+) -> StoreResult<Holdings<Option<u64>>> {
     super::packages::lock_owner(owner, transaction).await?;
     let select = made(format!("SELECT {LIMITS} FROM api_keys k {JOIN_LIMITS} WHERE k.id = $1"), true);
     let row = select.bind(owner.0).fetch_optional(&mut **transaction).await?;
@@ -96,8 +99,15 @@ pub(super) async fn check_docsets(owner: KeyId, transaction: &mut Transaction<'_
 }
 
 /// Refuses one more package to a key that has as much as it may.
-pub(super) async fn check_packages(owner: KeyId, now: i64, transaction: &mut Transaction<'_, Any>) -> StoreResult<()> {
-    let limits = lock_limits(owner, transaction).await?;
+pub(super) async fn check_packages(
+    limits: &Holdings<Option<u64>>,
+    owner: KeyId,
+    now: i64,
+    transaction: &mut Transaction<'_, Any>,
+) -> StoreResult<()> {
+    if (limits.packages, limits.unfinished, limits.stored_bytes) == (None, None, None) {
+        return Ok(());
+    }
     let row = query(COUNT_PACKAGES).bind(owner.0).bind(now).fetch_one(&mut **transaction).await?;
     refuse(Holding::Unfinished, limits.unfinished, row.number("unfinished")?)?;
     refuse(Holding::Packages, limits.packages, row.number("packages")?)?;

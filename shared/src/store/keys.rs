@@ -59,7 +59,7 @@ pub(super) async fn create(
     by_id(db, KeyId(row.value("id")?)).await?.ok_or(StoreError::NotFound("key"))
 }
 
-async fn by_id(db: &SqlStore, id: KeyId) -> StoreResult<Option<ApiKey>> {
+pub(super) async fn by_id(db: &SqlStore, id: KeyId) -> StoreResult<Option<ApiKey>> {
     let row = made(select("", "WHERE k.id = $1"), true).bind(id.0).fetch_optional(&db.read).await?;
     row.as_ref().map(key_of).transpose()
 }

@@ -70,6 +70,14 @@ pub(super) async fn revoke(db: &SqlStore, docset: DocsetId, share: ShareId) -> S
     Ok(deleted.rows_affected() > 0)
 }
 
+pub(super) async fn shared(db: &SqlStore, share: ShareId, now: i64) -> StoreResult<Option<Docset>> {
+    let row = query(
+        "SELECT d.*, c.slug FROM shares s JOIN docsets d ON d.id = s.docset JOIN collections c ON c.id = d.collection \
+         WHERE s.id = $1 AND s.expires > $2",
+    );
+    row.bind(share.0).bind(now).fetch_optional(&db.read).await?.as_ref().map(docsets::whole).transpose()
+}
+
 pub(super) async fn follow(db: &SqlStore, share: ShareId, guest: KeyId, now: i64) -> StoreResult<Option<DocsetId>> {
     let row = query("SELECT docset FROM shares WHERE id = $1 AND expires > $2")
         .bind(share.0)
@@ -85,11 +93,12 @@ pub(super) async fn follow(db: &SqlStore, share: ShareId, guest: KeyId, now: i64
 }
 
 pub(super) async fn docset(db: &SqlStore, id: DocsetId, reader: KeyId, now: i64) -> StoreResult<Option<Docset>> {
-    let row = query(
+    let row = query(concat!(
         "SELECT d.*, c.slug FROM docsets d JOIN collections c ON c.id = d.collection WHERE d.id = $1 AND (d.owner = $2 OR \
          EXISTS (SELECT 1 FROM shares s JOIN share_guests g ON g.share = s.id \
-                 WHERE s.docset = d.id AND s.expires > $3 AND g.api_key = $2))",
-    )
+                 WHERE s.docset = d.id AND s.expires > $3 AND g.api_key = $2)) AND ",
+        docsets::not_deleted!()
+    ))
     .bind(id.0)
     .bind(reader.0)
     .bind(now)

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use adit_shared::digest::Sha256;
-use adit_shared::domain::{ApiKey, Limits, OwnLimit, Role};
+use adit_shared::domain::{ApiKey, Holdings, Limits, OwnLimit, Role};
 use adit_shared::ids::KeyId;
 use adit_shared::store::Store as _;
 use futures::future::join_all;
@@ -20,6 +20,8 @@ pub(crate) async fn a_key_is_found_by_its_hash_until_it_is_revoked(db: Database)
         role: Role::Operator,
         limits: Limits { documents: Some(u64::from(u32::MAX)), requests: None },
         own_limits: Limits { documents: OwnLimit::AtMost(u64::from(u32::MAX)), requests: OwnLimit::AsRole },
+        holding_limits: Holdings::default(),
+        own_holding_limits: Holdings::default(),
         entitlements: BTreeSet::new(),
         hash,
         created: 7,
