@@ -2,7 +2,7 @@
 
 use adit_shared::clock::{Clock as _, SystemClock, rfc3339};
 use adit_shared::config::Config;
-use adit_shared::domain::{Allowance, ApiKey, Entitlement, Limits, OwnLimit, Role, secret_hash};
+use adit_shared::domain::{Allowance, ApiKey, Entitlement, Holding, Holdings, Limits, OwnLimit, Role, secret_hash};
 use adit_shared::ids::KeyId;
 use adit_shared::store::{Store, StoreError};
 use anyhow::{Context as _, anyhow, bail};
@@ -39,6 +39,7 @@ pub(crate) async fn run(config: &Config, verb: ApiKeysVerb) -> anyhow::Result<()
         ApiKeysVerb::Create { name, role, limits, entitlements } => {
             let (key, secret) = create(store, &name, role, None).await?;
             store.limit_key(key.id, &changed(&key.own_limits, limits)).await?;
+            store.limit_key_holdings(key.id, &changed_holdings(&key.own_holding_limits, limits)).await?;
             for entitlement in &entitlements {
                 store.grant(key.id, entitlement).await?;
             }
@@ -61,21 +62,31 @@ pub(crate) async fn run(config: &Config, verb: ApiKeysVerb) -> anyhow::Result<()
         ApiKeysVerb::Set { id, limits } => {
             let key = store.keys().await?.into_iter().find(|key| key.id == KeyId(id) && key.revoked.is_none());
             let key = key.with_context(|| no_such_key(id))?;
-            let own = changed(&key.own_limits, limits);
-            if !store.limit_key(key.id, &own).await? {
+            let (own, holdings) = (changed(&key.own_limits, limits), changed_holdings(&key.own_holding_limits, limits));
+            let is_there = store.limit_key(key.id, &own).await? && store.limit_key_holdings(key.id, &holdings).await?;
+            if !is_there {
                 bail!(no_such_key(id));
             }
             println!("key {id}: {} document(s) a day, {} request(s) a minute", own.documents, own.requests);
+            println!("at one time: {}", holdings_text(&holdings));
         }
         ApiKeysVerb::Limits { role, limits } => {
             if let Some(role) = role {
                 let old = store.role_limits(role).await?;
                 let new = |own: Option<OwnLimit>, old| own.map_or(old, |own| own.or(None));
+                let holdings = Holdings {
+                    docsets: limits.docsets,
+                    packages: limits.packages,
+                    unfinished: limits.unfinished,
+                    stored_bytes: limits.stored_bytes,
+                };
                 let limits = Limits {
                     documents: new(limits.quota, old.documents),
                     requests: new(limits.per_minute, old.requests),
                 };
                 store.limit_role(role, &limits).await?;
+                let old = store.role_holding_limits(role).await?;
+                store.limit_role_holdings(role, &old.map(|holding, old| new(holdings.of(holding), old))).await?;
             }
             show_roles(store).await?;
         }
@@ -98,20 +109,41 @@ fn changed(old: &Limits<OwnLimit>, new: KeyLimits) -> Limits<OwnLimit> {
     Limits { documents: new.quota.unwrap_or(old.documents), requests: new.per_minute.unwrap_or(old.requests) }
 }
 
+fn changed_holdings(old: &Holdings<OwnLimit>, new: KeyLimits) -> Holdings<OwnLimit> {
+    let KeyLimits { docsets, packages, unfinished, stored_bytes, .. } = new;
+    let new = Holdings { docsets, packages, unfinished, stored_bytes };
+    old.map(|holding, old| new.of(holding).unwrap_or(old))
+}
+
+/// Names limits on what a key has at one time: `docsets 5, packages role, …`.
+fn holdings_text(own: &Holdings<OwnLimit>) -> String {
+    Holding::ALL.map(|holding| format!("{} {}", holding.as_str(), own.of(holding))).join(", ")
+}
+
 fn shown(limit: Option<u64>) -> String {
     limit.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string())
 }
 
 async fn show_roles(store: &dyn Store) -> anyhow::Result<()> {
-    println!("{:8}  {:>13}  {:>15}", "role", "documents/day", "requests/minute");
+    println!(
+        "{:8}  {:>13}  {:>15}  {:>9}  {:>9}  {:>10}  {:>14}",
+        "role", "documents/day", "requests/minute", "docsets", "packages", "unfinished", "stored bytes"
+    );
     for role in Role::ALL {
         let limits = store.role_limits(role).await?;
-        println!("{:8}  {:>13}  {:>15}", role.as_str(), shown(limits.documents), shown(limits.requests));
+        let holdings = store.role_holding_limits(role).await?;
+        let [docsets, packages, unfinished, bytes] = Holding::ALL.map(|holding| shown(holdings.of(holding)));
+        println!(
+            "{:8}  {:>13}  {:>15}  {docsets:>9}  {packages:>9}  {unfinished:>10}  {bytes:>14}",
+            role.as_str(),
+            shown(limits.documents),
+            shown(limits.requests)
+        );
     }
     Ok(())
 }
 
-/// A limit of the key's own is marked with a star.
+/// A limit of the key's own is marked with a star; those on what it has at one time stand last, where there are such.
 async fn list(store: &dyn Store) -> anyhow::Result<()> {
     println!(
         "{:>4}  {:8}  {:>14}  {:>15}  {:24}  {:24}  name (and entitlements)",
@@ -127,8 +159,12 @@ async fn list(store: &dyn Store) -> anyhow::Result<()> {
             [] => String::new(),
             names => format!(" ({})", names.join(", ")),
         };
+        let holdings = match key.own_holding_limits == Holdings::default() {
+            true => String::new(),
+            false => format!(" [{}]", holdings_text(&key.own_holding_limits)),
+        };
         println!(
-            "{:>4}  {:8}  {:>14}  {:>15}  {:24}  {:24}  {}{entitlements}",
+            "{:>4}  {:8}  {:>14}  {:>15}  {:24}  {:24}  {}{entitlements}{holdings}",
             key.id.0,
             key.role.as_str(),
             column(Allowance::Documents),

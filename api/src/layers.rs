@@ -16,6 +16,7 @@ use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetReques
 use tower_http::trace::{DefaultOnResponse, TraceLayer};
 use tracing::{Level, Span};
 
+use crate::long_answers;
 use crate::metrics::RequestLabels;
 use crate::problem::{Kind, Problem};
 use crate::quota;
@@ -26,6 +27,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Wraps the router; the first layer here is the innermost.
 pub fn wrap(router: Router, app: &App) -> Router {
     router
+        .layer(middleware::from_fn_with_state(app.clone(), long_answers::layer))
         .layer(middleware::from_fn_with_state(app.clone(), quota::layer))
         .layer(CompressionLayer::new().compress_when(worth_compressing))
         .layer(middleware::from_fn_with_state(app.clone(), within_time))

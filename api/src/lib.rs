@@ -12,6 +12,7 @@ pub mod extract;
 pub mod fair_pool;
 pub mod layers;
 mod links;
+mod long_answers;
 pub mod metrics;
 pub mod origin;
 pub mod paging;

@@ -208,6 +208,17 @@ impl Quotas {
         tokio::time::sleep(RETRY.min(Duration::from_millis(left))).await;
     }
 
+    /// Refuses a package whose payment would be deferred, if the key's documents of today would not pay for it together with those whose payment
+    /// is deferred already. So that nobody has more built without paying than a day's documents.
+    pub(crate) async fn check_deferred(&self, key: &ApiKey, documents: u64) -> ApiResult<()> {
+        if key.limits.documents.is_none() {
+            return Ok(());
+        }
+        let today = Allowance::Documents.window(self.now());
+        let unpaid = self.0.store.unpaid_documents(key.id, today).await?;
+        self.check(key, documents.saturating_add(unpaid)).await
+    }
+
     /// Refuses a package that the key's documents of today would not pay for, even if all leases came back unused.
     pub(crate) async fn check(&self, key: &ApiKey, documents: u64) -> ApiResult<()> {
         let allowance = Allowance::Documents;

@@ -10,12 +10,14 @@ use adit_shared::search::Search;
 use adit_shared::signing::PublicKeys;
 use adit_shared::store::{Store, StoreResult};
 use adit_shared::webhook::Guard;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use crate::client::ClientId;
+use crate::fair_pool::{FairPermit, FairPool};
 use crate::links::{Key, Signer};
 use crate::metrics::Metrics;
+use crate::problem::{ApiResult, Problem};
 use crate::quota::Quotas;
 use crate::usage::Usage;
 
@@ -36,21 +38,31 @@ pub struct Settings {
     pub webhooks: Guard,
 }
 
-/// How much of what takes long goes on at once in one process.
+/// How much of what takes long goes on at once in one process. No client has more than its share of any of it.
 #[derive(Debug)]
 pub struct Limits {
     /// Passes over all members of a docset; more of them wait.
-    pub passes: Semaphore,
+    pub passes: Arc<FairPool>,
     /// Open event streams; more of them are refused.
-    pub streams: Arc<Semaphore>,
+    pub streams: Arc<FairPool>,
     /// Hits that snippets are made of, each with a text of a MiB at most in memory; more of them wait.
-    pub texts: Semaphore,
+    pub texts: Arc<FairPool>,
+    /// Answers of many lines; more of them wait.
+    pub lines: Arc<FairPool>,
+    /// Files and archives that are being sent from here; more of them wait.
+    pub downloads: Arc<FairPool>,
 }
 
 impl Default for Limits {
     /// Four passes keep the database free for everybody else; 200 streams are read once a second with ease.
     fn default() -> Self {
-        Self { passes: Semaphore::new(4), streams: Arc::new(Semaphore::new(200)), texts: Semaphore::new(8) }
+        Self {
+            passes: FairPool::new(4, 1, 400),
+            streams: FairPool::new(200, 20, 0),
+            texts: FairPool::new(8, 2, 2000),
+            lines: FairPool::new(64, 8, 400),
+            downloads: FairPool::new(512, 64, 2000),
+        }
     }
 }
 
@@ -126,9 +138,11 @@ impl App {
     }
 
     /// Waits for the right to pass over all members of a docset.
-    pub async fn pass(&self) -> Option<SemaphorePermit<'_>> {
-        // The semaphore is never closed; without a permit a pass would only be unbounded.
-        self.limits.passes.acquire().await.ok()
+    ///
+    /// # Errors
+    /// [`Kind::ShareTaken`](crate::problem::Kind::ShareTaken) or [`Kind::Unavailable`](crate::problem::Kind::Unavailable) where too many wait.
+    pub async fn pass(&self, client: ClientId) -> ApiResult<FairPermit> {
+        self.limits.passes.acquire(client).await.map_err(|full| Problem::no_place(full, "passes over docsets"))
     }
 
     /// The path of an API resource as clients address it: with the path of the public URL before it.

@@ -38,7 +38,7 @@ pub(crate) async fn docset(config: &Config, args: DocsetArgs) -> anyhow::Result<
             println!("link {}, until {}", share["id"], text(&share, "expires"));
             println!("{}", text(&share, "link"));
         }
-        DocsetVerb::Open { link } => print_new(&client.get(&client.path_of(&link)?).await?),
+        DocsetVerb::Open { link } => print_new(&client.post(&client.path_of(&link)?, &json!({})).await?),
     }
     Ok(())
 }

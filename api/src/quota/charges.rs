@@ -13,7 +13,7 @@ use adit_shared::store::{ChargedTo, StoreResult};
 use roaring::RoaringBitmap;
 
 use super::{Ended, Quotas, SWEEP};
-use crate::problem::ApiResult;
+use crate::problem::{ApiResult, Kind};
 
 /// So long after a day has begun charges of the day before are kept, in milliseconds: for processes whose clocks are behind.
 const KEPT_MS: i64 = 600_000;
@@ -74,13 +74,8 @@ impl Quotas {
     /// Charges a document version in one format to a key, unless the same was charged to it today already; tells whether it was charged now.
     ///
     /// # Errors
-    /// [`Kind::QuotaSpent`](crate::problem::Kind::QuotaSpent) when it is not paid for, and nothing is left; the database's.
-    pub(crate) async fn charge_document(
-        &self,
-        key: &ApiKey,
-        document: VersionId,
-        format: &Format,
-    ) -> ApiResult<bool> {
+    /// [`Kind::QuotaSpent`] when it is not paid for, and nothing is left; the database's.
+    pub(crate) async fn charge_document(&self, key: &ApiKey, document: VersionId, format: &Format) -> ApiResult<bool> {
         let (paid, charged) = self.charge_documents(key, &[document.0].into(), format).await?;
         if paid.contains(document.0) { Ok(charged > 0) } else { Err(self.spent(key, Allowance::Documents, 1)) }
     }
@@ -119,28 +114,32 @@ impl Quotas {
         let is_limited = key.limits.documents.is_some();
         if is_limited && !open.is_empty() {
             let known = self.0.store.charged_documents(to, open).await?;
-            self.0.charges.remember(to, &known, false);
+            self.remember(to, &known, false);
             *open -= known;
         }
         let mut charged = 0;
         for document in open.clone() {
-            if self.take(key, Allowance::Documents).await.is_err() {
-                break;
+            match self.take(key, Allowance::Documents).await {
+                Ok(()) => {}
+                Err(spent) if spent.kind() == Kind::QuotaSpent => break,
+                Err(problem) => return Err(problem),
             }
             // Nothing is awaited from here to the next document, so that nothing that was taken is lost.
             open.remove(document);
             charged += 1;
-            if self.0.charges.remember(to, &[document].into(), is_limited) {
-                self.forget_old_charges(to.day);
-            }
+            self.remember(to, &[document].into(), is_limited);
         }
         Ok(charged)
     }
 
-    fn forget_old_charges(&self, day: i64) {
+    /// Remembers charges, and when they are the first ones of a day removes those of the days before.
+    fn remember(&self, to: ChargedTo<'_>, documents: &RoaringBitmap, unsaved: bool) {
+        if !self.0.charges.remember(to, documents, unsaved) {
+            return;
+        }
         let quotas = self.clone();
+        let before = to.day.min(Allowance::Documents.window(self.now() - KEPT_MS));
         tokio::spawn(async move {
-            let before = day.min(Allowance::Documents.window(quotas.now() - KEPT_MS));
             if let Err(error) = quotas.0.store.forget_charges(before).await {
                 tracing::warn!(%error, "charges of past days are not removed yet");
             }

@@ -114,3 +114,6 @@ pub async fn file(
     let document = find(&app, id).await?;
     serve(&app, &caller, &method, &document, &format, &headers).await
 }
+
+#[cfg(test)]
+mod tests;

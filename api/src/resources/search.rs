@@ -21,6 +21,7 @@ use utoipa::ToSchema;
 use self::snippets::{Highlight, Snippets};
 use self::whole::Form;
 use crate::auth::Caller;
+use crate::client::ClientId;
 use crate::extract::{Json, Path, whole_number_or_null, word};
 use crate::paging::{read_cursor, write_cursor};
 use crate::problem::{ApiResult, Kind, Problem};
@@ -251,7 +252,8 @@ async fn all(
     }
     let (collection, (_, at, mut hits)) = {
         // Some tens of megabytes for each million of hits, while they are sorted.
-        let _pass = app.pass().await;
+        let client = caller.map_or(ClientId::Unknown, Caller::client);
+        let _pass = app.pass(client).await?;
         let engine = async |index, _| app.search.ordered(index, query, request.sort).await;
         collections::ask_newest(app, slug, |collection| ask(app, collection, request, engine)).await?
     };

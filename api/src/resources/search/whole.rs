@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use super::{HitView, documents};
 use crate::accept;
+use crate::long_answers::LongAnswer;
 use crate::state::App;
 use crate::wire::DocumentView;
 
@@ -104,6 +105,7 @@ pub(super) fn answer(app: &App, collection: Collection, hits: Vec<Hit>, form: Fo
         Form::Ndjson => manifest::MEDIA_TYPE,
         Form::Csv => "text/csv; charset=utf-8; header=present",
     };
+    response.extensions_mut().insert(LongAnswer::Lines);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(HeaderName::from_static("x-total-hits"), HeaderValue::from(about.total));
