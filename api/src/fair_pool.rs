@@ -1,16 +1,26 @@
 //! A bounded pool of places of which no client gets more than a share, with one line for each client.
 //!
-//! Lines are served in turn, so that a client with a hundred requests waits behind its own, not before others'.
+//! The next free place goes to the client that has held places for the shortest time of late; among equals
+//! to the one that has waited longest. So a client with a hundred requests waits behind its own, and one with
+//! a few short requests does not wait for those whose requests are long.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::client::ClientId;
 
 /// A client may fill one of so many parts of the line.
 const LINE_SHARES: usize = 4;
+/// Time after which what a client has held counts half.
+const HALF_LIFE: Duration = Duration::from_secs(10);
+/// Time held, in seconds, that is as good as none: such clients are forgotten.
+const FORGOTTEN: f64 = 0.001;
+/// Clients that are remembered before the forgotten ones are looked for.
+const REMEMBERED: usize = 1024;
 
 /// Reason for which a client gets no place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +51,20 @@ struct State {
     turns: VecDeque<ClientId>,
     waiting: usize,
     last_ticket: u64,
+    used: HashMap<ClientId, RecentUse>,
+}
+
+/// Time for which a client held places, halved every [`HALF_LIFE`].
+#[derive(Debug, Clone, Copy)]
+struct RecentUse {
+    seconds: f64,
+    at: Instant,
+}
+
+impl RecentUse {
+    fn decayed(self, now: Instant) -> f64 {
+        self.seconds * (-now.duration_since(self.at).div_duration_f64(HALF_LIFE)).exp2()
+    }
 }
 
 #[derive(Debug)]
@@ -55,6 +79,7 @@ struct Waiter {
 pub struct FairPermit {
     pool: Arc<FairPool>,
     client: ClientId,
+    since: Instant,
 }
 
 impl FairPool {
@@ -80,7 +105,7 @@ impl FairPool {
         // The sender is dropped only by this guard.
         let _ = admitted.await;
         waiting.ticket = None;
-        Ok(FairPermit { pool: self.clone(), client })
+        Ok(FairPermit { pool: self.clone(), client, since: Instant::now() })
     }
 
     /// Takes a place without waiting.
@@ -119,7 +144,7 @@ impl FairPool {
 
     fn admit(self: &Arc<Self>, state: &mut State, client: ClientId) -> FairPermit {
         state.count_place(client);
-        FairPermit { pool: self.clone(), client }
+        FairPermit { pool: self.clone(), client, since: Instant::now() }
     }
 
     fn enter_line(&self, state: &mut State, client: ClientId) -> Result<(u64, oneshot::Receiver<()>), PoolFull> {
@@ -141,9 +166,17 @@ impl FairPool {
         Ok((ticket, receiver))
     }
 
+    /// Finds the client that is to have the next place, if there is one for it.
+    fn next_turn(&self, state: &State, now: Instant) -> Option<usize> {
+        let admissible = state.turns.iter().enumerate().filter(|(_, client)| self.has_place(state, **client));
+        let by_use = admissible.map(|(at, client)| (at, state.recent_use(*client, now)));
+        by_use.min_by(|(_, a), (_, b)| a.total_cmp(b)).map(|(at, _)| at)
+    }
+
     /// Gives free places to those in line.
     fn serve_lines(&self, state: &mut State) {
-        while let Some(at) = state.turns.iter().position(|client| self.has_place(state, *client)) {
+        let now = Instant::now();
+        while let Some(at) = self.next_turn(state, now) {
             let Some(client) = state.turns.remove(at) else { return };
             let Some(line) = state.lines.get_mut(&client) else { continue };
             let next = line.pop_front();
@@ -163,6 +196,19 @@ impl FairPool {
 }
 
 impl State {
+    fn recent_use(&self, client: ClientId, now: Instant) -> f64 {
+        self.used.get(&client).map_or(0.0, |used| used.decayed(now))
+    }
+
+    /// Adds to the time for which a client held places.
+    fn count_use(&mut self, client: ClientId, held: Duration, now: Instant) {
+        let seconds = self.recent_use(client, now) + held.as_secs_f64();
+        self.used.insert(client, RecentUse { seconds, at: now });
+        if self.used.len() > REMEMBERED {
+            self.used.retain(|_, used| used.decayed(now) > FORGOTTEN);
+        }
+    }
+
     fn count_place(&mut self, client: ClientId) {
         self.taken += 1;
         *self.held.entry(client).or_default() += 1;
@@ -194,7 +240,9 @@ impl State {
 
 impl Drop for FairPermit {
     fn drop(&mut self) {
+        let now = Instant::now();
         let mut state = self.pool.state();
+        state.count_use(self.client, now.duration_since(self.since), now);
         state.free_place(self.client);
         self.pool.serve_lines(&mut state);
     }
@@ -256,7 +304,7 @@ mod tests {
     #[tokio::test]
     async fn lines_are_served_in_turn() {
         let pool = FairPool::new(1, 1, 8);
-        let held = pool.acquire(A).await.unwrap();
+        let held = pool.acquire(C).await.unwrap();
         let mut a1 = wait_in_line(&pool, A).await;
         let mut a2 = wait_in_line(&pool, A).await;
         let mut b1 = wait_in_line(&pool, B).await;
@@ -269,6 +317,27 @@ mod tests {
         assert!(matches!(poll!(&mut a2), Poll::Ready(Ok(_))));
         drop(a2);
         assert_eq!((pool.taken(), pool.in_line()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn who_has_held_places_for_a_shorter_time_comes_first() {
+        let pool = FairPool::new(1, 1, 8);
+        pool.state().count_use(A, Duration::from_secs(5), Instant::now());
+        let held = pool.acquire(C).await.unwrap();
+        let mut heavy = wait_in_line(&pool, A).await;
+        let mut light = wait_in_line(&pool, B).await;
+        drop(held);
+        assert!(poll!(&mut heavy).is_pending(), "A was in line first, but has held a place for 5 s");
+        drop(light.as_mut().now_or_never().unwrap().unwrap());
+        assert!(matches!(poll!(&mut heavy), Poll::Ready(Ok(_))));
+    }
+
+    #[test]
+    fn use_is_forgotten_in_time() {
+        let (now, mut state) = (Instant::now(), State::default());
+        state.count_use(A, Duration::from_secs(8), now);
+        let later = state.recent_use(A, now + HALF_LIFE * 2);
+        assert!((later - 2.0).abs() < 1e-6, "{later}");
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adit_shared::clock::Clock;
+use adit_shared::config::HttpConfig;
 use adit_shared::messaging::Broker;
 use adit_shared::objects::ObjectStore;
 use adit_shared::search::Search;
@@ -13,6 +14,8 @@ use adit_shared::webhook::Guard;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use crate::anonymous_allowance::{AnonymousAllowance, AnonymousLimits};
+use crate::body_budget::BodyBudget;
 use crate::client::ClientId;
 use crate::fair_pool::{FairPermit, FairPool};
 use crate::links::{Key, Signer};
@@ -36,6 +39,10 @@ pub struct Settings {
     pub public_keys: PublicKeys,
     /// What webhooks may be called.
     pub webhooks: Guard,
+    /// Connections, proxies and browsers.
+    pub http: HttpConfig,
+    /// Allowances of addresses without a key.
+    pub anonymous: AnonymousLimits,
 }
 
 /// How much of what takes long goes on at once in one process. No client has more than its share of any of it.
@@ -51,10 +58,27 @@ pub struct Limits {
     pub lines: Arc<FairPool>,
     /// Files and archives that are being sent from here; more of them wait.
     pub downloads: Arc<FairPool>,
+    /// Memory of bodies that are on their way.
+    pub bodies: Arc<BodyBudget>,
+    /// Searches that work; more of them wait, by turns of their clients.
+    pub searches: Arc<FairPool>,
+    /// Whole answers of many hits, each in memory until its client has read it; more of them are refused.
+    pub answers: Arc<FairPool>,
+}
+
+/// Searches in line, at most; a client has a quarter of them.
+const WAITING_SEARCHES: usize = 64;
+
+/// A place for each core, two at least, of which a client has half at most: a search keeps a core
+/// busy.
+fn search_places() -> Arc<FairPool> {
+    let places = std::thread::available_parallelism().map_or(2, std::num::NonZero::get).max(2);
+    FairPool::new(places, places.div_ceil(2), WAITING_SEARCHES)
 }
 
 impl Default for Limits {
-    /// Four passes keep the database free for everybody else; 200 streams are read once a second with ease.
+    /// Four passes keep the database free for everybody else; 200 streams are read once a second with ease;
+    /// eight answers of a million hits take a hundred megabytes.
     fn default() -> Self {
         Self {
             passes: FairPool::new(4, 1, 400),
@@ -62,6 +86,9 @@ impl Default for Limits {
             texts: FairPool::new(8, 2, 2000),
             lines: FairPool::new(64, 8, 400),
             downloads: FairPool::new(512, 64, 2000),
+            bodies: BodyBudget::usual(),
+            searches: search_places(),
+            answers: FairPool::new(8, 2, 0),
         }
     }
 }
@@ -76,6 +103,7 @@ struct Inner {
     links: Key,
     quotas: Quotas,
     usage: Usage,
+    anonymous: AnonymousAllowance,
 }
 
 /// The parts of [`App`].
@@ -107,12 +135,18 @@ impl App {
     pub fn new(parts: Parts) -> Self {
         let quotas = Quotas::new(parts.store.clone(), parts.clock.clone());
         let usage = Usage::new(parts.store.clone(), parts.clock.clone());
-        Self(Arc::new(Inner { parts, links: Key::default(), quotas, usage }))
+        let anonymous = AnonymousAllowance::new(parts.settings.anonymous);
+        Self(Arc::new(Inner { parts, links: Key::default(), quotas, usage, anonymous }))
     }
 
     /// What keys may use, as far as this process holds it.
     pub(crate) fn quotas(&self) -> &Quotas {
         &self.0.quotas
+    }
+
+    /// What callers without a key have used.
+    pub(crate) fn anonymous(&self) -> &AnonymousAllowance {
+        &self.0.anonymous
     }
 
     /// Counts of what is used.
@@ -140,7 +174,7 @@ impl App {
     /// Waits for the right to pass over all members of a docset.
     ///
     /// # Errors
-    /// [`Kind::ShareTaken`](crate::problem::Kind::ShareTaken) or [`Kind::Unavailable`](crate::problem::Kind::Unavailable) where too many wait.
+    /// [`Kind::TooManyRequests`](crate::problem::Kind::TooManyRequests) or [`Kind::Unavailable`](crate::problem::Kind::Unavailable) where too many wait.
     pub async fn pass(&self, client: ClientId) -> ApiResult<FairPermit> {
         self.limits.passes.acquire(client).await.map_err(|full| Problem::no_place(full, "passes over docsets"))
     }

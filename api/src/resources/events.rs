@@ -3,7 +3,8 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use adit_shared::domain::Package;
+use adit_shared::domain::{Package, Scope};
+use adit_shared::ids::KeyId;
 use async_stream::stream;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -38,7 +39,7 @@ pub struct StatusEvent {
 }
 
 /// Sends `status` events with what `GET /packages/{id}` shows, first at once and then with every change; ends when
-/// the package is terminal.
+/// the package is terminal, or within a second after the key has ended.
 #[utoipa::path(get, path = "/api/packages/{id}/events", operation_id = "followPackage", tag = "packages", security(("key" = [])),
     params(("id" = i64, Path), ("last-event-id" = Option<String>, Header, nullable = false, description = "The `id` of the last event that was seen")),
     responses((status = 200, description = "Events named `status`", content_type = "text/event-stream", body = StatusEvent),
@@ -57,10 +58,15 @@ pub async fn events(
     }
     let place = app.limits.streams.try_acquire(caller.client());
     let place = place.map_err(|full| Problem::no_place(full, "event streams"))?;
-    Ok(Sse::new(follow(app, package, place)).keep_alive(KeepAlive::default()).into_response())
+    Ok(Sse::new(follow(app, caller.0.id, package, place)).keep_alive(KeepAlive::default()).into_response())
 }
 
-fn follow(app: App, mut package: Package, place: FairPermit) -> impl Stream<Item = Result<Event, Infallible>> {
+fn follow(
+    app: App,
+    key: KeyId,
+    mut package: Package,
+    place: FairPermit,
+) -> impl Stream<Item = Result<Event, Infallible>> {
     stream! {
         let _place = place;
         let mut ticks = tokio::time::interval(INTERVAL);
@@ -83,7 +89,7 @@ fn follow(app: App, mut package: Package, place: FairPermit) -> impl Stream<Item
             if package.status.is_terminal() {
                 break;
             }
-            match next(&app, &package).await {
+            match next(&app, key, &package).await {
                 Ok(newer) => package = newer,
                 // The client reconnects by itself (that is how event sources work) and then gets the problem with its status.
                 Err(problem) => {
@@ -95,8 +101,13 @@ fn follow(app: App, mut package: Package, place: FairPermit) -> impl Stream<Item
     }
 }
 
-/// The package as it is now. The row is read anew: a poll, or another process, may have taken the statuses in.
-async fn next(app: &App, package: &Package) -> ApiResult<Package> {
+/// The package as it is now, for a key that may still see it. The row is read anew: a poll, or
+/// another process, may have taken the statuses in.
+async fn next(app: &App, key: KeyId, package: &Package) -> ApiResult<Package> {
+    let now = app.clock.now_ms();
+    if !app.store.key(key).await?.is_some_and(|key| key.may_use(Scope::PackagesRead, now)) {
+        return Err(Problem::new(Kind::Unauthorized, "the key that follows the package has ended"));
+    }
     let row = app.store.package(package.id, None).await?.ok_or_else(|| Problem::not_found("package"))?;
     dispatch::refresh(app, row).await
 }
@@ -130,7 +141,7 @@ mod tests {
         let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(
             (&problem["type"], &problem["part"]),
-            (&json!("urn:adit:problem:share-taken"), &json!("event streams"))
+            (&json!("urn:adit:problem:too-many-requests"), &json!("event streams"))
         );
 
         let others: Vec<_> = (100..280).map(|key| app.limits.streams.try_acquire(ClientId::Key(KeyId(key)))).collect();

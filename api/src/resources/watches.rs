@@ -13,11 +13,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::auth::Caller;
+use crate::client::ClientId;
 use crate::extract::{Json, Path, Query};
 use crate::paging::{Paging, cut, link_next};
 use crate::problem::{ApiResult, Kind, Problem};
 use crate::resources::collections;
 use crate::resources::docsets::{check_name, check_query};
+use crate::search_turn::run_in_turn;
 use crate::state::App;
 
 /// What a cursor of this list is made for.
@@ -186,7 +188,8 @@ pub async fn create(
     let query = request.query.read()?;
     let ask = async |collection: adit_shared::domain::Collection| {
         let page = SearchPage { query: &query, sort: Sort::Relevance, offset: 0, limit: 0, facets: &[] };
-        Ok(app.search.search(collection.index(), page).await)
+        let index = collection.index();
+        run_in_turn(&app, ClientId::Key(caller.0.id), index, app.search.search(index, page)).await
     };
     let (collection, _) = collections::ask_newest(&app, &slug, ask).await?;
     let new = NewWatch {

@@ -32,7 +32,7 @@ async fn a_link_opens_a_docset_for_reading_until_it_is_revoked() {
     }
     assert_eq!(server.get(MINER, &format!("{url}/share")).await.json(200)["shares"][0]["guests"], 0);
     assert_eq!(follow(&server, link(&shared)).await.json(200), docset);
-    assert_eq!(server.get(PACKAGER, url).await.status, 404, "it is open to those who followed it");
+    assert_eq!(server.get(PACKAGER, url).await.status, 403, "packagers read no docsets");
 
     assert_eq!(server.get(STRANGER, url).await.json(200), docset);
     assert_eq!(server.get(STRANGER, &format!("{url}/members")).await.json(200)["members"].as_array().unwrap().len(), 2);
