@@ -141,7 +141,8 @@ async fn documents_of_a_day(deployment: &Deployment, apis: &[&Client]) {
     }
 }
 
-/// Parts of the same files through all processes are charged once, and go on through each of them when nothing is left.
+/// Parts of the same files through all processes are charged once, and go on through each of them
+/// when nothing is left.
 async fn parts_of_files(deployment: &Deployment, apis: &[&Client]) {
     let key = key(deployment, &["--quota", "3", "--per-minute", "unlimited"]);
     window(Allowance::Documents, STORM_MS).await;

@@ -160,7 +160,8 @@ async fn deliver(config: &Config, services: &Services, now: bool) -> anyhow::Res
     }
 }
 
-/// Finds the keys whose notices these are. Those of a watch that was deleted meanwhile are left out.
+/// Finds the keys whose notices these are. Those of a watch that was deleted meanwhile are left
+/// out.
 async fn with_owners(services: &Services, notices: Vec<Notice>) -> anyhow::Result<Vec<(KeyId, Notice)>> {
     let mut owners = BTreeMap::new();
     for notice in &notices {
@@ -172,7 +173,8 @@ async fn with_owners(services: &Services, notices: Vec<Notice>) -> anyhow::Resul
     Ok(notices.into_iter().filter_map(|notice| Some(((*owners.get(&notice.watch)?)?, notice))).collect())
 }
 
-/// Sends notices, with a line for each key: [`OF_ONE_KEY`] of a key and [`AT_ONCE`] of all are on their way at once. Returns how many were taken.
+/// Sends notices, with a line for each key: [`OF_ONE_KEY`] of a key and [`AT_ONCE`] of all are on
+/// their way at once. Returns how many were taken.
 async fn send_fairly(
     due: Vec<(KeyId, Notice)>,
     send: impl AsyncFn(Notice) -> anyhow::Result<bool>,

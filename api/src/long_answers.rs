@@ -1,5 +1,6 @@
-//! Answers that go on for as long as their clients read: lines of NDJSON and CSV, and files and archives that are sent from here. No client has
-//! more than its share of them at one time, so that slow readers of one client hold up its own requests only.
+//! Answers that go on for as long as their clients read: lines of NDJSON and CSV, and files and
+//! archives that are sent from here. No client has more than its share of them at one time, so that
+//! slow readers of one client hold up its own requests only.
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -20,8 +21,8 @@ pub(crate) enum LongAnswer {
     Download,
 }
 
-/// Holds a place of the client's share for each marked answer, until its body has been read or the client is gone. Who has its share waits until
-/// one of its other answers ends.
+/// Holds a place of the client's share for each marked answer, until its body has been read or the
+/// client is gone. Who has its share waits until one of its other answers ends.
 pub(crate) async fn layer(State(app): State<App>, request: Request, next: Next) -> Response {
     let client = ClientId::of_request(request.extensions());
     let response = next.run(request).await;

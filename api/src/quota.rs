@@ -208,8 +208,9 @@ impl Quotas {
         tokio::time::sleep(RETRY.min(Duration::from_millis(left))).await;
     }
 
-    /// Refuses a package whose payment would be deferred, if the key's documents of today would not pay for it together with those whose payment
-    /// is deferred already. So that nobody has more built without paying than a day's documents.
+    /// Refuses a package whose payment would be deferred, if the key's documents of today would not
+    /// pay for it together with those whose payment is deferred already. So that nobody has more
+    /// built without paying than a day's documents.
     pub(crate) async fn check_deferred(&self, key: &ApiKey, documents: u64) -> ApiResult<()> {
         if key.limits.documents.is_none() {
             return Ok(());

@@ -45,7 +45,8 @@ pub struct Settings {
     pub anonymous: AnonymousLimits,
 }
 
-/// How much of what takes long goes on at once in one process. No client has more than its share of any of it.
+/// How much of what takes long goes on at once in one process. No client has more than its share of
+/// any of it.
 #[derive(Debug)]
 pub struct Limits {
     /// Passes over all members of a docset; more of them wait.

@@ -348,14 +348,17 @@ pub trait Store: fmt::Debug + Send + Sync {
     async fn docsets(&self, owner: Option<KeyId>, before: Option<DocsetId>, limit: u32) -> StoreResult<Vec<Docset>>;
     /// Renames a docset; false if there is none.
     async fn rename_docset(&self, id: DocsetId, owner: Option<KeyId>, name: Option<&str>) -> StoreResult<bool>;
-    /// A docset, with its members, also one that its owner has deleted and that stays for packages of others.
+    /// A docset, with its members, also one that its owner has deleted and that stays for packages
+    /// of others.
     async fn docset_of_packages(&self, id: DocsetId) -> StoreResult<Option<Docset>>;
     /// The collection of such a docset.
     async fn collection_of_docset(&self, id: DocsetId) -> StoreResult<Option<CollectionId>>;
-    /// Deletes a docset, its links, and its packages' rows; returns these packages, `None` if there is no docset. Packages of other keys than its
-    /// owner that are being built, or there at `now`, stay: for their sake the docset is only put out of sight then.
+    /// Deletes a docset, its links, and its packages' rows; returns these packages, `None` if there
+    /// is no docset. Packages of other keys than its owner that are being built, or there at `now`,
+    /// stay: for their sake the docset is only put out of sight then.
     async fn delete_docset(&self, id: DocsetId, owner: Option<KeyId>, now: i64) -> StoreResult<Option<Vec<Package>>>;
-    /// Deletes docsets, at most `limit`, that were put out of sight and whose packages are gone; returns their packages.
+    /// Deletes docsets, at most `limit`, that were put out of sight and whose packages are gone;
+    /// returns their packages.
     async fn purge_deleted_docsets(&self, now: i64, limit: u32) -> StoreResult<Vec<Package>>;
 
     // ---- packages ----
@@ -450,7 +453,8 @@ pub trait Store: fmt::Debug + Send + Sync {
     async fn shares(&self, docset: DocsetId, after: Option<ShareId>, limit: u32) -> StoreResult<Vec<Share>>;
     /// Ends a link and what it opened; false if there is none.
     async fn revoke_share(&self, docset: DocsetId, share: ShareId) -> StoreResult<bool>;
-    /// A link's docset, with its members, while the link lives and the docset's owner is a valid key.
+    /// A link's docset, with its members, while the link lives and the docset's owner is a valid
+    /// key.
     async fn shared_docset(&self, share: ShareId, now: i64) -> StoreResult<Option<Docset>>;
     /// Opens a link's docset to `guest` for as long as the link lives; `None` if it does not any
     /// more, or the docset's owner is no valid key.
@@ -475,13 +479,15 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Charges a package that is not paid for, in one step. `None` if it is paid for already, or has come to nothing; with less than
     /// `charge.least` granted it was not charged.
     async fn pay_package(&self, id: PackageId, charge: &Exchange) -> StoreResult<Option<(u64, Standing)>>;
-    /// Dismisses a package that is accepted and not paid for, nor to be paid for later; one that somebody else has paid for meanwhile stays.
+    /// Dismisses a package that is accepted and not paid for, nor to be paid for later; one that
+    /// somebody else has paid for meanwhile stays.
     async fn dismiss_unpaid(&self, id: PackageId, now: i64) -> StoreResult<()>;
     /// Takes a package for paid without a charge.
     async fn mark_paid(&self, id: PackageId) -> StoreResult<()>;
     /// Has a package that is not paid for be paid for when it is fetched first.
     async fn defer_payment(&self, id: PackageId) -> StoreResult<()>;
-    /// Counts the documents of a key's packages that were asked for since then, whose payment is deferred, and that are not paid for.
+    /// Counts the documents of a key's packages that were asked for since then, whose payment is
+    /// deferred, and that are not paid for.
     async fn unpaid_documents(&self, owner: KeyId, since: i64) -> StoreResult<u64>;
     /// How an allowance stands in the window that begins at `window`.
     async fn standing(&self, key: KeyId, allowance: Allowance, window: i64) -> StoreResult<Standing>;
@@ -492,7 +498,8 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// Tells which of some documents are charged already.
     async fn charged_documents(&self, to: ChargedTo<'_>, documents: &RoaringBitmap) -> StoreResult<RoaringBitmap>;
-    /// Records documents as charged; returns those that were not before. Of several processes that record one, one is told so.
+    /// Records documents as charged; returns those that were not before. Of several processes that
+    /// record one, one is told so.
     async fn record_charges(&self, to: ChargedTo<'_>, documents: &RoaringBitmap) -> StoreResult<RoaringBitmap>;
     /// Forgets the charges of days that began before `before`.
     async fn forget_charges(&self, before: i64) -> StoreResult<()>;

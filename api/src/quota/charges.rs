@@ -1,8 +1,11 @@
-//! Charges of single documents: what a key was charged once for, it can read on for the rest of the UTC day.
+//! Charges of single documents: what a key was charged once for, it can read on for the rest of the
+//! UTC day.
 //!
-//! The database has the charges of keys with a limit, because a download that goes on may reach another process. They are written in batches,
-//! some times a second, so that reading costs no commit for each document. Where two processes have charged the same document meanwhile, the one
-//! that writes second gives it back. Of keys without a limit this process alone remembers the charges, for its counts of use.
+//! The database has the charges of keys with a limit, because a download that goes on may reach
+//! another process. They are written in batches, some times a second, so that reading costs no
+//! commit for each document. Where two processes have charged the same document meanwhile, the one
+//! that writes second gives it back. Of keys without a limit this process alone remembers the
+//! charges, for its counts of use.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,7 +18,8 @@ use roaring::RoaringBitmap;
 use super::{Ended, Quotas, SWEEP};
 use crate::problem::{ApiResult, Kind};
 
-/// So long after a day has begun charges of the day before are kept, in milliseconds: for processes whose clocks are behind.
+/// So long after a day has begun charges of the day before are kept, in milliseconds: for processes
+/// whose clocks are behind.
 const KEPT_MS: i64 = 600_000;
 
 /// Charges that this process knows of.
@@ -71,7 +75,8 @@ impl Charges {
 }
 
 impl Quotas {
-    /// Charges a document version in one format to a key, unless the same was charged to it today already; tells whether it was charged now.
+    /// Charges a document version in one format to a key, unless the same was charged to it today
+    /// already; tells whether it was charged now.
     ///
     /// # Errors
     /// [`Kind::QuotaSpent`] when it is not paid for, and nothing is left; the database's.
@@ -80,8 +85,9 @@ impl Quotas {
         if paid.contains(document.0) { Ok(charged > 0) } else { Err(self.spent(key, Allowance::Documents, 1)) }
     }
 
-    /// Charges document versions in one format, as [`Quotas::charge_document`] does, in the order of their ids for as long as something is left.
-    /// Returns those that the key may have, and how many of them were charged now.
+    /// Charges document versions in one format, as [`Quotas::charge_document`] does, in the order
+    /// of their ids for as long as something is left. Returns those that the key may have, and how
+    /// many of them were charged now.
     ///
     /// # Errors
     /// The database's.
@@ -106,7 +112,8 @@ impl Quotas {
         Ok((documents - open, charged))
     }
 
-    /// Charges what is open, one request of a key after the other: those that come meanwhile find the same documents charged.
+    /// Charges what is open, one request of a key after the other: those that come meanwhile find
+    /// the same documents charged.
     async fn charge_in_turn(&self, key: &ApiKey, to: ChargedTo<'_>, open: &mut RoaringBitmap) -> ApiResult<u64> {
         let account = self.account(key.id);
         let _turn = account.charging.lock().await;
@@ -124,7 +131,8 @@ impl Quotas {
                 Err(spent) if spent.kind() == Kind::QuotaSpent => break,
                 Err(problem) => return Err(problem),
             }
-            // Nothing is awaited from here to the next document, so that nothing that was taken is lost.
+            // Nothing is awaited from here to the next document, so that nothing that was taken is
+            // lost.
             open.remove(document);
             charged += 1;
             self.remember(to, &[document].into(), is_limited);
@@ -132,7 +140,8 @@ impl Quotas {
         Ok(charged)
     }
 
-    /// Remembers charges, and when they are the first ones of a day removes those of the days before.
+    /// Remembers charges, and when they are the first ones of a day removes those of the days
+    /// before.
     fn remember(&self, to: ChargedTo<'_>, documents: &RoaringBitmap, unsaved: bool) {
         if !self.0.charges.remember(to, documents, unsaved) {
             return;

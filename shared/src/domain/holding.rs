@@ -1,4 +1,5 @@
-//! Holdings: what a key has at one time, and how much of it the key may have. Allowances, beside them, are of windows of time.
+//! Holdings: what a key has at one time, and how much of it the key may have. Allowances, beside
+//! them, are of windows of time.
 
 use std::fmt;
 
@@ -11,7 +12,8 @@ pub enum Holding {
     Packages,
     /// Packages that are being built or wait for it.
     Unfinished,
-    /// Bytes of the packages that are there, and of those that are being built as far as their size is known.
+    /// Bytes of the packages that are there, and of those that are being built as far as their size
+    /// is known.
     StoredBytes,
 }
 

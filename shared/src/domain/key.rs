@@ -61,7 +61,8 @@ pub struct ApiKey {
     pub limits: Limits<Option<u64>>,
     /// Its own limits.
     pub own_limits: Limits<OwnLimit>,
-    /// Limits of what it may have at one time: its own, or else those of its role; `None`: unlimited.
+    /// Limits of what it may have at one time: its own, or else those of its role; `None`:
+    /// unlimited.
     pub holding_limits: Holdings<Option<u64>>,
     /// Its own limits of that.
     pub own_holding_limits: Holdings<OwnLimit>,

@@ -155,7 +155,8 @@ pub struct Package {
     pub sha256: Option<Sha256>,
     /// Why it failed.
     pub problem: Option<String>,
-    /// Whether its documents are charged to its owner. What is not paid for is not sent, unless it is paid for later.
+    /// Whether its documents are charged to its owner. What is not paid for is not sent, unless it
+    /// is paid for later.
     pub paid: bool,
     /// Whether it was asked for by a GET, and is charged when it is fetched first.
     pub pay_later: bool,

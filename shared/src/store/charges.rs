@@ -1,4 +1,5 @@
-//! Document versions that were charged to keys, by day and format: the same ones are not charged again on that day.
+//! Document versions that were charged to keys, by day and format: the same ones are not charged
+//! again on that day.
 
 use roaring::RoaringBitmap;
 

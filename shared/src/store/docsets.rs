@@ -234,7 +234,8 @@ pub(super) async fn delete(
     Ok(Some(newest_first(packages)))
 }
 
-/// Deletes the docset before its packages, so that no package can be made in between and stay unseen.
+/// Deletes the docset before its packages, so that no package can be made in between and stay
+/// unseen.
 async fn delete_whole(id: DocsetId, transaction: &mut Transaction<'_, Any>) -> StoreResult<Vec<Package>> {
     query("DELETE FROM docsets WHERE id = $1").bind(id.0).execute(&mut **transaction).await?;
     let packages = query("DELETE FROM packages WHERE docset = $1 RETURNING *").bind(id.0);

@@ -12,7 +12,8 @@ use crate::ids::KeyId;
 /// How "unlimited" is kept where NULL is "as the role".
 pub(super) const UNLIMITED: i64 = -1;
 
-/// Columns that [`own_limits_of`] and [`limits_of`] read, of the tables that [`JOIN_LIMITS`] joins to the key `k`.
+/// Columns that [`own_limits_of`] and [`limits_of`] read, of the tables that [`JOIN_LIMITS`] joins
+/// to the key `k`.
 pub(super) const LIMITS: &str = "h.docsets AS own_docsets, h.packages AS own_packages, h.unfinished AS own_unfinished, \
     h.stored_bytes AS own_stored_bytes, rh.docsets, rh.packages, rh.unfinished, rh.stored_bytes";
 
@@ -60,7 +61,8 @@ pub(super) fn limits_of(row: &AnyRow) -> StoreResult<Holdings<Option<u64>>> {
     Ok(role_limits_of(row)?.map(|holding, role| own.of(holding).or(role)))
 }
 
-/// What the key $1 has; $2 is now. An archive that has expired is no longer counted, for it goes at the next occasion.
+/// What the key $1 has; $2 is now. An archive that has expired is no longer counted, for it goes at
+/// the next occasion.
 const COUNT_PACKAGES: &str = "SELECT COUNT(*) AS packages, \
     COALESCE(SUM(CASE WHEN status IN ('accepted', 'running') THEN 1 ELSE 0 END), 0) AS unfinished, \
     CAST(COALESCE(SUM(COALESCE(size, bytes_total, 0)), 0) AS BIGINT) AS stored_bytes \
@@ -70,7 +72,8 @@ const COUNT_PACKAGES: &str = "SELECT COUNT(*) AS packages, \
 const COUNT_DOCSETS: &str = "SELECT COUNT(*) AS docsets FROM docsets d WHERE d.owner = $1 \
     AND NOT EXISTS (SELECT 1 FROM deleted_docsets x WHERE x.docset = d.id)";
 
-/// Locks the owner's row, so that what it makes at once is counted one after the other, and reads its limits.
+/// Locks the owner's row, so that what it makes at once is counted one after the other, and reads
+/// its limits.
 pub(super) async fn lock_limits(
     owner: KeyId,
     transaction: &mut Transaction<'_, Any>,

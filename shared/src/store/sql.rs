@@ -272,10 +272,6 @@ impl Store for SqlStore {
         keys::all(self).await
     }
 
-    async fn key(&self, id: KeyId) -> StoreResult<Option<ApiKey>> {
-        keys::by_id(self, id).await
-    }
-
     async fn set_key_expiry(&self, id: KeyId, expires: Option<i64>) -> StoreResult<bool> {
         keys::set_expiry(self, id, expires).await
     }
