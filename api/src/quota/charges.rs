@@ -24,19 +24,19 @@ const KEPT_MS: i64 = 600_000;
 
 /// Charges that this process knows of.
 #[derive(Debug, Default)]
-pub(super) struct Charges(Mutex<Known>);
+pub(super) struct Charges(Mutex<KnownCharges>);
 
 #[derive(Debug, Default)]
-struct Known {
-    /// When the day begins that `charged` is of.
+struct KnownCharges {
+    /// Beginning of the day that `charged` is of.
     day: i64,
     charged: HashMap<(KeyId, Format), RoaringBitmap>,
-    /// What the database has not been told yet, by day.
+    /// Charges that the database has not been told of yet, by day.
     unsaved: HashMap<(KeyId, i64, Format), RoaringBitmap>,
 }
 
 impl Charges {
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn known(&self) -> MutexGuard<'_, KnownCharges> {
         // Nobody panics while it is held.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -68,7 +68,7 @@ impl Charges {
         begins
     }
 
-    /// Whether the database is to be told of something.
+    /// Tells whether the database is to be told of something.
     pub(super) fn are_unsaved(&self) -> bool {
         !self.known().unsaved.is_empty()
     }
