@@ -11,6 +11,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
 use subtle::ConstantTimeEq as _;
 
+use crate::client::ClientId;
 use crate::problem::{ApiResult, Kind, Problem};
 use crate::state::App;
 
@@ -22,6 +23,12 @@ pub const KEY_HEADER: &str = "x-api-key";
 pub struct Caller(pub ApiKey);
 
 impl Caller {
+    /// Names the caller as the unit of fairness.
+    #[must_use]
+    pub fn client(&self) -> ClientId {
+        ClientId::Key(self.0.id)
+    }
+
     /// Whose things the caller may see: its own; `None`, everybody's, for an operator.
     #[must_use]
     pub fn sees(&self) -> Option<KeyId> {

@@ -17,6 +17,7 @@ pub mod fuzzing;
 pub mod layers;
 mod links;
 pub mod listener;
+mod long_answers;
 pub mod metrics;
 pub mod origin;
 pub mod paging;

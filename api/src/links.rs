@@ -151,10 +151,10 @@ mod tests {
         const NOW: i64 = 1_700_000_000_000;
         let signer = Signer([7; 32]);
         let signed = |expires: i64| {
-            let signature = signer.mac(expires, PackageId(5), "a").finalize().into_bytes();
-            format!("{expires}-{}", URL_SAFE_NO_PAD.encode(signature))
+            let signature = signer.mac(expires, KeyId(3), PackageId(5), "a").finalize().into_bytes();
+            format!("{expires}-3-{}", URL_SAFE_NO_PAD.encode(signature))
         };
-        let allows = |expires: i64| signer.allows(&signed(expires), NOW, PackageId(5), "a");
+        let allows = |expires: i64| signer.granted_to(&signed(expires), NOW, PackageId(5), "a").is_some();
         let longest = (HOURS + 1) * HOUR_MS / 1000;
         assert!(allows(NOW / 1000 + 1) && allows(NOW / 1000 + longest));
         for forged in [NOW / 1000, NOW / 1000 + longest + 600, NOW / 1000 + 10 * 366 * 86_400, i64::MAX, i64::MIN] {
@@ -162,8 +162,9 @@ mod tests {
         }
         // One that another process gives, whose clock is a little ahead and already in the next
         // hour.
-        let ahead = signer.grant(NOW - NOW % HOUR_MS + HOUR_MS, PackageId(5), "a");
-        assert!(signer.allows(&ahead, NOW - NOW % HOUR_MS + HOUR_MS - 1000, PackageId(5), "a"));
+        let ahead = signer.grant(NOW - NOW % HOUR_MS + HOUR_MS, KeyId(3), PackageId(5), "a");
+        let granted = signer.granted_to(&ahead, NOW - NOW % HOUR_MS + HOUR_MS - 1000, PackageId(5), "a");
+        assert_eq!(granted, Some(KeyId(3)));
     }
 
     #[tokio::test]
@@ -173,17 +174,19 @@ mod tests {
         let store = adit_shared::store::SqlStore::open(&url).await.unwrap();
         // Two processes, of which one has read the secret.
         let [running, other] = [Key::default(), Key::default()];
-        let grant = running.signer(&store, 0).await.unwrap().grant(0, PackageId(5), "a");
-        let allows =
-            async |key: &Key, now| key.signer(&store, now).await.unwrap().allows(&grant, now, PackageId(5), "a");
+        let grant = running.signer(&store, 0).await.unwrap().grant(0, KeyId(3), PackageId(5), "a");
+        let allows = async |key: &Key, now| {
+            key.signer(&store, now).await.unwrap().granted_to(&grant, now, PackageId(5), "a").is_some()
+        };
         assert!(allows(&running, REREAD_MS).await);
         rotate_link_secret(&store, &[9; 32]).await.unwrap();
         assert!(allows(&running, 2 * REREAD_MS - 1).await, "it is not read at each request");
         assert!(!allows(&running, 2 * REREAD_MS).await);
         assert!(!allows(&other, REREAD_MS).await);
         // Both sign with the new one.
-        let again = other.signer(&store, 0).await.unwrap().grant(0, PackageId(5), "a");
-        assert!(running.signer(&store, 2 * REREAD_MS).await.unwrap().allows(&again, 0, PackageId(5), "a"));
+        let again = other.signer(&store, 0).await.unwrap().grant(0, KeyId(3), PackageId(5), "a");
+        let signer = running.signer(&store, 2 * REREAD_MS).await.unwrap();
+        assert_eq!(signer.granted_to(&again, 0, PackageId(5), "a"), Some(KeyId(3)));
     }
 
     #[test]

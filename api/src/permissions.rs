@@ -48,13 +48,12 @@ const PERMISSIONS: &[(&str, Permission)] = &[
     ("createDocset", OneOf(&[Scope::DocsetsWrite])),
     ("renameDocset", OneOf(&[Scope::DocsetsWrite])),
     ("deleteDocset", OneOf(&[Scope::DocsetsWrite])),
-    // Both make a docset, the GET too.
     ("refreshDocset", OneOf(&[Scope::DocsetsWrite])),
-    ("refreshDocsetByPost", OneOf(&[Scope::DocsetsWrite])),
     ("shareDocset", OneOf(&[Scope::DocsetsWrite])),
     // The list holds the links, which are rights themselves.
     ("listShares", OneOf(&[Scope::DocsetsWrite])),
     ("revokeShare", OneOf(&[Scope::DocsetsWrite])),
+    ("getShared", OneOf(&[Scope::DocsetsRead])),
     ("followShare", OneOf(&[Scope::DocsetsWrite])),
     ("createPackage", OneOf(&[Scope::PackagesWrite])),
     ("deletePackage", OneOf(&[Scope::PackagesWrite])),

@@ -16,6 +16,7 @@ use tokio_util::io::{ReaderStream, StreamReader};
 use utoipa::IntoParams;
 
 use crate::accept::quality;
+use crate::long_answers::LongAnswer;
 use crate::problem::{ApiResult, Kind, Problem};
 
 /// The digest of the whole representation, whatever part of it is sent (RFC 9530, section 3).
@@ -153,6 +154,11 @@ fn head(status: StatusCode, stored: &Stored<'_>) -> axum::http::response::Builde
     }
 }
 
+/// Finishes an answer whose body is read from the store while it is sent.
+fn finish_download(builder: axum::http::response::Builder, body: Body) -> ApiResult<Response> {
+    finish(builder.extension(LongAnswer::Download), body)
+}
+
 fn finish(builder: axum::http::response::Builder, body: Body) -> ApiResult<Response> {
     builder.body(body).map_err(|error| {
         tracing::error!(%error, "an answer's headers cannot be sent");
@@ -177,13 +183,11 @@ pub async fn send(objects: &dyn ObjectStore, stored: Stored<'_>, request: Reques
         builder =
             builder.header(header::CONTENT_RANGE, format!("bytes {}-{}/{}", part.start, part.end - 1, stored.length));
     }
-    let body = if part.is_empty() || request.is_head() {
-        Body::empty()
-    } else {
-        let place = stored.offset + part.start..stored.offset + part.end;
-        Body::from_stream(objects.read(stored.object, Some(place)).await?)
-    };
-    finish(builder, body)
+    if part.is_empty() || request.is_head() {
+        return finish(builder, Body::empty());
+    }
+    let place = stored.offset + part.start..stored.offset + part.end;
+    finish_download(builder, Body::from_stream(objects.read(stored.object, Some(place)).await?))
 }
 
 /// Hands out a whole object to be saved as `file_name`: from the object store itself, where that has URLs, else from here.
@@ -248,7 +252,7 @@ pub async fn send_file(objects: &dyn ObjectStore, file: &FileRecord, request: Re
     }
     let bytes = objects.read(&place.object, Some(place.offset..place.offset + place.stored)).await?;
     let decoder = GzipDecoder::new(StreamReader::new(bytes.map_err(std::io::Error::other)));
-    finish(builder, Body::from_stream(ReaderStream::with_capacity(decoder, 64 * 1024)))
+    finish_download(builder, Body::from_stream(ReaderStream::with_capacity(decoder, 64 * 1024)))
 }
 
 /// How many bytes an answer has, by its own word.

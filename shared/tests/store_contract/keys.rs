@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use adit_shared::digest::Sha256;
-use adit_shared::domain::{Allowance, ApiKey, KeyState, Limits, OwnLimit, Role, Scope};
+use adit_shared::domain::{Allowance, ApiKey, Holdings, KeyState, Limits, OwnLimit, Role, Scope};
 use adit_shared::ids::KeyId;
 use adit_shared::store::{Exchange, Store as _};
 use futures::future::join_all;
@@ -21,6 +21,8 @@ pub(crate) async fn a_key_is_found_by_its_hash_and_number_whatever_its_state(db:
         role: Role::Operator,
         limits: Limits { documents: Some(u64::from(u32::MAX)), requests: None },
         own_limits: Limits { documents: OwnLimit::AtMost(u64::from(u32::MAX)), requests: OwnLimit::AsRole },
+        holding_limits: Holdings::default(),
+        own_holding_limits: Holdings::default(),
         entitlements: BTreeSet::new(),
         own_scopes: None,
         hash,
