@@ -16,8 +16,8 @@ mod recipe;
 mod usage;
 
 pub use access::{
-    ACCESS_RIGHTS, Access, AccessLevel, Entitlement, InvalidAccess, InvalidEntitlement, InvalidTdm, TDM_POLICY,
-    TDM_RESERVATION, Tdm,
+    ACCESS_RIGHTS, Access, AccessLevel, DocumentReader, Entitlement, InvalidAccess, InvalidEntitlement, InvalidTdm,
+    TDM_POLICY, TDM_RESERVATION, Tdm,
 };
 pub use allowance::{Allowance, Limits, OwnLimit};
 pub use clearance::{Bits, Clearance, Omission};

@@ -36,6 +36,7 @@ mod shares;
 mod sql;
 mod staging;
 mod summaries;
+mod text_charges;
 mod usage;
 mod watches;
 mod withdrawals;
@@ -99,6 +100,8 @@ pub struct NewCollection {
     pub tdm: Option<Tdm>,
     /// What its texts are to be analysed by.
     pub language: Option<Language>,
+    /// Keeps searches from finding closed texts at all for those who may not read them.
+    pub hide_closed_text: bool,
 }
 
 /// The right to import into a collection, held by one import at a time until it commits, aborts or lets the lease run out.
@@ -441,6 +444,11 @@ pub trait Store: fmt::Debug + Send + Sync {
     async fn standing(&self, key: KeyId, allowance: Allowance, window: i64) -> StoreResult<Standing>;
     /// The documents charged to a key by day (when it began, in milliseconds since the epoch), newest first, at most `limit` days.
     async fn charged(&self, key: KeyId, limit: u32) -> StoreResult<Vec<(i64, u64)>>;
+    /// Tells which of some document versions a key was charged for on the day that begins then.
+    async fn charged_texts(&self, key: KeyId, day: i64, documents: &RoaringBitmap) -> StoreResult<RoaringBitmap>;
+    /// Records that a key was charged for the texts of these document versions on a day; gives
+    /// those that were not recorded yet.
+    async fn record_text_charges(&self, key: KeyId, day: i64, documents: &RoaringBitmap) -> StoreResult<RoaringBitmap>;
 
     // ---- rights ----
 

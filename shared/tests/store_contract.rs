@@ -52,6 +52,7 @@ contract! {
         exchanges_at_once_never_take_more_than_there_is,
         minutes_are_forgotten_and_days_are_not,
         a_package_is_paid_for_once_or_not_at_all,
+        a_text_is_charged_to_a_key_once_a_day,
         what_was_used_before_there_were_allowances_stays_used;
     opening:
         many_can_open_a_new_database_at_once,

@@ -71,6 +71,8 @@ struct CollectionJson {
     access: Option<String>,
     tdm: Option<Tdm>,
     language: Option<String>,
+    #[serde(default)]
+    hide_closed_text: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -141,8 +143,8 @@ impl Folder {
         let reader = File::open(&documents).with_context(|| format!("cannot read {}", documents.display()))?;
         let reader = BufReader::with_capacity(1 << 20, reader);
         let folder = Self { root, access: access.clone(), entitlement, reader, line: 0, seen: HashSet::new() };
-        let CollectionJson { slug, name, description, license, .. } = collection;
-        Ok((NewCollection { slug, name, description, license, access, tdm, language }, folder))
+        let CollectionJson { slug, name, description, license, hide_closed_text, .. } = collection;
+        Ok((NewCollection { slug, name, description, license, access, tdm, language, hide_closed_text }, folder))
     }
 
     /// Length of `documents.jsonl` in bytes, for the progress bar.

@@ -16,7 +16,7 @@ use super::{
     Attempt, CurrentDocument, Exchange, ImportLease, Member, NewCollection, NewDocset, NewDocument, NewPackage,
     NewWatch, Notice, Settling, Share, Standing, StatusUpdate, Store, StoreResult, Summary, UsageCount, Watch,
     allowances, docsets, documents, import, keys, members, packages, refs, reindex, rights, shares, staging, summaries,
-    usage, watches, withdrawals,
+    text_charges, usage, watches, withdrawals,
 };
 use crate::digest::Sha256;
 use crate::domain::{
@@ -378,6 +378,14 @@ impl Store for SqlStore {
 
     async fn charged(&self, key: KeyId, limit: u32) -> StoreResult<Vec<(i64, u64)>> {
         allowances::charged(self, key, limit).await
+    }
+
+    async fn charged_texts(&self, key: KeyId, day: i64, documents: &RoaringBitmap) -> StoreResult<RoaringBitmap> {
+        text_charges::charged_texts(self, key, day, documents).await
+    }
+
+    async fn record_text_charges(&self, key: KeyId, day: i64, documents: &RoaringBitmap) -> StoreResult<RoaringBitmap> {
+        text_charges::record_text_charges(self, key, day, documents).await
     }
 
     async fn create_watch(&self, watch: &NewWatch, most: u32) -> StoreResult<Option<Watch>> {

@@ -5,6 +5,7 @@ use adit_shared::domain::{Allowance, Status};
 use adit_shared::ids::KeyId;
 use adit_shared::store::{Exchange, SqlStore, Standing, Store as _, StoreError};
 use futures::future::join_all;
+use roaring::RoaringBitmap;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _};
 
 use super::harness::Database;
@@ -130,6 +131,35 @@ pub(crate) async fn a_package_is_paid_for_once_or_not_at_all(db: Database) {
     db.store.mark_paid(free.id).await.unwrap();
     assert!(there(free.id).await.paid);
     assert_eq!(db.store.standing(owner, Allowance::Documents, 0).await.unwrap().taken, 60);
+}
+
+pub(crate) async fn a_text_is_charged_to_a_key_once_a_day(db: Database) {
+    let (ada, ben) = (key(&db.store, "Ada").await, key(&db.store, "Ben").await);
+    let bits = |ids: &[u32]| ids.iter().copied().collect::<RoaringBitmap>();
+    let record = async |key, day, ids: &[u32]| db.store.record_text_charges(key, day, &bits(ids)).await.unwrap();
+    let charged = async |key, day| db.store.charged_texts(key, day, &bits(&[1, 2, 3, u32::MAX])).await.unwrap();
+    assert_eq!(record(ada, 0, &[1, u32::MAX]).await, bits(&[1, u32::MAX]));
+    assert_eq!(record(ada, 0, &[1, 2]).await, bits(&[2]));
+    assert_eq!((charged(ada, 0).await, charged(ben, 0).await), (bits(&[1, 2, u32::MAX]), bits(&[])));
+    assert_eq!(record(ben, 0, &[2]).await, bits(&[2]));
+    assert_eq!(record(ada, DAY, &[1]).await, bits(&[1]), "the next day it is charged again");
+    assert_eq!((charged(ada, 0).await, charged(ada, DAY).await), (bits(&[]), bits(&[1])), "and the last is forgotten");
+    assert_eq!(charged(ben, 0).await, bits(&[2]));
+    assert_eq!(record(ada, DAY, &[]).await, bits(&[]));
+    assert_eq!(record(ben, DAY, &Vec::from_iter(0..2000)).await.len(), 2000);
+    let nobody = db.store.record_text_charges(KeyId(99), 0, &bits(&[1])).await;
+    assert!(matches!(nobody, Err(StoreError::NotFound(_))), "{nobody:?}");
+
+    let ids: Vec<u32> = (10..30).collect();
+    let many = join_all((0..8).map(|_| record(ada, DAY, &ids))).await;
+    assert_eq!(many.into_iter().map(|fresh| fresh.len()).sum::<u64>(), 20, "one of many at once records it");
+}
+
+/// Takes the schema back to what it was before the rights in texts.
+pub(crate) async fn forget_text_rights(old: &mut AnyConnection) {
+    old.execute("DROP TABLE text_charges").await.unwrap();
+    old.execute("ALTER TABLE collections DROP COLUMN hide_closed_text").await.unwrap();
+    old.execute("DELETE FROM _sqlx_migrations WHERE version = 10").await.unwrap();
 }
 
 /// Takes the schema back to what it was before there were allowances.

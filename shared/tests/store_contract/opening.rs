@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use url::Url;
 
-use super::allowances::forget_allowances;
+use super::allowances::{forget_allowances, forget_text_rights};
 use super::harness::{Database, on_postgres};
 use super::rights::forget_rights;
 use super::samples::{HOUR, import, key, new_collection, new_docset};
@@ -45,6 +45,7 @@ pub(crate) async fn versions_from_before_imports_were_recorded_stay(db: Database
     let of_refs = db.store.create_docset(&NewDocset { origin: refs, ..docset }).await.unwrap();
     // The schema as it was before the second migration.
     let mut old = AnyConnection::connect(&db.url).await.unwrap();
+    forget_text_rights(&mut old).await;
     forget_allowances(&mut old).await;
     forget_rights(&mut old).await;
     for table in ["notices", "watches", "share_guests", "shares", "summaries"] {
