@@ -72,6 +72,13 @@ impl Target for Layout {
         one(self.has, field.name)
     }
 
+    fn of_access(&self, terms: Vec<String>) -> Box<dyn Query> {
+        match terms.as_slice() {
+            [term] => one(self.access, term),
+            terms => Box::new(TermSetQuery::new(terms.iter().map(|term| Term::from_field_text(self.access, term)))),
+        }
+    }
+
     fn joined(&self, clauses: Clauses<Box<dyn Query>>) -> Box<dyn Query> {
         let Clauses { must, filter, should, must_not, need } = clauses;
         let unweighed =
