@@ -5,6 +5,7 @@
 //! by one; and who finds nothing left while others hold leases waits until these have come back or expired. So no more is ever given than there
 //! is, and nobody is refused while something is left.
 
+mod charges;
 mod headers;
 mod purse;
 

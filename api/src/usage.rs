@@ -88,7 +88,7 @@ impl Usage {
     }
 
     /// Stores what was counted.
-    async fn flush(&self) {
+    pub(crate) async fn flush(&self) {
         let hour = self.clock.now_ms().div_euclid(HOUR_MS);
         let sums = {
             let mut counts = self.counts();

@@ -18,6 +18,7 @@ use crate::extract::{self, Json, Query, digits};
 use crate::origin::{Combination, Draw};
 use crate::problem::{ApiResult, Kind, Problem};
 use crate::resources::collections;
+use crate::rights;
 use crate::state::App;
 use crate::wire::DocsetView;
 
@@ -118,7 +119,8 @@ async fn select(app: &App, caller: &Caller, request: &DocsetRequest, collection:
     match (&request.query, &request.refs, &request.from) {
         (Some(query), None, None) => {
             let version = collection.corpus_version;
-            Ok(app.search.matching(collection.index(), &query.read()?).await.map(|members| (members, version)))
+            let query = rights::asked_by(Some(&caller.0), &collection, query.read()?);
+            Ok(app.search.matching(collection.index(), &query).await.map(|members| (members, version)))
         }
         (None, Some(refs), None) => {
             let mut finder = Finder::new(app, &collection);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use adit_shared::domain::{Collection, Docset, Origin, Selection};
 use adit_shared::ids::DocsetId;
-use adit_shared::search::SearchError;
+use adit_shared::search::{Query, SearchError, SearchResult};
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use futures::future::{BoxFuture, FutureExt as _};
@@ -16,6 +16,7 @@ use crate::auth::Caller;
 use crate::extract::Path;
 use crate::problem::{ApiResult, Kind, Problem};
 use crate::resources::collections;
+use crate::rights;
 use crate::state::App;
 use crate::wire::DocsetView;
 
@@ -44,15 +45,21 @@ struct Again<'a> {
 }
 
 impl Again<'_> {
+    /// Finds the hits that a query has now for whoever has docsets made anew.
+    async fn find_hits(&self, query: Query) -> SearchResult<RoaringBitmap> {
+        let query = rights::asked_by(Some(&self.caller.0), &self.collection, query);
+        self.app.search.matching(self.collection.index(), &query).await
+    }
+
     /// What the docset's origin selects now, before its sample is drawn.
     async fn select(&mut self, docset: &Docset) -> Result<RoaringBitmap, Stop> {
         match &docset.origin.selection {
             Selection::Query(query) => {
-                let matching = self.app.search.matching(self.collection.index(), &query.read()?).await;
+                let matching = self.find_hits(query.read()?).await;
                 matching.map_err(Stop::Search)
             }
             Selection::Watch { query, since, .. } => {
-                let matching = self.app.search.matching(self.collection.index(), &query.read()?).await;
+                let matching = self.find_hits(query.read()?).await;
                 let mut found = matching.map_err(Stop::Search)?;
                 let first = self.app.store.first_added_after(self.collection.id, *since).await?;
                 match first {

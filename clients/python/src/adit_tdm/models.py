@@ -17,6 +17,7 @@ Status: TypeAlias = Literal["accepted", "running", "successful", "failed", "dism
 Content: TypeAlias = Literal["none", "available", "erased"]
 Role: TypeAlias = Literal["miner", "packager", "operator"]
 AccessLevel: TypeAlias = Literal["open", "restricted", "metadata"]
+TextWithheld: TypeAlias = Literal["key", "rights", "quota"]
 Change: TypeAlias = Literal["added", "changed", "withdrawn"]
 NoticeState: TypeAlias = Literal["silent", "pending", "delivered", "failed"]
 # fmt: off
