@@ -73,7 +73,7 @@ async fn another_packager_goes_on(end: impl FnOnce(Process)) {
     import_noise(&deployment, DOCUMENTS);
     // Were the request sent again, it would not be the broker that gives it to another packager.
     let api = deployment.machine("api").api(&[("ADIT_RESEND_AFTER", "1h")]);
-    let first = deployment.machine("first").packager(&[]);
+    let first = deployment.machine("first").packager(&api.url, &[]);
     let package = api.ask(api.docset("big", "*").await, &everything(true)).await;
     let package = api.json(&format!("/api/packages/{package}")).await;
     in_the_middle(&deployment, &package).await;
@@ -85,7 +85,7 @@ async fn another_packager_goes_on(end: impl FnOnce(Process)) {
     .await;
 
     let other = deployment.machine("other");
-    let process = other.packager(&[]);
+    let process = other.packager(&api.url, &[]);
     goes_on_where_it_stopped(&api, &package, stored, other.log()).await;
     assert!(process.stop().success() && api.process.stop().success());
 }

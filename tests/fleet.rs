@@ -64,7 +64,8 @@ async fn many_packages_are_each_built_once_though_packagers_come_and_go() {
     let servers = apis.each_ref().map(|api| Client::new(&api.url, &key));
     let docsets = docsets(&servers[0], &refs).await;
     let packagers = ["packager-1", "packager-2", "packager-3"].map(|name| deployment.machine(name));
-    let [leaves, stays, stays_too] = packagers.each_ref().map(|machine| machine.packager(&[("ADIT_WORKERS", "2")]));
+    let [leaves, stays, stays_too] =
+        packagers.each_ref().map(|machine| machine.packager(&apis[0].url, &[("ADIT_WORKERS", "2")]));
 
     let asking = docsets.iter().enumerate().map(|(number, docset)| ask_and_poll(&servers, number, *docset));
     let leaving = async {

@@ -4,6 +4,8 @@
 
 mod answers;
 mod bad_input;
+mod broker;
+mod connections;
 mod corpora;
 mod crash;
 mod deltas;
@@ -14,6 +16,7 @@ mod journey;
 mod layouts;
 mod lazy;
 mod links;
+mod logs;
 mod outages;
 mod proof;
 mod quotas;
@@ -24,5 +27,6 @@ mod serving;
 mod several;
 mod shapes;
 mod support;
+mod terminal;
 mod verbs;
 mod watches;

@@ -153,7 +153,7 @@ async fn a_file_that_is_stored_as_it_is_can_be_fetched_in_pieces() {
 
 #[tokio::test]
 async fn scripts_in_browsers_may_resume_and_check_downloads() {
-    let (_dir, server) = small(&[]);
+    let (_dir, server) = small(&[("ADIT_CORS_ORIGINS", "https://x.example")]);
     let answer = server.request(Method::GET, "/api/collections").header("origin", "https://x.example").send().await;
     let answer = answer.unwrap();
     let exposed = header(&answer, "access-control-expose-headers").unwrap();

@@ -24,7 +24,7 @@ use tempfile::TempDir;
 
 pub(crate) use client::{Client, expect};
 pub(crate) use deployment::{Deployment, Private};
-pub(crate) use machine::{Api, Machine};
+pub(crate) use machine::{API_USER, Api, Machine, PACKAGER_USER};
 pub(crate) use parts::{BrokerKind, DatabaseKind, PrivateServer, StoreKind};
 pub(crate) use program::{Process, adit, last_line, run, succeed, succeeded};
 pub(crate) use samples::{Doc, import_noise, noise, stored_parts, text, unzip, write_collection};

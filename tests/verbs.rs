@@ -87,8 +87,7 @@ async fn the_key_of_the_packager_inside_ends_with_its_run() {
     let unrevoked = || {
         let list = succeed(&data, &["keys", "list"]);
         let own = list.lines().filter(|line| line.contains("packager inside adit up"));
-        // Where the column "revoked" is empty, the name follows on the other five.
-        own.filter(|line| line.split_whitespace().nth(5) == Some("packager")).count()
+        own.filter(|line| line.split_whitespace().nth(7) == Some("-")).count()
     };
     assert_eq!(unrevoked(), 1);
     server.kill();
@@ -96,4 +95,49 @@ async fn the_key_of_the_packager_inside_ends_with_its_run() {
     assert_eq!(unrevoked(), 1, "that of the killed run is revoked at the next start");
     assert!(server.stop().success());
     assert_eq!(unrevoked(), 0);
+}
+
+#[tokio::test]
+async fn keys_are_narrowed_expire_and_are_found_when_they_are_not_used() {
+    let (_dir, server) = small(&[]);
+    let data = server.data.clone();
+    let key = server.new_key("reader", &["--scope", "search,docsets:read", "--expires", "2099-01-31"]);
+    let me = async || {
+        let answer = server.request_as(Some(&key), reqwest::Method::GET, "/api/me").send().await.unwrap();
+        answer.json::<serde_json::Value>().await.unwrap()
+    };
+    let shown = me().await;
+    assert_eq!(shown["scopes"], serde_json::json!(["search", "docsets:read"]));
+    assert_eq!(shown["expires"], "2099-01-31T00:00:00.000Z");
+    let id = shown["id"].to_string();
+    let line = |arguments: &[&str]| {
+        let list = succeed(&data, &[&["keys", "list"], arguments].concat());
+        list.lines().find(|line| line.split_whitespace().next() == Some(&id)).map(str::to_owned)
+    };
+    let listed = line(&[]).unwrap();
+    assert!(
+        listed.contains("2099-01-31T00:00:00.000Z") && listed.ends_with("reader scopes: search, docsets:read"),
+        "{listed}"
+    );
+    assert_eq!(line(&["--unused-for", "1d"]), None, "it was made today");
+
+    let told = succeed(&data, &["keys", "set", &id, "--scope", "role", "--expires", "never"]);
+    assert!(told.contains("it expires: never; it may: search, documents:read,"), "{told}");
+    assert_eq!((&me().await["expires"], me().await["scopes"].as_array().unwrap().len()), (&serde_json::Value::Null, 7));
+    // The hour of its use is stored by the server some seconds after it.
+    crate::support::eventually("the last use is stored", || async {
+        line(&[]).unwrap().split_whitespace().nth(5).filter(|used| *used != "-").map(str::to_owned)
+    })
+    .await;
+    for (arguments, told) in [
+        (["--scope", "usage"], "no key of role miner has the scope usage"),
+        (["--scope", "admin"], "unknown scope \"admin\""),
+        (["--expires", "2001-01-01"], "in the past"),
+        (["--expires", "soon"], "is no expiry"),
+    ] {
+        let output = adit(&data).args(["keys", "set", &id]).args(arguments).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && text.contains(told), "{arguments:?}: {text}");
+    }
+    assert_eq!(me().await["scopes"].as_array().unwrap().len(), 7, "nothing of it was done");
 }

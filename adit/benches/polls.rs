@@ -260,7 +260,7 @@ impl Site {
     /// Queues that the server has drained so far.
     async fn drains(&self) -> Outcome<f64> {
         let url = format!("{}/metrics", self.api.url);
-        let text = self.http.get(url).send().await?.text().await?;
+        let text = self.http.get(url).bearer_auth(&self.api.key).send().await?.text().await?;
         let line = text.lines().find_map(|line| line.strip_prefix("adit_status_queue_drains_total "));
         Ok(line.ok_or("drains are not counted")?.parse()?)
     }

@@ -76,7 +76,7 @@ async fn measure(deployment: &Deployment, corpus: &Corpus) -> Outcome<Column> {
     column.add("index built anew by `adit reindex`, s", Figure::seconds(began.elapsed()));
 
     let broker = BrokerServer::start(ServerConfig::default()).await?;
-    let broker = format!("stomp://{}", broker.addr());
+    let broker = format!("stomp://{}", broker.addr().ok_or("the broker has no address")?);
     let api = deployment.machine("api").api(&[("ADIT_LOG", "warn"), ("ADIT_BROKER_URL", &broker)]);
     let began = Instant::now();
     api.search(SLUG, &serde_json::json!({"query": "*", "limit": 0})).await;

@@ -14,6 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::task::JoinHandle;
 
 use crate::services::Services;
+use crate::terminal::errln;
 use crate::up::stop_signal;
 
 /// How long a process that has died while it changed a collection keeps others out, in milliseconds.
@@ -59,7 +60,7 @@ pub(crate) async fn take_lease(
         match begin().await {
             Err(StoreError::ImportRunning { .. }) if wait => {
                 if !std::mem::replace(&mut told, true) {
-                    eprintln!("another import into {slug} is running; waiting for it");
+                    errln!("another import into {slug} is running; waiting for it");
                 }
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }

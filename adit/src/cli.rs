@@ -1,9 +1,11 @@
 //! The command line: verbs, flags, and how flags win over the environment.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use adit_shared::config::parse_duration;
 use adit_shared::digest::Sha256;
-use adit_shared::domain::{Entitlement, Month, OwnLimit, Role};
+use adit_shared::domain::{Entitlement, Expiry, Month, OwnLimit, OwnScopes, Role};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 /// Search a corpus, freeze the result, take it home as one archive.
@@ -19,6 +21,10 @@ pub(crate) struct Cli {
     /// URL of the API, for the miner's verbs and for packagers [env: ADIT_PUBLIC_URL]
     #[arg(long, global = true, value_name = "URL")]
     url: Option<String>,
+    /// Show the key to a server without TLS, too, that is not on this machine [env:
+    /// ADIT_INSECURE=1]
+    #[arg(long, global = true)]
+    insecure: bool,
     /// What to log, such as info or debug,sqlx=warn [env: ADIT_LOG]
     #[arg(long, global = true, value_name = "FILTER")]
     log: Option<String>,
@@ -89,10 +95,7 @@ pub(crate) enum Verb {
     /// Check a package, offline: receipt, manifest, and every byte of every file. The exit status is 1 when something is wrong
     Verify(VerifyArgs),
     /// Fetch what a dehydrated bag has not. It goes on past failures, and can be run again; the exit status is 1 when something is missing
-    Hydrate {
-        /// Folder of the bag, or its archive, which is unpacked beside itself
-        bag: PathBuf,
-    },
+    Hydrate(HydrateArgs),
     /// Make the package that a delta leads to out of the one that it was made from. It can be run again when it was interrupted
     Apply {
         /// Archive of the delta, or its folder
@@ -125,6 +128,8 @@ pub(crate) enum ApiKeysVerb {
         role: Role,
         #[command(flatten)]
         limits: KeyLimits,
+        #[command(flatten)]
+        rights: KeyRights,
         /// What it is entitled to beyond what is open (may be repeated)
         #[arg(long = "entitlement", value_name = "NAME")]
         entitlements: Vec<Entitlement>,
@@ -143,12 +148,14 @@ pub(crate) enum ApiKeysVerb {
         /// The entitlement
         entitlement: Entitlement,
     },
-    /// Change a key's limits
+    /// Change a key's limits, scopes or expiry
     Set {
         /// The number that `list` shows
         id: i64,
         #[command(flatten)]
         limits: KeyLimits,
+        #[command(flatten)]
+        rights: KeyRights,
     },
     /// Show what keys of each role may use that have no limits of their own, or change it for one role
     Limits {
@@ -159,7 +166,11 @@ pub(crate) enum ApiKeysVerb {
         limits: RoleLimits,
     },
     /// List all keys, without their secrets
-    List,
+    List {
+        /// Only keys that are not revoked and were not used for so long, such as 90d
+        #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+        unused_for: Option<Duration>,
+    },
     /// Revoke a key by its number
     Revoke {
         /// The number that `list` shows
@@ -207,6 +218,19 @@ pub(crate) struct KeyLimits {
     /// Requests a minute: a number, unlimited, or role (what its role may)
     #[arg(long, value_name = "N")]
     pub(crate) per_minute: Option<OwnLimit>,
+}
+
+/// Scopes and expiry of a key.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct KeyRights {
+    /// When it expires: 90d, 12h, a day such as 2027-01-31 (as it begins, UTC), an instant (RFC
+    /// 3339), or never
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) expires: Option<Expiry>,
+    /// All that it may do, of what its role may: search,documents:read,…, or role (all that its
+    /// role may)
+    #[arg(long, value_name = "SCOPES")]
+    pub(crate) scope: Option<OwnScopes>,
 }
 
 /// Limits of a role.
@@ -434,9 +458,24 @@ pub(crate) struct PackageArgs {
     /// Where to save the archive, or a folder; packages in shards get one anyway (default: the name that the server gives)
     #[arg(long, short, value_name = "PATH")]
     pub(crate) output: Option<PathBuf>,
+    /// Replace other files that are there already
+    #[arg(long)]
+    pub(crate) force: bool,
     /// Only ask for it; print where it can be watched
     #[arg(long)]
     pub(crate) no_wait: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HydrateArgs {
+    /// Folder of the bag, or its archive, which is unpacked beside itself
+    pub(crate) bag: PathBuf,
+    /// Fetch files from other servers than that of --url, too: by https, and without the key
+    #[arg(long)]
+    pub(crate) other_servers: bool,
+    /// Fetch files whose length the bag does not tell, too, up to so many bytes each
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) untold_bytes: Option<u64>,
 }
 
 #[derive(Debug, Default, Args)]
@@ -469,9 +508,28 @@ impl Cli {
             "ADIT_LISTEN" => self.listen.clone(),
             "ADIT_PUBLIC_URL" => self.url.clone(),
             "ADIT_LOG" => self.log.clone(),
+            "ADIT_INSECURE" => self.insecure.then(|| "1".to_owned()),
             _ => None,
         };
         flag.or_else(|| std::env::var(name).ok()).filter(|value| !value.trim().is_empty())
+    }
+
+    /// Refuses a password in a flag's value, where everybody on the machine can read it in the list
+    /// of processes.
+    pub(crate) fn refuse_passwords(&self) -> anyhow::Result<()> {
+        for (flag, variable, value) in
+            [("--url", "ADIT_PUBLIC_URL", &self.url), ("--listen", "ADIT_LISTEN", &self.listen)]
+        {
+            let authority = value.as_deref().and_then(|value| value.split_once("://")).map_or("", |(_, rest)| rest);
+            let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
+            if authority.contains('@') {
+                anyhow::bail!(
+                    "{flag} holds credentials, which every user of this machine can read in the list of processes: \
+                     leave them out (a key goes into ADIT_API_KEY, or into the file that ADIT_API_KEY_FILE names; {variable} takes none)"
+                );
+            }
+        }
+        Ok(())
     }
 
     /// What to log: servers tell what they do, other verbs only what is wrong.
@@ -489,7 +547,11 @@ impl Cli {
 fn environment_help() -> String {
     let width = adit_shared::config::VARIABLES.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     let lines = adit_shared::config::VARIABLES.iter().map(|(name, what)| format!("  {name:width$}  {what}\n"));
-    format!("Environment:\n{}", lines.collect::<String>())
+    let files = adit_shared::config::SECRET_VARIABLES.join(", ");
+    format!(
+        "Environment:\n{}\nOf {files} each may lie in a file instead, which the variable with _FILE behind its name names.",
+        lines.collect::<String>()
+    )
 }
 
 #[cfg(test)]
@@ -509,6 +571,15 @@ mod tests {
         assert_eq!(delta_from("package:7"), Ok((DeltaFrom::Package, 7)));
         for wrong in ["5", "docset:", "docset:x", "corpus:5"] {
             assert!(delta_from(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_password_in_a_flag_is_refused() {
+        let error = Cli::parse_from(["adit", "--url", "https://me:hunter2@h/x", "up"]).refuse_passwords().unwrap_err();
+        assert!(error.to_string().contains("ADIT_API_KEY_FILE") && !error.to_string().contains("hunter2"), "{error}");
+        for fine in ["https://h/x@y", "http://[::1]:8080/?a@b", "h"] {
+            Cli::parse_from(["adit", "--url", fine, "up"]).refuse_passwords().unwrap();
         }
     }
 

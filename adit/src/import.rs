@@ -16,6 +16,7 @@ use std::process::ExitCode;
 
 use adit_shared::clock::{Clock as _, SystemClock};
 use adit_shared::config::Config;
+use adit_shared::display::Printable;
 use adit_shared::domain::Collection;
 use adit_shared::search::{IndexBuild, IndexPlan, Language};
 use adit_shared::store::{ImportLease, NewCollection};
@@ -27,6 +28,7 @@ use self::folder::Folder;
 use self::packs::Packs;
 use crate::change::{self, Brings, LEASE_MS, TRY_LATER};
 use crate::services::Services;
+use crate::terminal::{errln, outln, print_failure};
 use crate::{watches, withdraw};
 
 /// Bad lines that are printed; the rest is counted.
@@ -46,12 +48,12 @@ pub(crate) async fn run(config: &Config, folder: &Path, wait: bool) -> anyhow::R
     let services = Services::open(config).await?;
     let Outcome { collection, counts } = match import(&services, folder, wait).await {
         Err(error) if change::is_another_running(&error) => {
-            eprintln!("adit: {error:#}");
+            print_failure(&error);
             return Ok(ExitCode::from(TRY_LATER));
         }
         imported => imported?,
     };
-    println!(
+    outln!(
         "{}: {} added, {} updated, {} unchanged; {} documents in corpus version {}",
         collection.slug,
         counts.added,
@@ -61,14 +63,15 @@ pub(crate) async fn run(config: &Config, folder: &Path, wait: bool) -> anyhow::R
         collection.corpus_version
     );
     if counts.withdrawn > 0 {
-        eprintln!(
+        errln!(
             "{} line(s) were left out because they are of documents that were withdrawn; `adit withdraw REF… --collection {} --undo` takes that back",
-            counts.withdrawn, collection.slug
+            counts.withdrawn,
+            collection.slug
         );
     }
     watches::after_import(config, &services).await;
     if counts.bad > 0 {
-        eprintln!("{} line(s) of documents.jsonl were left out; mend them and import again", counts.bad);
+        errln!("{} line(s) of documents.jsonl were left out; mend them and import again", counts.bad);
         return Ok(ExitCode::from(2));
     }
     Ok(ExitCode::SUCCESS)
@@ -118,7 +121,7 @@ async fn write_all(
     }
     bar.finish_and_clear();
     if counts.bad > SHOWN {
-        eprintln!("… and {} more", counts.bad - SHOWN);
+        errln!("… and {} more", counts.bad - SHOWN);
     }
     Ok(counts)
 }
@@ -136,7 +139,7 @@ async fn begin_index(
         let known = services.search.language(base).await.map_err(|error| change::no_base(error, slug))?;
         if known != language {
             let name = |language: Option<Language>| language.map_or("none", Language::as_str);
-            eprintln!(
+            errln!(
                 "{slug}: the language is {} now, but the index was made with {}, and goes on so until all is indexed anew: run `adit reindex {slug}`",
                 name(language),
                 name(known)
@@ -163,6 +166,6 @@ async fn take_back(services: &Services, lease: &ImportLease, packs: Packs) {
 
 fn report_bad(count: u64, bad: &folder::BadLine) {
     if count <= SHOWN {
-        eprintln!("documents.jsonl:{}: {}", bad.line, bad.reason);
+        errln!("documents.jsonl:{}: {}", bad.line, Printable::line(&bad.reason));
     }
 }

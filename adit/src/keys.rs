@@ -1,16 +1,23 @@
-//! `adit keys`: make, limit, list and revoke API keys, and limit roles.
+//! `adit keys`: make, limit, narrow, list and revoke API keys, and limit roles.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
 
 use adit_shared::clock::{Clock as _, SystemClock, rfc3339};
 use adit_shared::config::Config;
-use adit_shared::domain::{Allowance, ApiKey, Entitlement, Limits, OwnLimit, Role, secret_hash};
+use adit_shared::display::Printable;
+use adit_shared::domain::{Allowance, ApiKey, Entitlement, Limits, OwnLimit, Role, Scope, join_scopes, secret_hash};
 use adit_shared::ids::KeyId;
 use adit_shared::store::{Store, StoreError};
 use anyhow::{Context as _, anyhow, bail};
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use rand::TryRng as _;
 
-use crate::cli::{ApiKeysVerb, KeyLimits};
+use crate::cli::{ApiKeysVerb, KeyLimits, KeyRights};
 use crate::services::{make_folder, open_store};
+use crate::terminal::outln;
+
+const HOUR_MS: i64 = 3_600_000;
 
 /// 256 random bits of the operating system, as text.
 pub(crate) fn random_secret() -> anyhow::Result<String> {
@@ -36,36 +43,44 @@ pub(crate) async fn run(config: &Config, verb: ApiKeysVerb) -> anyhow::Result<()
     make_folder(&config.data)?;
     let store = &*open_store(config).await?;
     match verb {
-        ApiKeysVerb::Create { name, role, limits, entitlements } => {
+        ApiKeysVerb::Create { name, role, limits, rights, entitlements } => {
+            let rights = CheckedRights::of(&rights, role, SystemClock.now_ms())?;
             let (key, secret) = create(store, &name, role, None).await?;
             store.limit_key(key.id, &changed(&key.own_limits, limits)).await?;
+            rights.apply(store, key.id).await?;
             for entitlement in &entitlements {
                 store.grant(key.id, entitlement).await?;
             }
-            println!("key {} ({}, {name}); it is shown only now:", key.id, role.as_str());
-            println!("{secret}");
+            let name = Printable::line(&name);
+            outln!("key {} ({}, {name}); it is shown only now:", key.id, role.as_str());
+            outln!("{secret}");
         }
         ApiKeysVerb::Grant { id, entitlement } => {
             let granted = store.grant(KeyId(id), &entitlement).await.map_err(|error| match error {
                 StoreError::NotFound(_) => anyhow!(no_such_key(id)),
                 error => error.into(),
             })?;
-            println!("key {id} is {}entitled to {entitlement}", if granted { "" } else { "already " });
+            outln!("key {id} is {}entitled to {entitlement}", if granted { "" } else { "already " });
         }
         ApiKeysVerb::Deny { id, entitlement } => {
             if !store.deny(KeyId(id), &entitlement).await? {
                 bail!("there is no key {id} with the entitlement {entitlement}; `adit keys list` shows them");
             }
-            println!("key {id} is no longer entitled to {entitlement}");
+            outln!("key {id} is no longer entitled to {entitlement}");
         }
-        ApiKeysVerb::Set { id, limits } => {
-            let key = store.keys().await?.into_iter().find(|key| key.id == KeyId(id) && key.revoked.is_none());
+        ApiKeysVerb::Set { id, limits, rights } => {
+            let key = store.key(KeyId(id)).await?.filter(|key| key.revoked.is_none());
             let key = key.with_context(|| no_such_key(id))?;
+            let rights = CheckedRights::of(&rights, key.role, SystemClock.now_ms())?;
             let own = changed(&key.own_limits, limits);
             if !store.limit_key(key.id, &own).await? {
                 bail!(no_such_key(id));
             }
-            println!("key {id}: {} document(s) a day, {} request(s) a minute", own.documents, own.requests);
+            rights.apply(store, key.id).await?;
+            let key = store.key(KeyId(id)).await?.with_context(|| no_such_key(id))?;
+            outln!("key {id}: {} document(s) a day, {} request(s) a minute", own.documents, own.requests);
+            let expires = key.expires.map_or_else(|| "never".to_owned(), rfc3339);
+            outln!("it expires: {expires}; it may: {}", join_scopes(key.scopes(), ", "));
         }
         ApiKeysVerb::Limits { role, limits } => {
             if let Some(role) = role {
@@ -79,15 +94,44 @@ pub(crate) async fn run(config: &Config, verb: ApiKeysVerb) -> anyhow::Result<()
             }
             show_roles(store).await?;
         }
-        ApiKeysVerb::List => list(store).await?,
+        ApiKeysVerb::List { unused_for } => list(store, unused_for).await?,
         ApiKeysVerb::Revoke { id } => {
             if !store.revoke_key(KeyId(id), SystemClock.now_ms()).await? {
                 bail!(no_such_key(id));
             }
-            println!("key {id} is revoked");
+            outln!("key {id} is revoked");
         }
     }
     Ok(())
+}
+
+/// Changes of a key's rights, once they are known to make sense; `None`: no change.
+struct CheckedRights {
+    expires: Option<Option<i64>>,
+    scopes: Option<Option<BTreeSet<Scope>>>,
+}
+
+impl CheckedRights {
+    /// Refuses an expiry in the past, and scopes that the role does not have.
+    fn of(rights: &KeyRights, role: Role, now: i64) -> anyhow::Result<Self> {
+        if let Some(scopes) = &rights.scope {
+            scopes.check_role(role).map_err(anyhow::Error::msg)?;
+        }
+        let expires = rights.expires.map(|expires| expires.instant(now)).transpose().map_err(anyhow::Error::msg)?;
+        Ok(Self { expires, scopes: rights.scope.clone().map(|scopes| scopes.0) })
+    }
+
+    async fn apply(&self, store: &dyn Store, key: KeyId) -> anyhow::Result<()> {
+        let expires = match self.expires {
+            Some(expires) => store.set_key_expiry(key, expires).await?,
+            None => true,
+        };
+        let scopes = match &self.scopes {
+            Some(scopes) => store.set_key_scopes(key, scopes.as_ref()).await?,
+            None => true,
+        };
+        if expires && scopes { Ok(()) } else { bail!(no_such_key(key.0)) }
+    }
 }
 
 fn no_such_key(id: i64) -> String {
@@ -103,39 +147,64 @@ fn shown(limit: Option<u64>) -> String {
 }
 
 async fn show_roles(store: &dyn Store) -> anyhow::Result<()> {
-    println!("{:8}  {:>13}  {:>15}", "role", "documents/day", "requests/minute");
+    outln!("{:8}  {:>13}  {:>15}", "role", "documents/day", "requests/minute");
     for role in Role::ALL {
         let limits = store.role_limits(role).await?;
-        println!("{:8}  {:>13}  {:>15}", role.as_str(), shown(limits.documents), shown(limits.requests));
+        outln!("{:8}  {:>13}  {:>15}", role.as_str(), shown(limits.documents), shown(limits.requests));
     }
     Ok(())
 }
 
-/// A limit of the key's own is marked with a star.
-async fn list(store: &dyn Store) -> anyhow::Result<()> {
-    println!(
-        "{:>4}  {:8}  {:>14}  {:>15}  {:24}  {:24}  name (and entitlements)",
-        "id", "role", "documents/day", "requests/minute", "created", "revoked"
+/// Tells whether a key is not revoked and was not used for so long; one that was never used counts
+/// from its making.
+fn is_unused(key: &ApiKey, duration: Duration, now: i64) -> bool {
+    let used = key.last_used.map_or(key.created, |hour| hour.saturating_add(HOUR_MS));
+    let longest = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+    key.revoked.is_none() && now.saturating_sub(used) >= longest
+}
+
+/// A limit of the key's own is marked with a star; of scopes only those are named that a key was
+/// given.
+async fn list(store: &dyn Store, unused_for: Option<Duration>) -> anyhow::Result<()> {
+    outln!(
+        "{:>4}  {:8}  {:>14}  {:>15}  {:24}  {:24}  {:24}  {:24}  name (and entitlements) and scopes",
+        "id",
+        "role",
+        "documents/day",
+        "requests/minute",
+        "created",
+        "last used (hour)",
+        "expires",
+        "revoked"
     );
-    for key in store.keys().await? {
+    let (now, mut keys) = (SystemClock.now_ms(), store.keys().await?);
+    keys.retain(|key| unused_for.is_none_or(|duration| is_unused(key, duration, now)));
+    for key in keys {
         let column = |allowance| {
             let own = if key.own_limits.of(allowance) == OwnLimit::AsRole { "" } else { "*" };
             shown(key.limits.of(allowance)) + own
         };
+        let instant = |instant: Option<i64>| instant.map_or_else(|| "-".to_owned(), rfc3339);
         let entitlements: Vec<&str> = key.entitlements.iter().map(Entitlement::as_str).collect();
         let entitlements = match entitlements.as_slice() {
             [] => String::new(),
             names => format!(" ({})", names.join(", ")),
         };
-        println!(
-            "{:>4}  {:8}  {:>14}  {:>15}  {:24}  {:24}  {}{entitlements}",
+        let scopes = match &key.own_scopes {
+            None => String::new(),
+            Some(_) => format!(" scopes: {}", join_scopes(key.scopes(), ", ")),
+        };
+        outln!(
+            "{:>4}  {:8}  {:>14}  {:>15}  {:24}  {:24}  {:24}  {:24}  {}{entitlements}{scopes}",
             key.id.0,
             key.role.as_str(),
             column(Allowance::Documents),
             column(Allowance::Requests),
             rfc3339(key.created),
-            key.revoked.map(rfc3339).unwrap_or_default(),
-            key.name
+            instant(key.last_used),
+            instant(key.expires),
+            instant(key.revoked),
+            Printable::line(&key.name)
         );
     }
     Ok(())

@@ -1,18 +1,23 @@
 //! `adit`: one program for miners and operators. This file maps verbs to the modules that carry them out.
 
-#![expect(clippy::print_stdout, reason = "the verbs' answers go to standard output")]
+// What is printed holds foreign text: it goes through `terminal`, which lets none of it steer a
+// terminal.
+#![warn(clippy::print_stderr)]
 
 mod change;
 mod cli;
 mod demo;
+mod embedded_broker;
 mod import;
 mod keys;
 mod miner;
+mod open_files;
 mod queues;
 mod reindex;
 mod running;
 mod services;
 mod signing;
+mod terminal;
 mod up;
 mod usage;
 mod watches;
@@ -27,6 +32,7 @@ use anyhow::Context as _;
 use clap::Parser as _;
 
 use crate::cli::{Cli, KeysVerb, Verb};
+use crate::terminal::{errln, print_data, print_failure};
 
 /// How long work on threads of its own may go on when everything else has ended. None of it leaves half of anything behind where it is cut off.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -34,12 +40,13 @@ const FAREWELL: Duration = Duration::from_secs(1);
 fn main() -> ExitCode {
     let cli = Cli::parse();
     telemetry::init(&cli.log_filter(), cli.log_json());
+    open_files::raise_limit();
     // One crypto provider for every TLS connection of the process; a second call could only mean that it is there already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     match block_on(run(cli)) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("adit: {error:#}");
+            print_failure(&error);
             ExitCode::FAILURE
         }
     }
@@ -54,6 +61,7 @@ fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<
 }
 
 async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    cli.refuse_passwords()?;
     let demo = matches!(cli.verb, Verb::Demo { .. });
     let config = Config::load(|name| cli.setting(name).or_else(|| demo::default(name).filter(|_| demo)))?;
     match cli.verb {
@@ -74,7 +82,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Docset(args) => miner::docset(&config, args).await?,
         Verb::Package(args) => miner::package(&config, args).await?,
         Verb::Verify(args) => return miner::verify(&args),
-        Verb::Hydrate { bag } => return miner::hydrate(&config, &bag).await,
+        Verb::Hydrate(args) => return miner::hydrate(&config, &args).await,
         Verb::Apply { delta, folder } => return miner::apply(&delta, &folder).await,
     }
     Ok(ExitCode::SUCCESS)
@@ -84,14 +92,14 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 fn openapi(check: Option<&std::path::Path>) -> anyhow::Result<ExitCode> {
     let contract = adit_api::openapi_yaml().map_err(anyhow::Error::msg)?;
     let Some(file) = check else {
-        print!("{contract}");
+        print_data(contract.as_bytes());
         return Ok(ExitCode::SUCCESS);
     };
     let committed = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     if committed == contract {
         return Ok(ExitCode::SUCCESS);
     }
-    eprintln!("adit: {0} is stale; `adit openapi > {0}` writes it anew", file.display());
+    errln!("adit: {0} is stale; `adit openapi > {0}` writes it anew", file.display());
     Ok(ExitCode::FAILURE)
 }
 

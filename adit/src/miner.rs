@@ -1,11 +1,15 @@
 //! The miner's verbs: search, docset, package, verify, hydrate and apply. They are clients of the API like any other.
 
+mod addresses;
+mod answers;
 mod apply;
 mod bag;
 mod client;
 mod docset;
 mod download;
+mod files;
 mod hydrate;
+mod limits;
 mod package;
 mod part;
 mod patience;
@@ -20,6 +24,6 @@ pub(crate) use self::apply::apply;
 pub(crate) use self::client::Client;
 pub(crate) use self::docset::docset;
 pub(crate) use self::hydrate::hydrate;
-pub(crate) use self::package::{fetch, package, watch};
+pub(crate) use self::package::{PackageState, fetch, package, watch};
 pub(crate) use self::search::search;
 pub(crate) use self::verify::{examine, verify};

@@ -1,10 +1,12 @@
 //! `adit queues`: what waits on the broker, as an operator sees it.
 
 use adit_shared::config::Config;
+use adit_shared::display::Printable;
 use adit_shared::messaging::{Broker, BrokerConfig};
 use anyhow::Context as _;
 
 use crate::running;
+use crate::terminal::{outln, print_json};
 
 /// Prints the queues of the broker.
 pub(crate) async fn run(config: &Config, json: bool) -> anyhow::Result<()> {
@@ -20,14 +22,18 @@ pub(crate) async fn run(config: &Config, json: bool) -> anyhow::Result<()> {
     let broker = Broker::new(url.parse::<BrokerConfig>()?);
     let queues = broker.queues().await?;
     if json {
-        println!("{}", serde_json::to_string_pretty(&queues)?);
+        print_json(&queues)?;
         return Ok(());
     }
-    println!("{:>8}  {:>8}  {:>9}  {:>12}  queue", "ready", "unacked", "consumers", "bytes");
+    outln!("{:>8}  {:>8}  {:>9}  {:>12}  queue", "ready", "unacked", "consumers", "bytes");
     for queue in queues {
-        println!(
+        outln!(
             "{:>8}  {:>8}  {:>9}  {:>12}  {}",
-            queue.ready, queue.unacknowledged, queue.consumers, queue.bytes, queue.name
+            queue.ready,
+            queue.unacknowledged,
+            queue.consumers,
+            queue.bytes,
+            Printable::line(&queue.name)
         );
     }
     Ok(())

@@ -19,6 +19,7 @@ use roaring::RoaringBitmap;
 
 use crate::change::{self, Brings, LEASE_MS, TRY_LATER};
 use crate::services::Services;
+use crate::terminal::{outln, print_failure};
 use crate::withdraw;
 
 /// Carries out `adit reindex`. The exit status is 75 when an import into the collection is running.
@@ -27,12 +28,12 @@ pub(crate) async fn run(config: &Config, slug: &str, wait: bool) -> anyhow::Resu
     let made = new_index(&services, slug, wait, true, async |index, lease| fill(&services, lease, index).await).await;
     let (collection, count) = match made {
         Err(error) if change::is_another_running(&error) => {
-            eprintln!("adit: {error:#}");
+            print_failure(&error);
             return Ok(ExitCode::from(TRY_LATER));
         }
         made => made?,
     };
-    println!("{slug}: {count} documents are indexed anew in corpus version {}", collection.corpus_version);
+    outln!("{slug}: {count} documents are indexed anew in corpus version {}", collection.corpus_version);
     Ok(ExitCode::SUCCESS)
 }
 

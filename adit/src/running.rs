@@ -9,14 +9,15 @@ use adit_shared::config::Config;
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 
-/// How to reach a running `adit up`. Readable by its owner only: the broker's URL holds a password.
+/// How to reach a running `adit up`. Readable by its owner only: the URL of an outside broker may
+/// hold a password.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Running {
     /// Its process id.
     pub(crate) pid: u32,
     /// URL of its API.
     pub(crate) api: String,
-    /// URL of its embedded broker.
+    /// URL of its broker: the socket of the one inside, or the one that is named.
     pub(crate) broker: String,
     /// Number of its packager's key.
     pub(crate) packager_key: i64,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use adit_shared::clock::{Clock, SystemClock};
 use adit_shared::config::Config;
 use adit_shared::objects::{self, ObjectError, ObjectStore, OpenError};
-use adit_shared::search::{Address, OpenSearch, Search, TantivySearch};
+use adit_shared::search::{Address, OpenSearch, Search, SearchLimits, TantivySearch};
 use adit_shared::store::{SqlStore, Store, StoreError};
 use anyhow::Context as _;
 
@@ -100,10 +100,12 @@ pub(crate) async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>
 
 /// Searches in the outside engine, where there is one, else in indexes that lie in the object store. Nothing is asked of either yet.
 fn open_search(config: &Config, objects: &Arc<dyn ObjectStore>) -> anyhow::Result<Arc<dyn Search>> {
+    let limits = SearchLimits { time: config.request_timeout, memory: config.search_memory };
     let Some(url) = &config.search_url else {
-        return Ok(Arc::new(TantivySearch::new(objects.clone(), config.data.join("cache"))));
+        let search = TantivySearch::new(objects.clone(), config.data.join("cache"));
+        return Ok(Arc::new(search.with_limits(limits)));
     };
-    let engine = Address::parse(url.reveal()).and_then(OpenSearch::new);
+    let engine = Address::parse(url.reveal()).and_then(OpenSearch::new).map(|engine| engine.with_limits(limits));
     Ok(Arc::new(engine.map_err(anyhow::Error::msg).context("cannot use the search engine (ADIT_SEARCH_URL)")?))
 }
 

@@ -9,6 +9,7 @@ use adit_shared::signing::{PublicKeys, SigningKey};
 use anyhow::Context as _;
 
 use crate::services::make_folder;
+use crate::terminal::{errln, print_data};
 
 /// Where the key lies that signs unless another is named.
 fn default_path(data: &Path) -> PathBuf {
@@ -50,8 +51,8 @@ pub(crate) fn create(config: &Config, out: Option<PathBuf>) -> anyhow::Result<()
     };
     let key = SigningKey::generate()?;
     key.write(&path)?;
-    eprintln!("the private key is in {}; its public half:", path.display());
-    print!("{}", PublicKeys::from_iter([key.public()]));
+    errln!("the private key is in {}; its public half:", path.display());
+    print_data(PublicKeys::from_iter([key.public()]).to_string().as_bytes());
     Ok(())
 }
 

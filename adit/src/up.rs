@@ -5,25 +5,28 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use adit_api::anonymous_allowance::AnonymousLimits;
 use adit_api::{App, Parts, Settings};
 use adit_packager::PackagerConfig;
-use adit_shared::config::{Config, Secret};
+use adit_shared::config::{Config, Part, Secret};
 use adit_shared::domain::{ApiKey, Role};
 use adit_shared::ids::KeyId;
-use adit_shared::messaging::{Broker, BrokerConfig, BrokerError, BrokerServer, ServerConfig};
+use adit_shared::messaging::{Broker, BrokerConfig, BrokerError};
 use adit_shared::signing::{PublicKeys, SigningKey};
 use anyhow::{Context as _, bail};
-use axum::serve::ListenerExt as _;
 use futures::future::join_all;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use crate::embedded_broker::{EmbeddedBroker, LOGIN};
 use crate::keys;
+use crate::open_files;
 use crate::running::{self, Hold, Running};
 use crate::services::{Services, await_objects};
 use crate::signing;
+use crate::terminal::outln;
 
 /// How the name of the key begins that the packager inside `adit up` uses; made anew at each start, revoked at its end.
 const OWN_PACKAGER: &str = "packager inside adit up";
@@ -42,16 +45,19 @@ pub(crate) struct Server {
     stop: CancellationToken,
     api: JoinHandle<anyhow::Result<()>>,
     packager: JoinHandle<anyhow::Result<()>>,
-    broker: Option<BrokerServer>,
+    broker: Option<EmbeddedBroker>,
     _hold: Hold,
 }
 
 /// Runs everything until it is told to stop.
 pub(crate) async fn up(config: Config) -> anyhow::Result<()> {
     let server = Server::start(config).await?;
-    println!("Adit is up.\n  API   {}/api\n  Docs  {}/docs/", server.url, server.url);
+    outln!("Adit is up.\n  API   {}/api\n  Docs  {}/docs/", server.url, server.url);
+    if let Some((address, file)) = server.broker.as_ref().and_then(|broker| broker.tcp.as_ref()) {
+        outln!("  Broker  stomp://{LOGIN}@{address}   (passcode in {})", file.display());
+    }
     if let Some(key) = &server.first_key {
-        println!("  Key   {key}   (role operator; shown only now, `adit keys create NAME` makes more)");
+        outln!("  Key   {key}   (role operator; shown only now, `adit keys create NAME` makes more)");
     }
     server.run_until(stop_signal()).await
 }
@@ -65,17 +71,20 @@ impl Server {
         let public_keys = signing::published(&config, Some(&signing_key))?;
         let (listener, address) = listen(&config).await?;
         let url = public_url(&config, address)?;
-        let (server, broker_url) = start_broker(&config).await?;
+        if let Err(exposed) = config.plaintext.check_url(Part::Api, url.as_str()) {
+            tracing::warn!("ADIT_PUBLIC_URL {exposed}");
+        }
+        let (embedded, broker_url, broker) = open_broker(&config).await?;
         let keys = prepare_keys(&services, &config.data).await?;
         hold.announce(&Running {
             pid: std::process::id(),
             api: trimmed(&url),
-            broker: broker_url.clone(),
+            broker: broker_url,
             packager_key: keys.packager.id.0,
         })?;
-        let broker = Broker::new(broker_config(&config, &broker_url)?);
+        let broker = Broker::new(broker);
         let stop = CancellationToken::new();
-        let packager = packager_config(&config, &keys.secret, Some(&url), Some(signing_key));
+        let packager = packager_config(&config, &keys.secret, &url, Some(signing_key))?;
         let packager = spawn_packager(&services, broker.clone(), packager, stop.clone());
         let api = spawn_api(settings(&config, url.clone(), public_keys), &services, broker, listener, stop.clone());
         Ok(Self {
@@ -86,7 +95,7 @@ impl Server {
             stop,
             api,
             packager,
-            broker: server,
+            broker: embedded,
             _hold: hold,
         })
     }
@@ -124,7 +133,7 @@ impl Server {
             tracing::warn!(%error, "key {} of the packager inside is not revoked", self.packager_key);
         }
         if let Some(broker) = self.broker {
-            broker.shutdown().await;
+            broker.server.shutdown().await;
         }
         outcome
     }
@@ -159,7 +168,7 @@ pub(crate) async fn api(config: Config) -> anyhow::Result<()> {
     let_in?;
     let (listener, address) = listen(&config).await?;
     let url = public_url(&config, address)?;
-    println!("Adit API on {}/api", trimmed(&url));
+    outln!("Adit API on {}/api", trimmed(&url));
     let api = spawn_api(settings(&config, url, public_keys), &services, broker, listener, stop.clone());
     // Who downloads or listens for as long as that goes on elsewhere: that is no failure.
     run_one("the API", api, stop).await.map(drop)
@@ -173,6 +182,15 @@ pub(crate) async fn packager(config: Config) -> anyhow::Result<()> {
             "a packager needs a key for the API: set ADIT_API_KEY (`adit keys create NAME --role packager` makes one)"
         );
     };
+    let Some(url) = config.public_url.clone() else {
+        bail!(
+            "a packager needs the URL of the API: set ADIT_PUBLIC_URL (or --url) to the one that clients use; it shows its \
+             key there and nowhere else, whatever server a request names"
+        );
+    };
+    if let Err(exposed) = config.plaintext.check_url(Part::Api, url.as_str()) {
+        bail!("ADIT_PUBLIC_URL {exposed}");
+    }
     let signing_key = signing::named(&config)?;
     if signing_key.is_none() {
         tracing::warn!("packages get no receipt: set ADIT_SIGNING_KEY (`adit keys signing --out FILE` makes a key)");
@@ -181,8 +199,8 @@ pub(crate) async fn packager(config: Config) -> anyhow::Result<()> {
     let stop = stop_token();
     let Some(objects) = stop.run_until_cancelled(await_objects(&config)).await else { return Ok(()) };
     let objects = objects?;
-    println!("Adit packager: {} build(s) at once", config.workers);
-    let settings = packager_config(&config, &key, config.public_url.as_ref(), signing_key);
+    outln!("Adit packager: {} build(s) at once", config.workers);
+    let settings = packager_config(&config, &key, &url, signing_key)?;
     let clock = Arc::new(adit_shared::clock::SystemClock);
     let run = adit_packager::run(settings, broker, objects, clock, stop.clone());
     if !run_one("the packager", tokio::spawn(async move { Ok(run.await?) }), stop).await? {
@@ -262,23 +280,22 @@ fn trimmed(url: &Url) -> String {
     url.as_str().trim_end_matches('/').to_owned()
 }
 
-/// The embedded broker, unless the configuration names another; and the broker's URL.
-async fn start_broker(config: &Config) -> anyhow::Result<(Option<BrokerServer>, String)> {
+/// The embedded broker, unless the configuration names another; the URL for other verbs, and how
+/// the process itself reaches it.
+async fn open_broker(config: &Config) -> anyhow::Result<(Option<EmbeddedBroker>, String, BrokerConfig)> {
     if let Some(url) = &config.broker_url {
-        return Ok((None, url.reveal().to_owned()));
+        if config.broker_listen.is_some() {
+            bail!(
+                "ADIT_BROKER_LISTEN is for the embedded broker, and ADIT_BROKER_URL names another: unset one of them"
+            );
+        }
+        return Ok((None, url.reveal().to_owned(), broker_config(config, url.reveal())?));
     }
-    let passcode = keys::random_secret()?;
-    let server = BrokerServer::start(ServerConfig {
-        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-        credentials: Some(("adit".to_owned(), passcode.clone())),
-        journal: Some(config.data.join("broker")),
-        queue_expiry: config.queue_expiry,
-        ..ServerConfig::default()
-    })
-    .await
-    .context("cannot start the embedded broker")?;
-    let url = format!("stomp://adit:{passcode}@{}", server.addr());
-    Ok((Some(server), url))
+    let embedded = EmbeddedBroker::start(config).await?;
+    let mut inside = embedded.inside();
+    inside.queue_expiry = config.queue_expiry;
+    let url = embedded.url.clone();
+    Ok((Some(embedded), url, inside))
 }
 
 /// Keys of a run.
@@ -312,16 +329,17 @@ async fn prepare_keys(services: &Services, data: &Path) -> anyhow::Result<Keys> 
     Ok(Keys { first, packager, secret: Secret::new(secret) })
 }
 
-/// A packager that shows its key to no other server than `api`, where that is known.
+/// A packager that shows its key to no other server than the one at that URL.
 fn packager_config(
     config: &Config,
     key: &Secret,
-    api: Option<&Url>,
+    server: &Url,
     signing_key: Option<SigningKey>,
-) -> PackagerConfig {
-    let api = api.and_then(|url| Url::parse(&format!("{}/api", trimmed(url))).ok());
+) -> anyhow::Result<PackagerConfig> {
+    let api =
+        Url::parse(&format!("{}/api", trimmed(server))).context("ADIT_PUBLIC_URL cannot be extended by a path")?;
     let usual = PackagerConfig::new(key.reveal().to_owned(), api);
-    PackagerConfig { workers: config.workers, attempts: config.attempts, signing_key, ..usual }
+    Ok(PackagerConfig { workers: config.workers, attempts: config.attempts, signing_key, ..usual })
 }
 
 fn spawn_packager(
@@ -342,6 +360,8 @@ fn settings(config: &Config, public_url: Url, public_keys: PublicKeys) -> Settin
         request_timeout: config.request_timeout,
         public_keys,
         webhooks: config.webhooks.clone(),
+        http: config.http.clone(),
+        anonymous: AnonymousLimits { requests: config.anonymous_requests, search_time: config.anonymous_search_time },
     }
 }
 
@@ -364,16 +384,11 @@ fn spawn_api(
         limits: adit_api::Limits::default(),
     });
     let router = adit_api::router(app.clone());
-    // An answer's head and body are written one after the other: without this, the body would wait until the client has acknowledged the
-    // head, which takes 40 ms.
-    let listener = listener.tap_io(|connection| {
-        if let Err(error) = connection.set_nodelay(true) {
-            tracing::debug!(%error, "a connection stays slow");
-        }
-    });
+    let http = app.settings.http.clone();
     tokio::spawn(async move {
-        let serve = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
-        app.while_serving(serve.into_future()).await.context("the API cannot serve")
+        let serve = adit_api::listener::serve_connections(listener, router, http, open_files::for_connections(), stop);
+        app.while_serving(serve).await;
+        Ok(())
     })
 }
 
@@ -404,13 +419,15 @@ pub(crate) async fn stop_signal() {
 
 #[cfg(test)]
 mod tests {
+    use adit_shared::messaging::{BrokerServer, ServerConfig};
+
     use super::*;
 
     #[tokio::test]
     async fn a_broker_that_refuses_ends_the_start_and_one_that_is_away_does_not() {
         let credentials = Some(("adit".to_owned(), "right".to_owned()));
         let server = BrokerServer::start(ServerConfig { credentials, ..ServerConfig::default() }).await.unwrap();
-        let address = server.addr();
+        let address = server.addr().unwrap();
         let broker = |passcode| Broker::new(format!("stomp://adit:{passcode}@{address}").parse().unwrap());
         try_broker(&broker("right")).await.unwrap();
         let error = format!("{:#}", try_broker(&broker("wrong")).await.unwrap_err());

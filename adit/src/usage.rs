@@ -7,6 +7,7 @@ use anyhow::Context as _;
 
 use crate::cli::UsageArgs;
 use crate::services::{make_folder, open_store};
+use crate::terminal::{print_data, print_json};
 
 /// Carries out `adit usage`.
 pub(crate) async fn run(config: &Config, args: UsageArgs) -> anyhow::Result<()> {
@@ -32,9 +33,9 @@ pub(crate) async fn run(config: &Config, args: UsageArgs) -> anyhow::Result<()> 
     let named = collections.iter().map(|c| (c.id, c.slug.as_str(), c.name.as_str()));
     let report = UsageReport::new(&month, named, &sums, key.as_ref().map(|key| key.name.as_str()), now);
     if args.csv {
-        print!("{}", report.csv(&month));
+        print_data(&report.csv(&month)?);
     } else {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        print_json(&report)?;
     }
     Ok(())
 }

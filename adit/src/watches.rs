@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use adit_api::rights;
 use adit_shared::config::Config;
+use adit_shared::display::Printable;
 use adit_shared::domain::{ApiKey, Selection};
 use adit_shared::ids::DocsetId;
 use adit_shared::search::Source;
@@ -19,6 +20,7 @@ use futures::StreamExt as _;
 use self::deliver::Deliverer;
 use crate::cli::WatchesVerb;
 use crate::services::Services;
+use crate::terminal::outln;
 use crate::up::stop_signal;
 
 /// How long an import goes on for its watches. What is left then is for the next one.
@@ -51,7 +53,7 @@ pub(crate) async fn run(config: &Config, verb: WatchesVerb) -> anyhow::Result<()
         WatchesVerb::Deliver { now } => {
             let made = look(&services).await?;
             let told = deliver(config, &services, now).await?;
-            println!("{made} docset(s) made, {told} webhook(s) told");
+            outln!("{made} docset(s) made, {told} webhook(s) told");
         }
         WatchesVerb::List => list(&services).await?,
     }
@@ -64,20 +66,26 @@ async fn list(services: &Services) -> anyhow::Result<()> {
         let page = services.store.watches(None, before, 1000).await?;
         for watch in &page {
             let webhook = watch.new.webhook.as_ref().map_or("-", |(url, _)| url.as_str());
-            println!(
-                "watch {} of key {} in {}: {} {webhook}",
-                watch.id, watch.new.owner, watch.collection_slug, watch.new.query
+            let query = watch.new.query.to_string();
+            outln!(
+                "watch {} of key {} in {}: {} {}",
+                watch.id,
+                watch.new.owner,
+                watch.collection_slug,
+                Printable::line(&query),
+                Printable::line(webhook)
             );
             for notice in services.store.notices(watch.id, 5).await? {
                 let status = notice.status.map(|status| status.to_string()).unwrap_or_default();
-                let problem = notice.problem.unwrap_or_default();
-                println!(
-                    "  docset {}: {} document(s) of corpus version {}, {}, {} attempt(s) {status} {problem}",
+                let problem = notice.problem.as_deref().unwrap_or_default();
+                outln!(
+                    "  docset {}: {} document(s) of corpus version {}, {}, {} attempt(s) {status} {}",
                     notice.docset,
                     notice.documents,
                     notice.corpus_version,
                     notice.state.as_str(),
-                    notice.attempts
+                    notice.attempts,
+                    Printable::line(problem)
                 );
             }
         }
@@ -92,7 +100,7 @@ async fn list(services: &Services) -> anyhow::Result<()> {
 /// has now; returns how many docsets that made. One that cannot look is logged and left.
 async fn look(services: &Services) -> anyhow::Result<u64> {
     let mut made = 0;
-    let behind = services.store.watches_behind().await?;
+    let behind = services.store.watches_behind(services.clock.now_ms()).await?;
     let keys = if behind.is_empty() { Vec::new() } else { services.store.keys().await? };
     for watch in behind {
         let owner = keys.iter().find(|key| key.id == watch.new.owner);
@@ -143,7 +151,8 @@ async fn deliver(config: &Config, services: &Services, now: bool) -> anyhow::Res
     let mut told = 0;
     let mut by = if now { Some(i64::MAX) } else { None };
     loop {
-        let due = services.store.due_notices(by.unwrap_or_else(|| services.clock.now_ms() + SOON_MS)).await?;
+        let clock = services.clock.now_ms();
+        let due = services.store.due_notices(by.unwrap_or(clock + SOON_MS), clock).await?;
         if due.is_empty() {
             return Ok(told);
         }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use adit_shared::clock::{Clock as _, SystemClock};
 use adit_shared::config::Config;
+use adit_shared::display::Printable;
 use adit_shared::domain::{Collection, Format};
 use adit_shared::search::IndexBuild;
 use adit_shared::store::{ImportLease, Settling};
@@ -14,6 +15,7 @@ use crate::change::{self, TRY_LATER};
 use crate::cli::WithdrawArgs;
 use crate::reindex;
 use crate::services::Services;
+use crate::terminal::{errln, outln};
 
 /// Refs that a message lists.
 const SHOWN: usize = 20;
@@ -33,15 +35,13 @@ pub(crate) async fn run(config: &Config, args: &WithdrawArgs) -> anyhow::Result<
     let made = reindex::new_index(&services, slug, args.wait, false, async |_, _| Ok(())).await;
     let (collection, ()) = match made {
         Err(error) if change::is_another_running(&error) => {
-            eprintln!(
-                "adit: {pending}: an import is running, and the next one takes care of that; --wait waits for it"
-            );
+            errln!("adit: {pending}: an import is running, and the next one takes care of that; --wait waits for it");
             return Ok(ExitCode::from(TRY_LATER));
         }
         made => made.with_context(|| format!("{pending}: run it again when this is mended"))?,
     };
     let done = if args.undo { "given again" } else { "withdrawn" };
-    println!(
+    outln!(
         "{slug}: {} {done}; {} documents in corpus version {}",
         args.refs.len(),
         collection.documents,
@@ -63,7 +63,7 @@ async fn mark(services: &Services, collection: &Collection, args: &WithdrawArgs)
             "nothing was changed: {} of the refs are not {what} {}: {}",
             unknown.len(),
             collection.slug,
-            shown.join(", ")
+            Printable::line(&shown.join(", "))
         );
     }
     match &args.reason {

@@ -1,12 +1,14 @@
-//! Who is asking: keys in `X-Api-Key` or `Authorization: Bearer`, roles, and what they may see.
+//! Who is asking: keys in `X-Api-Key` or `Authorization: Bearer`, and whose things they see. What
+//! they may do is said in [`crate::permissions`].
 
 use std::convert::Infallible;
 
-use adit_shared::domain::{Allowance, ApiKey, Role, secret_hash};
+use adit_shared::clock::rfc3339;
+use adit_shared::domain::{Allowance, ApiKey, KeyState, Role, secret_hash};
 use adit_shared::ids::KeyId;
 use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use subtle::ConstantTimeEq as _;
 
 use crate::problem::{ApiResult, Kind, Problem};
@@ -31,14 +33,6 @@ impl Caller {
     pub fn sees_package(&self) -> Option<KeyId> {
         (self.0.role == Role::Miner).then_some(self.0.id)
     }
-
-    /// Passes packagers and operators.
-    pub fn must_be_packager(&self) -> ApiResult<()> {
-        match self.0.role {
-            Role::Packager | Role::Operator => Ok(()),
-            Role::Miner => Err(Problem::new(Kind::Forbidden, "this needs a key of role packager or operator")),
-        }
-    }
 }
 
 fn presented(headers: &HeaderMap) -> Option<&str> {
@@ -50,33 +44,71 @@ fn presented(headers: &HeaderMap) -> Option<&str> {
     headers.get(KEY_HEADER).and_then(|value| value.to_str().ok()).or_else(bearer).map(str::trim)
 }
 
-/// The key that a request shows; `None` without one, or with one that is unknown or revoked.
+/// Finds the key that a request shows; `None` without one.
+///
+/// # Errors
+/// [`Kind::Unauthorized`] for a key that is unknown or revoked, [`Kind::KeyExpired`]; when it ended
+/// is told to whoever shows its secret.
 pub(crate) async fn authenticate(app: &App, headers: &HeaderMap) -> ApiResult<Option<ApiKey>> {
     let Some(secret) = presented(headers) else { return Ok(None) };
-    let hash = secret_hash(secret);
-    let day = Allowance::Documents.window(app.clock.now_ms());
-    let Some((key, taken)) = app.store.caller(&hash, day).await? else { return Ok(None) };
+    let (hash, now) = (secret_hash(secret), app.clock.now_ms());
+    let day = Allowance::Documents.window(now);
+    let found = app.store.caller(&hash, day).await?;
     // The look-up compared hashes in the database's own time, which tells nothing of the secret; the last word has a
     // comparison in constant time.
-    if !bool::from(key.hash.0.ct_eq(&hash.0)) {
-        return Ok(None);
+    let Some((key, taken)) = found.filter(|(key, _)| bool::from(key.hash.0.ct_eq(&hash.0))) else {
+        return Err(invalid_key(Kind::Unauthorized, "this key is unknown; ask the operator for another".to_owned()));
+    };
+    match key.state(now) {
+        KeyState::Valid => {}
+        KeyState::Revoked(at) => {
+            let detail = format!("this key was revoked at {}; ask the operator for another", rfc3339(at));
+            return Err(invalid_key(Kind::Unauthorized, detail));
+        }
+        KeyState::Expired(at) => {
+            let (id, at) = (key.id, rfc3339(at));
+            let detail =
+                format!("this key expired at {at}; an operator can renew it: `adit keys set {id} --expires 90d`");
+            return Err(invalid_key(Kind::KeyExpired, detail).with("expired", at));
+        }
     }
     app.quotas().learn(&key, day, taken);
+    app.usage().note_key_use(&key);
     Ok(Some(key))
 }
 
-/// The key has been looked up, and the request counted, by [`crate::quota::layer`]; here it is only demanded.
+/// Refuses a key that is shown (RFC 6750, section 3.1).
+fn invalid_key(kind: Kind, detail: String) -> Problem {
+    let challenge = HeaderValue::from_static("Bearer realm=\"adit\", error=\"invalid_token\"");
+    Problem::new(kind, detail).header(header::WWW_AUTHENTICATE, challenge)
+}
+
+/// Demands a key where none is shown.
+pub(crate) fn missing_key() -> Problem {
+    let detail = "send a key in X-Api-Key or Authorization: Bearer; `adit keys create` makes one";
+    Problem::new(Kind::Unauthorized, detail)
+}
+
+/// Passes requests with an operator's key, outside of `/api`, where [`crate::quota::layer`] has
+/// looked for none.
+///
+/// # Errors
+/// 401 without a valid key, 403 with another role's.
+pub(crate) async fn must_be_operator(app: &App, headers: &HeaderMap) -> ApiResult<()> {
+    match authenticate(app, headers).await? {
+        Some(key) if key.role == Role::Operator => Ok(()),
+        Some(_) => Err(Problem::new(Kind::Forbidden, "this needs a key of role operator")),
+        None => Err(missing_key()),
+    }
+}
+
+/// The key has been looked up, and the request counted, by [`crate::quota::layer`]; here it is only
+/// demanded. What is wrong with a key that is shown has been said there.
 impl FromRequestParts<App> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _app: &App) -> Result<Self, Problem> {
-        parts.extensions.get::<Self>().cloned().ok_or_else(|| {
-            let detail = match presented(&parts.headers) {
-                None => "send a key in X-Api-Key or Authorization: Bearer; `adit keys create` makes one",
-                Some(_) => "this key is unknown or revoked; ask the operator for another",
-            };
-            Problem::new(Kind::Unauthorized, detail)
-        })
+        parts.extensions.get::<Self>().cloned().ok_or_else(missing_key)
     }
 }
 
@@ -88,3 +120,6 @@ impl OptionalFromRequestParts<App> for Caller {
         Ok(parts.extensions.get::<Self>().cloned())
     }
 }
+
+#[cfg(test)]
+mod tests;

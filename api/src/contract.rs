@@ -1,6 +1,7 @@
 //! What holds for the whole contract, said once: the problems that operations of a kind may answer, the forms of a key, and that
 //! answers show all their members. What one operation alone does stands at its handler.
 
+use adit_shared::domain::join_scopes;
 use axum::http::StatusCode;
 use utoipa::openapi::header::{Header, HeaderBuilder};
 use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
@@ -10,6 +11,7 @@ use utoipa::openapi::security::{
 };
 use utoipa::openapi::{Components, Content, OpenApi, Ref, RefOr, Response, ResponseBuilder, Schema};
 
+use crate::permissions::Permission;
 use crate::problem;
 
 /// A problem that several operations answer in the same way. A handler's annotation may name its status alone: `(status = 429)`.
@@ -33,9 +35,10 @@ const COMMON: &[Common] = &[
     Common {
         status: StatusCode::UNAUTHORIZED,
         name: "Unauthorized",
-        description: "There is no key, or it is unknown or revoked",
+        description: "There is no key where one is needed, or it is unknown, revoked or expired",
         headers: &[("www-authenticate", Type::String, "`Bearer`")],
-        applies: |_, operation| operation.security.is_some(),
+        // A key that is shown must be valid, whatever is asked.
+        applies: |path, _| path.starts_with("/api/"),
     },
     Common {
         status: StatusCode::NOT_FOUND,
@@ -45,9 +48,23 @@ const COMMON: &[Common] = &[
         applies: |_, operation| has_parameter(operation, &ParameterIn::Path),
     },
     Common {
+        status: StatusCode::REQUEST_TIMEOUT,
+        name: "BodyStalled",
+        description: "The body arrives too slowly",
+        headers: &[],
+        applies: |_, operation| takes_body(operation),
+    },
+    Common {
+        status: StatusCode::MISDIRECTED_REQUEST,
+        name: "MisdirectedRequest",
+        description: "The service is not asked by this name",
+        headers: &[],
+        applies: |path, _| !matches!(path, "/healthz" | "/readyz"),
+    },
+    Common {
         status: StatusCode::PAYLOAD_TOO_LARGE,
         name: "BodyTooLarge",
-        description: "The body has more than 8 MiB",
+        description: "The body has more than 1 MiB",
         headers: &[],
         applies: |_, operation| takes_body(operation),
     },
@@ -61,9 +78,9 @@ const COMMON: &[Common] = &[
     Common {
         status: StatusCode::FORBIDDEN,
         name: "Forbidden",
-        description: "The key's role may not do this",
-        headers: &[],
-        applies: where_named,
+        description: "The key lacks the scope (`scopes` names those of which it needs one), or an entitlement (`rights-missing`)",
+        headers: &[("www-authenticate", Type::String, "`Bearer` with the scopes")],
+        applies: |_, operation| Permission::of(operation).is_some_and(|permission| !permission.scopes().is_empty()),
     },
     Common {
         status: StatusCode::RANGE_NOT_SATISFIABLE,
@@ -75,16 +92,17 @@ const COMMON: &[Common] = &[
     Common {
         status: StatusCode::TOO_MANY_REQUESTS,
         name: "QuotaSpent",
-        description: "The key has used up what it may: documents of the day, or requests of the minute; `violated-policies` names which",
+        description: "The key has used up what it may: documents of the day, or requests of the minute; `violated-policies` names which. \
+            Or the client, a key or without one an address, asks for more at once or in a minute than is its share",
         headers: &[
-            ("retry-after", Type::Integer, "Seconds until the quota is new"),
+            ("retry-after", Type::Integer, "Seconds until the quota is new, or after which to try again"),
             ("ratelimit-policy", Type::String, "The key's limits (draft-ietf-httpapi-ratelimit-headers)"),
             ("ratelimit", Type::String, "What is left of them, and for how long"),
             ("x-ratelimit-limit", Type::Integer, "Documents a day, if they are limited"),
             ("x-ratelimit-remaining", Type::Integer, "Documents left today"),
             ("x-ratelimit-reset", Type::Integer, "When the quota is new, in seconds since 1970"),
         ],
-        // Requests are counted wherever a key is shown.
+        // Requests are counted by key, and by address where no key is shown.
         applies: |path, _| path.starts_with("/api/"),
     },
     Common {
@@ -146,15 +164,37 @@ fn complete_operation(path: &str, operation: &mut Operation) {
             _ => {}
         }
     }
-    if operation.security.is_some() {
-        let form = |name| SecurityRequirement::new(name, [""; 0]);
-        operation.security = Some(vec![form("key"), form("bearer")]);
+    if let Some(permission) = Permission::of(operation) {
+        require_permission(operation, permission);
     }
     for common in COMMON {
         if (common.applies)(path, operation) {
             let known = operation.responses.responses.entry(common.status.as_str().to_owned());
             known.or_insert_with(|| RefOr::Ref(Ref::from_response_name(common.name)));
         }
+    }
+}
+
+/// Says which scopes an operation needs, for people and for programs: OpenAPI 3.1 lets requirements
+/// name the roles of a key.
+fn require_permission(operation: &mut Operation, permission: Permission) {
+    let scopes = permission.scopes();
+    let sets: Vec<Vec<String>> = match scopes {
+        [] => vec![Vec::new()],
+        scopes => scopes.iter().map(|scope| vec![scope.to_string()]).collect(),
+    };
+    let forms = sets.iter().flat_map(|set| ["key", "bearer"].map(|form| SecurityRequirement::new(form, set.clone())));
+    operation.security = match permission {
+        Permission::Public => None,
+        Permission::PublicOrOneOf(_) => Some([SecurityRequirement::default()].into_iter().chain(forms).collect()),
+        Permission::AnyKey | Permission::OneOf(_) => Some(forms.collect()),
+    };
+    if !scopes.is_empty() {
+        let names = join_scopes(scopes.iter().copied(), "` or `");
+        let whose = if permission.needs_key() { "Needs a key with" } else { "A key that is shown needs" };
+        let said = operation.description.take().filter(|text| !text.is_empty());
+        operation.description =
+            Some(said.into_iter().chain([format!("{whose} the scope `{names}`.")]).collect::<Vec<_>>().join("\n\n"));
     }
 }
 

@@ -130,7 +130,7 @@ pub async fn take_statuses(app: &App, package: Package) -> ApiResult<Package> {
 fn read_status(message: &Incoming) -> Result<(Option<i64>, StatusMessage), String> {
     let text = message.text().map_err(|error| error.to_string())?;
     let status = text.parse::<StatusMessage>().map_err(|error| error.to_string())?;
-    Ok((message.headers.get("sequence").and_then(|s| s.parse().ok()), status))
+    Ok((message.sequence().map_err(|error| error.to_string())?, status))
 }
 
 /// Lays a later status over what was gathered from earlier ones.

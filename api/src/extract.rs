@@ -1,26 +1,34 @@
 //! Extractors whose rejections are problem details: JSON bodies, query strings and path parameters.
 
+use std::time::Duration;
+
 use axum::body::{Body, BodyDataStream};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use futures::StreamExt as _;
 use serde::de::{DeserializeOwned, Error as _, IntoDeserializer as _};
 use serde::{Deserialize, Deserializer};
 
+use crate::body_budget::BodyAccount;
+use crate::listener::BodyStalled;
 use crate::problem::{ApiResult, Kind, Problem};
 
-/// Most bytes of a request's body.
-pub const BODY_LIMIT: usize = 8 * 1024 * 1024;
+/// Most bytes of a JSON body, where an operation says nothing else.
+pub const BODY_LIMIT: usize = 1024 * 1024;
+/// Most bytes of the JSON body of a docset, which may list refs.
+pub const DOCSET_BODY_LIMIT: usize = 8 * 1024 * 1024;
 /// Bytes of a body that is too large which are still read (and dropped): a client that is cut off while it sends sees a
 /// broken connection, not the answer.
 const DRAINED: usize = 64 * 1024 * 1024;
+/// Time for that.
+const DRAIN_TIME: Duration = Duration::from_secs(5);
 
-/// A JSON body: an object.
+/// A JSON body of at most `LIMIT` bytes: an object.
 #[derive(Debug)]
-pub struct Json<T>(pub T);
+pub struct Json<T, const LIMIT: usize = BODY_LIMIT>(pub T);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+impl<T: DeserializeOwned, S: Send + Sync, const LIMIT: usize> FromRequest<S> for Json<T, LIMIT> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Problem> {
@@ -28,7 +36,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
             let detail = "send the body as JSON, with Content-Type: application/json";
             return Err(Problem::new(Kind::UnsupportedMediaType, detail));
         }
-        let body = read(request.into_body()).await?;
+        let account = request.extensions().get::<BodyAccount>().cloned();
+        let body = read_body(request.into_body(), LIMIT, account.as_ref()).await?;
         // Every body is an object; serde would take a list of a struct's members too.
         if !body.trim_ascii_start().starts_with(b"{") {
             return Err(Problem::new(Kind::MalformedJson, "send one JSON object"));
@@ -50,28 +59,48 @@ pub fn media_type(headers: &HeaderMap) -> String {
     declared.unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-async fn read(body: Body) -> ApiResult<Vec<u8>> {
+async fn read_body(body: Body, limit: usize, account: Option<&BodyAccount>) -> ApiResult<Vec<u8>> {
     let mut stream = body.into_data_stream();
     let mut bytes = Vec::new();
     while let Some(chunk) = stream.next().await {
-        let chunk = chunk.map_err(|_| Problem::new(Kind::InvalidRequest, "the body did not arrive whole"))?;
-        if bytes.len() + chunk.len() > BODY_LIMIT {
-            drain(stream, bytes.len() + chunk.len()).await;
-            return Err(Problem::new(Kind::TooLarge, format!("a body may have {BODY_LIMIT} bytes at most")));
+        let chunk = chunk.map_err(incomplete)?;
+        let length = bytes.len() + chunk.len();
+        if length > limit {
+            drain(stream, length).await;
+            return Err(Problem::new(Kind::TooLarge, format!("a body may have {limit} bytes at most")));
+        }
+        if length > bytes.capacity() {
+            let capacity = (2 * length).min(limit);
+            account.map_or(Ok(()), |account| account.hold(capacity))?;
+            bytes.reserve_exact(capacity - bytes.len());
         }
         bytes.extend_from_slice(&chunk);
     }
     Ok(bytes)
 }
 
-/// Reads the rest of a body that is too large.
-pub async fn drain(mut stream: BodyDataStream, mut seen: usize) {
-    while let Some(Ok(chunk)) = stream.next().await {
-        seen += chunk.len();
-        if seen > DRAINED {
-            return;
-        }
+/// The problem of a body that does not arrive whole.
+pub fn incomplete(error: axum::Error) -> Problem {
+    if error.into_inner().is::<BodyStalled>() {
+        // The rest of it would be taken for another request.
+        return Problem::new(Kind::BodyStalled, "send the body faster, or in several requests")
+            .header(header::CONNECTION, HeaderValue::from_static("close"));
     }
+    Problem::new(Kind::InvalidRequest, "the body did not arrive whole")
+}
+
+/// Reads the rest of a body that is too large, for some seconds.
+pub async fn drain(mut stream: BodyDataStream, mut seen: usize) {
+    let read = async {
+        while let Some(Ok(chunk)) = stream.next().await {
+            seen += chunk.len();
+            if seen > DRAINED {
+                return;
+            }
+        }
+    };
+    // A client that takes longer sees its connection closed.
+    let _ = tokio::time::timeout(DRAIN_TIME, read).await;
 }
 
 /// Reads an enum's value from its name alone; serde would take `{"name": null}` too.
@@ -178,7 +207,7 @@ mod tests {
     async fn wish(body: &'static str) -> Option<Wish> {
         let request =
             Request::post("/").header(header::CONTENT_TYPE, "application/json").body(Body::from(body)).unwrap();
-        Json::from_request(request, &()).await.ok().map(|Json(wish)| wish)
+        Json::<Wish>::from_request(request, &()).await.ok().map(|Json(wish)| wish)
     }
 
     #[tokio::test]

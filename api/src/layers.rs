@@ -1,5 +1,9 @@
-//! What surrounds every handler: request ids, tracing, quotas, a limit of time, compression, CORS, and no panic that cuts a connection.
-//! The limit of a body's length is with the only extractor that reads one: see [`crate::extract::Json`].
+//! What surrounds every handler: request ids, tracing, quotas, rights, a limit of time,
+//! compression, what browsers may do, and no panic that cuts a connection. The limit of a body's
+//! length is with the only extractor that reads one: see [`crate::extract::Json`].
+
+mod browser;
+mod places;
 
 use std::any::Any;
 use std::time::Instant;
@@ -11,63 +15,84 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
-use tower_http::cors::{Any as AnyOrigin, CorsLayer};
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::trace::{DefaultOnResponse, TraceLayer};
+use tracing::field::Empty;
 use tracing::{Level, Span};
 
 use crate::metrics::RequestLabels;
+use crate::permissions;
 use crate::problem::{Kind, Problem};
 use crate::quota;
 use crate::state::App;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// Longest request id of a client's that is taken over.
+const MAX_REQUEST_ID: usize = 64;
+
 /// Wraps the router; the first layer here is the innermost.
 pub fn wrap(router: Router, app: &App) -> Router {
     router
+        .layer(middleware::from_fn(permissions::enforce))
+        .layer(middleware::from_fn_with_state(app.clone(), places::account_body))
+        .layer(middleware::from_fn(places::keep_reserve))
         .layer(middleware::from_fn_with_state(app.clone(), quota::layer))
         .layer(CompressionLayer::new().compress_when(worth_compressing))
         .layer(middleware::from_fn_with_state(app.clone(), within_time))
         .layer(CatchPanicLayer::custom(|panic: Box<dyn Any + Send>| panicked(&*panic)))
         .layer(middleware::from_fn_with_state(app.clone(), measure))
-        .layer(cors())
+        .layer(browser::cors_layer(&app.settings.http.cors_origins))
+        .layer(middleware::from_fn_with_state(app.clone(), browser::check_host))
+        .layer(middleware::from_fn(browser::restrain_browsers))
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
         .layer(TraceLayer::new_for_http().make_span_with(span).on_response(DefaultOnResponse::new().level(Level::INFO)))
         .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
+        .layer(middleware::map_request(drop_unfit_request_id))
 }
 
+/// Opens the span that all lines of a request stand in. It names the route, not the path, which may
+/// be a link that carries a right, and the key by its id, which the quota layer records.
 fn span(request: &Request) -> Span {
     let id = request.headers().get(&REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
-    tracing::info_span!("request", method = %request.method(), path = request.uri().path(), id)
+    tracing::info_span!("request", method = known_method(request.method()), route = route(request), key = Empty, id)
 }
 
-/// Browsers anywhere may call the API: it is authorised by a key that scripts send themselves, never by cookies.
-fn cors() -> CorsLayer {
-    let exposed = ["location", "link", "retry-after", "etag", "x-request-id"];
-    let download = ["accept-ranges", "content-disposition", "content-range", "repr-digest"];
-    let answers = ["x-total-hits", "x-corpus-version"];
-    let limits = ["ratelimit", "ratelimit-policy", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"];
-    CorsLayer::new()
-        .allow_origin(AnyOrigin)
-        .allow_methods(AnyOrigin)
-        .allow_headers([
-            header::CONTENT_TYPE,
-            header::AUTHORIZATION,
-            header::RANGE,
-            header::IF_RANGE,
-            header::IF_NONE_MATCH,
-            HeaderName::from_static(crate::auth::KEY_HEADER),
-        ])
-        .expose_headers(
-            exposed
-                .into_iter()
-                .chain(download)
-                .chain(answers)
-                .chain(limits)
-                .map(HeaderName::from_static)
-                .collect::<Vec<_>>(),
-        )
+/// The pattern of the route, such as `/api/documents/{id}`.
+fn route(request: &Request) -> &str {
+    request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str)
+}
+
+/// Any word can be a method: only those of the API are named.
+fn known_method(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
+
+/// Leaves a client's own request id only where it is short and plain: it goes into the log and into
+/// the answer.
+async fn drop_unfit_request_id(mut request: Request) -> Request {
+    let mut ids = request.headers().get_all(&REQUEST_ID).iter();
+    let fits = match (ids.next(), ids.next()) {
+        (Some(id), None) => is_plain(id.as_bytes()),
+        (first, _) => first.is_none(),
+    };
+    if !fits {
+        request.headers_mut().remove(&REQUEST_ID);
+    }
+    request
+}
+
+fn is_plain(id: &[u8]) -> bool {
+    (1..=MAX_REQUEST_ID).contains(&id.len())
+        && id.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte))
 }
 
 /// Only our own text answers: documents come compressed from the packs, archives do not shrink, and an answer with an
@@ -101,11 +126,7 @@ async fn within_time(State(app): State<App>, request: Request, next: Next) -> Re
 
 async fn measure(State(app): State<App>, request: Request, next: Next) -> Response {
     let began = Instant::now();
-    // Any word can be a method: only those of the API get a series of their own.
-    let known = [Method::GET, Method::HEAD, Method::POST, Method::PATCH, Method::DELETE, Method::OPTIONS];
-    let method = known.iter().find(|m| *m == request.method()).map_or("other", Method::as_str).to_owned();
-    let route =
-        request.extensions().get::<MatchedPath>().map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
+    let (method, route) = (known_method(request.method()).to_owned(), route(&request).to_owned());
     let mut response = next.run(request).await;
     // A key in a header of our own means nothing to caches, so they are told that answers are private.
     let private = HeaderValue::from_static("private, no-cache");
@@ -120,3 +141,6 @@ fn panicked(panic: &(dyn Any + Send)) -> Response {
     Problem::new(Kind::Internal, "the operator finds the cause in the log under this answer's x-request-id")
         .into_response()
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,9 @@
 //! Handlers translate between HTTP and the ports of `adit-shared`; no archive is written here (see `adit-packager`).
 
 pub mod accept;
+pub mod anonymous_allowance;
 pub mod auth;
+pub mod body_budget;
 pub mod client;
 pub mod contract;
 mod delta;
@@ -12,15 +14,18 @@ pub mod extract;
 pub mod fair_pool;
 pub mod layers;
 mod links;
+pub mod listener;
 pub mod metrics;
 pub mod origin;
 pub mod paging;
+mod permissions;
 pub mod problem;
 pub mod quota;
 pub mod recipe;
 pub mod resources;
 pub mod rights;
 pub mod router;
+mod search_turn;
 pub mod serve;
 pub mod state;
 #[cfg(test)]

@@ -1,12 +1,14 @@
-//! Links that carry the right to fetch one asset of a package until they expire, for programs that send no key: a URL, a time and a signature
-//! (HMAC-SHA256, RFC 2104) by a secret that all API processes share. What they lead to is served by [`crate::resources::assets`].
+//! Links that carry the right to fetch one asset of a package until they expire, for programs that
+//! send no key: a URL, a time and a signature (HMAC-SHA256, RFC 2104) by a secret that all API
+//! processes share. A link names the key that it was made for, and ends with it. What they lead to
+//! is served by [`crate::resources::assets`].
 //!
 //! Cursors of searches, which open older corpus versions, are sealed by it too.
 //!
 //! Links that share a docset are signed here too; whether one still holds, the database says: see [`crate::resources::docsets::share`].
 
 use adit_shared::digest::Sha256;
-use adit_shared::ids::{IndexId, PackageId, ShareId};
+use adit_shared::ids::{IndexId, KeyId, PackageId, ShareId};
 use adit_shared::store::{Store, StoreResult};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -38,12 +40,13 @@ impl Key {
     }
 }
 
-/// Makes and checks the part of a link that is the right: `{seconds since 1970}-{signature}`.
+/// Makes and checks the part of a link that is the right: `{seconds since 1970}-{number of a
+/// key}-{signature}`.
 pub(crate) struct Signer([u8; 32]);
 
 impl Signer {
-    fn mac(&self, expires: i64, package: PackageId, asset: &str) -> Hmac<sha2::Sha256> {
-        self.mac_of(&format!("{expires}\n{package}\n{asset}"))
+    fn mac(&self, expires: i64, key: KeyId, package: PackageId, asset: &str) -> Hmac<sha2::Sha256> {
+        self.mac_of(&format!("{expires}\n{key}\n{package}\n{asset}"))
     }
 
     fn mac_of(&self, what: &str) -> Hmac<sha2::Sha256> {
@@ -80,20 +83,21 @@ impl Signer {
         Some(share)
     }
 
-    /// The right to fetch an asset, given at `now_ms`.
-    pub(crate) fn grant(&self, now_ms: i64, package: PackageId, asset: &str) -> String {
+    /// The right to fetch an asset, given to a key at `now_ms`.
+    pub(crate) fn grant(&self, now_ms: i64, key: KeyId, package: PackageId, asset: &str) -> String {
         let expires = (now_ms.div_euclid(HOUR_MS) + HOURS + 1) * HOUR_MS / 1000;
-        let signature = self.mac(expires, package, asset).finalize().into_bytes();
-        format!("{expires}-{}", URL_SAFE_NO_PAD.encode(signature))
+        let signature = self.mac(expires, key, package, asset).finalize().into_bytes();
+        format!("{expires}-{key}-{}", URL_SAFE_NO_PAD.encode(signature))
     }
 
-    /// Whether `grant` is the right to fetch that asset at `now_ms`; compares in constant time.
-    pub(crate) fn allows(&self, grant: &str, now_ms: i64, package: PackageId, asset: &str) -> bool {
-        let Some((expires, signature)) = grant.split_once('-') else { return false };
-        let (Ok(expires), Ok(signature)) = (expires.parse::<i64>(), URL_SAFE_NO_PAD.decode(signature)) else {
-            return false;
-        };
-        self.mac(expires, package, asset).verify_slice(&signature).is_ok() && now_ms / 1000 < expires
+    /// The key to which `grant` gave the right to fetch that asset, if it does so at `now_ms`;
+    /// compares in constant time. Whether that key is still valid, the database says.
+    pub(crate) fn granted_to(&self, grant: &str, now_ms: i64, package: PackageId, asset: &str) -> Option<KeyId> {
+        let (expires, rest) = grant.split_once('-')?;
+        let (key, signature) = rest.split_once('-')?;
+        let (expires, key) = (expires.parse::<i64>().ok()?, key.parse().ok()?);
+        self.mac(expires, key, package, asset).verify_slice(&URL_SAFE_NO_PAD.decode(signature).ok()?).ok()?;
+        (now_ms / 1000 < expires).then_some(key)
     }
 }
 
@@ -106,18 +110,23 @@ mod tests {
         const NOW: i64 = 1_700_000_000_000;
         let signer = Signer([7; 32]);
         let (package, asset) = (PackageId(5), "data-00001-of-00002.parquet");
-        let grant = signer.grant(NOW, package, asset);
-        insta::assert_snapshot!(grant, @"1700089200-PvGIouYHHjmft5pQkOZfDz-t5tfUAO7tQy4gkvJLFsk");
-        let allows = |grant: &str, now, package, asset| signer.allows(grant, now, package, asset);
+        let grant = signer.grant(NOW, KeyId(3), package, asset);
+        insta::assert_snapshot!(grant, @"1700089200-3-ykqgJDhj-0pBeKi3LvtdiNlfEcHt3hM6GfmHkfp4L_o");
+        assert_eq!(signer.granted_to(&grant, NOW, package, asset), Some(KeyId(3)));
+        let allows = |grant: &str, now, package, asset| signer.granted_to(grant, now, package, asset).is_some();
         assert!(allows(&grant, NOW, package, asset));
         assert!(allows(&grant, NOW + HOURS * HOUR_MS, package, asset));
         assert!(!allows(&grant, NOW + (HOURS + 1) * HOUR_MS, package, asset));
         assert!(!allows(&grant, NOW, PackageId(6), asset));
         assert!(!allows(&grant, NOW, package, "data-00002-of-00002.parquet"));
-        assert!(!Signer([8; 32]).allows(&grant, NOW, package, asset));
+        assert!(Signer([8; 32]).granted_to(&grant, NOW, package, asset).is_none());
         let (expires, signature) = grant.split_once('-').unwrap();
         let later = format!("{}-{signature}", expires.parse::<i64>().unwrap() + 1);
-        for wrong in [&later, expires, signature, "", "-", &format!("{grant}A"), &format!("{expires}-")] {
+        let others = grant.replacen("-3-", "-4-", 1);
+        let keyless = grant.replacen("-3-", "-", 1);
+        for wrong in
+            [&later, &others, &keyless, expires, signature, "", "-", &format!("{grant}A"), &format!("{expires}-")]
+        {
             assert!(!allows(wrong, NOW, package, asset), "{wrong}");
         }
     }
@@ -128,7 +137,7 @@ mod tests {
         let token = signer.share_token(ShareId(5));
         assert_eq!(signer.shared(&token), Some(ShareId(5)));
         let (_, signature) = token.split_once('-').unwrap();
-        let grant = signer.grant(0, PackageId(5), "a");
+        let grant = signer.grant(0, KeyId(3), PackageId(5), "a");
         for wrong in [&format!("6-{signature}"), signature, "5", "5-", "", &grant, &format!("{token}A")] {
             assert_eq!(signer.shared(wrong), None, "{wrong}");
         }
@@ -138,7 +147,7 @@ mod tests {
     #[test]
     fn links_of_one_hour_are_the_same() {
         let signer = Signer([7; 32]);
-        let grant = |now| signer.grant(now, PackageId(5), "a");
+        let grant = |now| signer.grant(now, KeyId(3), PackageId(5), "a");
         assert_eq!(grant(0), grant(HOUR_MS - 1));
         assert_ne!(grant(0), grant(HOUR_MS));
     }

@@ -53,7 +53,9 @@ kinds! {
     InvalidCursor = BAD_REQUEST "invalid-cursor" "The cursor is not valid here";
     /// No key, or one that is unknown or revoked.
     Unauthorized = UNAUTHORIZED "unauthorized" "A valid API key is needed";
-    /// The key's role may not do this.
+    /// A key that was valid until a while ago.
+    KeyExpired = UNAUTHORIZED "key-expired" "The API key has expired";
+    /// The key does not have the scope.
     Forbidden = FORBIDDEN "forbidden" "This key may not do that";
     /// The key is not entitled to the document's files, or nobody is.
     RightsMissing = FORBIDDEN "rights-missing" "The key may not have this document's files";
@@ -81,6 +83,10 @@ kinds! {
     Erased = GONE "package-erased" "The archive was erased";
     /// What the cursor points into is gone.
     CursorGone = GONE "cursor-gone" "The cursor has expired";
+    /// The service is not asked by this name.
+    MisdirectedRequest = MISDIRECTED_REQUEST "misdirected-request" "This is not the host that was asked for";
+    /// The body does not arrive.
+    BodyStalled = REQUEST_TIMEOUT "body-stalled" "The body arrives too slowly";
     /// The body is too large.
     TooLarge = PAYLOAD_TOO_LARGE "body-too-large" "The body is too large";
     /// The body's media type is not taken.
@@ -93,10 +99,14 @@ kinds! {
     UnknownRefs = UNPROCESSABLE_ENTITY "unknown-refs" "Some refs are not in the collection";
     /// The day's quota is spent.
     QuotaSpent = TOO_MANY_REQUESTS "quota-spent" "The quota is spent";
+    /// A client asks for more at once, or in a minute, than is its share.
+    TooManyRequests = TOO_MANY_REQUESTS "too-many-requests" "This client asks for too much at once";
     /// Our fault.
     Internal = INTERNAL_SERVER_ERROR "internal" "Something went wrong on our side";
     /// A part of the service is away.
     Unavailable = SERVICE_UNAVAILABLE "unavailable" "A part of the service is away";
+    /// The client finds no connection; operators do.
+    TooManyConnections = SERVICE_UNAVAILABLE "too-many-connections" "Too many connections are open";
     /// It took too long.
     Timeout = SERVICE_UNAVAILABLE "timeout" "The request took too long";
 }
@@ -192,7 +202,7 @@ impl IntoResponse for Problem {
         let mut response = (status, Value::Object(body).to_string()).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-        if self.kind == Kind::Unauthorized {
+        if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"adit\""));
         }
         headers.extend(self.headers);
@@ -246,6 +256,9 @@ impl From<SearchError> for Problem {
             ),
             SearchError::Objects(inner) => inner.into(),
             SearchError::Away(_) => Self::away("search index", &text),
+            SearchError::TimedOut => {
+                Self::new(Kind::Timeout, text).header(header::RETRY_AFTER, HeaderValue::from_static("5"))
+            }
             SearchError::Index(_) => Self::internal(&text),
             SearchError::Outdated(_) => {
                 tracing::error!("{text}");

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adit_shared::clock::Clock;
+use adit_shared::config::HttpConfig;
 use adit_shared::messaging::Broker;
 use adit_shared::objects::ObjectStore;
 use adit_shared::search::Search;
@@ -14,6 +15,9 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use crate::anonymous_allowance::{AnonymousAllowance, AnonymousLimits};
+use crate::body_budget::BodyBudget;
+use crate::fair_pool::FairPool;
 use crate::links::{Key, Signer};
 use crate::metrics::Metrics;
 use crate::quota::Quotas;
@@ -34,6 +38,10 @@ pub struct Settings {
     pub public_keys: PublicKeys,
     /// What webhooks may be called.
     pub webhooks: Guard,
+    /// Connections, proxies and browsers.
+    pub http: HttpConfig,
+    /// Allowances of addresses without a key.
+    pub anonymous: AnonymousLimits,
 }
 
 /// How much of what takes long goes on at once in one process.
@@ -45,12 +53,36 @@ pub struct Limits {
     pub streams: Arc<Semaphore>,
     /// Hits that snippets are made of, each with a text of a MiB at most in memory; more of them wait.
     pub texts: Semaphore,
+    /// Memory of bodies that are on their way.
+    pub bodies: Arc<BodyBudget>,
+    /// Searches that work; more of them wait, by turns of their clients.
+    pub searches: Arc<FairPool>,
+    /// Whole answers of many hits, each in memory until its client has read it; more of them are refused.
+    pub answers: Arc<FairPool>,
+}
+
+/// Searches in line, at most; a client has a quarter of them.
+const WAITING_SEARCHES: usize = 64;
+
+/// A place for each core, two at least, of which a client has half at most: a search keeps a core
+/// busy.
+fn search_places() -> Arc<FairPool> {
+    let places = std::thread::available_parallelism().map_or(2, std::num::NonZero::get).max(2);
+    FairPool::new(places, places.div_ceil(2), WAITING_SEARCHES)
 }
 
 impl Default for Limits {
-    /// Four passes keep the database free for everybody else; 200 streams are read once a second with ease.
+    /// Four passes keep the database free for everybody else; 200 streams are read once a second with ease;
+    /// eight answers of a million hits take a hundred megabytes.
     fn default() -> Self {
-        Self { passes: Semaphore::new(4), streams: Arc::new(Semaphore::new(200)), texts: Semaphore::new(8) }
+        Self {
+            passes: Semaphore::new(4),
+            streams: Arc::new(Semaphore::new(200)),
+            texts: Semaphore::new(8),
+            bodies: BodyBudget::usual(),
+            searches: search_places(),
+            answers: FairPool::new(8, 2, 0),
+        }
     }
 }
 
@@ -64,6 +96,7 @@ struct Inner {
     links: Key,
     quotas: Quotas,
     usage: Usage,
+    anonymous: AnonymousAllowance,
 }
 
 /// The parts of [`App`].
@@ -95,12 +128,18 @@ impl App {
     pub fn new(parts: Parts) -> Self {
         let quotas = Quotas::new(parts.store.clone(), parts.clock.clone());
         let usage = Usage::new(parts.store.clone(), parts.clock.clone());
-        Self(Arc::new(Inner { parts, links: Key::default(), quotas, usage }))
+        let anonymous = AnonymousAllowance::new(parts.settings.anonymous);
+        Self(Arc::new(Inner { parts, links: Key::default(), quotas, usage, anonymous }))
     }
 
     /// What keys may use, as far as this process holds it.
     pub(crate) fn quotas(&self) -> &Quotas {
         &self.0.quotas
+    }
+
+    /// What callers without a key have used.
+    pub(crate) fn anonymous(&self) -> &AnonymousAllowance {
+        &self.0.anonymous
     }
 
     /// Counts of what is used.

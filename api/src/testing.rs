@@ -2,7 +2,6 @@
 
 pub(crate) mod http;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,14 +36,13 @@ impl World {
     pub(crate) async fn new() -> Self {
         let folder = TempDir::new().unwrap();
         let store = SqlStore::open(&format!("sqlite://{}/adit.db", folder.path().display())).await.unwrap();
-        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let server = BrokerServer::start(ServerConfig { listen, ..ServerConfig::default() }).await.unwrap();
+        let server = BrokerServer::start(ServerConfig::default()).await.unwrap();
         Self { store, clock: Arc::new(ManualClock::at(1_700_000_000_000)), server, folder }
     }
 
     /// How its broker is reached.
     pub(crate) fn broker(&self) -> BrokerConfig {
-        format!("stomp://{}", self.server.addr()).parse().unwrap()
+        self.server.inside().into()
     }
 
     /// Where its objects lie.
@@ -73,6 +71,8 @@ impl World {
                 request_timeout: Duration::from_mins(1),
                 public_keys: PublicKeys::parse(PUBLIC_KEY).unwrap(),
                 webhooks: adit_shared::webhook::Guard::default(),
+                http: adit_shared::config::HttpConfig::default(),
+                anonymous: crate::anonymous_allowance::AnonymousLimits::default(),
             },
             metrics: Metrics::default(),
             stop: CancellationToken::new(),

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use adit_shared::clock::Clock;
-use adit_shared::domain::{Metric, Month, Package};
+use adit_shared::domain::{ApiKey, Metric, Month, Package};
 use adit_shared::ids::{CollectionId, DocsetId, KeyId};
 use adit_shared::store::{Store, StoreResult, UsageCount};
 use roaring::RoaringBitmap;
@@ -33,6 +33,14 @@ struct Counts {
     /// The documents that each key was given in the clock hour (since the epoch) of the last one. Several processes know nothing of each other's, so
     /// that what a key fetches from each of them is counted by each.
     given: HashMap<KeyId, (i64, RoaringBitmap)>,
+    /// The keys whose last use the database does not have, with the beginning of its clock hour.
+    used: HashMap<KeyId, i64>,
+}
+
+impl Counts {
+    fn is_empty(&self) -> bool {
+        self.sums.is_empty() && self.used.is_empty()
+    }
 }
 
 impl Usage {
@@ -50,6 +58,15 @@ impl Usage {
         if count > 0 {
             let month = Month::of(self.clock.now_ms());
             *self.counts().sums.entry((month, collection, key, metric)).or_default() += count;
+            self.counted.notify_one();
+        }
+    }
+
+    /// Notes that a key is used. Once its clock hour is stored, nothing more of that hour is.
+    pub(crate) fn note_key_use(&self, key: &ApiKey) {
+        let hour = self.clock.now_ms().div_euclid(HOUR_MS) * HOUR_MS;
+        if key.last_used.is_none_or(|stored| stored < hour) {
+            self.counts().used.insert(key.id, hour);
             self.counted.notify_one();
         }
     }
@@ -90,11 +107,12 @@ impl Usage {
     /// Stores what was counted.
     pub(crate) async fn flush(&self) {
         let hour = self.clock.now_ms().div_euclid(HOUR_MS);
-        let sums = {
+        let (sums, used) = {
             let mut counts = self.counts();
             counts.given.retain(|_, (of, _)| *of == hour);
-            std::mem::take(&mut counts.sums)
+            (std::mem::take(&mut counts.sums), std::mem::take(&mut counts.used))
         };
+        self.store_key_use(used).await;
         let rows: Vec<_> = sums
             .iter()
             .map(|((month, collection, key, metric), count)| UsageCount {
@@ -114,10 +132,28 @@ impl Usage {
         }
     }
 
+    /// Tells whether the last use of any key is still to be stored.
+    #[cfg(test)]
+    pub(crate) fn has_key_use(&self) -> bool {
+        !self.counts().used.is_empty()
+    }
+
+    async fn store_key_use(&self, used: HashMap<KeyId, i64>) {
+        let rows: Vec<_> = used.into_iter().collect();
+        if let Err(error) = self.store.note_key_use(&rows).await {
+            tracing::warn!(%error, "when keys were last used is not stored yet");
+            let mut counts = self.counts();
+            for (key, hour) in rows {
+                // One of a later hour may be there already.
+                counts.used.entry(key).or_insert(hour);
+            }
+        }
+    }
+
     /// Stores from time to time what was counted, until `stop`, and then the rest.
     pub(crate) async fn keep(&self, stop: CancellationToken) {
         while stop.run_until_cancelled(self.counted.notified()).await.is_some() {
-            let empty = || self.counts().sums.is_empty();
+            let empty = || self.counts().is_empty();
             while !empty() && stop.run_until_cancelled(tokio::time::sleep(GATHERED)).await.is_some() {
                 self.flush().await;
             }

@@ -243,9 +243,9 @@ async fn build(manifest: PathBuf, store: &str, package: &str, layout: &str) -> O
     let api = format!("http://{}/api", listener.local_addr()?);
     tokio::spawn(async move { axum::serve(listener, router).await });
     let server = BrokerServer::start(ServerConfig::default()).await?;
-    let broker = Broker::new(format!("stomp://{}", server.addr()).parse()?);
+    let broker = Broker::new(format!("stomp://{}", server.addr().ok_or("the broker has no address")?).parse()?);
     let stop = CancellationToken::new();
-    let config = PackagerConfig::new("key".to_owned(), Some(api.parse()?));
+    let config = PackagerConfig::new("key".to_owned(), api.parse()?);
     let packager = tokio::spawn(run(config, broker.clone(), objects, Arc::new(SystemClock), stop.clone()));
 
     let began = Instant::now();

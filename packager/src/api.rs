@@ -43,6 +43,9 @@ pub enum ApiError {
     /// The URL of the request has no `…/docsets/{id}` at its end.
     #[error("{0} is not the URL of a docset (…/docsets/{{id}})")]
     NoDocset(String),
+    /// No request can be made of what was asked for: that says nothing of the server.
+    #[error("the server cannot be asked: {0}")]
+    Unaskable(String),
     /// The server is away, or its answer broke off.
     #[error("the server does not answer: {0}")]
     Unreachable(String),
@@ -78,11 +81,9 @@ impl ApiError {
     #[must_use]
     pub fn fate(&self) -> Fate {
         match self {
-            Self::NoDocset(_) | Self::MinersKey(_) => Fate::Reject,
+            Self::NoDocset(_) | Self::MinersKey(_) | Self::Unaskable(_) | Self::Client(_) | Self::Key => Fate::Reject,
             Self::Status { status, own: true, .. } if status.is_client_error() && !is_passing(*status) => Fate::Reject,
-            Self::Client(_) | Self::Key | Self::RefusedKey(_) | Self::Unreachable(_) | Self::Status { .. } => {
-                Fate::Wait
-            }
+            Self::RefusedKey(_) | Self::Unreachable(_) | Self::Status { .. } => Fate::Wait,
         }
     }
 }
@@ -107,7 +108,7 @@ impl From<reqwest::Error> for ApiError {
             reason = format!("{reason}: {cause}");
             source = cause.source();
         }
-        Self::Unreachable(reason)
+        if error.is_builder() { Self::Unaskable(reason) } else { Self::Unreachable(reason) }
     }
 }
 
@@ -115,7 +116,7 @@ impl From<reqwest::Error> for ApiError {
 #[derive(Debug, Clone)]
 pub(crate) struct Api {
     http: reqwest::Client,
-    base: Option<Url>,
+    base: Url,
 }
 
 /// The part of a package's record that matters here.
@@ -163,8 +164,8 @@ struct Problem {
 }
 
 impl Api {
-    /// A client that shows `key`; with a `base`, to no other server than that.
-    pub(crate) fn new(key: &str, base: Option<Url>) -> Result<Self, ApiError> {
+    /// A client that shows `key` to the server at `base`, and to no other.
+    pub(crate) fn new(key: &str, base: Url) -> Result<Self, ApiError> {
         // A second provider is refused, and the first is as good.
         _ = rustls::crypto::ring::default_provider().install_default();
         let mut key = HeaderValue::from_str(key).map_err(|_| ApiError::Key)?;
@@ -180,16 +181,12 @@ impl Api {
         Ok(Self { http, base })
     }
 
-    /// The docset of a request as this packager reaches it. Where the server is known, the request tells only which docset is meant:
-    /// the server may have moved while the request waited, and the key goes nowhere else.
+    /// The docset of a request as this packager reaches it. The request tells only which docset is
+    /// meant: the server may have moved while the request waited, and the key goes nowhere else.
     pub(crate) fn docset(&self, request: &PackageRequest) -> Result<Url, ApiError> {
-        let Some(base) = &self.base else {
-            // It is asked for more than the docset.
-            return sibling(&request.docset, "").map(|_| request.docset.clone());
-        };
         let id = request.docset_id().ok_or_else(|| ApiError::NoDocset(request.docset.to_string()))?;
-        let mut docset = base.clone();
-        docset.set_path(&format!("{}/docsets/{id}", base.path().trim_end_matches('/')));
+        let mut docset = self.base.clone();
+        docset.set_path(&format!("{}/docsets/{id}", self.base.path().trim_end_matches('/')));
         Ok(docset)
     }
 
@@ -223,14 +220,14 @@ impl Api {
         Ok(answer.bytes_stream().map_err(ApiError::from))
     }
 
-    /// Refuses a key that is wrong, or a miner's, at the server that is known. Where none is, or it cannot tell, the builds will see.
+    /// Refuses a key that is wrong, or a miner's. Where the server cannot tell, the builds will
+    /// see.
     pub(crate) async fn check_known(&self) -> Result<(), ApiError> {
-        let Some(base) = &self.base else { return Ok(()) };
-        let mut url = base.clone();
-        url.set_path(&format!("{}/me", base.path().trim_end_matches('/')));
+        let mut url = self.base.clone();
+        url.set_path(&format!("{}/me", self.base.path().trim_end_matches('/')));
         match self.check(url).await {
             Err(ApiError::Status { status: StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, own: true, .. }) => {
-                Err(ApiError::RefusedKey(base.clone()))
+                Err(ApiError::RefusedKey(self.base.clone()))
             }
             Err(error) if error.fate() == Fate::Wait => {
                 tracing::warn!(%error, "starting without knowing whether the key is good");
@@ -356,16 +353,11 @@ mod tests {
 
     #[test]
     fn a_known_server_is_asked_whatever_server_the_request_names() {
-        let api = Api::new("key", Some("http://h:1/x/api/".parse().unwrap())).unwrap();
+        let api = Api::new("key", "http://h:1/x/api/".parse().unwrap()).unwrap();
         for url in ["http://h:1/x/api/docsets/5", "http://h:2/api/docsets/5", "https://elsewhere/docsets/5?fmt=txt&a=b"]
         {
             assert_eq!(api.docset(&request(url)).unwrap().as_str(), "http://h:1/x/api/docsets/5", "{url}");
         }
         assert!(api.docset(&request("http://h:1/x/api/docsets/five")).is_err());
-        let any = Api::new("key", None).unwrap();
-        assert_eq!(
-            any.docset(&request("http://h:2/api/docsets/5?fmt=txt")).unwrap().as_str(),
-            "http://h:2/api/docsets/5"
-        );
     }
 }

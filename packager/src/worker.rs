@@ -5,6 +5,7 @@
 
 mod deletes;
 mod job;
+mod order;
 mod running;
 mod statuses;
 
@@ -14,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use adit_shared::clock::{Clock, rfc3339};
-use adit_shared::messaging::{Broker, BrokerError, Consumer, Delivery, Outgoing, Queue};
+use adit_shared::messaging::{Broker, BrokerError, Consumer, Delivery, Incoming, Outgoing, Queue};
 use adit_shared::objects::ObjectStore;
 use adit_shared::signing::SigningKey;
 use tokio::task::JoinSet;
@@ -31,14 +32,18 @@ use running::Running;
 /// is given ten seconds.
 const LAST: Duration = Duration::from_secs(9);
 
+/// Bytes of a body and characters of a reason that a dead letter keeps.
+const DEAD_BODY: usize = 32 << 10;
+const DEAD_REASON: usize = 2000;
+
 /// How a packager works. Start from [`PackagerConfig::new`].
 #[derive(Clone)]
 pub struct PackagerConfig {
     /// The key (role packager) that the server is shown.
     pub api_key: String,
     /// URL of the server's API, such as `http://localhost:8080/api`: it is asked whatever server a request names, and only it is
-    /// shown the key. `None`: the server that each request names.
-    pub api: Option<Url>,
+    /// shown the key.
+    pub api: Url,
     /// Packages that are built at once. 1.
     pub workers: usize,
     /// How often a package is tried before it has failed. Not counted are attempts that brought the archive on, and those that ended
@@ -63,7 +68,7 @@ pub struct PackagerConfig {
 impl PackagerConfig {
     /// The usual settings.
     #[must_use]
-    pub fn new(api_key: String, api: Option<Url>) -> Self {
+    pub fn new(api_key: String, api: Url) -> Self {
         Self {
             api_key,
             api,
@@ -90,10 +95,9 @@ impl fmt::Debug for PackagerConfig {
     /// Without the key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { api, workers, attempts, part_size, .. } = self;
-        let api = api.as_ref().map(Url::as_str);
         write!(
             f,
-            "PackagerConfig {{ api: {api:?}, workers: {workers}, attempts: {attempts}, part_size: {part_size}, … }}"
+            "PackagerConfig {{ api: {api}, workers: {workers}, attempts: {attempts}, part_size: {part_size}, … }}"
         )
     }
 }
@@ -116,8 +120,8 @@ pub enum PackagerError {
 /// for a later start to go on with, and returns.
 ///
 /// # Errors
-/// When the server that is known refuses the key or says that it is a miner's, and when the broker refuses the credentials. A broker, server
-/// or store that is away is waited for, at the start too.
+/// When the server refuses the key or says that it is a miner's, and when the broker refuses the
+/// credentials. A broker, server or store that is away is waited for, at the start too.
 pub async fn run(
     config: PackagerConfig,
     broker: Broker,
@@ -274,29 +278,50 @@ impl Packager {
 
     /// Moves a message that nothing can be done with to the queue's dead letters, with the reason, for an operator to see.
     async fn bury(&self, queue: Queue, delivery: Delivery, reason: &str) -> Handled {
-        let message = &delivery.message;
+        let reason: String = reason.chars().take(DEAD_REASON).collect();
         tracing::warn!(%queue, reason, monotonic_counter.messages_buried = 1, "a message goes to the dead queue");
-        let mut copy = Outgoing::new(String::from_utf8_lossy(&message.body));
-        for name in ["reply-to", "traceparent"] {
-            if let Some(value) = message.headers.get(name) {
-                copy = copy.header(name, value);
+        let copy = dead_letter(&delivery.message).header("reason", reason);
+        let copy = copy.header("buried", rfc3339(self.clock.now_ms()));
+        match self.broker.publish(&Queue::Dead(Box::new(queue)), copy).await {
+            Ok(()) => settle(delivery).await,
+            // It would refuse it again and again, and nothing behind the message would ever be
+            // read.
+            Err(error @ BrokerError::Refused { .. }) => {
+                tracing::error!(%error, "the dead queue does not take it; the broker is to move it there itself");
+                settled(delivery.reject().await)
+            }
+            Err(error) => {
+                tracing::error!(%error, "the dead queue does not take it");
+                Handled::GiveBack
             }
         }
-        let copy = copy.header("reason", reason).header("buried", rfc3339(self.clock.now_ms()));
-        if let Err(error) = self.broker.publish(&Queue::Dead(Box::new(queue)), copy).await {
-            tracing::error!(%error, "the dead queue does not take it");
-            return Handled::GiveBack;
-        }
-        settle(delivery).await
     }
 }
 
 /// Acknowledges a message whose effect is stored.
 async fn settle(delivery: Delivery) -> Handled {
-    if let Err(error) = delivery.ack().await {
+    settled(delivery.ack().await)
+}
+
+fn settled(outcome: Result<(), BrokerError>) -> Handled {
+    if let Err(error) = outcome {
         tracing::warn!(%error, "a message was not acknowledged and will come again");
     }
     Handled::Settled
+}
+
+/// A copy of a message that every broker takes, whatever the message was: the beginning of its body
+/// as text, and those of its headers that make sense.
+fn dead_letter(message: &Incoming) -> Outgoing {
+    let body = &message.body[..message.body.len().min(DEAD_BODY)];
+    let mut copy = Outgoing::new(String::from_utf8_lossy(body));
+    if let Ok(Some(queue)) = message.reply_to() {
+        copy = copy.header("reply-to", queue);
+    }
+    if let Some(traceparent) = message.traceparent() {
+        copy = copy.header("traceparent", traceparent);
+    }
+    copy
 }
 
 /// How fast archives come about here, to say how long the next one will take.

@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod config;
 pub mod digest;
+pub mod display;
 pub mod domain;
 pub mod ids;
 pub mod messaging;
@@ -13,6 +14,7 @@ pub mod names;
 pub mod objects;
 pub mod search;
 pub mod signing;
+pub mod spreadsheet;
 pub mod store;
 pub mod telemetry;
 pub mod webhook;

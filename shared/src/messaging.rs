@@ -8,11 +8,13 @@ pub mod broker;
 pub mod frame;
 pub mod queues;
 pub mod server;
+mod stream;
 
 pub use bodies::{Complete, DeleteRequest, InvalidBody, PackageRequest, StatusMessage};
 pub use broker::{
     Broker, BrokerConfig, BrokerError, Consumer, Delivery, Drained, Incoming, InvalidBrokerUrl, Outgoing, Session,
+    UnreadableMessage, socket_url,
 };
 pub use frame::{Command, Decoder, Frame, FrameError, Headers, Item, Limits};
 pub use queues::{Flavour, InvalidQueue, Queue};
-pub use server::{BrokerServer, QueueInfo, ServerConfig, ServerError};
+pub use server::{BrokerServer, InsideBroker, QueueInfo, ServerConfig, ServerError};

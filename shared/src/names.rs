@@ -61,8 +61,9 @@ fn with_hash(name: &str, r#ref: &str) -> String {
     format!("{}~{}", &name[..end], &Sha256::of(r#ref.as_bytes()).to_string()[..16])
 }
 
-/// Names that Windows gives to devices, with or without an extension.
-fn is_reserved(name: &str) -> bool {
+/// Tells whether Windows gives this name to a device, with or without an extension.
+#[must_use]
+pub fn is_reserved(name: &str) -> bool {
     let stem = name.split('.').next().unwrap_or_default().to_ascii_uppercase();
     matches!(stem.as_str(), "CON" | "PRN" | "AUX" | "NUL")
         || (stem.len() == 4

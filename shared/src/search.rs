@@ -7,9 +7,12 @@ mod analysis;
 mod build;
 mod cache;
 mod collect;
+mod control;
+mod controlled;
 mod dates;
 mod dsl;
 mod engine;
+mod expanded;
 mod highlight;
 mod language;
 mod lower;
@@ -37,6 +40,7 @@ use crate::ids::{CollectionId, ImportId, IndexId, VersionId};
 use crate::objects::ObjectError;
 
 pub use analysis::{Analyzer, Token};
+pub use control::{SearchLimits, StopFlag, StopOnDrop};
 pub use engine::TantivySearch;
 pub use highlight::{Highlighter, Snippet};
 pub use language::{Language, UnknownLanguage};
@@ -84,6 +88,9 @@ pub enum SearchError {
     /// The engine is away or has too much to do; trying again may help.
     #[error("the search engine is away: {0}")]
     Away(String),
+    /// It took longer than a search may.
+    #[error("the search took too long; ask for less, or try again")]
+    TimedOut,
     /// The index is out of order.
     #[error("the search index failed: {0}")]
     Index(String),
@@ -225,6 +232,11 @@ pub trait Search: fmt::Debug + Send + Sync {
     async fn ordered(&self, index: IndexId, query: &Query, sort: Sort) -> SearchResult<Vec<Hit>> {
         let page = SearchPage { query, sort, offset: 0, limit: usize::MAX, facets: &[] };
         Ok(self.search(index, page).await?.hits)
+    }
+    /// Makes an index ready that is to be searched: fetches and opens what this process has not
+    /// open yet, which may take long and does no work in the meantime.
+    async fn prepare(&self, _index: IndexId) -> SearchResult<()> {
+        Ok(())
     }
     /// What the texts of an index were analysed by, and queries on it are; of corpus version 0: none.
     ///

@@ -3,7 +3,7 @@
 //! [`Store`] is implemented once, for SQLite and PostgreSQL; one contract suite runs on both.
 //! No bytes of documents live here: see [`crate::objects`].
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
 use async_trait::async_trait;
@@ -13,7 +13,7 @@ use roaring::RoaringBitmap;
 use crate::digest::Sha256;
 use crate::domain::{
     About, Access, Allowance, ApiKey, Clearance, Collection, Docset, Document, Documents, Entitlement, FileRecord,
-    Format, FormatTotal, Limits, Month, OwnLimit, Package, Recipe, Role, Status, Tdm, UsageSums, Withdrawn,
+    Format, FormatTotal, Limits, Month, OwnLimit, Package, Recipe, Role, Scope, Status, Tdm, UsageSums, Withdrawn,
 };
 use crate::ids::{CollectionId, DocsetId, ImportId, IndexId, KeyId, PackageId, ShareId, VersionId, WatchId};
 use crate::search::Language;
@@ -380,8 +380,17 @@ pub trait Store: fmt::Debug + Send + Sync {
         hash: &Sha256,
         now: i64,
     ) -> StoreResult<ApiKey>;
-    /// The unrevoked key with that hash, and what is taken of its documents of the window that begins at `day`.
+    /// The key with that hash, an expired or revoked one too, and what is taken of its documents of
+    /// the window that begins at `day`.
     async fn caller(&self, hash: &Sha256, day: i64) -> StoreResult<Option<(ApiKey, u64)>>;
+    /// Finds a key by its number, an expired or revoked one too.
+    async fn key(&self, id: KeyId) -> StoreResult<Option<ApiKey>>;
+    /// Has an unrevoked key expire at that instant, or never; false if there is none.
+    async fn set_key_expiry(&self, id: KeyId, expires: Option<i64>) -> StoreResult<bool>;
+    /// Gives an unrevoked key these scopes of its role, or all for `None`; false if there is none.
+    async fn set_key_scopes(&self, id: KeyId, own: Option<&BTreeSet<Scope>>) -> StoreResult<bool>;
+    /// Stores when keys were last used, unless a later time is stored. What fails may be repeated.
+    async fn note_key_use(&self, used: &[(KeyId, i64)]) -> StoreResult<()>;
     /// All keys, revoked ones too, by id.
     async fn keys(&self) -> StoreResult<Vec<ApiKey>>;
     /// Revokes a key; false if there is none or it is revoked already.
@@ -415,9 +424,11 @@ pub trait Store: fmt::Debug + Send + Sync {
     async fn shares(&self, docset: DocsetId, after: Option<ShareId>, limit: u32) -> StoreResult<Vec<Share>>;
     /// Ends a link and what it opened; false if there is none.
     async fn revoke_share(&self, docset: DocsetId, share: ShareId) -> StoreResult<bool>;
-    /// Opens a link's docset to `guest` for as long as the link lives; `None` if it does not any more.
+    /// Opens a link's docset to `guest` for as long as the link lives; `None` if it does not any
+    /// more, or the docset's owner is no valid key.
     async fn follow_share(&self, share: ShareId, guest: KeyId, now: i64) -> StoreResult<Option<DocsetId>>;
-    /// A docset, with its members, for a key that may read it: its owner's, or one to which a link has opened it.
+    /// A docset, with its members, for a key that may read it: its owner's, or one to which a link
+    /// of an owner that is a valid key has opened it.
     async fn readable_docset(&self, id: DocsetId, reader: KeyId, now: i64) -> StoreResult<Option<Docset>>;
     // ---- allowances ----
 
@@ -490,8 +501,9 @@ pub trait Store: fmt::Debug + Send + Sync {
     async fn watches(&self, owner: Option<KeyId>, before: Option<WatchId>, limit: u32) -> StoreResult<Vec<Watch>>;
     /// Deletes a watch and its notices; false if there is none. The docsets stay.
     async fn delete_watch(&self, id: WatchId, owner: Option<KeyId>) -> StoreResult<bool>;
-    /// All watches that have not looked at their collection's newest corpus version, of keys that are not revoked, by id.
-    async fn watches_behind(&self) -> StoreResult<Vec<Watch>>;
+    /// All watches that have not looked at their collection's newest corpus version, of keys that
+    /// are valid at `now` and have the scope, by id.
+    async fn watches_behind(&self, now: i64) -> StoreResult<Vec<Watch>>;
     /// The first document version that came with a corpus version above `version`: all from there on are newer than that, and none before.
     async fn first_added_after(&self, collection: CollectionId, version: i64) -> StoreResult<Option<VersionId>>;
     /// Records that the watch has looked up to `version`, and makes the docset of what it has found, with a notice: one atomic step, which
@@ -504,8 +516,9 @@ pub trait Store: fmt::Debug + Send + Sync {
     ) -> StoreResult<Option<DocsetId>>;
     /// A watch's notices, newest first, at most `limit`.
     async fn notices(&self, watch: WatchId, limit: u32) -> StoreResult<Vec<Notice>>;
-    /// All pending notices whose next attempt is due by `by`, of keys that are not revoked, by that time.
-    async fn due_notices(&self, by: i64) -> StoreResult<Vec<Notice>>;
+    /// All pending notices whose next attempt is due by `by`, of keys that are valid at `now` and
+    /// have the scope, by that time.
+    async fn due_notices(&self, by: i64, now: i64) -> StoreResult<Vec<Notice>>;
     /// Claims the next attempt of a notice, of all who saw its row as it is in `notice`, and counts it; should the one who has it never come
     /// back, the notice is due again at `next`. False if another one has it.
     async fn claim_notice(&self, notice: &Notice, next: i64) -> StoreResult<bool>;

@@ -3,9 +3,15 @@
 use std::io::IsTerminal as _;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt as _;
+use tracing_subscriber::fmt::format;
 
-/// Sends log lines to standard error: as text, or as one JSON object a line where `json` is set. `filter` is a `tracing` directive list
-/// such as `info,adit_packager=debug`; an unreadable one falls back to `info`. Later calls have no effect.
+use crate::display::Printable;
+
+/// Sends log lines to standard error: as text, or as one JSON object a line where `json` is set.
+/// `filter` is a `tracing` directive list such as `info,adit_packager=debug`; an unreadable one
+/// falls back to `info`. Later calls have no effect. Values of fields come from anywhere: in text
+/// they are shown by [`Printable`], so that none begins a line of its own or steers a terminal.
 pub fn init(filter: &str, json: bool) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt()
@@ -13,5 +19,54 @@ pub fn init(filter: &str, json: bool) {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
     // A subscriber that is already there (a test's, say) stays.
-    let _ = if json { builder.json().try_init() } else { builder.try_init() };
+    let _ = if json { builder.json().try_init() } else { builder.fmt_fields(printable_fields()).try_init() };
+}
+
+fn printable_fields() -> impl for<'writer> format::FormatFields<'writer> + Send + Sync + 'static {
+    let fields = format::debug_fn(|writer, field, value| {
+        let shown = format!("{value:?}");
+        match field.name() {
+            "message" => write!(writer, "{}", Printable::line(&shown)),
+            name => write!(writer, "{name}={}", Printable::line(&shown)),
+        }
+    });
+    fields.delimited(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn no_value_of_a_field_steers_the_terminal_or_begins_a_line() {
+        let written = Written::default();
+        let made = written.clone();
+        let builder = tracing_subscriber::fmt().with_ansi(false).with_writer(move || made.clone());
+        let foreign = "\x1b]0;x\x07\nERROR forged \u{9b}31m\u{202e}";
+        tracing::subscriber::with_default(builder.fmt_fields(printable_fields()).finish(), || {
+            let span = tracing::info_span!("request", path = %foreign);
+            let _entered = span.enter();
+            tracing::warn!(watch = foreign, error = %foreign, "told: {foreign}");
+        });
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text.lines().count(), 1, "{text:?}");
+        assert!(!text.trim_end().contains(crate::display::steers), "{text:?}");
+        assert!(text.contains("told: ") && text.contains("watch=") && text.contains("request{path="), "{text}");
+    }
 }

@@ -26,7 +26,7 @@ impl Place {
     async fn embedded() -> Option<Self> {
         let credentials = Some(("adit".to_owned(), "adit".to_owned()));
         let server = BrokerServer::start(ServerConfig { credentials, ..ServerConfig::default() }).await.unwrap();
-        let config = format!("stomp://adit:adit@{}", server.addr()).parse().unwrap();
+        let config = format!("stomp://adit:adit@{}", server.addr().unwrap()).parse().unwrap();
         Some(Self { config, flavour: Flavour::Adit, _server: Some(server) })
     }
 

@@ -121,6 +121,35 @@ async fn an_error_frame_fails_everything_that_waits() {
 }
 
 #[tokio::test]
+async fn a_broker_with_too_many_connections_is_away_and_tried_again() {
+    let (listener, config) = listener().await;
+    let full = [
+        "the broker serves as many connections as it may: close some, or raise its limit",
+        "Bad CONNECT: Virtual host '/' access denied",
+        "Exceeded the maximum number of allowed client connections. See the 'maximumConnections' property",
+        "Too many connections",
+    ];
+    let answering = async {
+        for message in full {
+            let refusal = Frame::new(Command::Error).header("message", message);
+            assert_eq!(Peer::accept(&listener, refusal).await.next().await, None);
+        }
+        let mut peer = Peer::accept(&listener, connected()).await;
+        let sent = peer.next().await.unwrap();
+        peer.send(Frame::new(Command::Receipt).header("receipt-id", sent.headers.get("receipt").unwrap())).await;
+        peer
+    };
+    let (broker, queue) = (Broker::new(config), queue());
+    let asking = async {
+        let error = broker.check().await.unwrap_err();
+        assert!(matches!(&error, BrokerError::Unreachable { reason, .. } if reason == full[0]), "{error:?}");
+        // The three others are met on the way.
+        broker.publish(&queue, Outgoing::new("Accepted.")).await.unwrap();
+    };
+    tokio::join!(answering, asking);
+}
+
+#[tokio::test]
 async fn a_broker_that_falls_silent_is_given_up_after_three_heart_beats() {
     let (listener, mut config) = listener().await;
     (config.heart_beat, config.receipt_timeout) = (Duration::from_millis(100), Duration::from_secs(60));
@@ -231,8 +260,8 @@ async fn a_message_that_nobody_here_reads_goes_back_by_closing() {
 async fn consumers_and_publishers_survive_a_restart_of_the_broker() {
     let journal = tempfile::tempdir().unwrap();
     let settings = |listen| ServerConfig { listen, journal: Some(journal.path().into()), ..ServerConfig::default() };
-    let server = BrokerServer::start(settings(SocketAddr::from(([127, 0, 0, 1], 0)))).await.unwrap();
-    let address = server.addr();
+    let server = BrokerServer::start(settings(ServerConfig::default().listen)).await.unwrap();
+    let address = server.addr().unwrap();
     let (broker, queue) = (Broker::new(config(address)), Queue::PackageRequests);
     let mut consumer = broker.consume(&queue, 1).await.unwrap();
     broker.publish(&queue, Outgoing::new("before")).await.unwrap();
@@ -244,7 +273,7 @@ async fn consumers_and_publishers_survive_a_restart_of_the_broker() {
         let (broker, queue) = (broker.clone(), queue.clone());
         async move { broker.publish(&queue, Outgoing::new("meanwhile")).await }
     });
-    let restarted = BrokerServer::start(settings(address)).await.unwrap();
+    let restarted = BrokerServer::start(settings(Some(address))).await.unwrap();
     for expected in ["before", "meanwhile"] {
         let delivery = consumer.next().await.unwrap();
         assert_eq!(delivery.message.text(), Ok(expected));

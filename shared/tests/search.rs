@@ -9,8 +9,12 @@
 
 #[path = "search/analysis.rs"]
 mod analysis;
+#[path = "search/bombs.rs"]
+mod bombs;
 #[path = "search/corpus.rs"]
 mod corpus;
+#[path = "search/hostile_queries.rs"]
+mod hostile_queries;
 #[path = "search/language.rs"]
 mod language;
 #[path = "search/ordered.rs"]

@@ -29,7 +29,9 @@ mod iridium {
     use super::*;
 
     async fn connect(server: &BrokerServer) -> Connection {
-        soon(Connection::connect(&server.addr().to_string(), "guest", "guest", Connection::NO_HEARTBEAT)).await.unwrap()
+        soon(Connection::connect(&server.addr().unwrap().to_string(), "guest", "guest", Connection::NO_HEARTBEAT))
+            .await
+            .unwrap()
     }
 
     fn send(queue: &str, body: impl Into<Vec<u8>>) -> Frame {
@@ -114,7 +116,7 @@ mod iridium {
     #[tokio::test]
     async fn refusals_reach_the_client() {
         let server = start().await;
-        let address = server.addr().to_string();
+        let address = server.addr().unwrap().to_string();
         let stranger = soon(Connection::connect(&address, "guest", "wrong", Connection::NO_HEARTBEAT)).await;
         assert!(
             matches!(stranger, Err(ConnError::ServerRejected(error)) if error.message.contains("passcode is wrong"))
@@ -134,7 +136,7 @@ mod iridium {
         let server = BrokerServer::start(config).await.unwrap();
         let (notify, mut beats) = mpsc::channel(1);
         let options = ConnectOptions::new().heartbeat_notify(notify);
-        let address = server.addr().to_string();
+        let address = server.addr().unwrap().to_string();
         let connection = soon(Connection::connect_with_options(&address, "", "", "50,50", options)).await.unwrap();
         for _ in 0..3 {
             soon(beats.recv()).await.unwrap();
@@ -162,7 +164,7 @@ mod stomp_rs_crate {
     impl Client {
         async fn connect(server: &BrokerServer) -> Self {
             let (sender, incoming) = channel(100);
-            let connection = Connection::new(TcpStream::connect(server.addr()).await.unwrap(), sender).await;
+            let connection = Connection::new(TcpStream::connect(server.addr().unwrap()).await.unwrap(), sender).await;
             let mut client = Self { connection, incoming };
             let connect = Connect::new("1.2", "adit").header("login", "guest").header("passcode", "guest");
             client.connection.emit(connect).await.unwrap();

@@ -61,7 +61,10 @@ contract! {
         a_schema_from_the_future_is_refused,
         errors_tell_neither_statements_nor_values;
     keys:
-        a_key_is_found_by_its_hash_until_it_is_revoked,
+        a_key_is_found_by_its_hash_and_number_whatever_its_state,
+        a_key_is_narrowed_and_expires,
+        the_last_use_of_a_key_is_the_latest,
+        keys_from_before_they_had_scopes_may_do_as_much_as_before,
         a_keys_own_limits_go_before_those_of_its_role,
         a_secret_is_made_once_for_all;
     leases:

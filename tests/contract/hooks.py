@@ -150,8 +150,9 @@ def after_call(context, case, response):
 
 @schemathesis.check
 def without_a_valid_key_nothing_is_done(ctx, response, case):
-    """Whatever else is wrong with a request: without a key it is answered 401 wherever a key is needed."""
-    secured = case.operation.definition.raw.get("security")
+    """Whatever else is wrong with a request: without a key it is answered 401 wherever a key is needed, and with a wrong one everywhere."""
+    security = case.operation.definition.raw.get("security")
+    secured = (security and {} not in security) or (KEY and case.operation.path.startswith("/api/"))
     if not REFUSED or not secured or response.request.method != case.operation.method.upper():
         return
     if response.status_code == 404 and response.json()["detail"].startswith("nothing is at"):

@@ -391,7 +391,7 @@ impl<'a> Walk<'a> {
 }
 
 /// The names of all operations of a contract.
-fn operations(contract: &Value) -> Vec<String> {
+pub(super) fn operations(contract: &Value) -> Vec<String> {
     let paths = contract["paths"].as_object().unwrap().values();
     let operations = paths.flat_map(|item| item.as_object().unwrap().values());
     let mut names: Vec<String> =

@@ -16,13 +16,14 @@ activemq_start() {
   mkdir -p "$home"/{conf,data,tmp}
   cp deploy/activemq/log4j.properties "$home/conf/"
   sed -e 's|"86400000"|"5000"|; s|"60000"|"1000"|' deploy/activemq/activemq.xml >"$home/conf/activemq.xml"
+  printf 'adit.%s.password=adit\n' api packager operator >"$home/conf/credentials.properties"
   for package in lang util net security util.concurrent util.concurrent.atomic; do
     opens+=(--add-opens "java.base/java.$package=ALL-UNNAMED")
   done
   launch activemq java -Xmx512M -XX:-UsePerfData -Djava.io.tmpdir="$home/tmp" "${opens[@]}" \
     -Dlog4j.configuration="file:$home/conf/log4j.properties" \
     -Dactivemq.home="$activemq_home" -Dactivemq.base="$home" -Dactivemq.conf="$home/conf" \
-    -Dactivemq.data="$home/data" -Dadit.stomp="127.0.0.1:$activemq_port" -Dadit.password=adit \
+    -Dactivemq.data="$home/data" -Dadit.stomp="127.0.0.1:$activemq_port" \
     -jar "$activemq_home/bin/activemq.jar" start "xbean:file:$home/conf/activemq.xml"
 }
 

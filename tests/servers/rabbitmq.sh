@@ -29,7 +29,8 @@ load_definitions = $home/definitions
 CONF
   # Loaded in this order: whoever is let in finds all policies in place.
   cp "$shipped/definitions.json" "$home/definitions/1.json"
-  cat >"$home/definitions/2.json" <<'JSON'
+  sed 's|"password_hash": "REPLACE[^"]*"|"password": "adit"|' "$shipped/users.json" >"$home/definitions/2.json"
+  cat >"$home/definitions/3.json" <<'JSON'
 {
   "users": [{ "name": "adit", "password": "adit", "tags": "administrator" }],
   "permissions": [

@@ -42,8 +42,9 @@ seaweedfs_start() {
   seaweedfs_port=$((first_port + 16))
   seaweedfs_filer=$((first_port + 19))
   mkdir -p "$home"/{data,tmp}
-  launch seaweedfs env HOME="$home" TMPDIR="$home/tmp" GOMEMLIMIT=1GiB \
-    AWS_ACCESS_KEY_ID=adit AWS_SECRET_ACCESS_KEY=adit-secret \
+  # In the environment and not among the arguments of `env`, which everybody can read.
+  AWS_ACCESS_KEY_ID=adit AWS_SECRET_ACCESS_KEY=adit-secret \
+    launch seaweedfs env HOME="$home" TMPDIR="$home/tmp" GOMEMLIMIT=1GiB \
     "$weed" mini -dir="$home/data" -ip=127.0.0.1 -ip.bind=127.0.0.1 -bucket=adit -s3.autoCreateBucket=false \
     -s3.port="$seaweedfs_port" -s3.localSocket="$home/s3.sock" -filer.port="$seaweedfs_filer" \
     -master.port=$((first_port + 17)) -volume.port=$((first_port + 18)) -admin.port=$((first_port + 20)) \

@@ -85,7 +85,7 @@ impl Deployment {
             ("ADIT_DATABASE_URL", database.unwrap_or_else(|| format!("sqlite://{}/adit.sqlite", data.display()))),
             ("ADIT_STORE_URL", store.unwrap_or_else(|| format!("file://{}/objects", data.display()))),
         ];
-        environment.extend(broker.url().map(|url| ("ADIT_BROKER_URL", url.to_owned())));
+        environment.extend(broker.url().map(|url| ("ADIT_BROKER_URL", url)));
         let environment: Vec<_> = environment.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let home = Machine::new(dir.path(), HOME, &environment);
         Some(Self { broker, home, traces: [rows, kept, vhost].into_iter().flatten().collect(), dir })
@@ -108,7 +108,7 @@ impl Deployment {
             return Running { client, processes: vec![process] };
         }
         let Api { client, process } = self.machine("api").api(settings);
-        let packagers = ["packager-1", "packager-2"].map(|name| self.machine(name).packager(settings));
+        let packagers = ["packager-1", "packager-2"].map(|name| self.machine(name).packager(&client.url, settings));
         Running { client, processes: [process].into_iter().chain(packagers).collect() }
     }
 

@@ -7,6 +7,9 @@ use url::Url;
 
 use super::{Client, Process, adit, last_line, succeeded};
 
+/// The broker's users of `deploy/`, by role.
+pub(crate) const API_USER: &str = "adit-api";
+pub(crate) const PACKAGER_USER: &str = "adit-packager";
 /// Any free port of this machine.
 const ANY_ADDRESS: &str = "127.0.0.1:0";
 
@@ -92,10 +95,17 @@ impl Machine {
         Api { client: Client::new(&url, &self.key("operator")), process }
     }
 
-    /// Starts a packager.
-    pub(crate) fn packager(&self, settings: &[(&str, &str)]) -> Process {
+    /// Starts a packager of the API at that URL. Where the API has a user of its own at the broker,
+    /// so has the packager.
+    pub(crate) fn packager(&self, api: &str, settings: &[(&str, &str)]) -> Process {
         let mut command = self.adit(&["packager"]);
-        command.env("ADIT_API_KEY", self.key("packager")).envs(settings.iter().copied());
+        command.env("ADIT_API_KEY", self.key("packager")).env("ADIT_PUBLIC_URL", api);
+        let mut broker: Url = self.setting("ADIT_BROKER_URL").parse().unwrap();
+        if broker.username() == API_USER {
+            broker.set_username(PACKAGER_USER).unwrap();
+            command.env("ADIT_BROKER_URL", broker.as_str());
+        }
+        command.envs(settings.iter().copied());
         Process::start(command, &self.log, |line| line.starts_with("Adit packager").then_some(())).0
     }
 }

@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use url::Url;
 
+use super::machine::API_USER;
+
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// Kinds of brokers.
@@ -194,10 +196,16 @@ impl Broker {
                 }
             }
         }
-        let rights = json!({"configure": ".*", "write": ".*", "read": ".*"});
+        let operator = json!({"configure": ".*", "write": ".*", "read": ".*"});
         ask(Method::PUT, &format!("{console}/api/vhosts/{vhost}"), None).await;
         ask(Method::POST, &format!("{console}/api/definitions"), Some(definitions)).await;
-        ask(Method::PUT, &format!("{console}/api/permissions/{vhost}/adit"), Some(rights)).await;
+        ask(Method::PUT, &format!("{console}/api/permissions/{vhost}/adit"), Some(operator)).await;
+        let users = std::fs::read_to_string(Path::new(ROOT).join("deploy/rabbitmq/users.json")).unwrap();
+        let users: Value = serde_json::from_str(&users).unwrap();
+        for rights in users["permissions"].as_array().unwrap() {
+            let user = rights["user"].as_str().unwrap();
+            ask(Method::PUT, &format!("{console}/api/permissions/{vhost}/{user}"), Some(rights.clone())).await;
+        }
         Self::RabbitMq { url: format!("{url}/{vhost}"), console: console.to_owned(), vhost }
     }
 
@@ -211,11 +219,12 @@ impl Broker {
         }
     }
 
-    pub(crate) fn url(&self) -> Option<&str> {
-        match self {
-            Self::Embedded => None,
-            Self::RabbitMq { url, .. } | Self::ActiveMq { url, .. } => Some(url),
-        }
+    /// Where an API process finds it, with the rights that `deploy/` gives one.
+    pub(crate) fn url(&self) -> Option<String> {
+        let (Self::RabbitMq { url, .. } | Self::ActiveMq { url, .. }) = self else { return None };
+        let mut url: Url = url.parse().unwrap();
+        url.set_username(API_USER).unwrap();
+        Some(url.into())
     }
 
     /// Messages that wait in a queue, looked at from outside; none in a queue that is not there. Not for the embedded broker, which has a verb for it.

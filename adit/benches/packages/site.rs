@@ -67,7 +67,7 @@ impl Site {
         let broker = BrokerServer::start(ServerConfig::default()).await?;
         let store = store.map_or_else(|| format!("file://{}/objects", dir.path().display()), str::to_owned);
         let environment = [
-            ("ADIT_BROKER_URL", format!("stomp://{}", broker.addr())),
+            ("ADIT_BROKER_URL", format!("stomp://{}", broker.addr().ok_or("the broker has no address")?)),
             ("ADIT_DATABASE_URL", format!("sqlite://{}/adit.sqlite", dir.path().display())),
             ("ADIT_STORE_URL", store.clone()),
         ];
@@ -78,7 +78,7 @@ impl Site {
         machine.import(&corpus.folder);
         let import = began.elapsed();
         let api = machine.api(&[("ADIT_LOG", "warn")]);
-        let packager = machine.packager(&[("ADIT_LOG", "warn")]);
+        let packager = machine.packager(&api.url, &[("ADIT_LOG", "warn")]);
         let docset = api.docset("corpus", "*").await;
         let objects = objects::open(&store).await?;
         let (kind, documents) = (corpus.run.kind, corpus.run.documents);
@@ -115,7 +115,7 @@ impl Site {
             return Ok((self, 0));
         }
         let settings = [("ADIT_LOG", "warn"), ("ADIT_WORKERS", &workers.to_string())];
-        let other = std::mem::replace(&mut self.packager, self.machine.packager(&settings));
+        let other = std::mem::replace(&mut self.packager, self.machine.packager(&self.api.url, &settings));
         assert!(other.stop().success());
         for package in try_join_all((0..workers).map(|_| self.build())).await? {
             self.forget(&package).await?;

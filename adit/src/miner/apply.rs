@@ -10,10 +10,12 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use adit_shared::display::Printable;
+use anyhow::{Context as _, bail, ensure};
 
 use super::bag::{Bag, FETCH, MANIFEST, Manifest, State, TAG_MANIFEST, TOMBSTONES};
 use super::unpack::{remove, unpack};
+use crate::terminal::{errln, outln};
 
 /// Holds the delta in the folder that it is applied to.
 const STAGING: &str = ".adit-applying";
@@ -50,10 +52,10 @@ pub(crate) async fn apply(delta: &Path, folder: &Path) -> anyhow::Result<ExitCod
     remove(&staging)?;
     let faults = applied?;
     for fault in &faults {
-        eprintln!("{fault}");
+        errln!("{}", Printable::line(fault));
     }
     if !faults.is_empty() {
-        eprintln!("nothing was changed in {}", folder.display());
+        errln!("nothing was changed in {}", folder.display());
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)
@@ -72,7 +74,7 @@ async fn stage_and_apply(delta: &Path, base: &Bag, staging: &Path) -> anyhow::Re
         let (brought, removed) = (staged.brought.len(), staged.tombstones.len());
         let unchanged = staged.manifest.len() - brought;
         let folder = base.root().display();
-        println!("{folder}: {brought} files added or changed, {removed} removed, {unchanged} as they were");
+        outln!("{folder}: {brought} files added or changed, {removed} removed, {unchanged} as they were");
     }
     Ok(faults)
 }
@@ -80,6 +82,7 @@ async fn stage_and_apply(delta: &Path, base: &Bag, staging: &Path) -> anyhow::Re
 fn copy(delta: &Bag, staging: &Path) -> anyhow::Result<()> {
     for path in delta.files()? {
         let (from, to) = (delta.place(&path)?, staging.join(&path));
+        ensure!(from.is_file(), "{}: is no file", from.display());
         let copied = fs::create_dir_all(to.parent().unwrap_or(staging)).and_then(|()| fs::copy(&from, &to));
         copied.with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
     }

@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use adit_shared::digest::Sha256;
+use adit_shared::names::is_reserved;
 use anyhow::{Context as _, bail};
 use futures::StreamExt as _;
 use serde::Deserialize;
@@ -23,6 +24,9 @@ pub(crate) const TAG_MANIFEST: &str = "tagmanifest-sha256.txt";
 pub(crate) const FETCH: &str = "fetch.txt";
 /// Tells what is not in a package any more that was in the one that a delta is to be applied to.
 pub(crate) const TOMBSTONES: &str = "tombstones.jsonl";
+/// Longest path in a bag, and longest name in it, in bytes.
+const MAX_PATH: usize = 4096;
+const MAX_NAME: usize = 255;
 /// Begins the path of every payload file.
 const PAYLOAD: &str = "data/";
 
@@ -205,8 +209,11 @@ pub(crate) fn safe_names(path: &str) -> anyhow::Result<Vec<&str>> {
         let mut components = Path::new(name).components();
         matches!((components.next(), components.next()), (Some(Component::Normal(same)), None) if same == name)
     };
-    if drive || path.contains(['\\', '\0']) || !names.iter().all(|name| plain(name)) {
+    if drive || path.contains('\\') || path.contains(char::is_control) || !names.iter().all(|name| plain(name)) {
         bail!("{path:?}: is no path that stays in the bag");
+    }
+    if path.len() > MAX_PATH || names.iter().any(|name| name.len() > MAX_NAME || is_reserved(name)) {
+        bail!("{path:?}: is no path that every system takes");
     }
     Ok(names)
 }
@@ -281,9 +288,20 @@ mod tests {
             assert!(safe_names(safe).is_ok(), "{safe}");
         }
         let unsafe_paths = ["", ".", "..", "/", "/a", "data/../a", "data/..", "data//a", "data/./a", "data/"];
-        for path in unsafe_paths.into_iter().chain(["C:/a", "c:a", "data\\a", "..\\a", "\\\\host\\a", "data/a\0"]) {
+        for path in unsafe_paths.into_iter().chain([
+            "C:/a",
+            "c:a",
+            "data\\a",
+            "..\\a",
+            "\\\\host\\a",
+            "data/a\0",
+            "data/\x1b[2J",
+            "data/con.txt",
+            "a\n",
+        ]) {
             assert!(safe_names(path).is_err(), "{path}");
         }
+        assert!(safe_names(&"a".repeat(MAX_NAME + 1)).is_err());
     }
 
     #[cfg(unix)]

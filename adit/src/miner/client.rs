@@ -1,100 +1,59 @@
-//! A small client of the API: JSON in, JSON out, problems as errors.
+//! A small client of the API: JSON in, JSON out, problems as errors. What an answer may be is in
+//! [`super::answers`], and who is shown the key in [`super::addresses`].
 
-use std::fmt;
 use std::time::Duration;
 
 use adit_shared::config::{Config, Secret};
-use anyhow::{Context as _, bail};
-use futures::TryStreamExt as _;
-use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, IF_RANGE, LOCATION, RANGE, RETRY_AFTER};
-use reqwest::{RequestBuilder, Response, StatusCode, redirect};
+use anyhow::{Context as _, bail, ensure};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, IF_RANGE, LOCATION, RANGE};
+use reqwest::{RequestBuilder, Response, redirect};
 use serde_json::Value;
-use tokio::io::AsyncBufReadExt as _;
-use tokio_util::io::StreamReader;
-use url::{Origin, Url};
+use url::Url;
 
+use super::addresses::{check_redirect, is_content, is_private, shared_path};
+pub(crate) use super::answers::Refusal;
+use super::answers::{read_json, read_lines};
 use crate::running;
 
 /// How long a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long the server may be silent.
 const SILENCE: Duration = Duration::from_secs(60);
+/// How long an answer in JSON may take in all.
+const WHOLE: Duration = Duration::from_secs(600);
 /// Redirects that a download follows.
 const HOPS: usize = 5;
 
 /// Media type of JSON in lines.
-const NDJSON: &str = "application/x-ndjson";
-
-/// An answer that is no success.
-#[derive(Debug)]
-pub(crate) struct Refusal {
-    /// Its status.
-    pub(crate) status: StatusCode,
-    /// How long the server asks to wait.
-    pub(crate) retry_after: Option<Duration>,
-    /// The problem details, where the answer holds them.
-    pub(crate) problem: Value,
-    /// Whether it is of an object store that the server has redirected to.
-    of_store: bool,
-    message: String,
-}
-
-impl Refusal {
-    /// Whether the same request may succeed later: the server's own trouble, a timeout, or too many requests. What an object store denies
-    /// or has lost the server knows better when it is asked again.
-    pub(crate) fn may_pass(&self) -> bool {
-        let own = matches!(self.status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
-        let of_store = matches!(self.status, StatusCode::FORBIDDEN | StatusCode::NOT_FOUND);
-        self.status.is_server_error() || own || (self.of_store && of_store)
-    }
-
-    /// Reads an answer that is no success: problem details (RFC 9457), where it holds them.
-    async fn read(response: Response) -> Self {
-        let status = response.status();
-        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        // The other form, a date, is sent by no server of this API.
-        let retry_after = header(RETRY_AFTER).and_then(|text| text.parse().ok()).map(Duration::from_secs);
-        if let Some(location) = header(LOCATION).filter(|_| status.is_redirection()) {
-            let message = format!("the server is at {location} now ({}); name it with --url", status.as_u16());
-            return Self { status, retry_after, problem: Value::Null, of_store: false, message };
-        }
-        let problem: Value = response.json().await.unwrap_or_default();
-        let title = problem["title"].as_str().unwrap_or("the server refused");
-        let detail = problem["detail"].as_str().unwrap_or_default();
-        let message = match status {
-            StatusCode::UNAUTHORIZED => {
-                format!("{title}: {detail}; put the key into ADIT_API_KEY (it is shown only to the server of --url)")
-            }
-            _ => format!("{title} ({}): {detail}", status.as_u16()),
-        };
-        Self { status, retry_after, problem, of_store: false, message }
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for Refusal {}
+pub(crate) const NDJSON: &str = "application/x-ndjson";
 
 /// Talks to one server with one key.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     http: reqwest::Client,
+    /// Without a slash at its end.
     base: String,
-    origin: Origin,
+    url: Url,
     key: Option<Secret>,
 }
 
 impl Client {
-    /// A client of the server that is configured, else of the `adit up` that runs on the data folder, else of the default address.
+    /// Makes a client of the server that is configured, else of the `adit up` that runs on the data
+    /// folder, else of the default address.
+    ///
+    /// # Errors
+    /// If there is a key, and others could read it on its way to the server.
     pub(crate) fn new(config: &Config) -> anyhow::Result<Self> {
-        Self::with(&running::api_url(config), config.api_key.clone())
+        let client = Self::with(&running::api_url(config), config.api_key.clone())?;
+        ensure!(
+            client.key.is_none() || config.insecure || is_private(&client.url),
+            "{} has no TLS, and anybody on the way could read the key; use https, or allow it by --insecure",
+            client.base
+        );
+        Ok(client)
     }
 
-    /// A client of the server at `base`.
+    /// Makes a client of the server at `base`, however that is reached.
     pub(crate) fn with(base: &str, key: Option<Secret>) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder()
             .user_agent(concat!("adit/", env!("CARGO_PKG_VERSION")))
@@ -102,64 +61,93 @@ impl Client {
             .connect_timeout(CONNECT)
             .read_timeout(SILENCE)
             .build()?;
-        let origin = Url::parse(base).with_context(|| format!("{base} is no URL"))?.origin();
-        Ok(Self { http, base: base.trim_end_matches('/').to_owned(), origin, key })
+        let url = Url::parse(base).with_context(|| format!("{base} is no URL"))?;
+        Ok(Self { http, base: base.trim_end_matches('/').to_owned(), url, key })
     }
 
     /// GETs JSON.
     pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Value> {
-        json(self.send(self.http.get(self.url(path))).await?).await
+        read_json(self.send(self.http.get(self.at(path)).timeout(WHOLE)).await?).await
     }
 
     /// POSTs JSON.
     pub(crate) async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
-        json(self.send(self.http.post(self.url(path)).json(body)).await?).await
+        read_json(self.send(self.http.post(self.at(path)).timeout(WHOLE).json(body)).await?).await
     }
 
     /// POSTs NDJSON.
     pub(crate) async fn post_lines(&self, path: &str, lines: Vec<u8>) -> anyhow::Result<Value> {
-        let request = self.http.post(self.url(path)).header(CONTENT_TYPE, NDJSON).body(lines);
-        json(self.send(request).await?).await
+        let request = self.http.post(self.at(path)).timeout(WHOLE).header(CONTENT_TYPE, NDJSON).body(lines);
+        read_json(self.send(request).await?).await
     }
 
     /// PATCHes JSON.
     pub(crate) async fn patch(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
-        json(self.send(self.http.patch(self.url(path)).json(body)).await?).await
+        read_json(self.send(self.http.patch(self.at(path)).timeout(WHOLE).json(body)).await?).await
     }
 
     /// DELETEs.
     pub(crate) async fn delete(&self, path: &str) -> anyhow::Result<()> {
-        self.send(self.http.delete(self.url(path))).await.map(drop)
+        self.send(self.http.delete(self.at(path))).await.map(drop)
     }
 
     /// GETs NDJSON, line by line.
     pub(crate) async fn get_lines(
         &self,
         path: &str,
-        mut each: impl FnMut(&str) -> anyhow::Result<()>,
+        each: impl FnMut(&str) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        let response = self.send(self.http.get(self.url(path)).header(ACCEPT, NDJSON)).await?;
-        let bytes = response.bytes_stream().map_err(std::io::Error::other);
-        let mut lines = StreamReader::new(bytes).lines();
-        while let Some(line) = lines.next_line().await.context("the answer did not come to its end")? {
-            each(&line)?;
+        read_lines(self.send(self.http.get(self.at(path)).header(ACCEPT, NDJSON)).await?, each).await
+    }
+
+    /// POSTs JSON for an answer in lines of that media type.
+    pub(crate) async fn post_for_lines(
+        &self,
+        path: &str,
+        body: &Value,
+        media_type: &str,
+        each: impl FnMut(&str) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        read_lines(self.post_for(path, body, media_type).await?, each).await
+    }
+
+    /// Gives the path of a link that shares a docset of this server.
+    ///
+    /// # Errors
+    /// If it leads elsewhere; see [`shared_path`].
+    pub(crate) fn shared_path(&self, link: &str) -> anyhow::Result<String> {
+        shared_path(&self.url, link)
+    }
+
+    /// Checks that a file may be fetched from a URL that a bag names: from an address of content on
+    /// this server, which is shown the key, or, with `others`, from other servers without it.
+    ///
+    /// # Errors
+    /// With the remedy, if it may not.
+    pub(crate) fn check_source(&self, source: &str, others: bool) -> anyhow::Result<()> {
+        let url = Url::parse(source).with_context(|| format!("{source} is no URL"))?;
+        ensure!(matches!(url.scheme(), "http" | "https"), "only http and https URLs are fetched, not {source}");
+        if url.origin() == self.url.origin() {
+            ensure!(
+                is_content(&self.url, &url),
+                "{source} is no address of a file on this server; it is not asked for"
+            );
+            return Ok(());
         }
+        ensure!(
+            others,
+            "{source} is not on the server {}; name the right one by --url, or have other servers asked without the key by \
+             --other-servers",
+            self.base
+        );
+        ensure!(is_private(&url), "{source} has no TLS; from other servers only https is fetched");
         Ok(())
     }
 
-    /// The path of a link to this server.
-    ///
-    /// # Errors
-    /// If it leads to another server, which must not see the key.
-    pub(crate) fn path_of(&self, link: &str) -> anyhow::Result<String> {
-        match link.strip_prefix(&self.base) {
-            Some(path) if path.starts_with('/') => Ok(path.to_owned()),
-            _ => bail!("the link leads to another server than {}; name that with --url", self.base),
-        }
-    }
-
-    /// GETs bytes at a path of the server, or at any URL, from an offset on if the content still has that entity tag. The key is shown to
-    /// no other server than this one; so redirects are followed by hand. All of it may come compressed, if `gzip` says so.
+    /// GETs bytes at a path of the server, or at any URL, from an offset on if the content still
+    /// has that entity tag. The key is shown at addresses of content on this server alone; so
+    /// redirects are followed by hand, and without it. All of it may come compressed, if `gzip`
+    /// says so.
     ///
     /// # Errors
     /// [`Refusal`], [`reqwest::Error`], or what is wrong with the URL.
@@ -169,9 +157,10 @@ impl Client {
             None if gzip => self.http.get(url).header(ACCEPT_ENCODING, "gzip"),
             None => self.http.get(url),
         };
-        let url = if url.starts_with('/') { self.url(url) } else { url.to_owned() };
+        let url = if url.starts_with('/') { self.at(url) } else { url.to_owned() };
         let url = Url::parse(&url).with_context(|| format!("{url} is no URL"))?;
-        let mut response = if url.origin() == self.origin {
+        let mut response = if url.origin() == self.url.origin() {
+            ensure!(is_content(&self.url, &url), "{url} is no address of a file; the key is not shown there");
             self.answer(ranged(url)).await?
         } else {
             elsewhere(ranged(url.clone()), &url).await?
@@ -188,16 +177,17 @@ impl Client {
                 bail!("the download was redirected more than {HOPS} times");
             }
             let next = response.url().join(location).context("the server redirects to no URL")?;
+            check_redirect(response.url(), &next)?;
             response = elsewhere(ranged(next.clone()), &next).await?;
         }
     }
 
     /// POSTs JSON, for an answer of another media type.
     pub(crate) async fn post_for(&self, path: &str, body: &Value, media_type: &str) -> anyhow::Result<Response> {
-        self.send(self.http.post(self.url(path)).header(ACCEPT, media_type).json(body)).await
+        self.send(self.http.post(self.at(path)).header(ACCEPT, media_type).json(body)).await
     }
 
-    fn url(&self, path: &str) -> String {
+    fn at(&self, path: &str) -> String {
         format!("{}{path}", self.base)
     }
 
@@ -215,7 +205,7 @@ impl Client {
     }
 }
 
-/// Asks another server than the API.
+/// Asks without the key.
 async fn elsewhere(request: RequestBuilder, url: &Url) -> anyhow::Result<Response> {
     // A URL may be as good as a key for a while: it is not shown.
     let answer = request.send().await.map_err(reqwest::Error::without_url);
@@ -227,8 +217,4 @@ async fn success(response: Response, of_store: bool) -> anyhow::Result<Response>
         return Ok(response);
     }
     Err(Refusal { of_store, ..Refusal::read(response).await }.into())
-}
-
-async fn json(response: Response) -> anyhow::Result<Value> {
-    response.json().await.context("the server's answer is not JSON")
 }

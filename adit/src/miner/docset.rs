@@ -5,12 +5,14 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 
 use adit_shared::config::Config;
-use anyhow::Context as _;
+use adit_shared::display::Printable;
+use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 use url::form_urlencoded::Serializer;
 
 use super::Client;
 use crate::cli::{DocsetArgs, DocsetVerb, NewDocsetArgs};
+use crate::terminal::{outln, print_json, print_json_text};
 
 /// `adit docset`.
 pub(crate) async fn docset(config: &Config, args: DocsetArgs) -> anyhow::Result<()> {
@@ -19,7 +21,7 @@ pub(crate) async fn docset(config: &Config, args: DocsetArgs) -> anyhow::Result<
     match args.verb {
         DocsetVerb::Create(args) => print_new(&create(&client, args).await?),
         DocsetVerb::List => each(&client, "/api/docsets", "docsets", print_docset).await?,
-        DocsetVerb::Show { id } => println!("{}", serde_json::to_string_pretty(&client.get(&path(id)).await?)?),
+        DocsetVerb::Show { id } => print_json(&client.get(&path(id)).await?)?,
         DocsetVerb::Diff { id, since, json } => {
             diff(&client, &format!("{}/diff?since={since}", path(id)), json).await?
         }
@@ -35,10 +37,10 @@ pub(crate) async fn docset(config: &Config, args: DocsetArgs) -> anyhow::Result<
         DocsetVerb::Share { id, days, .. } => {
             let body = days.map_or_else(|| json!({}), |days| json!({"days": days}));
             let share = client.post(&format!("{}/share", path(id)), &body).await?;
-            println!("link {}, until {}", share["id"], text(&share, "expires"));
-            println!("{}", text(&share, "link"));
+            outln!("link {}, until {}", share["id"], text(&share, "expires"));
+            outln!("{}", text(&share, "link"));
         }
-        DocsetVerb::Open { link } => print_new(&client.get(&client.path_of(&link)?).await?),
+        DocsetVerb::Open { link } => print_new(&client.get(&client.shared_path(&link)?).await?),
     }
     Ok(())
 }
@@ -87,11 +89,16 @@ fn refs(path: &Path) -> anyhow::Result<Vec<u8>> {
 
 /// All pages of a list, whose entries stand in the member `entries`.
 async fn each(client: &Client, path: &str, entries: &str, print: impl Fn(&Value)) -> anyhow::Result<()> {
-    let mut next = Some(path.to_owned());
+    let (mut next, mut last) = (Some(path.to_owned()), None);
     while let Some(page) = next {
         let page = client.get(&page).await?;
         page[entries].as_array().into_iter().flatten().for_each(&print);
-        next = page["next"].as_str().map(|cursor| format!("{path}?cursor={cursor}"));
+        let cursor = page["next"].as_str().map(str::to_owned);
+        ensure!(cursor.is_none() || cursor != last, "the server gives the same page again and again");
+        next = cursor
+            .as_ref()
+            .map(|cursor| format!("{path}?{}", Serializer::new(String::new()).append_pair("cursor", cursor).finish()));
+        last = cursor;
     }
     Ok(())
 }
@@ -102,35 +109,36 @@ async fn diff(client: &Client, path: &str, json: bool) -> anyhow::Result<()> {
     client
         .get_lines(path, |line| {
             if json {
-                println!("{line}");
+                print_json_text(line);
                 return Ok(());
             }
             let entry: Value = serde_json::from_str(line).context("the server's answer is not NDJSON")?;
-            let change = text(&entry, "change");
-            println!("{change:9}  {}", text(&entry, "ref"));
+            let change = entry["change"].as_str().unwrap_or_default();
+            outln!("{:9}  {}", Printable::line(change), text(&entry, "ref"));
             KINDS.iter().zip(&mut counts).filter(|(kind, _)| **kind == change).for_each(|(_, count)| *count += 1);
             Ok(())
         })
         .await?;
     if !json {
         let [added, changed, withdrawn] = counts;
-        println!("{added} added, {changed} changed, {withdrawn} withdrawn");
+        outln!("{added} added, {changed} changed, {withdrawn} withdrawn");
     }
     Ok(())
 }
 
 fn print_share(share: &Value) {
     let (expires, link) = (text(share, "expires"), text(share, "link"));
-    println!("link {}, until {expires}, followed by {} keys: {link}", share["id"], share["guests"]);
+    outln!("link {}, until {expires}, followed by {} keys: {link}", share["id"], share["guests"]);
 }
 
-fn text<'a>(value: &'a Value, member: &str) -> &'a str {
-    value[member].as_str().unwrap_or_default()
+/// A text of an answer, as it can stand in a line.
+fn text<'a>(value: &'a Value, member: &str) -> Printable<'a> {
+    Printable::line(value[member].as_str().unwrap_or_default())
 }
 
 fn print_new(docset: &Value) {
     print_docset(docset);
-    println!("{}", docset["id"]);
+    outln!("{}", docset["id"]);
 }
 
 /// `docset 5: 12 documents of "title:mining" in papers Mine`.
@@ -140,11 +148,11 @@ fn print_docset(docset: &Value) {
     let what = match (&origin["query"], &origin["from"]) {
         (Value::Null, Value::Object(operation)) => {
             let operation = operation.iter().map(|(name, ids)| format!("the {name} of {ids}"));
-            operation.collect::<String>()
+            Printable::line(&operation.collect::<String>()).to_string()
         }
         (Value::Null, _) => "refs".to_owned(),
-        (query, _) => query.to_string(),
+        (query, _) => Printable::line(&query.to_string()).to_string(),
     };
     let (collection, name) = (text(docset, "collection"), text(docset, "name"));
-    println!("docset {}: {} documents {sample}of {what} in {collection} {name}", docset["id"], docset["size"]);
+    outln!("docset {}: {} documents {sample}of {what} in {collection} {name}", docset["id"], docset["size"]);
 }

@@ -1,12 +1,14 @@
-//! Downloads a file: goes on where it was cut off, waits trouble out, and lets it appear under its name only when its SHA-256 is right.
+//! Downloads a file: goes on where it was cut off, waits trouble out, and lets it appear under its
+//! name only when its SHA-256 is right. No more is taken than was announced, however it is coded,
+//! and what is there already is not replaced.
 
+use std::borrow::Cow;
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
 use adit_shared::digest::Sha256;
-use anyhow::{Context as _, bail};
-use bytes::Bytes;
+use anyhow::{Context as _, bail, ensure};
 use flate2::write::MultiGzDecoder;
 use futures::StreamExt as _;
 use indicatif::ProgressBar;
@@ -14,10 +16,13 @@ use reqwest::header::{CONTENT_ENCODING, CONTENT_RANGE, ETAG, HeaderName};
 use reqwest::{Response, StatusCode};
 
 use super::client::{Client, Refusal};
-use super::part::Part;
+use super::files::{Standing, check_space, find_standing};
+use super::part::{Part, is_taken};
 use super::patience::Patience;
 
 const BROKEN: &str = "the connection broke";
+/// Bytes that are decoded at once: gzip makes a thousand times as many of them at most.
+const DECODED_AT_ONCE: usize = 4096;
 
 /// What is to be downloaded.
 #[derive(Debug, Clone)]
@@ -26,6 +31,8 @@ pub(crate) struct Item {
     pub(crate) url: String,
     /// Its length in bytes, where that is known.
     pub(crate) size: Option<u64>,
+    /// The most bytes that are taken where its length is not known.
+    pub(crate) most: u64,
     /// Its SHA-256, where that is known.
     pub(crate) sha256: Option<Sha256>,
     /// Whether it may be sent compressed, which saves three quarters of a text; what is compressed in itself is not worth asking for it.
@@ -48,20 +55,40 @@ pub(crate) struct Downloads<'a> {
     pub(crate) patience: &'a Patience,
     /// Moves by the bytes that arrive.
     pub(crate) bar: &'a ProgressBar,
+    /// Tells whether other files that are there already are replaced.
+    pub(crate) overwrite: bool,
 }
 
 impl Downloads<'_> {
-    /// Downloads `item` to `target`. What has arrived stays in `{part}.part`, and a later call goes on from there, whichever URL it
-    /// then asks for the same bytes.
+    /// Downloads `item` to `target`, unless that is there already. What has arrived stays in
+    /// `{part}.part`, and a later call goes on from there, whichever URL it then asks for the same
+    /// bytes.
     ///
     /// # Errors
-    /// When the server refuses or cannot be reached any more, or when the SHA-256 is wrong, also when all is fetched anew (the part is
-    /// then removed).
+    /// When another file is there, or no room; when the server refuses or cannot be reached any
+    /// more, or when the SHA-256 is wrong, also when all is fetched anew (the part is then
+    /// removed).
     pub(crate) async fn run(self, item: &Item, part: &Path, target: &Path) -> anyhow::Result<Sha256> {
+        match (find_standing(target, item.sha256)?, item.sha256) {
+            (Standing::Same, Some(sha256)) => {
+                self.bar.inc(item.size.unwrap_or(0));
+                return Ok(sha256);
+            }
+            // Of unknown bytes it is compared when they are there.
+            (Standing::Other, Some(_)) if !self.overwrite => bail!("{}", is_taken(target)),
+            _ => {}
+        }
         let mut part = Part::open(part, item.tag().as_deref())?;
         self.bar.inc(part.length());
-        match self.receive_right(item, &mut part).await {
-            Ok(sha256) => part.finish(target).map(|()| sha256),
+        let room = item.size.map_or(Ok(()), |size| {
+            check_space(target.parent().unwrap_or(Path::new("")), size.saturating_sub(part.length()))
+        });
+        let received = match room {
+            Ok(()) => self.receive_right(item, &mut part).await,
+            Err(why) => Err(why),
+        };
+        match received {
+            Ok(sha256) => part.finish(target, self.overwrite).map(|()| sha256),
             Err(why) => {
                 let length = part.length();
                 part.leave();
@@ -121,7 +148,8 @@ impl Downloads<'_> {
     async fn receive(self, item: &Item, part: &mut Part) -> anyhow::Result<Received> {
         let offset = part.length();
         let rest = part.tag().filter(|_| offset > 0).map(|tag| (offset, tag));
-        let response = match self.client.get_from(&item.url, rest, item.gzip).await {
+        let gzip = item.gzip && rest.is_none();
+        let response = match self.client.get_from(&item.url, rest, gzip).await {
             Err(error) if rest.is_some() && refused_range(&error) => return Ok(Received::Unfit),
             response => response?,
         };
@@ -132,15 +160,19 @@ impl Downloads<'_> {
         } else {
             self.begin(part, item.tag().as_deref().or(header(&response, ETAG)))?;
         }
-        let mut coding = Coding::of(&response);
+        let mut coding = Coding::of(&response, gzip)?;
         let mut body = response.bytes_stream();
         while let Some(chunk) = body.next().await {
             let chunk = chunk.map_err(|error| anyhow::Error::new(error.without_url()).context(BROKEN))?;
-            let bytes = coding.decode(chunk)?;
-            part.add(&bytes)?;
-            self.bar.inc(bytes.len() as u64);
-            if item.size.is_some_and(|size| part.length() > size) {
-                return Ok(Received::Unfit);
+            for piece in chunk.chunks(coding.piece()) {
+                let bytes = coding.decode(piece)?;
+                part.add(&bytes)?;
+                self.bar.inc(bytes.len() as u64);
+                match item.size {
+                    Some(size) if part.length() > size => return Ok(Received::Unfit),
+                    None => ensure!(part.length() <= item.most, "the server sends more than {} bytes", item.most),
+                    Some(_) => {}
+                }
             }
         }
         Ok(Received::All)
@@ -167,18 +199,29 @@ enum Coding {
 }
 
 impl Coding {
-    fn of(response: &Response) -> Self {
+    /// # Errors
+    /// If the bytes are coded in a way that was not asked for.
+    fn of(response: &Response, gzip: bool) -> anyhow::Result<Self> {
         match header(response, CONTENT_ENCODING) {
-            Some("gzip") => Self::Gzip(Box::new(MultiGzDecoder::new(Vec::new()))),
-            _ => Self::Identity,
+            Some("gzip") if gzip => Ok(Self::Gzip(Box::new(MultiGzDecoder::new(Vec::new())))),
+            None | Some("identity" | "") => Ok(Self::Identity),
+            Some(other) => bail!("the server sends its answer coded as {other:?}, which was not asked for"),
         }
     }
 
-    fn decode(&mut self, chunk: Bytes) -> anyhow::Result<Bytes> {
-        let Self::Gzip(decoder) = self else { return Ok(chunk) };
-        let decoded = decoder.write_all(&chunk).and_then(|()| decoder.flush());
+    /// Bytes that may be handed to [`Self::decode`] at once.
+    fn piece(&self) -> usize {
+        match self {
+            Self::Identity => usize::MAX,
+            Self::Gzip(_) => DECODED_AT_ONCE,
+        }
+    }
+
+    fn decode<'b>(&mut self, bytes: &'b [u8]) -> anyhow::Result<Cow<'b, [u8]>> {
+        let Self::Gzip(decoder) = self else { return Ok(Cow::Borrowed(bytes)) };
+        let decoded = decoder.write_all(bytes).and_then(|()| decoder.flush());
         decoded.context("the server's answer is no gzip, as it says that it is")?;
-        Ok(std::mem::take(decoder.get_mut()).into())
+        Ok(Cow::Owned(std::mem::take(decoder.get_mut())))
     }
 }
 
@@ -217,197 +260,4 @@ fn header(response: &Response, name: HeaderName) -> Option<&str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::{Arc, Mutex};
-
-    use axum::Router;
-    use axum::body::Body;
-    use axum::extract::Request;
-    use axum::http::header::{ACCEPT_ENCODING, AUTHORIZATION, IF_RANGE, LOCATION, RANGE};
-    use axum::response::Response;
-
-    use super::*;
-
-    const ARCHIVE: &[u8] = b"0123456789";
-    const TAG: &str = "\"new\"";
-
-    /// What a server was asked: path, `Range`, and whether a key was shown.
-    type Asked = Arc<Mutex<Vec<(String, Option<String>, bool)>>>;
-
-    /// Serves [`ARCHIVE`] at `/a` as RFC 9110 has it, at `/moved` by a redirect to the same server under another name, without heeding
-    /// `If-Range` at `/heedless`, compressed at `/coded`, with a byte too much at `/longer`, and ranges that begin elsewhere at `/shifted`; `/gone` is not there,
-    /// `/busy` is only once, `/vanishing` redirects to what is not there once.
-    fn answer(request: &Request, asked: &Asked) -> Response {
-        let text = |name| request.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
-        let path = request.uri().path().to_owned();
-        let first = asked.lock().unwrap().is_empty();
-        asked.lock().unwrap().push((path.clone(), text(RANGE), request.headers().contains_key(AUTHORIZATION)));
-        let answer = Response::builder().header(ETAG, TAG);
-        let own = [TAG.to_owned(), format!("\"{}\"", Sha256::of(ARCHIVE))];
-        let whole = path != "/heedless" && text(IF_RANGE).is_none_or(|tag| !own.contains(&tag));
-        let from = text(RANGE).map(|range| range[6..].trim_end_matches('-').parse::<usize>().unwrap());
-        let answer = match (path.as_str(), from.filter(|_| !whole)) {
-            ("/gone", _) => return answer.status(410).body("{}".into()).unwrap(),
-            ("/lost", _) => return answer.status(404).body("<Error/>".into()).unwrap(),
-            ("/busy", _) if first => return answer.status(503).header("retry-after", "0").body("{}".into()).unwrap(),
-            ("/moved", _) => answer.status(302).header(LOCATION, "/a").body(Body::empty()),
-            ("/vanishing", _) => {
-                answer.status(302).header(LOCATION, if first { "/lost" } else { "/a" }).body(Body::empty())
-            }
-            ("/coded", _) if text(ACCEPT_ENCODING).as_deref() == Some("gzip") => {
-                let mut coder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-                coder.write_all(ARCHIVE).unwrap();
-                answer.header(CONTENT_ENCODING, "gzip").body(coder.finish().unwrap().into())
-            }
-            ("/coded", _) if text(RANGE).is_none() => answer.status(406).body(Body::empty()),
-            ("/coded", _) => answer.body(ARCHIVE.into()),
-            ("/longer", None) => answer.body("0123456789a".into()),
-            (_, None) => answer.body(ARCHIVE.into()),
-            (_, Some(from)) if from >= ARCHIVE.len() => answer.status(416).body(Body::empty()),
-            (path, Some(from)) => {
-                let from = if path == "/shifted" || path == "/longer" { from - 1 } else { from };
-                answer.status(206).header(CONTENT_RANGE, format!("bytes {from}-9/10")).body(ARCHIVE[from..].into())
-            }
-        };
-        answer.unwrap()
-    }
-
-    /// Downloads `path` where a part and its tag are there already; also what was asked for.
-    async fn run_for(
-        sha256: Option<Sha256>,
-        path: &str,
-        part: &str,
-        tag: Option<&str>,
-        size: Option<u64>,
-    ) -> (anyhow::Result<Sha256>, Vec<(String, Option<String>, bool)>) {
-        // Another test of this process may have done it.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let asked = Asked::default();
-        let seen = asked.clone();
-        let router = Router::new().fallback(move |request: Request| std::future::ready(answer(&request, &seen)));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let base = format!("http://{}", listener.local_addr().unwrap());
-        let server = tokio::spawn(axum::serve(listener, router).into_future());
-        let folder = tempfile::tempdir().unwrap();
-        let target = folder.path().join("a.zip");
-        std::fs::write(folder.path().join("a.zip.part"), part).unwrap();
-        if let Some(tag) = tag {
-            std::fs::write(folder.path().join("a.zip.part.etag"), tag).unwrap();
-        }
-        let client = Client::with(&base, Some(adit_shared::config::Secret::new("key".into()))).unwrap();
-        let item = Item { url: path.to_owned(), size, sha256, gzip: path == "/coded" };
-        let downloads = Downloads { client: &client, patience: &Patience::default(), bar: &ProgressBar::hidden() };
-        let outcome = downloads.run(&item, &target, &target).await;
-        server.abort();
-        if outcome.is_ok() {
-            assert_eq!(std::fs::read(&target).unwrap(), ARCHIVE);
-            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside the archive");
-            assert_eq!(downloads.bar.position(), ARCHIVE.len() as u64);
-        }
-        let asked = std::mem::take(&mut *asked.lock().unwrap());
-        (outcome, asked)
-    }
-
-    /// The same where the SHA-256 is known, and a tag is that of a SHA-256.
-    async fn run(
-        path: &str,
-        part: &str,
-        of: Option<&[u8]>,
-        size: Option<u64>,
-    ) -> (anyhow::Result<Sha256>, Vec<(String, Option<String>, bool)>) {
-        let tag = of.map(|of| format!("\"{}\"", Sha256::of(of)));
-        run_for(Some(Sha256::of(ARCHIVE)), path, part, tag.as_deref(), size).await
-    }
-
-    fn ranges(asked: &[(String, Option<String>, bool)]) -> Vec<Option<&str>> {
-        asked.iter().map(|(_, range, _)| range.as_deref()).collect()
-    }
-
-    #[tokio::test]
-    async fn a_part_is_gone_on_with_only_if_it_is_of_the_same_bytes() {
-        for size in [Some(10), None] {
-            let (outcome, asked) = run("/a", "0123", Some(ARCHIVE), size).await;
-            assert_eq!((outcome.is_ok(), ranges(&asked)), (true, vec![Some("bytes=4-")]));
-            for of in [Some(b"other".as_slice()), None] {
-                let (outcome, asked) = run("/a", "abcd", of, size).await;
-                assert_eq!((outcome.is_ok(), ranges(&asked)), (true, vec![None]));
-            }
-        }
-        let (outcome, asked) = run("/a", "0123456789", Some(ARCHIVE), Some(10)).await;
-        assert_eq!((outcome.is_ok(), asked.len()), (true, 0), "nothing is missing");
-    }
-
-    #[tokio::test]
-    async fn bytes_of_unknown_hash_are_gone_on_with_by_the_tag_of_who_sent_them() {
-        for size in [Some(10), None] {
-            for (part, tag, range) in [
-                ("0123", Some(TAG), Some("bytes=4-")),
-                ("abcd", Some("\"old\""), Some("bytes=4-")),
-                ("abcd", None, None),
-            ] {
-                let (outcome, asked) = run_for(None, "/a", part, tag, size).await;
-                assert_eq!((outcome.is_ok(), ranges(&asked)), (true, vec![range]));
-            }
-        }
-        let (outcome, asked) = run_for(None, "/a", "0123456789", Some(TAG), None).await;
-        assert_eq!(
-            (outcome.is_ok(), ranges(&asked)),
-            (true, vec![Some("bytes=10-"), None]),
-            "complete, of unknown size"
-        );
-        let (outcome, asked) = run_for(None, "/heedless", "abcd", Some("\"old\""), Some(10)).await;
-        assert_eq!((outcome.is_ok(), ranges(&asked)), (true, vec![Some("bytes=4-"), None]), "If-Range is not heeded");
-    }
-
-    #[tokio::test]
-    async fn a_part_that_cannot_be_gone_on_with_is_begun_anew() {
-        let (outcome, asked) = run("/a", "0123456789ab", Some(ARCHIVE), Some(10)).await;
-        assert_eq!((outcome.is_ok(), ranges(&asked)), (true, vec![None]), "too long");
-        let (outcome, asked) = run("/shifted", "0123", Some(ARCHIVE), Some(10)).await;
-        assert_eq!((outcome.is_ok(), ranges(&asked)), (true, vec![Some("bytes=4-"), None]), "another range");
-        let (outcome, asked) = run("/heedless", "abcd", Some(ARCHIVE), Some(10)).await;
-        assert_eq!((outcome.is_ok(), ranges(&asked)), (true, vec![Some("bytes=4-"), None]), "damaged on the disk");
-        let (outcome, asked) = run("/longer", "0123", Some(ARCHIVE), Some(10)).await;
-        assert!(outcome.unwrap_err().to_string().contains("other bytes"), "and only once");
-        assert_eq!(ranges(&asked), [Some("bytes=4-"), None]);
-    }
-
-    #[tokio::test]
-    async fn a_refusal_is_told_at_once_and_trouble_is_waited_out() {
-        let (outcome, asked) = run("/gone", "", None, Some(10)).await;
-        assert_eq!(outcome.unwrap_err().to_string(), "the server refused (410): ");
-        assert_eq!(asked.len(), 1);
-        let (outcome, asked) = run("/busy", "", None, Some(10)).await;
-        assert_eq!((outcome.is_ok(), asked.len()), (true, 2));
-        let (outcome, asked) = run("/vanishing", "", None, Some(10)).await;
-        let paths: Vec<_> = asked.iter().map(|(path, ..)| path.as_str()).collect();
-        assert!(outcome.is_ok(), "what the object store does not have any more is asked of the server again");
-        assert_eq!(paths, ["/vanishing", "/lost", "/vanishing", "/a"]);
-    }
-
-    #[tokio::test]
-    async fn a_redirect_is_followed_without_the_key() {
-        let (outcome, asked) = run("/moved", "0123", Some(ARCHIVE), Some(10)).await;
-        outcome.unwrap();
-        let range = Some("bytes=4-".to_owned());
-        assert_eq!(asked, [("/moved".to_owned(), range.clone(), true), ("/a".to_owned(), range, false)]);
-    }
-
-    #[tokio::test]
-    async fn what_comes_compressed_is_saved_as_it_is() {
-        for part in ["", "0123"] {
-            let (outcome, asked) = run("/coded", part, Some(ARCHIVE), Some(10)).await;
-            assert_eq!((outcome.is_ok(), asked.len()), (true, 1));
-        }
-    }
-
-    #[tokio::test]
-    async fn two_downloads_to_one_file_do_not_mix() {
-        let folder = tempfile::tempdir().unwrap();
-        let target = folder.path().join("a.zip");
-        let first = Part::open(&target, None).unwrap();
-        assert!(Part::open(&target, None).err().unwrap().to_string().contains("another download"));
-        drop(first);
-        assert!(Part::open(&target, None).is_ok());
-    }
-}
+mod tests;

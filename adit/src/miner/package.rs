@@ -1,42 +1,89 @@
 //! `adit package`: asks for a package, watches it being built, and downloads all that it consists of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use adit_shared::config::Config;
 use adit_shared::digest::Sha256;
-use adit_shared::domain::{MANIFEST_NAME, PackageManifest, RECEIPT_NAME};
+use adit_shared::display::Printable;
+use adit_shared::domain::{AssetName, MANIFEST_NAME, PackageManifest, RECEIPT_NAME};
+use adit_shared::names::fold;
 use anyhow::{Context as _, anyhow, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::bag::safe_names;
 use super::client::{Client, Refusal};
 use super::download::{Downloads, Item, may_pass, retry_after};
-use super::part::hash_file;
 use super::patience::Patience;
 use super::proof::Proof;
 use crate::cli::PackageArgs;
+use crate::terminal::outln;
 
 /// How often a package that is erased while it is downloaded is asked for again.
 const REBUILDS: u32 = 10;
+/// Seconds between two looks at a package that is being built, whatever the server asks for.
+const POLLS: std::ops::RangeInclusive<u64> = 1..=60;
+/// Most bytes of an asset whose length the server does not tell.
+const MAX_UNTOLD: u64 = 1 << 30;
+/// Most assets of a package.
+const MAX_ASSETS: usize = 100_000;
 
 /// Asks for a package, watches it, downloads and verifies it.
 pub(crate) async fn package(config: &Config, args: PackageArgs) -> anyhow::Result<()> {
     let client = Client::new(config)?;
-    let package = client.post(&format!("/api/docsets/{}/packages", args.docset), &body(&args)).await?;
+    let path = format!("/api/docsets/{}/packages", args.docset);
+    let package = PackageState::read(client.post(&path, &body(&args)).await?)?;
     if args.no_wait {
-        println!("{}", package["url"].as_str().unwrap_or_default());
+        outln!("{}", Printable::line(&package.url));
         return Ok(());
     }
     let package = watch(&client, package).await?;
-    for (sha256, place) in fetch(&client, package, args.output.as_deref()).await? {
-        println!("{sha256}  {}", place.display());
+    for (sha256, place) in fetch(&client, package, args.output.as_deref(), args.force).await? {
+        outln!("{sha256}  {}", place.display());
     }
     Ok(())
+}
+
+/// Where a package stands, as far as the server's answer can be used.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct PackageState {
+    /// Its number.
+    pub(crate) id: u64,
+    docset: u64,
+    fingerprint: Sha256,
+    status: String,
+    terminal: bool,
+    #[serde(default)]
+    percent: u64,
+    eta_seconds: Option<u64>,
+    poll_after: Option<u64>,
+    problem: Option<String>,
+    #[serde(default)]
+    url: String,
+    /// Size of its archive in bytes.
+    pub(crate) size: Option<u64>,
+    /// Counts of documents.
+    pub(crate) documents: PackageCounts,
+}
+
+/// Counts of a package's documents.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub(crate) struct PackageCounts {
+    /// Members of the docset.
+    pub(crate) requested: u64,
+    /// Members of which there is a file.
+    pub(crate) included: Option<u64>,
+}
+
+impl PackageState {
+    /// Reads the server's answer.
+    pub(crate) fn read(answer: Value) -> anyhow::Result<Self> {
+        serde_json::from_value(answer).context("the server's answer is no package")
+    }
 }
 
 fn body(args: &PackageArgs) -> Value {
@@ -57,23 +104,27 @@ fn body(args: &PackageArgs) -> Value {
 }
 
 /// Polls a package, at the pace that the server asks for, until it is there. Trouble of the server or the network is waited out.
-pub(crate) async fn watch(client: &Client, mut package: Value) -> anyhow::Result<Value> {
-    let path = format!("/api/packages/{}", package["id"]);
+pub(crate) async fn watch(client: &Client, mut package: PackageState) -> anyhow::Result<PackageState> {
+    let path = format!("/api/packages/{}", package.id);
     let style = ProgressStyle::with_template("building {bar:40} {pos:>3}%  {msg}");
     let bar = ProgressBar::new(100).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    while package["terminal"] != true {
-        bar.set_position(package["percent"].as_u64().unwrap_or(0));
-        bar.set_message(package["eta_seconds"].as_u64().map(|s| format!("{s} s left")).unwrap_or_default());
-        tokio::time::sleep(Duration::from_secs(package["poll_after"].as_u64().unwrap_or(1))).await;
-        package = patiently(async || client.get(&path).await)
+    while !package.terminal {
+        bar.set_position(package.percent.min(100));
+        bar.set_message(package.eta_seconds.map(|s| format!("{s} s left")).unwrap_or_default());
+        let pause = package.poll_after.unwrap_or(1).clamp(*POLLS.start(), *POLLS.end());
+        tokio::time::sleep(Duration::from_secs(pause)).await;
+        let answer = patiently(async || client.get(&path).await)
             .await
             .with_context(|| format!("{path} cannot be watched any more; the build goes on without it"))?;
+        let id = std::mem::replace(&mut package, PackageState::read(answer)?).id;
+        ensure!(package.id == id, "the server answers for package {id} with package {}", package.id);
     }
     bar.finish_and_clear();
-    match package["status"].as_str() {
-        Some("successful") => Ok(package),
-        Some("failed") => {
-            bail!("the package could not be built: {}", package["problem"].as_str().unwrap_or("no reason was given"))
+    match package.status.as_str() {
+        "successful" => Ok(package),
+        "failed" => {
+            let reason = package.problem.as_deref().unwrap_or("no reason was given");
+            bail!("the package could not be built: {}", Printable::line(reason))
         }
         _ => bail!("the package was dismissed"),
     }
@@ -93,7 +144,7 @@ async fn patiently<T>(ask: impl AsyncFn() -> anyhow::Result<T>) -> anyhow::Resul
 /// One of the things that a package consists of.
 #[derive(Debug, Deserialize)]
 struct Asset {
-    name: String,
+    name: AssetName,
     size: Option<u64>,
     sha256: Option<Sha256>,
 }
@@ -105,19 +156,43 @@ impl Asset {
     }
 }
 
-/// Downloads all that a finished package consists of, goes on where an earlier download stopped, and verifies each SHA-256. What is erased
-/// meanwhile is built again, with the same bytes. `output` is the place of the archive, or a folder, which packages in shards always get.
+/// Reads the list of a package's assets: names that are one harmless segment of a path, and no two
+/// that are one file.
+fn read_assets(answer: &Value) -> anyhow::Result<Vec<Asset>> {
+    let list = answer["assets"].as_array().context("the server's answer lists no assets")?;
+    ensure!(
+        (1..=MAX_ASSETS).contains(&list.len()),
+        "the server lists {} assets, and no package has so many",
+        list.len()
+    );
+    let read = list.iter().map(Asset::deserialize).collect::<Result<Vec<_>, _>>();
+    let mut assets = read.context("the server's list of assets cannot be used")?;
+    let mut names = BTreeSet::new();
+    for asset in &assets {
+        ensure!(names.insert(fold(asset.name.as_str())), "two of the package's assets would be named {}", asset.name);
+    }
+    assets.sort_by_key(Asset::is_proof);
+    Ok(assets)
+}
+
+/// Downloads all that a finished package consists of, goes on where an earlier download stopped,
+/// and verifies each SHA-256. What is erased meanwhile is built again, with the same bytes.
+/// `output` is the place of the archive, or a folder, which packages in shards always get. Other
+/// files that are there already are an error, unless `overwrite` is set.
 ///
 /// Gives the archive, or the shards, with their SHA-256; manifest and receipt lie beside.
 pub(crate) async fn fetch(
     client: &Client,
-    mut package: Value,
+    mut package: PackageState,
     output: Option<&Path>,
+    overwrite: bool,
 ) -> anyhow::Result<Vec<(Sha256, PathBuf)>> {
     let style = ProgressStyle::with_template("downloading {bar:40} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left");
     let bar = ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     for _ in 0..REBUILDS {
-        let error = match fetch_assets(client, &package, output, &bar).await {
+        let patience = Patience::default();
+        let downloads = Downloads { client, patience: &patience, bar: &bar, overwrite };
+        let error = match fetch_assets(downloads, &package, output).await {
             Ok(fetched) => {
                 bar.finish_and_clear();
                 return Ok(fetched);
@@ -125,9 +200,10 @@ pub(crate) async fn fetch(
             Err(error) => error,
         };
         let Some(body) = erased(&error) else { return Err(error) };
-        let path = format!("/api/docsets/{}/packages", package["docset"]);
+        let path = format!("/api/docsets/{}/packages", package.docset);
         let asked = patiently(async || client.post(&path, body).await).await;
-        package = watch(client, asked.context("the package was erased and cannot be built again")?).await?;
+        let asked = PackageState::read(asked.context("the package was erased and cannot be built again")?)?;
+        package = watch(client, asked).await?;
     }
     bail!("the package was erased {REBUILDS} times while it was downloaded; run it again to go on")
 }
@@ -139,30 +215,23 @@ fn erased(error: &anyhow::Error) -> Option<&Value> {
 }
 
 async fn fetch_assets(
-    client: &Client,
-    package: &Value,
+    downloads: Downloads<'_>,
+    package: &PackageState,
     output: Option<&Path>,
-    bar: &ProgressBar,
 ) -> anyhow::Result<Vec<(Sha256, PathBuf)>> {
     // Not the URLs of the answers: the server may be known under another one here, and the key is for this one.
-    let list = format!("/api/packages/{}/assets", package["id"]);
-    let answer = patiently(async || client.get(&list).await).await?;
-    let mut assets: Vec<Asset> = serde_json::from_value(answer["assets"].clone()).context("cannot read the assets")?;
-    assets.sort_by_key(Asset::is_proof);
+    let list = format!("/api/packages/{}/assets", package.id);
+    let assets = read_assets(&patiently(async || downloads.client.get(&list).await).await?)?;
     let places = places(package, &assets, output)?;
-    bar.set_length(assets.iter().filter_map(|asset| asset.size).sum());
-    bar.set_position(0);
+    let sizes = assets.iter().filter_map(|asset| asset.size);
+    downloads.bar.set_length(sizes.fold(0, u64::saturating_add));
+    downloads.bar.set_position(0);
     let mut fetched = Vec::new();
     for (asset, place) in assets.iter().zip(places) {
-        let downloads = Downloads { client, patience: &Patience::default(), bar };
-        let item = Item { url: format!("{list}/{}", asset.name), size: asset.size, sha256: asset.sha256, gzip: false };
-        let sha256 = match asset.sha256.filter(|sha256| is_there(&place, asset.size, *sha256)) {
-            Some(sha256) => {
-                bar.inc(asset.size.unwrap_or(0));
-                sha256
-            }
-            None => downloads.run(&item, &place, &place).await?,
-        };
+        let downloads = Downloads { patience: &Patience::default(), ..downloads };
+        let url = format!("{list}/{}", asset.name);
+        let item = Item { url, size: asset.size, most: MAX_UNTOLD, sha256: asset.sha256, gzip: false };
+        let sha256 = downloads.run(&item, &place, &place).await?;
         fetched.push((asset, sha256, place));
     }
     agree(package, &fetched)?;
@@ -171,45 +240,38 @@ async fn fetch_assets(
 }
 
 /// Compares what was fetched with the package's manifest, if it has one: what is signed is that, and not what the server says.
-fn agree(package: &Value, fetched: &[(&Asset, Sha256, PathBuf)]) -> anyhow::Result<()> {
-    let Some((.., place)) = fetched.iter().find(|(asset, ..)| asset.name == MANIFEST_NAME) else { return Ok(()) };
-    let bytes = std::fs::read(place).with_context(|| format!("cannot read {}", place.display()))?;
+fn agree(package: &PackageState, fetched: &[(&Asset, Sha256, PathBuf)]) -> anyhow::Result<()> {
+    let Some((.., place)) = fetched.iter().find(|(asset, ..)| asset.name.as_str() == MANIFEST_NAME) else {
+        return Ok(());
+    };
+    let bytes = fs::read(place).with_context(|| format!("cannot read {}", place.display()))?;
     let manifest = PackageManifest::parse(&bytes).map_err(|error| anyhow!("{}: {error}", place.display()))?;
     let contents = fetched.iter().filter(|(asset, ..)| !asset.is_proof());
     let found: BTreeMap<&str, Sha256> = contents.map(|(asset, sha256, _)| (asset.name.as_str(), *sha256)).collect();
     let named: BTreeMap<&str, Sha256> =
         manifest.assets.iter().map(|asset| (asset.name.as_str(), asset.sha256)).collect();
-    let is_this = package["fingerprint"].as_str().is_none_or(|own| own == manifest.package.to_string());
-    if !is_this || named != found {
+    if package.fingerprint != manifest.package || named != found {
         bail!("{} is not the manifest of what the server has sent; tell its operator", place.display());
     }
     Ok(())
 }
 
-fn is_there(place: &Path, size: Option<u64>, sha256: Sha256) -> bool {
-    let length = std::fs::metadata(place).ok().map(|metadata| metadata.len());
-    length.is_some() && length == size && hash_file(place).is_ok_and(|(_, found)| found == sha256)
-}
-
 /// Where each asset is to be: in a folder under its own name, or, of an archive that is to lie elsewhere, there and beside it.
-fn places(package: &Value, assets: &[Asset], output: Option<&Path>) -> anyhow::Result<Vec<PathBuf>> {
-    for asset in assets {
-        ensure!(safe_names(&asset.name)?.len() == 1, "{:?} is no name of a file", asset.name);
-    }
+fn places(package: &PackageState, assets: &[Asset], output: Option<&Path>) -> anyhow::Result<Vec<PathBuf>> {
     let mut contents = assets.iter().filter(|asset| !asset.is_proof());
     let archive = contents.next().filter(|_| contents.next().is_none());
     let Some(archive) = archive else {
-        let fingerprint = package["fingerprint"].as_str().unwrap_or_default();
-        let folder = output.map_or_else(|| PathBuf::from(format!("package-{fingerprint:.12}")), Path::to_owned);
-        std::fs::create_dir_all(&folder).with_context(|| {
+        let own = || PathBuf::from(format!("package-{}", &package.fingerprint.to_string()[..12]));
+        let folder = output.map_or_else(own, Path::to_owned);
+        make_folder(&folder, output.is_some()).with_context(|| {
             format!("the package has several parts, and {} cannot be their folder", folder.display())
         })?;
-        return Ok(assets.iter().map(|asset| folder.join(&asset.name)).collect());
+        return Ok(assets.iter().map(|asset| folder.join(asset.name.as_str())).collect());
     };
     let archive_place = match output {
-        Some(folder) if folder.is_dir() => folder.join(&archive.name),
+        Some(folder) if folder.is_dir() => folder.join(archive.name.as_str()),
         Some(file) => file.to_owned(),
-        None => PathBuf::from(&archive.name),
+        None => PathBuf::from(archive.name.as_str()),
     };
     let proof = Proof::beside(&archive_place);
     let place = |asset: &Asset| match asset.name.as_str() {
@@ -220,14 +282,27 @@ fn places(package: &Value, assets: &[Asset], output: Option<&Path>) -> anyhow::R
     Ok(assets.iter().map(place).collect())
 }
 
+/// Makes a folder where there is none. One that the user has not named is no symbolic link.
+fn make_folder(folder: &Path, named: bool) -> anyhow::Result<()> {
+    fs::create_dir_all(folder)?;
+    ensure!(named || !fs::symlink_metadata(folder)?.is_symlink(), "it is a symbolic link; name the folder by --output");
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::testing::Hostile;
     use super::*;
 
+    fn state(status: &str, terminal: bool) -> Value {
+        json!({"id": 7, "docset": 1, "fingerprint": Sha256::of(b"p"), "status": status, "terminal": terminal,
+            "documents": {"requested": 1}})
+    }
+
     fn places_of(names: &[&str], output: Option<&Path>) -> anyhow::Result<Vec<PathBuf>> {
-        let asset = |name: &&str| Asset { name: (*name).to_owned(), size: None, sha256: None };
-        let assets: Vec<Asset> = names.iter().map(asset).collect();
-        places(&json!({"fingerprint": "0123456789abcdef"}), &assets, output)
+        let assets: Vec<Value> = names.iter().map(|name| json!({"name": name})).collect();
+        let package = PackageState::read(state("successful", true))?;
+        places(&package, &read_assets(&json!({"assets": assets}))?, output)
     }
 
     #[test]
@@ -245,14 +320,98 @@ mod tests {
         let new = folder.join("new");
         assert_eq!(places_of(&shards, Some(&new)).unwrap(), below(&new, &shards));
         assert!(new.is_dir());
-        std::fs::write(&file, "").unwrap();
+        fs::write(&file, "").unwrap();
         assert!(places_of(&shards, Some(&file)).is_err());
     }
 
     #[test]
     fn a_server_names_no_other_folder() {
-        for name in ["../a", "/a", "a/b", "..", ""] {
+        for name in ["../a", "/a", "a/b", "..", "", ".bashrc", "con.zip", "a\n", "a\u{1b}[2J"] {
             assert!(places_of(&[name], None).is_err(), "{name}");
         }
+        assert!(places_of(&["a.zip", "A.ZIP"], None).unwrap_err().to_string().contains("would be named"));
+        assert!(read_assets(&json!({"assets": []})).is_err());
+    }
+
+    /// What a server answers when a package is asked for, listed and downloaded: none of it writes
+    /// outside of the folder or over anything in it, and each is told.
+    #[tokio::test]
+    async fn a_hostile_server_is_told_of_and_writes_nothing() {
+        let good = json!({"assets": [{"name": "a.zip", "size": 3, "sha256": Sha256::of(b"abc")}]});
+        let with = |member: &str, value: Value| {
+            let mut package = state("successful", true);
+            package[member] = value;
+            package.to_string()
+        };
+        let listed = |asset: Value| json!({"assets": [asset]}).to_string();
+        let package = state("successful", true).to_string();
+        let (hash, other) = (Sha256::of(b"abc").to_string(), Sha256::of(b"x").to_string());
+        let deep = "[".repeat(100_000);
+        let cases: Vec<(&str, String, String)> = vec![
+            ("a fingerprint is a path", with("fingerprint", json!("/../../.ssh/")), good.to_string()),
+            ("an id is a path", with("id", json!("1/../../docsets/1")), good.to_string()),
+            ("an id is negative", with("id", json!(-1)), good.to_string()),
+            ("a number is none", package.replace("\"id\":7", "\"id\":NaN"), good.to_string()),
+            ("a number is too large", package.replace("\"id\":7", "\"id\":1e999"), good.to_string()),
+            ("JSON is too deep", deep.clone(), good.to_string()),
+            ("a name is a dot file", package.clone(), listed(json!({"name": ".bashrc", "size": 3, "sha256": hash}))),
+            ("a name is a path", package.clone(), listed(json!({"name": "../x", "size": 3, "sha256": hash}))),
+            ("a hash is a path", package.clone(), listed(json!({"name": "x", "size": 3, "sha256": "../x"}))),
+            ("a size is a text", package.clone(), listed(json!({"name": "x", "size": "NaN", "sha256": hash}))),
+            ("a size is absurd", package.clone(), listed(json!({"name": "x", "size": u64::MAX, "sha256": hash}))),
+            ("a size is wrong", package.clone(), listed(json!({"name": "x", "size": 2, "sha256": hash}))),
+            ("a hash is wrong", package.clone(), listed(json!({"name": "x", "size": 3, "sha256": other}))),
+            (
+                "a file of mine has that name",
+                package.clone(),
+                listed(json!({"name": "mine", "size": 3, "sha256": hash})),
+            ),
+            ("a list is JSON of 80 MB", package.clone(), format!("{{\"assets\":[\"{}\"]}}", "x".repeat(80 << 20))),
+            ("a list is no list", package.clone(), "{\"assets\": {}}".to_owned()),
+        ];
+        for (what, package, list) in cases {
+            let server = Hostile::start(move |path| {
+                Hostile::answer(
+                    200,
+                    match path {
+                        "/api/docsets/1/packages" => package.as_bytes(),
+                        "/api/packages/7/assets" => list.as_bytes(),
+                        _ => b"abc",
+                    },
+                )
+            })
+            .await;
+            let dir = tempfile::tempdir().unwrap();
+            let (folder, before) = (dir.path().join("a/b"), b"precious".as_slice());
+            fs::create_dir_all(&folder).unwrap();
+            for name in ["mine", ".bashrc"] {
+                fs::write(folder.join(name), before).unwrap();
+            }
+            let client = server.client();
+            let outcome = async {
+                let package = PackageState::read(client.post("/api/docsets/1/packages", &json!({})).await?)?;
+                fetch(&client, watch(&client, package).await?, Some(&folder), false).await
+            };
+            let outcome = tokio::time::timeout(Duration::from_secs(60), outcome).await.expect(what);
+            assert!(outcome.is_err(), "{what}");
+            let left = super::super::testing::read(dir.path());
+            assert_eq!(left.keys().collect::<Vec<_>>(), ["a/b/.bashrc", "a/b/mine"], "{what}");
+            assert!(left.values().all(|content| content == before), "{what}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_wants_to_be_asked_at_once_is_asked_each_second() {
+        let server = Hostile::start(|_| {
+            let mut package = state("running", false);
+            package["poll_after"] = json!(0);
+            Hostile::answer(200, package.to_string().as_bytes())
+        })
+        .await;
+        let mut package = state("running", false);
+        package["poll_after"] = json!(0);
+        let (client, package) = (server.client(), PackageState::read(package).unwrap());
+        assert!(tokio::time::timeout(Duration::from_millis(2500), watch(&client, package)).await.is_err());
+        assert!(server.asked().len() <= 3, "{}", server.asked().len());
     }
 }

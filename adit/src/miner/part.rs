@@ -1,4 +1,9 @@
-//! A file that is being downloaded: what has arrived of it, of what it is a part, and the SHA-256 so far.
+//! A file that is being downloaded: what has arrived of it, of what it is a part, and the SHA-256
+//! so far.
+//!
+//! What has arrived lies in `{base}.part`, with `{base}.part.etag` beside it. That says of what the
+//! bytes are, and that they are of a download at all: a file of somebody's that happens to be named
+//! so is left alone. Symbolic links are not followed.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
@@ -8,13 +13,19 @@ use adit_shared::digest::Sha256;
 use anyhow::{Context as _, bail};
 use sha2::Digest as _;
 
+use super::files::{Standing, find_standing, open_plain, read_small, rename_new};
+
+/// Longest entity tag in bytes that is kept. Bytes of a longer one are not gone on with.
+const MAX_TAG: u64 = 256;
+
 /// What has arrived, in `{base}.part`. It stays there for a later run when this one ends too soon.
 pub(crate) struct Part {
     path: PathBuf,
     file: File,
     length: u64,
     hash: sha2::Sha256,
-    /// Where the entity tag is kept of what the bytes are of; bytes without one are not gone on with.
+    /// Where the entity tag is kept of what the bytes are of; empty where they have none, and are
+    /// not gone on with.
     tag_path: PathBuf,
     tag: Option<String>,
 }
@@ -31,13 +42,19 @@ impl Part {
             PathBuf::from(name)
         });
         let cannot_write = || format!("cannot write {}", path.display());
-        let file = OpenOptions::new().create(true).read(true).append(true).open(&path).with_context(cannot_write)?;
+        let file = open_plain(&path, OpenOptions::new().create(true).read(true).append(true));
+        let file = file.with_context(cannot_write)?;
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => bail!("another download to {} is running", base.display()),
             // Where a file system has no locks, the SHA-256 shows what two of them have made of it.
             Ok(()) | Err(TryLockError::Error(_)) => {}
         }
-        let known = fs::read_to_string(&tag_path).ok();
+        let known = read_small(&tag_path, MAX_TAG).with_context(|| format!("cannot read {}", tag_path.display()))?;
+        let is_ours = known.as_ref().is_some_and(|tag| tag.is_empty() || is_strong(tag));
+        if !is_ours && (known.is_some() || file.metadata().with_context(cannot_write)?.len() > 0) {
+            bail!("{} is there, and is not of a download; move it away", path.display());
+        }
+        let known = known.filter(|tag| !tag.is_empty());
         let fit = known.is_some() && tag.is_none_or(|tag| known.as_deref() == Some(tag));
         let mut part = Self { path, file, length: 0, hash: sha2::Sha256::new(), tag_path, tag: known };
         if fit {
@@ -66,12 +83,13 @@ impl Part {
 
     /// Begins anew, with a content of that entity tag.
     pub(crate) fn begin(&mut self, tag: Option<&str>) -> anyhow::Result<()> {
-        // If-Range takes strong tags only (RFC 9110, section 13.1.5).
-        let tag = tag.filter(|tag| tag.starts_with('"'));
+        let tag = tag.filter(|tag| is_strong(tag));
         (self.length, self.hash, self.tag) = (0, sha2::Sha256::new(), tag.map(str::to_owned));
         // The old bytes go before the new tag is there, so that they never stand under it.
-        let cleared = self.file.set_len(0).and_then(|()| absent_is_fine(fs::remove_file(&self.tag_path)));
-        let begun = cleared.and_then(|()| tag.map_or(Ok(()), |tag| fs::write(&self.tag_path, tag)));
+        let begun = self.file.set_len(0).and_then(|()| {
+            let mut file = open_plain(&self.tag_path, OpenOptions::new().create(true).write(true).truncate(true))?;
+            file.write_all(tag.unwrap_or_default().as_bytes())
+        });
         begun.with_context(|| self.cannot_write())
     }
 
@@ -83,11 +101,26 @@ impl Part {
         Ok(())
     }
 
-    /// Lets it appear under its name.
-    pub(crate) fn finish(self, target: &Path) -> anyhow::Result<()> {
-        let synced = self.file.sync_all().and_then(|()| absent_is_fine(fs::remove_file(&self.tag_path)));
-        let done = synced.and_then(|()| fs::rename(&self.path, target));
-        done.with_context(|| format!("cannot write {}", target.display()))
+    /// Lets it appear under its name. A file that is there already stays, unless it has the same
+    /// bytes or `overwrite` is set.
+    ///
+    /// # Errors
+    /// When it cannot be written, or another file is there; what has arrived is kept then.
+    pub(crate) fn finish(self, target: &Path, overwrite: bool) -> anyhow::Result<()> {
+        let cannot_write = || format!("cannot write {}", target.display());
+        self.file.sync_all().with_context(cannot_write)?;
+        if overwrite {
+            fs::rename(&self.path, target).with_context(cannot_write)?;
+        } else if let Err(error) = rename_new(&self.path, target) {
+            if error.kind() != io::ErrorKind::AlreadyExists {
+                return Err(error).with_context(cannot_write);
+            }
+            if find_standing(target, Some(self.sha256()))? != Standing::Same {
+                bail!("{}", is_taken(target));
+            }
+            fs::remove_file(&self.path).with_context(cannot_write)?;
+        }
+        absent_is_fine(fs::remove_file(&self.tag_path)).with_context(cannot_write)
     }
 
     /// Removes what is of no use: a part without bytes.
@@ -102,6 +135,18 @@ impl Part {
     fn cannot_write(&self) -> String {
         format!("cannot write {}", self.path.display())
     }
+}
+
+/// Tells whether an entity tag can stand in `If-Range`: strong ones alone can (RFC 9110, section
+/// 13.1.5).
+fn is_strong(tag: &str) -> bool {
+    let plain = tag.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    plain && tag.len() as u64 <= MAX_TAG && tag.len() > 1 && tag.starts_with('"') && tag.ends_with('"')
+}
+
+/// Says that a place is taken, and what helps.
+pub(crate) fn is_taken(target: &Path) -> String {
+    format!("{} is there, and is not what is downloaded; move it away, or replace it by --force", target.display())
 }
 
 fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {

@@ -51,7 +51,7 @@ impl Patience {
         // Even a server that does not mind is not asked without any pause.
         let wait = asked.map_or(own, |asked| asked.max(FIRST_WAIT));
         state.trouble = Some((since, failures.saturating_add(1)));
-        state.over |= now.duration_since(since) + wait > LIMIT;
+        state.over |= now.duration_since(since).saturating_add(wait) > LIMIT;
         (!state.over).then_some(wait)
     }
 
@@ -90,5 +90,10 @@ mod tests {
         assert_eq!(patience.next_wait(now, Some(Duration::ZERO)), Some(FIRST_WAIT));
         assert_eq!(patience.next_wait(now + 61 * SECOND, Some(60 * SECOND)), None);
         assert!(patience.is_over());
+        for absurd in [1_000_000_000 * SECOND, Duration::MAX] {
+            let patience = Patience::default();
+            assert_eq!(patience.next_wait(now, Some(absurd)), None);
+            assert!(patience.is_over(), "nobody waits for that, and nothing overflows");
+        }
     }
 }

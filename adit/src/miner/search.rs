@@ -1,15 +1,17 @@
 //! `adit search`: prints hits for people, or hands the API's answer on.
 
-use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::io::{IsTerminal as _, Read as _};
 use std::path::Path;
 
 use adit_shared::config::Config;
+use adit_shared::display::{Printable, steers};
 use anyhow::Context as _;
-use futures::TryStreamExt as _;
 use serde_json::{Value, json};
 
 use super::Client;
+use super::client::NDJSON;
 use crate::cli::{AnswerFormat, SearchArgs};
+use crate::terminal::{outln, print_data, print_json, print_json_text, print_styled};
 
 /// Carries out `adit search`.
 pub(crate) async fn search(config: &Config, args: SearchArgs) -> anyhow::Result<()> {
@@ -29,9 +31,21 @@ pub(crate) async fn search(config: &Config, args: SearchArgs) -> anyhow::Result<
     }
     match args.format {
         AnswerFormat::Text => print(&client.post(&path, &body).await?),
-        AnswerFormat::Json => println!("{}", serde_json::to_string_pretty(&client.post(&path, &body).await?)?),
-        AnswerFormat::Csv => hand_on(&client, &path, &body, "text/csv").await?,
-        AnswerFormat::Ndjson => hand_on(&client, &path, &body, "application/x-ndjson").await?,
+        AnswerFormat::Json => print_json(&client.post(&path, &body).await?)?,
+        AnswerFormat::Csv => {
+            let line = |line: &str| {
+                print_data(line.as_bytes());
+                Ok(())
+            };
+            client.post_for_lines(&path, &body, "text/csv", line).await?;
+        }
+        AnswerFormat::Ndjson => {
+            let line = |line: &str| {
+                print_json_text(line);
+                Ok(())
+            };
+            client.post_for_lines(&path, &body, NDJSON, line).await?;
+        }
     }
     Ok(())
 }
@@ -47,35 +61,26 @@ fn read_dsl(file: &Path) -> anyhow::Result<Value> {
     serde_json::from_str(&text).with_context(|| format!("{} is not JSON", file.display()))
 }
 
-/// Writes an answer to standard output as it comes.
-async fn hand_on(client: &Client, path: &str, body: &Value, media_type: &str) -> anyhow::Result<()> {
-    let mut chunks = client.post_for(path, body, media_type).await?.bytes_stream();
-    let mut out = std::io::stdout().lock();
-    while let Some(chunk) = chunks.try_next().await.context("the answer broke off: it is not whole")? {
-        out.write_all(&chunk)?;
-    }
-    Ok(out.flush()?)
-}
-
 fn print(answer: &Value) {
     // Bold on a terminal.
     let marks = if std::io::stdout().is_terminal() { ("\x1b[1m", "\x1b[0m") } else { ("[", "]") };
     for document in answer["documents"].as_array().into_iter().flatten() {
-        let title = document["metadata"]["title"].as_str().unwrap_or("(no title)");
-        println!("{:>8}  {:24}  {title}", document["id"], document["ref"].as_str().unwrap_or_default());
+        let title = Printable::line(document["metadata"]["title"].as_str().unwrap_or("(no title)"));
+        let r#ref = Printable::line(document["ref"].as_str().unwrap_or_default());
+        outln!("{:>8}  {ref:24}  {title}", document["id"]);
         for (field, snippets) in document["snippets"].as_object().into_iter().flatten() {
             for snippet in snippets.as_array().into_iter().flatten() {
-                println!("{:10}{field}: {}", "", marked(snippet, marks));
+                print_styled(&format!("{:10}{}: {}", "", Printable::line(field), marked(snippet, marks)));
             }
         }
     }
     for (field, counts) in answer["facets"].as_object().into_iter().flatten() {
-        println!("{field}:");
+        outln!("{}:", Printable::line(field));
         for count in counts.as_array().into_iter().flatten() {
-            println!("{:>8}  {}", count["count"], count["value"].as_str().unwrap_or_default());
+            outln!("{:>8}  {}", count["count"], Printable::line(count["value"].as_str().unwrap_or_default()));
         }
     }
-    println!("{} hits", answer["hits"]);
+    outln!("{} hits", answer["hits"]);
 }
 
 /// A snippet in one line, with something before and behind each mark.
@@ -90,7 +95,7 @@ fn marked(snippet: &Value, (before, behind): (&str, &str)) -> String {
             line.push_str(before);
         }
         // Metadata come from anywhere: nothing of them may steer the terminal.
-        line.extend(character.map(|c| if c.is_whitespace() || c.is_control() { ' ' } else { c }));
+        line.extend(character.map(|c| if c.is_whitespace() || steers(c) { ' ' } else { c }));
     }
     line
 }
@@ -101,7 +106,7 @@ mod tests {
 
     #[test]
     fn marks_are_places_of_characters() {
-        let snippet = json!({"text": "Über\nKohle\u{1b}", "marks": [[0, 4], [5, 10]]});
+        let snippet = json!({"text": "Über\nKohle\u{202e}", "marks": [[0, 4], [5, 10]]});
         assert_eq!(marked(&snippet, ("[", "]")), "[Über] [Kohle] ");
     }
 }

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use adit_shared::digest::Sha256;
+use adit_shared::display::Printable;
 use adit_shared::domain::{Asset, ManifestDocuments, PackageManifest};
 use adit_shared::signing::{PublicKeys, Receipt, ReceiptError};
 use anyhow::Context as _;
@@ -29,6 +30,7 @@ use super::bag::DECLARATION;
 use super::part::hash_file;
 use super::proof::Proof;
 use crate::cli::VerifyArgs;
+use crate::terminal::{errln, outln, print_json};
 
 /// Something that is wrong.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -73,11 +75,11 @@ pub(crate) struct Report {
 pub(crate) fn verify(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     let report = examine(args)?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        print_json(&report)?;
     } else {
-        report.faults.iter().for_each(|fault| eprintln!("{fault}"));
+        report.faults.iter().for_each(|fault| errln!("{}", Printable::line(&fault.to_string())));
         // Of something that is wrong, nothing is said that could be taken for its being right.
-        report.notes.iter().filter(|_| report.faults.is_empty()).for_each(|note| println!("{note}"));
+        report.notes.iter().filter(|_| report.faults.is_empty()).for_each(|note| outln!("{}", Printable::line(note)));
     }
     Ok(if report.faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

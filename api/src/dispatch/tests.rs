@@ -53,3 +53,32 @@ async fn a_request_that_the_broker_does_not_take_is_not_counted() {
     send_request(&world.app().await, &package).await.unwrap();
     assert_eq!(waiting(&world).await, 1);
 }
+
+#[tokio::test]
+async fn a_poisoned_status_is_dropped_and_the_next_one_read() {
+    let world = World::new().await;
+    let app = world.app().await;
+    let package = world.package().await;
+    let broker = Broker::new(world.broker());
+    let queue = Queue::Package(package.id.to_string());
+    let long = "9".repeat(60_000);
+    for (name, value, body) in [
+        ("sequence", "x", "Dismissed".to_owned()),
+        ("sequence", "-1", "Dismissed".to_owned()),
+        ("sequence", long.as_str(), "Dismissed".to_owned()),
+        ("content-kind", "none", format!("Failed: {}", "x".repeat(70_000))),
+        ("sequence", "1", "Progress: 101%".to_owned()),
+        ("sequence", "2", "Complete: ".to_owned()),
+    ] {
+        broker.publish(&queue, Outgoing::new(body).header(name, value)).await.unwrap();
+    }
+    let package = take_statuses(&app, package).await.unwrap();
+    assert!(!package.status.is_terminal(), "{:?}", package.status);
+    // What goes into the database and onto a miner's terminal is one line of plain text.
+    let reason = format!("Failed: not\u{0} today\u{1b}[31m\u{7}\u{9b}, {}", "x".repeat(5000));
+    broker.publish(&queue, Outgoing::new(reason).header("sequence", 3)).await.unwrap();
+    let package = take_statuses(&app, package).await.unwrap();
+    let problem = package.problem.unwrap();
+    assert!(problem.starts_with("not today [31m ,") && problem.len() == 2000, "{problem:.40}");
+    assert_eq!((package.status, package.sequence), (Status::Failed, 3));
+}

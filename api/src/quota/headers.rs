@@ -23,7 +23,8 @@ pub(super) fn seconds_left(allowance: Allowance, now: i64) -> i64 {
     (allowance.window_end(now) - now + 999) / 1000
 }
 
-/// Finds out who asks, and counts the request. Who shows no key, or a wrong one, goes on as nobody; what needs a key refuses it then.
+/// Finds out who asks, and counts the request. Who shows no key goes on as nobody; a key that is
+/// not valid is refused, whatever is asked.
 pub async fn layer(State(app): State<App>, mut request: Request, next: Next) -> Response {
     // The service's own pages know no keys.
     if !request.uri().path().starts_with("/api/") {
@@ -31,9 +32,16 @@ pub async fn layer(State(app): State<App>, mut request: Request, next: Next) -> 
     }
     let key = match auth::authenticate(&app, request.headers()).await {
         Ok(Some(key)) => key,
-        Ok(None) => return next.run(request).await,
+        Ok(None) => {
+            let client = ClientId::of_request(request.extensions());
+            return match app.anonymous().take_request(client, app.clock.now_ms()) {
+                Ok(()) => next.run(request).await,
+                Err(problem) => problem.into_response(),
+            };
+        }
         Err(problem) => return problem.into_response(),
     };
+    tracing::Span::current().record("key", key.id.0);
     let mut response = match app.quotas().take(&key, Allowance::Requests).await {
         Ok(()) => {
             request.extensions_mut().insert(ClientId::Key(key.id));

@@ -2,7 +2,7 @@
 
 use adit_packager::archive_name;
 use adit_shared::digest::Sha256;
-use adit_shared::domain::{Asset, Content, MANIFEST_NAME, Package, PackageManifest, RECEIPT_NAME, Status};
+use adit_shared::domain::{Asset, Content, MANIFEST_NAME, Package, PackageManifest, RECEIPT_NAME, Scope, Status};
 use adit_shared::ids::PackageId;
 use adit_shared::objects::{ObjectError, ObjectKey};
 use axum::extract::State;
@@ -152,7 +152,7 @@ pub async fn list(State(app): State<App>, caller: Caller, Path(id): Path<i64>) -
     let package = available(&app, find(&app, &caller, id).await?).await?;
     let (links, now) = (app.links().await?, app.clock.now_ms());
     let view = |asset: Stocked| {
-        let grant = links.grant(now, package.id, &asset.name);
+        let grant = links.grant(now, caller.0.id, package.id, &asset.name);
         let link = app.url(&format!("/api/links/{grant}/packages/{}/{}", package.id, asset.name));
         asset.view(&app, &package, link)
     };
@@ -231,7 +231,7 @@ pub async fn asset(
                content_type = "*/*"),
               (status = 302, description = "The asset in the object store", headers(("location" = String))),
               (status = 304, description = "Not modified", headers(("etag" = String))),
-              (status = 403, description = "The link is wrong or has expired; the list of assets has a new one"),
+              (status = 403, description = "The link is wrong or has expired, or the key that it was made for has ended; the list of assets has a new one"),
               (status = 409, description = "Not ready, or failed"),
               (status = 410, description = "Erased; `rebuild` tells where to ask for it again"),
               (status = 416)))]
@@ -242,7 +242,7 @@ pub async fn follow(
     headers: HeaderMap,
 ) -> ApiResult<Response> {
     let id = PackageId(id);
-    if !app.links().await?.allows(&grant, app.clock.now_ms(), id, &name) {
+    if !holds(&app, &grant, id, &name).await? {
         let list = app.url(&format!("/api/packages/{id}/assets"));
         return Err(Problem::new(
             Kind::InvalidLink,
@@ -258,6 +258,13 @@ pub async fn follow(
         response.headers_mut().remove(header::ETAG);
     }
     Ok(response)
+}
+
+/// Tells whether a link is good, and the key that it was made for may still fetch assets.
+async fn holds(app: &App, grant: &str, package: PackageId, name: &str) -> ApiResult<bool> {
+    let now = app.clock.now_ms();
+    let Some(key) = app.links().await?.granted_to(grant, now, package, name) else { return Ok(false) };
+    Ok(app.store.key(key).await?.is_some_and(|key| key.may_use(Scope::PackagesRead, now)))
 }
 
 async fn send_asset(app: &App, package: &Package, name: &str, request: Request<'_>) -> ApiResult<Response> {

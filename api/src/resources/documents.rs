@@ -2,6 +2,7 @@
 
 use adit_shared::domain::{Allowance, Document, FileRecord, Metric};
 use adit_shared::ids::VersionId;
+use adit_shared::objects::content_disposition;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
@@ -54,6 +55,9 @@ async fn serve(
     let collection = collection.ok_or_else(|| Problem::not_found("document"))?;
     let mut response = send_file(&*app.objects, file, Request { method, headers }).await?;
     response.headers_mut().extend(rights::tdm_headers(rights::tdm(document, &collection).as_ref()));
+    // What publishers wrote is saved, not shown on our origin.
+    let file_name = content_disposition(&format!("{}.{}", document.name, file.format));
+    response.headers_mut().extend(HeaderValue::try_from(file_name).map(|value| (header::CONTENT_DISPOSITION, value)));
     let range = response.headers().get(header::CONTENT_RANGE).and_then(|range| range.to_str().ok());
     let begins = match response.status() {
         StatusCode::OK => true,

@@ -3,7 +3,8 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use adit_shared::domain::Package;
+use adit_shared::domain::{Package, Scope};
+use adit_shared::ids::KeyId;
 use async_stream::stream;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -38,7 +39,7 @@ pub struct StatusEvent {
 }
 
 /// Sends `status` events with what `GET /packages/{id}` shows, first at once and then with every change; ends when
-/// the package is terminal.
+/// the package is terminal, or within a second after the key has ended.
 #[utoipa::path(get, path = "/api/packages/{id}/events", operation_id = "followPackage", tag = "packages", security(("key" = [])),
     params(("id" = i64, Path), ("last-event-id" = Option<String>, Header, nullable = false, description = "The `id` of the last event that was seen")),
     responses((status = 200, description = "Events named `status`", content_type = "text/event-stream", body = StatusEvent),
@@ -58,11 +59,12 @@ pub async fn events(
         let problem = Problem::new(Kind::Unavailable, "too many event streams are open; poll the package instead");
         return Err(problem.with("part", "event streams").header(header::RETRY_AFTER, HeaderValue::from(5)));
     };
-    Ok(Sse::new(follow(app, package, place)).keep_alive(KeepAlive::default()).into_response())
+    Ok(Sse::new(follow(app, caller.0.id, package, place)).keep_alive(KeepAlive::default()).into_response())
 }
 
 fn follow(
     app: App,
+    key: KeyId,
     mut package: Package,
     place: OwnedSemaphorePermit,
 ) -> impl Stream<Item = Result<Event, Infallible>> {
@@ -88,7 +90,7 @@ fn follow(
             if package.status.is_terminal() {
                 break;
             }
-            match next(&app, &package).await {
+            match next(&app, key, &package).await {
                 Ok(newer) => package = newer,
                 // The client reconnects by itself (that is how event sources work) and then gets the problem with its status.
                 Err(problem) => {
@@ -100,8 +102,13 @@ fn follow(
     }
 }
 
-/// The package as it is now. The row is read anew: a poll, or another process, may have taken the statuses in.
-async fn next(app: &App, package: &Package) -> ApiResult<Package> {
+/// The package as it is now, for a key that may still see it. The row is read anew: a poll, or
+/// another process, may have taken the statuses in.
+async fn next(app: &App, key: KeyId, package: &Package) -> ApiResult<Package> {
+    let now = app.clock.now_ms();
+    if !app.store.key(key).await?.is_some_and(|key| key.may_use(Scope::PackagesRead, now)) {
+        return Err(Problem::new(Kind::Unauthorized, "the key that follows the package has ended"));
+    }
     let row = app.store.package(package.id, None).await?.ok_or_else(|| Problem::not_found("package"))?;
     dispatch::refresh(app, row).await
 }

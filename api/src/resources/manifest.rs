@@ -81,7 +81,6 @@ pub async fn manifest(
     Path(id): Path<i64>,
     Query(query): Query<ManifestQuery>,
 ) -> ApiResult<Response> {
-    caller.must_be_packager()?;
     let docset = find(&app, id, "docset").await?;
     let mut formats = query.fmt.split(',').map(str::parse).collect::<Result<Vec<Format>, _>>()?;
     formats.sort();

@@ -1,7 +1,7 @@
 //! `/me`: the caller's key, its quotas and its use, and what a package would cost.
 
 use adit_shared::clock::rfc3339;
-use adit_shared::domain::{Allowance, ApiKey, Entitlement, Limits, OwnLimit, Role};
+use adit_shared::domain::{Allowance, ApiKey, Entitlement, Limits, OwnLimit, Role, Scope};
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -85,6 +85,15 @@ pub struct Me {
     name: String,
     /// What it may do.
     role: Role,
+    /// The scopes that it has: those of its role, or those of them that it was given.
+    scopes: Vec<Scope>,
+    /// When it expires, RFC 3339; null: never.
+    #[schema(format = DateTime)]
+    expires: Option<String>,
+    /// The beginning of the clock hour in which it was last shown, as far as is stored, RFC 3339;
+    /// null: not known.
+    #[schema(format = DateTime)]
+    last_used: Option<String>,
     /// What it is entitled to beyond what is open, sorted. An operator is to everything.
     entitlements: Vec<Entitlement>,
     /// Documents a day; null: unlimited.
@@ -99,7 +108,7 @@ pub struct Me {
     package: Option<PackageCost>,
 }
 
-/// Shows the caller's key, quotas and use.
+/// Shows the caller's key, its scopes, quotas and use.
 #[utoipa::path(get, path = "/api/me", operation_id = "getMe", tag = "me", security(("key" = [])), params(MeQuery),
     responses((status = 200, description = "The key", body = Me), (status = 404, description = "There is no such docset")))]
 pub async fn get(State(app): State<App>, caller: Caller, Query(query): Query<MeQuery>) -> ApiResult<axum::Json<Me>> {
@@ -117,6 +126,9 @@ pub async fn get(State(app): State<App>, caller: Caller, Query(query): Query<MeQ
     let used = usage.first().filter(|(day, _)| *day == today).map_or(0, |(_, documents)| *documents);
     let date = |day: i64| rfc3339(day).chars().take(10).collect();
     Ok(axum::Json(Me {
+        scopes: key.scopes().collect(),
+        expires: key.expires.map(rfc3339),
+        last_used: key.last_used.map(rfc3339),
         entitlements: key.entitlements.iter().cloned().collect(),
         quota: key.limits.documents,
         remaining: app.quotas().left(&key, Allowance::Documents),

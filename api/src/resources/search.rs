@@ -22,11 +22,13 @@ use utoipa::ToSchema;
 use self::snippets::{Highlight, Snippets, Withheld};
 use self::whole::Form;
 use crate::auth::Caller;
+use crate::client::ClientId;
 use crate::extract::{Json, Path, whole_number_or_null, word};
 use crate::paging::{read_cursor, write_cursor};
 use crate::problem::{ApiResult, Kind, Problem};
 use crate::resources::collections;
 use crate::rights;
+use crate::search_turn::{run_in_turn, take_answer_place};
 use crate::state::App;
 use crate::wire::DocumentView;
 
@@ -152,6 +154,7 @@ async fn index_of(app: &App, collection: &Collection, version: i64) -> ApiResult
 /// Asks the engine for what begins at the request's position in the wanted version.
 async fn ask<T>(
     app: &App,
+    client: ClientId,
     collection: Collection,
     (request, query): (&SearchRequest, &Query),
     caller: Option<&Caller>,
@@ -160,7 +163,8 @@ async fn ask<T>(
     let at = position(app, request, &collection).await?;
     let index = index_of(app, &collection, at.version).await?;
     let query = rights::asked_by(caller.map(|Caller(key)| key), &collection, query.clone());
-    match engine(index, usize::try_from(at.offset).unwrap_or(usize::MAX), &query).await {
+    let search = engine(index, usize::try_from(at.offset).unwrap_or(usize::MAX), &query);
+    match run_in_turn(app, client, index, search).await? {
         // A search that goes on cannot meet another version half-way.
         Err(gone @ SearchError::VersionGone(_)) if request.cursor.is_some() => Err(gone.into()),
         answer => Ok(answer.map(|answer| (index, at, answer))),
@@ -191,6 +195,7 @@ async fn documents(app: &App, hits: &[Hit]) -> StoreResult<Vec<(Hit, Document)>>
 pub async fn search(
     State(app): State<App>,
     caller: Option<Caller>,
+    client: ClientId,
     Path(slug): Path<String>,
     headers: HeaderMap,
     Json(request): Json<SearchRequest>,
@@ -200,14 +205,14 @@ pub async fn search(
     }
     let query = request.query.read()?;
     match whole::form(&headers) {
-        None => page(&app, caller.as_ref(), &slug, &request, &query).await,
-        Some(form) => all(&app, caller.as_ref(), &slug, &request, &query, form).await,
+        None => page(&app, (caller.as_ref(), client), &slug, &request, &query).await,
+        Some(form) => all(&app, (caller.as_ref(), client), &slug, &request, &query, form).await,
     }
 }
 
 async fn page(
     app: &App,
-    caller: Option<&Caller>,
+    (caller, client): (Option<&Caller>, ClientId),
     slug: &str,
     request: &SearchRequest,
     query: &Query,
@@ -220,7 +225,8 @@ async fn page(
         app.search.search(index, page).await
     };
     let (collection, (index, at, answer)): (_, (_, _, SearchAnswer)) =
-        collections::ask_newest(app, slug, |collection| ask(app, collection, (request, query), caller, engine)).await?;
+        collections::ask_newest(app, slug, |collection| ask(app, client, collection, (request, query), caller, engine))
+            .await?;
     app.usage().count(collection.id, caller.map(|Caller(key)| key.id), Metric::Searches, 1);
     let offset = at.offset + answer.hits.len() as u64;
     let more = limit > 0 && offset <= MAX_DEPTH && !answer.hits.is_empty() && offset < answer.total;
@@ -250,7 +256,7 @@ async fn page(
 
 async fn all(
     app: &App,
-    caller: Option<&Caller>,
+    (caller, client): (Option<&Caller>, ClientId),
     slug: &str,
     request: &SearchRequest,
     query: &Query,
@@ -261,18 +267,17 @@ async fn all(
         let detail = "facets and snippets have no place in lines; ask for them with Accept: application/json";
         return Err(Problem::new(Kind::NotAcceptable, detail));
     }
-    let (collection, (_, at, mut hits)) = {
-        // Some tens of megabytes for each million of hits, while they are sorted.
-        let _pass = app.pass().await;
-        let engine = async |index, _, query: &Query| app.search.ordered(index, query, request.sort).await;
-        collections::ask_newest(app, slug, |collection| ask(app, collection, (request, query), caller, engine)).await?
-    };
+    let engine = async |index, _, query: &Query| app.search.ordered(index, query, request.sort).await;
+    let (collection, (_, at, mut hits)) =
+        collections::ask_newest(app, slug, |collection| ask(app, client, collection, (request, query), caller, engine))
+            .await?;
     app.usage().count(collection.id, caller.map(|Caller(key)| key.id), Metric::Searches, 1);
     let total = hits.len();
     hits.drain(..total.min(usize::try_from(at.offset).unwrap_or(usize::MAX)));
     hits.truncate(request.limit.map_or(usize::MAX, |limit| limit as usize));
     hits.shrink_to_fit();
-    Ok(whole::answer(app, collection, hits, form, whole::About { total, corpus_version: at.version }))
+    let place = take_answer_place(app, client, hits.len())?;
+    Ok(whole::answer(app, collection, (hits, place), form, whole::About { total, corpus_version: at.version }))
 }
 
 #[cfg(test)]

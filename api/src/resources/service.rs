@@ -3,14 +3,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use adit_shared::config::MetricsAccess;
 use adit_shared::signing::JwkSet;
+use axum::Extension;
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::problem::{Kind, Problem};
+use crate::auth;
+use crate::client::PeerAddress;
+use crate::problem::{ApiResult, Kind, Problem};
 use crate::state::App;
 
 /// The process runs.
@@ -73,10 +77,25 @@ pub async fn readyz(State(app): State<App>) -> Response {
 }
 
 /// Counters for Prometheus.
-#[utoipa::path(get, path = "/metrics", operation_id = "getMetrics", tag = "service",
-    responses((status = 200, description = "OpenMetrics text", content_type = "application/openmetrics-text", body = String)))]
-pub async fn metrics(State(app): State<App>) -> ([(header::HeaderName, &'static str); 1], String) {
-    ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], app.metrics.render())
+///
+/// They are for holders of an operator's key, unless the setting `ADIT_METRICS` opens them to
+/// clients on the same machine or to everybody.
+#[utoipa::path(get, path = "/metrics", operation_id = "getMetrics", tag = "service", security(("key" = [])),
+    responses((status = 200, description = "OpenMetrics text", content_type = "application/openmetrics-text", body = String), (status = 403), (status = 503)))]
+pub async fn metrics(
+    State(app): State<App>,
+    peer: Option<Extension<PeerAddress>>,
+    headers: HeaderMap,
+) -> ApiResult<([(header::HeaderName, &'static str); 1], String)> {
+    // A proxy on this machine asks for others.
+    let is_forwarded = headers.contains_key(header::FORWARDED) || headers.contains_key("x-forwarded-for");
+    let is_here = peer.is_some_and(|Extension(PeerAddress(address))| address.is_loopback()) && !is_forwarded;
+    match app.settings.http.metrics {
+        MetricsAccess::Open => {}
+        MetricsAccess::Loopback if is_here => {}
+        MetricsAccess::Operator | MetricsAccess::Loopback => auth::must_be_operator(&app, &headers).await?,
+    }
+    Ok(([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], app.metrics.render()))
 }
 
 /// How long others may keep the keys. A new key is published before it signs, so what is kept longer does no harm.

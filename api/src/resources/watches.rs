@@ -14,12 +14,14 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::auth::Caller;
+use crate::client::ClientId;
 use crate::extract::{Json, Path, Query};
 use crate::paging::{Paging, cut, link_next};
 use crate::problem::{ApiResult, Kind, Problem};
 use crate::resources::collections;
 use crate::resources::docsets::{check_name, check_query};
 use crate::rights;
+use crate::search_turn::run_in_turn;
 use crate::state::App;
 
 /// What a cursor of this list is made for.
@@ -189,7 +191,8 @@ pub async fn create(
     let ask = async |collection: Collection| {
         let query = rights::asked_by(Some(&caller.0), &collection, query.clone());
         let page = SearchPage { query: &query, sort: Sort::Relevance, offset: 0, limit: 0, facets: &[] };
-        Ok(app.search.search(collection.index(), page).await)
+        let index = collection.index();
+        run_in_turn(&app, ClientId::Key(caller.0.id), index, app.search.search(index, page)).await
     };
     let (collection, _) = collections::ask_newest(&app, &slug, ask).await?;
     let new = NewWatch {

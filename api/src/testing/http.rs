@@ -3,6 +3,7 @@
 
 use adit_shared::digest::Sha256;
 use adit_shared::domain::{Access, Encoding, FileRecord, Limits, OwnLimit, Place, Role, content_hash, secret_hash};
+use adit_shared::ids::KeyId;
 use adit_shared::names;
 use adit_shared::search::{IndexDocument, IndexPlan};
 use adit_shared::store::{NewCollection, NewDocument, Store as _};
@@ -13,6 +14,7 @@ use serde_json::Value;
 use tower::ServiceExt as _;
 
 use super::World;
+use crate::client::PeerAddress;
 use crate::state::App;
 
 /// Keys; that of nobody is none.
@@ -84,10 +86,15 @@ impl Server {
         Self { router: crate::router(app.clone()), app, ..self }
     }
 
+    /// The number of a key.
+    pub(crate) async fn key_id(&self, key: &str) -> KeyId {
+        let keys = self.world.store.keys().await.unwrap();
+        keys.iter().find(|known| known.name == key).unwrap().id
+    }
+
     /// Limits the documents a day of a key.
     pub(crate) async fn limit(&self, key: &str, documents: u64) {
-        let keys = self.world.store.keys().await.unwrap();
-        let id = keys.iter().find(|known| known.name == key).unwrap().id;
+        let id = self.key_id(key).await;
         let own = Limits { documents: OwnLimit::AtMost(documents), requests: OwnLimit::AsRole };
         assert!(self.world.store.limit_key(id, &own).await.unwrap());
     }
@@ -108,7 +115,18 @@ impl Server {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let response = self.router.clone().oneshot(request.body(body).unwrap()).await.unwrap();
+        self.answer(request.body(body).unwrap()).await
+    }
+
+    /// A GET without a key by a client at that address.
+    pub(crate) async fn ask_from(&self, peer: PeerAddress, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let request = Request::builder().uri(path).extension(peer);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        self.answer(request.body(Body::empty()).unwrap()).await
+    }
+
+    async fn answer(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = to_bytes(body, 1 << 30).await.unwrap();
         Answer { status: parts.status, headers: parts.headers, body }

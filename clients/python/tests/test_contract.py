@@ -68,7 +68,7 @@ BESIDES = {
     "search": {"page_size"},
     "createDocset": {"union", "intersection", "difference"},
     "followShare": {"link"},
-    "downloadAsset": {"path", "progress"},
+    "downloadAsset": {"path", "progress", "overwrite"},
     "estimatePackage": {"formats"},
 }
 ALSO = {

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
 
-from adit_tdm import Client, InvalidRequest, NotFound, OriginGone, RightsMissing, Tdm, TooManyWatches, Withdrawn
+from adit_tdm import (
+    Client,
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    OriginGone,
+    RightsMissing,
+    Tdm,
+    TooManyWatches,
+    Unauthorized,
+    Withdrawn,
+)
 
 from .servers import Server, serving
 
@@ -48,6 +60,19 @@ def press(tmp_path: Path) -> Iterator[Server]:
 
 def imported(server: Server, *lines: dict[str, object]) -> None:
     server.run("import", str(write(server.data.parent.parent / "press", *lines)))
+
+
+def test_a_key_shows_what_it_may_do_and_until_when(press: Server) -> None:
+    with press.client() as miner, press.client(key=press.key("--scope", "search", "--expires", "2099-01-01")) as reader:
+        assert (miner.me().expires, "docsets:write" in miner.me().scopes, "usage" in miner.me().scopes) == (None, True, False)
+        me = reader.me()
+        assert (me.scopes, me.expires, me.last_used) == (["search"], datetime(2099, 1, 1, tzinfo=timezone.utc), None)
+        assert reader.search(SLUG, "mining")
+        with pytest.raises(Forbidden) as missing:
+            reader.create_docset(SLUG, "*")
+        assert missing.value.members["scopes"] == ["docsets:write"]
+    with press.client(key="adit_unknown") as nobody, pytest.raises(Unauthorized):
+        nobody.search(SLUG, "mining")
 
 
 def test_files_are_given_to_whom_they_may_be_given(press: Server) -> None:

@@ -4,6 +4,7 @@
 
 use adit_shared::domain::{Access, Omission};
 use adit_shared::ids::VersionId;
+use adit_shared::spreadsheet::neutral_cell;
 use bytes::BufMut;
 use serde::Serialize;
 
@@ -12,12 +13,14 @@ pub(crate) fn rights_header(marked: bool) -> &'static str {
     if marked { "path,license,access\r\n" } else { "path,license\r\n" }
 }
 
-/// Writes a file's line of the list of rights (RFC 4180): the document's licence, else the collection's, else nothing; and in a list with access
-/// levels, the file's.
+/// Writes a file's line of the list of rights (RFC 4180): the document's licence, else the
+/// collection's, else nothing; and in a list with access levels, the file's. A licence that a
+/// spreadsheet would take for a formula is neutralised; the path is written as it is, since it
+/// begins with `data/` and is a key for programs.
 pub(crate) fn write_rights(out: &mut impl BufMut, path: &str, license: Option<&str>, access: Option<&Access>) {
     write_csv(out, path);
     out.put_u8(b',');
-    write_csv(out, license.unwrap_or_default());
+    write_csv(out, &neutral_cell(license.unwrap_or_default()));
     if let Some(access) = access {
         // No access level has a character that CSV minds.
         out.put_slice(format!(",{access}").as_bytes());
@@ -97,6 +100,7 @@ mod tests {
         write_rights(&mut out, "data/a.txt", Some("https://creativecommons.org/licenses/by/4.0/"), None);
         write_rights(&mut out, "data/b, c.txt", Some("so \"they\" say"), None);
         write_rights(&mut out, "data/d.txt", None, None);
+        write_rights(&mut out, "data/e.txt", Some("=HYPERLINK(A1)"), None);
         out.extend(rights_header(true).as_bytes());
         write_rights(&mut out, "data/a.txt", None, Some(&"restricted:press".parse().unwrap()));
         write_rights(&mut out, "data/a.json", Some("https://l"), Some(&Access::Open));
@@ -105,6 +109,7 @@ mod tests {
         data/a.txt,https://creativecommons.org/licenses/by/4.0/␍
         "data/b, c.txt","so ""they"" say"␍
         data/d.txt,␍
+        data/e.txt,'=HYPERLINK(A1)␍
         path,license,access␍
         data/a.txt,,restricted:press␍
         data/a.json,https://l,open␍
@@ -131,7 +136,7 @@ mod tests {
             let mut reader = csv::Reader::from_reader(out.as_slice());
             let read: Vec<(String, String)> = reader.deserialize().map(Result::unwrap).collect();
             let expected: Vec<(String, String)> =
-                rows.into_iter().map(|(path, license)| (path, license.unwrap_or_default())).collect();
+                rows.into_iter().map(|(path, license)| (path, neutral_cell(&license.unwrap_or_default()).into_owned())).collect();
             prop_assert_eq!(read, expected);
         }
     }

@@ -7,6 +7,7 @@ use adit_shared::messaging::{DeleteRequest, Delivery, Queue};
 
 use super::{Handled, Packager, settle};
 use crate::build::remove;
+use crate::error::{BuildError, Fate};
 
 pub(super) async fn handle(packager: &Packager, delivery: Delivery) -> Handled {
     let text = delivery.message.text().map_err(|error| error.to_string());
@@ -26,7 +27,8 @@ pub(super) async fn handle(packager: &Packager, delivery: Delivery) -> Handled {
             Some(Ok(())) => break,
             Some(Err(error)) => error,
         };
-        if began.elapsed() >= packager.config.patience {
+        let error = BuildError::from(error);
+        if error.fate() == Fate::Reject || began.elapsed() >= packager.config.patience {
             return packager.bury(Queue::Deletes, delivery, &error.to_string()).await;
         }
         tracing::warn!(%package, attempt, %error, "a package is not deleted yet");

@@ -16,6 +16,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
+use super::order::{Order, Refused, read_order};
 use super::running::Claim;
 use super::statuses::Statuses;
 use super::{Handled, Packager, settle};
@@ -31,18 +32,14 @@ const FAREWELL: Duration = Duration::from_secs(3);
 /// Takes a request off its message and sees it through.
 pub(super) async fn handle(packager: &Arc<Packager>, delivery: Delivery) -> Handled {
     let message = &delivery.message;
-    let text = message.text().map_err(|error| error.to_string());
-    let request = text.and_then(|text| text.parse::<PackageRequest>().map_err(|error| error.to_string()));
-    let request = match request {
-        Ok(request) => request,
-        Err(reason) => return packager.bury(Queue::PackageRequests, delivery, &reason).await,
+    let traceparent = message.traceparent().map(str::to_owned);
+    let statuses = |queue| Statuses::new(&packager.broker, queue, traceparent.clone(), packager.clock.now_ms());
+    let Order { request, queue } = match read_order(message) {
+        Ok(order) => order,
+        Err(Refused { reason, queue }) => return refuse(packager, delivery, reason, queue.map(statuses)).await,
     };
-    let Some(statuses) = Statuses::to(&packager.broker, message, &request, packager.clock.now_ms()) else {
-        let reason = "there is no reply-to header, and the URL does not end in a docset's number";
-        return packager.bury(Queue::PackageRequests, delivery, reason).await;
-    };
+    let statuses = statuses(queue);
     let package = request.package.unwrap_or_else(|| unnamed(&request));
-    let traceparent = message.headers.get("traceparent").map(str::to_owned);
     let span = tracing::info_span!("package", %package, docset = %request.docset, traceparent);
     let claim = packager.stop.run_until_cancelled(packager.running.build(package)).instrument(span.clone()).await;
     let Some(claim) = claim else { return Handled::GiveBack };
@@ -51,6 +48,19 @@ pub(super) async fn handle(packager: &Arc<Packager>, delivery: Delivery) -> Hand
     let counts = delivery.redelivered();
     let job = Job { packager, request, package, traceparent, statuses, claim, begun: None, counts, trouble: None };
     job.run(delivery).instrument(span).await
+}
+
+/// Tells whoever waits that nothing can be made of a request, and moves it to the dead letters.
+async fn refuse(packager: &Packager, delivery: Delivery, reason: String, statuses: Option<Statuses>) -> Handled {
+    if let Some(mut statuses) = statuses {
+        let failed = StatusMessage::Failed { reason: reason.clone() };
+        match packager.say_finally(&mut statuses, &failed).await {
+            Err(None) => return Handled::GiveBack,
+            Err(Some(error)) => tracing::warn!(%error, "nobody is told that the request is refused"),
+            Ok(()) => {}
+        }
+    }
+    packager.bury(Queue::PackageRequests, delivery, &reason).await
 }
 
 /// The number under which a package is built that its server has not numbered: the same for the same request, and negative,
@@ -344,35 +354,42 @@ impl Job {
         }
     }
 
-    /// Says a last status until the broker has it, however long it is away.
-    ///
-    /// # Errors
-    /// `None` when the packager stops first; the broker's reason when it refuses this status again and again.
+    /// [`Packager::say_finally`] with the statuses of this job.
     async fn insist(&mut self, status: &StatusMessage) -> Result<(), Option<BrokerError>> {
-        let packager = self.packager.clone();
-        self.statuses.end();
-        let mut refusals = 0;
-        let saying = async {
-            for attempt in 1.. {
-                let Err(error) = self.statuses.say(status).await else { break };
-                refusals += u32::from(matches!(error, BrokerError::Refused { .. }));
-                if refusals >= packager.config.attempts {
-                    return Err(Some(error));
-                }
-                tracing::warn!(attempt, %error, "the last status is not said yet");
-                sleep(packager.config.wait_after(attempt)).await;
-            }
-            Ok(())
-        };
-        self.packager.within(FAREWELL, saying).await.unwrap_or(Err(None))
+        self.packager.say_finally(&mut self.statuses, status).await
     }
 
-    /// What becomes of a request whose last status was not said: it comes again, unless that would end the same way.
+    /// What becomes of a request whose last status was not said: it comes again, unless that would
+    /// end the same way.
     async fn leave(self, delivery: Delivery, refused: Option<BrokerError>) -> Handled {
         match refused {
             None => Handled::GiveBack,
             Some(reason) => self.packager.bury(Queue::PackageRequests, delivery, &reason.to_string()).await,
         }
+    }
+}
+
+impl Packager {
+    /// Says a last status until the broker has it, however long it is away.
+    ///
+    /// # Errors
+    /// `None` when the packager stops first; the broker's reason when it refuses this status again and again.
+    async fn say_finally(&self, statuses: &mut Statuses, status: &StatusMessage) -> Result<(), Option<BrokerError>> {
+        statuses.end();
+        let mut refusals = 0;
+        let saying = async {
+            for attempt in 1.. {
+                let Err(error) = statuses.say(status).await else { break };
+                refusals += u32::from(matches!(error, BrokerError::Refused { .. }));
+                if refusals >= self.config.attempts {
+                    return Err(Some(error));
+                }
+                tracing::warn!(attempt, %error, "the last status is not said yet");
+                sleep(self.config.wait_after(attempt)).await;
+            }
+            Ok(())
+        };
+        self.within(FAREWELL, saying).await.unwrap_or(Err(None))
     }
 }
 

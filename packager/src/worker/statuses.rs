@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use adit_shared::messaging::{Broker, BrokerError, Incoming, Outgoing, PackageRequest, Queue, Session, StatusMessage};
+use adit_shared::messaging::{Broker, BrokerError, Outgoing, Queue, Session, StatusMessage};
 
 use crate::build::seconds;
 
@@ -26,15 +26,12 @@ pub(super) struct Statuses {
 }
 
 impl Statuses {
-    /// Statuses that answer a request; `None` if it is not told where they should go.
+    /// Statuses for that queue.
     ///
     /// What is said before the attempt's number is known has numbers by the time, which is what that number seldom differs from.
-    pub(super) fn to(broker: &Broker, message: &Incoming, request: &PackageRequest, now_ms: i64) -> Option<Self> {
-        let asked = message.reply_to().ok().flatten().filter(|queue| matches!(queue, Queue::Package(_)));
-        let queue = asked.or_else(|| request.docset_id().map(|id| Queue::Package(id.to_string())))?;
-        let traceparent = message.headers.get("traceparent").map(str::to_owned);
+    pub(super) fn new(broker: &Broker, queue: Queue, traceparent: Option<String>, now_ms: i64) -> Self {
         let sequence = seconds(now_ms).saturating_mul(SEQUENCES);
-        Some(Self { broker: broker.clone(), session: None, queue, traceparent, sequence })
+        Self { broker: broker.clone(), session: None, queue, traceparent, sequence }
     }
 
     /// Begins the statuses of an attempt.

@@ -2,6 +2,7 @@
 
 mod outages;
 mod overtaking;
+mod poison;
 mod world;
 
 use adit_shared::digest::Sha256;
@@ -240,9 +241,12 @@ async fn a_miners_key_is_refused_at_the_start() {
 #[tokio::test]
 async fn a_miners_key_that_is_found_out_later_fails_the_package_and_dismisses_nothing() {
     let world = World::new().await;
-    world.answer(|answers| (answers.role, answers.standing) = (Some("miner"), vec!["unknown"]));
-    let worker = world.packager_at(None, world.objects.clone());
+    let worker = world.packager();
     world.ask(&world.request()).await;
+    world.complete().await;
+    world.answer(|answers| (answers.role, answers.standing) = (Some("miner"), vec!["unknown"]));
+    // Another one, of which nothing is stored yet.
+    world.ask(&world.request().replace("fmt=txt", "fmt=txt,pdf").replace("package=7", "package=8")).await;
     let reason = world.failed().await;
     assert!(reason.contains("role miner") && reason.contains("--role packager"), "{reason}");
     assert_eq!(world.buried().await.1, reason);

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Entitlement, Limits, OwnLimit};
+use super::{Entitlement, Limits, OwnLimit, Scope};
 use crate::digest::Sha256;
 use crate::ids::KeyId;
 
@@ -16,7 +16,7 @@ use crate::ids::KeyId;
 pub enum Role {
     /// Reads, makes docsets, asks for packages; sees only its own.
     Miner,
-    /// Reads where documents lie, to build packages.
+    /// Builds packages, and does nothing else.
     Packager,
     /// Everything.
     Operator,
@@ -63,12 +63,60 @@ pub struct ApiKey {
     pub own_limits: Limits<OwnLimit>,
     /// What it is entitled to beyond what is open; an operator is to everything.
     pub entitlements: BTreeSet<Entitlement>,
+    /// The scopes that it was given; `None`: all of its role.
+    pub own_scopes: Option<BTreeSet<Scope>>,
     /// Hash of the secret.
     pub hash: Sha256,
     /// Milliseconds since the epoch.
     pub created: i64,
     /// When it was revoked, if it was.
     pub revoked: Option<i64>,
+    /// The first instant at which it is not valid any more; `None`: it does not expire.
+    pub expires: Option<i64>,
+    /// The beginning of the clock hour (since the epoch) in which it was last shown, as far as is
+    /// stored.
+    pub last_used: Option<i64>,
+}
+
+/// How a key stands at an instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyState {
+    /// It may be used.
+    Valid,
+    /// It expired then.
+    Expired(i64),
+    /// It was revoked then.
+    Revoked(i64),
+}
+
+impl ApiKey {
+    /// Tells how the key stands at an instant (milliseconds since the epoch).
+    #[must_use]
+    pub fn state(&self, now: i64) -> KeyState {
+        match (self.revoked, self.expires) {
+            (Some(revoked), _) => KeyState::Revoked(revoked),
+            (None, Some(expires)) if expires <= now => KeyState::Expired(expires),
+            _ => KeyState::Valid,
+        }
+    }
+
+    /// Tells whether the key has a scope: its role must have it, and it must not have been given
+    /// others only.
+    #[must_use]
+    pub fn has_scope(&self, scope: Scope) -> bool {
+        self.role.scopes().contains(&scope) && self.own_scopes.as_ref().is_none_or(|own| own.contains(&scope))
+    }
+
+    /// Tells whether the key is valid at an instant and has a scope.
+    #[must_use]
+    pub fn may_use(&self, scope: Scope, now: i64) -> bool {
+        self.state(now) == KeyState::Valid && self.has_scope(scope)
+    }
+
+    /// Lists the scopes that the key has.
+    pub fn scopes(&self) -> impl Iterator<Item = Scope> {
+        Scope::ALL.into_iter().filter(|scope| self.has_scope(*scope))
+    }
 }
 
 /// The stored form of a key's secret. A secret has 256 bits of its own randomness, so one round of SHA-256 is as good

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Compression, Format, Layout};
+use super::{AssetName, Compression, Format, Layout};
 use crate::digest::Sha256;
 use crate::names::fold;
 
@@ -176,27 +176,13 @@ impl PackageManifest {
         }
         let mut names = BTreeSet::from([fold(MANIFEST_NAME), fold(RECEIPT_NAME)]);
         for asset in &self.assets {
-            check_asset_name(&asset.name)?;
+            AssetName::check(&asset.name).map_err(|error| error.to_string())?;
             if !names.insert(fold(&asset.name)) {
                 return Err(format!("two of its assets would be named {:?}", asset.name));
             }
         }
         Ok(())
     }
-}
-
-/// Whether a name is one segment of a path that every file system takes, and harmless in a URL and a header.
-///
-/// # Errors
-/// With the reason, when it is not.
-pub fn check_asset_name(name: &str) -> Result<(), String> {
-    let harmless = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-    if name.is_empty() || name.len() > 200 || name.starts_with(['.', '-']) || !name.chars().all(harmless) {
-        return Err(format!(
-            "{name:?} is no name of an asset: letters and digits of ASCII, dots, dashes and underscores"
-        ));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

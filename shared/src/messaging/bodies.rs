@@ -13,6 +13,9 @@ use crate::digest::Sha256;
 use crate::domain::{Format, Layout, Options, Recipe};
 use crate::ids::{DocsetId, PackageId};
 
+/// Characters of a reason or a URL.
+const MAX_VALUE: usize = 2000;
+
 /// A body that cannot be understood. It says what was expected and what was found.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("expected {expected}, found {found:?}")]
@@ -97,7 +100,14 @@ impl FromStr for PackageRequest {
                     options.dehydrated = parameter(&value, "dehydrated=true or dehydrated=false", part)?;
                 }
                 "delta_from" => options.delta_from = Some(parameter(&value, "delta_from=<number of a docset>", part)?),
-                "package" => package = Some(parameter(&value, "package=<number>", part)?),
+                "package" => {
+                    let number: PackageId = parameter(&value, "package=<number>", part)?;
+                    // Those below are the packager's own, of requests without a number.
+                    if number.0 < 0 {
+                        return Err(invalid("package=<number>, not negative", part));
+                    }
+                    package = Some(number);
+                }
                 _ => others.push(part),
             }
         }
@@ -198,9 +208,11 @@ fn line<T: fmt::Display>(f: &mut fmt::Formatter<'_>, name: &str, value: Option<&
     value.map_or(Ok(()), |value| write!(f, "\n{name}: {value}"))
 }
 
-/// A value cannot start a line of its own.
+/// Makes a text of one line, of at most [`MAX_VALUE`] characters and none that controls a terminal,
+/// or that a database refuses. So a value cannot start a line of its own.
 fn one_line(text: &str) -> String {
-    text.split(['\r', '\n']).map(str::trim).filter(|piece| !piece.is_empty()).collect::<Vec<_>>().join(" ")
+    let pieces = text.split(char::is_control).map(str::trim).filter(|piece| !piece.is_empty());
+    pieces.collect::<Vec<_>>().join(" ").chars().take(MAX_VALUE).collect()
 }
 
 impl FromStr for StatusMessage {

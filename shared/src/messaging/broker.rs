@@ -9,6 +9,7 @@ mod config;
 mod connection;
 mod consumer;
 mod drain;
+mod incoming;
 mod publisher;
 mod transport;
 
@@ -16,28 +17,34 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::time::timeout;
 
-use super::frame::{Command, Frame, Headers};
-use super::queues::{Flavour, InvalidQueue, Queue};
+use super::frame::{Command, Frame};
+use super::queues::{Flavour, Queue};
 use super::server::{LISTING, QueueInfo};
 use crate::clock::{Clock as _, SystemClock};
 
-pub use config::{BrokerConfig, InvalidBrokerUrl};
+pub use config::{BrokerConfig, InvalidBrokerUrl, socket_url};
 use connection::Connection;
 pub use consumer::{Consumer, Delivery};
 pub use drain::Drained;
 use drain::Drains;
+pub use incoming::{Incoming, UnreadableMessage};
 use publisher::Publisher;
 use transport::Connector;
 
+/// Header with the queue for answers.
 const REPLY_TO: &str = "reply-to";
+/// Header with the number that orders statuses.
+const SEQUENCE: &str = "sequence";
+/// Header of W3C Trace Context.
+const TRACEPARENT: &str = "traceparent";
 
 /// Why the broker did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BrokerError {
-    /// No connection: wrong address, broker down, no trust in its certificate.
+    /// No connection: wrong address, broker down, no trust in its certificate, as many connections
+    /// as it may have.
     #[error("cannot reach the broker at {address}: {reason}")]
     Unreachable {
         /// Host and port.
@@ -129,39 +136,6 @@ impl Outgoing {
             frame = frame.header(name, queue.map_or_else(|| value.clone(), |queue| queue.wire(flavour)));
         }
         frame.body(self.body.clone())
-    }
-}
-
-/// A message that came.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Incoming {
-    /// Its headers: those it was sent with and those of the broker.
-    pub headers: Headers,
-    /// Its body; [`Incoming::text`] reads it.
-    pub body: Bytes,
-}
-
-impl Incoming {
-    /// The body as text.
-    ///
-    /// # Errors
-    /// When it is not UTF-8.
-    pub fn text(&self) -> Result<&str, std::str::Utf8Error> {
-        std::str::from_utf8(&self.body)
-    }
-
-    /// The queue that answers shall go to, if the sender named one.
-    ///
-    /// # Errors
-    /// When it is not a queue of ours.
-    pub fn reply_to(&self) -> Result<Option<Queue>, InvalidQueue> {
-        self.headers.get(REPLY_TO).map(str::parse).transpose()
-    }
-}
-
-impl From<Frame> for Incoming {
-    fn from(frame: Frame) -> Self {
-        Self { headers: frame.headers, body: frame.body }
     }
 }
 

@@ -5,12 +5,14 @@
 //! selectors and clustering are left to the brokers of production.
 
 mod connection;
+mod door;
 mod hub;
 mod journal;
 mod message;
 mod session;
 mod state;
 
+pub use door::InsideBroker;
 pub(crate) use session::QUEUES as LISTING;
 
 use std::io;
@@ -21,12 +23,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::frame::Limits;
+use super::stream::SocketFile;
 use crate::clock::{Clock, SystemClock};
+use door::{Desk, Listener};
 use hub::Hub;
 use journal::Journal;
 pub use journal::JournalError;
@@ -36,9 +39,13 @@ use state::Rules;
 /// How the broker is set up. Start from [`ServerConfig::default`].
 #[derive(Clone)]
 pub struct ServerConfig {
-    /// Where to listen; port 0 takes a free one ([`BrokerServer::addr`] tells which).
-    pub listen: SocketAddr,
-    /// Login and passcode that every client must show.
+    /// Where to listen on TCP, if at all; port 0 takes a free one ([`BrokerServer::addr`] tells
+    /// which).
+    pub listen: Option<SocketAddr>,
+    /// Path of a Unix socket to listen on, if any. Its file has mode 0600, and is for its owner and
+    /// root alone.
+    pub socket: Option<PathBuf>,
+    /// Login and passcode that every client of TCP must show.
     pub credentials: Option<(String, String)>,
     /// Folder of the journal; without one, no message survives a restart.
     pub journal: Option<PathBuf>,
@@ -50,18 +57,21 @@ pub struct ServerConfig {
     pub heart_beat: Duration,
     /// What one frame may hold.
     pub limits: Limits,
-    /// Connections at a time.
+    /// Connections at a time on each listener that have logged in.
     pub max_connections: usize,
+    /// Connections at a time on each listener that have not: the oldest leaves for a newer one.
+    pub max_strangers: usize,
     /// Bytes of messages in all queues together; beyond it, SEND is refused.
     pub max_bytes: usize,
 }
 
 impl Default for ServerConfig {
-    /// A free loopback port, no credentials, no journal, expiry of `package/` queues after 24 h, 1,000 connections,
-    /// 256 MiB of messages.
+    /// A free loopback port, no credentials, no journal, expiry of `package/` queues after 24 h,
+    /// 1,000 connections and 64 that have not logged in, 256 MiB of messages.
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
+            socket: None,
             credentials: None,
             journal: None,
             queue_expiry: Duration::from_secs(24 * 3600),
@@ -69,6 +79,7 @@ impl Default for ServerConfig {
             heart_beat: Duration::from_secs(10),
             limits: Limits::default(),
             max_connections: 1000,
+            max_strangers: 64,
             max_bytes: 256 << 20,
         }
     }
@@ -100,6 +111,14 @@ pub enum ServerError {
         /// What the operating system says.
         source: io::Error,
     },
+    /// The Unix socket cannot be made.
+    #[error("the broker cannot listen on the socket {}: {source}", path.display())]
+    Socket {
+        /// The path of the configuration.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
     /// The journal cannot be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -109,7 +128,9 @@ pub enum ServerError {
 /// [`BrokerServer::shutdown`] waits for that.
 #[derive(Debug)]
 pub struct BrokerServer {
-    addr: SocketAddr,
+    addr: Option<SocketAddr>,
+    socket: Option<SocketFile>,
+    inside: InsideBroker,
     hub: Arc<Hub>,
     tasks: TaskTracker,
     stop_accepting: DropGuard,
@@ -130,9 +151,7 @@ impl BrokerServer {
     /// # Errors
     /// [`ServerError`] when the journal or the address cannot be used.
     pub async fn start_with_clock(config: ServerConfig, clock: Arc<dyn Clock>) -> Result<Self, ServerError> {
-        let listen = |source| ServerError::Listen { address: config.listen, source };
-        let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
-        let addr = listener.local_addr().map_err(listen)?;
+        let (listeners, addr, socket) = listen(&config).await?;
         let (journal, kept) = match config.journal.clone() {
             Some(folder) => open_journal(folder).await.map(|(journal, kept)| (Some(journal), kept))?,
             None => (None, Vec::new()),
@@ -144,18 +163,26 @@ impl BrokerServer {
         };
         let hub = Arc::new(Hub::new(rules, clock, journal, kept));
         let (tasks, stop_accepting, close) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
-        let listening = accept(listener, Arc::new(config), hub.clone(), tasks.clone(), close.clone());
-        tasks.spawn(stop_accepting.clone().run_until_cancelled_owned(listening));
+        let desk = Arc::new(Desk { config, hub: hub.clone(), tasks: tasks.clone(), close: close.clone() });
+        for listener in listeners {
+            tasks.spawn(stop_accepting.clone().run_until_cancelled_owned(listener.run(desk.clone())));
+        }
         let timer = hub.clone();
         tasks.spawn(close.clone().run_until_cancelled_owned(async move { timer.run_timer().await }));
         let (stop_accepting, close_connections) = (stop_accepting.drop_guard(), close.drop_guard());
-        Ok(Self { addr, hub, tasks, stop_accepting, close_connections })
+        Ok(Self { addr, socket, inside: InsideBroker(desk), hub, tasks, stop_accepting, close_connections })
     }
 
-    /// The address that it listens on.
+    /// The TCP address that it listens on, if it does.
     #[must_use]
-    pub fn addr(&self) -> SocketAddr {
+    pub fn addr(&self) -> Option<SocketAddr> {
         self.addr
+    }
+
+    /// The way in for the process itself.
+    #[must_use]
+    pub fn inside(&self) -> InsideBroker {
+        self.inside.clone()
     }
 
     /// The queues by name. Looking does not count as use.
@@ -167,6 +194,7 @@ impl BrokerServer {
     /// Stops accepting, then closes the connections (what they hold unacknowledged goes back to the queues), then flushes
     /// the journal.
     pub async fn shutdown(self) {
+        drop(self.socket);
         drop(self.stop_accepting);
         drop(self.close_connections);
         self.tasks.close();
@@ -185,33 +213,22 @@ async fn open_journal(folder: PathBuf) -> Result<(Journal, Vec<Stored>), Journal
     opened.map_err(|panic| JournalError::Io { path, source: panic.into() })?
 }
 
-/// Takes connections for as long as it is polled.
-async fn accept(
-    listener: TcpListener,
-    config: Arc<ServerConfig>,
-    hub: Arc<Hub>,
-    tasks: TaskTracker,
-    close: CancellationToken,
-) {
-    let places = Arc::new(Semaphore::new(config.max_connections));
-    loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                let place = places.clone().try_acquire_owned().ok();
-                let (config, hub) = (config.clone(), hub.clone());
-                let serving = async move {
-                    connection::serve(stream, peer, &config, hub, place.is_some()).await;
-                    drop(place);
-                };
-                tasks.spawn(close.clone().run_until_cancelled_owned(serving));
-            }
-            Err(error) => {
-                // Out of file descriptors, most likely: others have to close first, and trying at once would spin.
-                tracing::warn!(%error, "the broker cannot accept a connection");
-                tokio::time::sleep(Duration::from_millis(200)).await;
-            }
-        }
+/// Opens the listeners that the configuration names.
+async fn listen(config: &ServerConfig) -> Result<(Vec<Listener>, Option<SocketAddr>, Option<SocketFile>), ServerError> {
+    let (mut listeners, mut addr, mut socket) = (Vec::new(), None, None);
+    if let Some(address) = config.listen {
+        let failed = |source| ServerError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        addr = Some(listener.local_addr().map_err(failed)?);
+        listeners.push(Listener::Tcp(listener));
     }
+    if let Some(path) = &config.socket {
+        let failed = |source| ServerError::Socket { path: path.clone(), source };
+        let (listener, file) = SocketFile::bind(path).map_err(failed)?;
+        listeners.push(Listener::Socket(listener, file.owner));
+        socket = Some(file);
+    }
+    Ok((listeners, addr, socket))
 }
 
 #[cfg(test)]

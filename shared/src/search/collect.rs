@@ -6,11 +6,12 @@ use roaring::RoaringBitmap;
 use tantivy::collector::sort_key::{SortBySimilarityScore, SortByStaticFastValue, SortByString};
 use tantivy::collector::{Collector, Count, SegmentCollector, TopDocs};
 use tantivy::columnar::Column;
-use tantivy::query::Query;
-use tantivy::{DocAddress, DocId, Order, Score, Searcher, SegmentOrdinal, SegmentReader};
+use tantivy::{DocAddress, DocId, Order, Score, SegmentOrdinal, SegmentReader};
 
 use facets::Facets;
 
+use super::control::Part;
+use super::controlled::ControlledSearch;
 use super::{Hit, SearchAnswer, SearchResult, Sort, schema};
 use crate::ids::VersionId;
 
@@ -23,43 +24,59 @@ pub(super) struct Page {
     pub(super) facets: Vec<String>,
 }
 
+/// Bytes of an entry in a window of hits: what it is sorted by, its id and where it stands.
+const ENTRY_BYTES: usize = 40;
+/// Bytes of a ref that an entry is sorted by.
+const REF_BYTES: usize = 56;
+
 /// All hits.
-pub(super) fn ids(searcher: &Searcher, query: &dyn Query) -> SearchResult<RoaringBitmap> {
-    Ok(searcher.search(query, &Ids)?)
+pub(super) fn ids(search: &ControlledSearch<'_>) -> SearchResult<RoaringBitmap> {
+    search.collect(&Ids)
 }
 
 /// One page, with the exact number of all hits.
-pub(super) fn page(searcher: &Searcher, query: &dyn Query, page: &Page) -> SearchResult<SearchAnswer> {
+pub(super) fn page(search: &ControlledSearch<'_>, page: &Page) -> SearchResult<SearchAnswer> {
     // Room is taken for the whole window at once, so it must not be wider than the index.
-    let end = page.offset.saturating_add(page.limit).min(usize::try_from(searcher.num_docs()).unwrap_or(usize::MAX));
+    let documents = usize::try_from(search.searcher().num_docs()).unwrap_or(usize::MAX);
+    let end = page.offset.saturating_add(page.limit).min(documents);
+    let _charge = search.control().charge(Part::Page, window_bytes(search, page.sort, end));
+    search.control().check()?;
     let window = (page.offset < end).then(|| TopDocs::for_doc_range(page.offset..end));
     let by_id = (SortByStaticFastValue::<u64>::for_field(schema::ID), Order::Asc);
     let facets = &page.facets;
     match page.sort {
         Sort::Relevance => {
             let top = window.map(|window| window.order_by((SortBySimilarityScore, by_id)));
-            run(searcher, query, top, facets, |(score, id)| (id, Some(score)))
+            run(search, top, facets, |(score, id)| (id, Some(score)))
         }
         Sort::Date => {
             let by_date = SortByStaticFastValue::<i64>::for_field(schema::ISSUED);
-            run(searcher, query, window.map(|window| window.order_by((by_date, by_id))), facets, |(_, id)| (id, None))
+            run(search, window.map(|window| window.order_by((by_date, by_id))), facets, |(_, id)| (id, None))
         }
         Sort::Ref => {
             let by_ref = (SortByString::for_field(schema::REF), Order::Asc);
-            run(searcher, query, window.map(|window| window.order_by((by_ref, by_id))), facets, |(_, id)| (id, None))
+            run(search, window.map(|window| window.order_by((by_ref, by_id))), facets, |(_, id)| (id, None))
         }
     }
 }
 
+/// What a window of hits takes: each segment keeps its own until all are joined, and twice as much
+/// while it is searched.
+fn window_bytes(search: &ControlledSearch<'_>, sort: Sort, end: usize) -> usize {
+    let kept = search.searcher().segment_readers().iter().map(|segment| end.min(segment.max_doc() as usize));
+    let (all, most) = kept.fold((0, 0), |(all, most): (usize, usize), kept| (all + kept, most.max(kept)));
+    let named = if sort == Sort::Ref { REF_BYTES } else { 0 };
+    all * (ENTRY_BYTES + named) + 2 * most * search.threads() * ENTRY_BYTES
+}
+
 fn run<K>(
-    searcher: &Searcher,
-    query: &dyn Query,
+    search: &ControlledSearch<'_>,
     top: Option<impl Collector<Fruit = Vec<(K, DocAddress)>>>,
     facets: &[String],
     hit: impl Fn(K) -> (Option<u64>, Option<Score>),
 ) -> SearchResult<SearchAnswer> {
-    let facets = (!facets.is_empty()).then(|| Facets::of(facets));
-    let (total, top, facets) = searcher.search(query, &(Count, top, facets))?;
+    let facets = (!facets.is_empty()).then(|| Facets::of(facets, search.control()));
+    let (total, top, facets) = search.collect(&(Count, top, facets))?;
     let hits = top.unwrap_or_default().into_iter().filter_map(|(key, _)| {
         let (id, score) = hit(key);
         Some(Hit { id: VersionId(u32::try_from(id?).ok()?), score })

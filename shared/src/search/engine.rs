@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::num::NonZero;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use async_trait::async_trait;
@@ -14,6 +15,8 @@ use tantivy::{Executor, Index, ReloadPolicy, Searcher};
 use super::build::Build;
 use super::cache::{Cache, index_folder};
 use super::collect::{self, Page};
+use super::control::{SearchControl, SearchLimits};
+use super::controlled::ControlledSearch;
 use super::manifest::{self, Manifest};
 use super::schema::Layout;
 use super::scratch::{self, Scratch};
@@ -44,6 +47,9 @@ static EXECUTOR: LazyLock<Executor> = LazyLock::new(|| {
 pub struct TantivySearch {
     cache: Arc<Cache>,
     writer_memory: usize,
+    limits: SearchLimits,
+    /// Searches that threads work on now.
+    running: Arc<AtomicUsize>,
     /// By collection, the last used first.
     slots: Arc<Mutex<HashMap<CollectionId, Vec<Slot>>>>,
 }
@@ -76,7 +82,21 @@ impl TantivySearch {
             tracing::warn!(path = %cache.display(), %error, "what killed processes left in the search cache stays there");
         }
         let cache = Arc::new(Cache::new(objects, cache));
-        Self { cache, writer_memory: WRITER_MEMORY, slots: Arc::default() }
+        let (limits, running) = (SearchLimits::default(), Arc::default());
+        Self { cache, writer_memory: WRITER_MEMORY, limits, running, slots: Arc::default() }
+    }
+
+    /// Sets the bounds on each search.
+    #[must_use]
+    pub fn with_limits(self, limits: SearchLimits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// Counts the searches that threads work on now: also those that nobody waits for any more,
+    /// until they end.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.running.load(Ordering::Acquire)
     }
 
     /// Sets the memory in bytes that each build's postings may take (default 50 MB, at least 15 MB): more makes
@@ -169,20 +189,43 @@ impl TantivySearch {
         self.cache.evict(collection, kept.into_iter().map(|(_, manifest)| manifest).collect(), newest).await
     }
 
-    /// Runs `work` with the version's searcher and the query, off the threads that serve connections.
+    /// Runs `work` with the query on a version, off the threads that serve connections. It ends
+    /// when the time for a search is up, and when the future is dropped: with the request whose
+    /// time is up or whose client is gone.
     async fn run<T: Send + 'static>(
         &self,
         index: IndexId,
         query: &Query,
-        work: impl FnOnce(&Searcher, &dyn tantivy::query::Query) -> SearchResult<T> + Send + 'static,
+        work: impl FnOnce(&ControlledSearch<'_>) -> SearchResult<T> + Send + 'static,
     ) -> SearchResult<T> {
         let version = self.version(index).await?;
-        let query = query.clone();
-        blocking(move || {
-            let query = lower::lower(&query, version.language, Layout::of(version.language))?;
-            work(&version.searcher, &*query)
-        })
-        .await
+        let (query, control) = (query.clone(), SearchControl::new(self.limits.memory));
+        let _ends = control.flag().stop_on_drop();
+        let running = self.running.clone();
+        let search = blocking(move || {
+            let _counted = Counted::new(running);
+            control.check()?;
+            let queries = lower::IndexQueries::new(Layout::of(version.language), &control);
+            let query = lower::lower(&query, version.language, &queries)?.controlled(&control);
+            work(&ControlledSearch::new(&version.searcher, query, queries.bytes(), &control)?)
+        });
+        tokio::time::timeout(self.limits.time, search).await.unwrap_or(Err(SearchError::TimedOut))
+    }
+}
+
+/// Counts a search for as long as a thread works on it.
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn new(running: Arc<AtomicUsize>) -> Self {
+        running.fetch_add(1, Ordering::AcqRel);
+        Self(running)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -209,15 +252,19 @@ impl Search for TantivySearch {
         }
         let SearchPage { query, sort, offset, limit, facets } = page;
         let page = Page { sort, offset, limit, facets: facets.to_vec() };
-        self.run(index, query, move |searcher, query| collect::page(searcher, query, &page)).await
+        self.run(index, query, move |search| collect::page(search, &page)).await
     }
 
     async fn matching(&self, index: IndexId, query: &Query) -> SearchResult<RoaringBitmap> {
-        self.run(index, query, collect::ids).await
+        self.run(index, query, |search| collect::ids(search)).await
     }
 
     async fn ordered(&self, index: IndexId, query: &Query, sort: Sort) -> SearchResult<Vec<Hit>> {
-        self.run(index, query, move |searcher, query| ordered::hits(searcher, query, sort)).await
+        self.run(index, query, move |search| ordered::hits(search, sort)).await
+    }
+
+    async fn prepare(&self, index: IndexId) -> SearchResult<()> {
+        self.version(index).await.map(drop)
     }
 
     async fn language(&self, index: IndexId) -> SearchResult<Option<Language>> {

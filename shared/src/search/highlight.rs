@@ -10,7 +10,7 @@ use std::ops::Range;
 use patterns::Patterns;
 
 use super::analysis::{Analyzer, Form, border};
-use super::{Language, Query};
+use super::{Language, Query, StopFlag};
 
 /// Length of a passage in characters, give or take the word at either end.
 const LENGTH: usize = 180;
@@ -23,6 +23,7 @@ pub struct Highlighter {
     analyzer: Analyzer,
     /// By field.
     patterns: HashMap<String, Patterns>,
+    stop: StopFlag,
 }
 
 /// A passage of a text. Runs of white space in it have become single spaces.
@@ -49,7 +50,14 @@ impl Highlighter {
     #[must_use]
     pub fn new(query: &Query, language: Option<Language>) -> Self {
         let analyzer = Analyzer::new(language);
-        Self { analyzer, patterns: patterns::by_field(query, analyzer) }
+        Self { analyzer, patterns: patterns::by_field(query, analyzer), stop: StopFlag::default() }
+    }
+
+    /// The same, which finds nothing more once the flag is set: a long text and many similar words
+    /// take seconds.
+    #[must_use]
+    pub fn stopped_by(self, stop: StopFlag) -> Self {
+        Self { stop, ..self }
     }
 
     /// Whether the query asks for words in that field: else there are no snippets of it.
@@ -64,6 +72,9 @@ impl Highlighter {
     pub fn snippets(&self, field: &str, text: &str, most: usize) -> Vec<Snippet> {
         let Some(patterns) = self.patterns.get(field) else { return Vec::new() };
         let found = self.find(patterns, text);
+        if self.stop.is_stopped() {
+            return Vec::new();
+        }
         let mut chosen: Vec<Range<usize>> = Vec::new();
         let mut windows = windows(&found);
         windows.sort_by_key(|(words, different)| (std::cmp::Reverse(*different), words.start));
@@ -87,7 +98,7 @@ impl Highlighter {
         let mut found = Vec::new();
         for form in [Form::Stem, Form::Exact] {
             if patterns.look_at(form) {
-                found.extend(patterns.find(self.analyzer, form, text));
+                found.extend(patterns.find(self.analyzer, form, text, &self.stop));
             }
         }
         found.sort_by_key(|(bytes, pattern): &(Range<usize>, usize)| (bytes.start, bytes.end, *pattern));

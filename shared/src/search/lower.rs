@@ -6,6 +6,7 @@
 mod field;
 mod tantivy;
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use super::analysis::{Analyzer, Form};
@@ -15,11 +16,21 @@ use super::{
 };
 use field::Place;
 
+pub(super) use self::tantivy::IndexQueries;
+
 /// Each prefix runs over the dictionaries of all its fields, so a query may not have any number of them.
 const MAX_PREFIXES: usize = 32;
 /// So does each word that may be misspelt; it is counted in each of the fields.
 const MAX_FUZZY: usize = 64;
-/// Each term of each field that it is looked up in takes some ten kilobytes and a share of the time while the query runs.
+/// Different words that may be misspelt: each needs an automaton of about a megabyte.
+const MAX_SIMILAR_WORDS: usize = 16;
+/// Letters of such a word: the automaton grows with them.
+const MAX_SIMILAR_LETTERS: usize = 32;
+/// Words of a phrase: people mean a sentence, and each word reads its places in each text that has
+/// all of them.
+const MAX_PHRASE_WORDS: usize = 64;
+/// Each term of each field that it is looked up in takes some kilobytes and a share of the time
+/// while the query runs.
 const MAX_LOOKUPS: usize = 4096;
 /// Values of fields that are matched as a whole; they are looked up together.
 const MAX_VALUES: usize = 65_536;
@@ -88,7 +99,8 @@ type Clause<T> = SearchResult<Option<<T as Target>::Clause>>;
 pub(super) fn lower<T: Target>(query: &Query, language: Option<Language>, target: &T) -> SearchResult<T::Clause> {
     let analyzer = Analyzer::new(language);
     let rights = TextRights::nobody();
-    let mut lowering = Lowering { target, analyzer, rights, prefixes: 0, fuzzy: 0, lookups: 0, values: 0 };
+    let similar = HashSet::new();
+    let mut lowering = Lowering { target, analyzer, rights, prefixes: 0, fuzzy: 0, similar, lookups: 0, values: 0 };
     lowering
         .clause(query)?
         .ok_or_else(|| unsupported("the query has no letter or digit to search for; * finds every document"))
@@ -105,6 +117,8 @@ struct Lowering<'t, T> {
     rights: TextRights,
     prefixes: usize,
     fuzzy: usize,
+    /// The words that may be misspelt.
+    similar: HashSet<String>,
     lookups: usize,
     values: usize,
 }
@@ -160,7 +174,8 @@ impl<T: Target> Lowering<'_, T> {
                 odd.name()
             )));
         }
-        let terms: Vec<String> = places[0].terms(self.analyzer, &words.text, exact).collect();
+        // One more than may be looked up is refused; a body may hold a hundred thousand.
+        let terms: Vec<String> = places[0].terms(self.analyzer, &words.text, exact).take(MAX_LOOKUPS + 1).collect();
         let mut clauses = Vec::with_capacity(terms.len());
         for term in terms {
             let word =
@@ -287,6 +302,24 @@ impl<T: Target> Lowering<'_, T> {
         let default = FIELDS.iter().filter(|field| field.default).count();
         let what = format!("words at most, and a word without a field is looked up in {default} fields");
         limited(&mut self.lookups, lookups, MAX_LOOKUPS, "look up", &what)
+    }
+
+    /// Takes a word that may be misspelt.
+    fn spend_similar(&mut self, word: &str) -> SearchResult<()> {
+        let what = "times at most for a word that may be misspelt (word~); without a field each default one counts";
+        limited(&mut self.fuzzy, 1, MAX_FUZZY, "look", what)?;
+        let letters = word.chars().count();
+        if letters > MAX_SIMILAR_LETTERS {
+            return Err(unsupported(format!(
+                "a word that may be misspelt (word~) has {MAX_SIMILAR_LETTERS} letters at most, not {letters}; write it without ~"
+            )));
+        }
+        if self.similar.insert(word.to_owned()) && self.similar.len() > MAX_SIMILAR_WORDS {
+            return Err(unsupported(format!(
+                "a query may have {MAX_SIMILAR_WORDS} words at most that may be misspelt (word~)"
+            )));
+        }
+        Ok(())
     }
 
     fn spend_prefix(&mut self) -> SearchResult<()> {

@@ -22,9 +22,10 @@ use self::build::Build;
 use self::client::Client;
 use self::page::Walk;
 use self::query::Queries;
+use super::control::{Part, SearchControl};
 use super::{
-    Hit, IndexBuild, IndexPlan, Language, Query, Search, SearchAnswer, SearchError, SearchPage, SearchResult, Sort,
-    lower, manifest, schema,
+    Hit, IndexBuild, IndexPlan, Language, Query, Search, SearchAnswer, SearchError, SearchLimits, SearchPage,
+    SearchResult, Sort, lower, manifest, schema,
 };
 use crate::ids::{CollectionId, IndexId};
 
@@ -38,6 +39,7 @@ const DELETED_AT_ONCE: usize = 20;
 pub struct OpenSearch {
     client: Client,
     address: Arc<Address>,
+    limits: SearchLimits,
     /// Indexes never change, so it is asked once.
     languages: Arc<Mutex<HashMap<IndexId, Option<Language>>>>,
 }
@@ -49,7 +51,14 @@ impl OpenSearch {
     /// Where this machine has no certificates to trust.
     pub fn new(address: Address) -> Result<Self, String> {
         let client = Client::new(&address)?;
-        Ok(Self { client, address: Arc::new(address), languages: Arc::default() })
+        Ok(Self { client, address: Arc::new(address), limits: SearchLimits::default(), languages: Arc::default() })
+    }
+
+    /// Sets the bounds on each search: the time for each request, and the memory for its hits in
+    /// this process.
+    #[must_use]
+    pub fn with_limits(self, limits: SearchLimits) -> Self {
+        Self { limits, ..self }
     }
 
     /// With what the names of all indexes of a collection begin.
@@ -115,9 +124,22 @@ impl OpenSearch {
         lower::lower(query, language, &Queries { stems: language.is_some() })
     }
 
-    async fn walk(&self, index: IndexId, mut walk: Walk, mut each: impl FnMut(Hit)) -> SearchResult<()> {
+    /// Gives all hits to `each`, page by page, up to the first error.
+    async fn walk(
+        &self,
+        index: IndexId,
+        mut walk: Walk,
+        mut each: impl FnMut(Hit) -> SearchResult<()>,
+    ) -> SearchResult<()> {
         while let Some(answer) = self.ask(index, walk.body()).await? {
-            if !walk.take(answer, &mut each)? {
+            let mut outcome = Ok(());
+            let more = walk.take(answer, |hit| {
+                if outcome.is_ok() {
+                    outcome = each(hit);
+                }
+            })?;
+            outcome?;
+            if !more {
                 break;
             }
         }
@@ -131,16 +153,22 @@ impl OpenSearch {
         }
         let gone = SearchError::VersionGone(index.corpus_version);
         let Some(name) = self.name(index) else { return Err(gone) };
-        // Shards weigh words by what stands in all of them; one copy of each shard answers all who ask, as copies weigh deleted documents
-        // differently; and an answer is whole or none.
+        // Shards weigh words by what stands in all of them; one copy of each shard answers all who
+        // ask, as copies weigh deleted documents differently; and an answer is whole or none. When
+        // the future is dropped, so is the connection, and the engine ends the search; the time is
+        // for engines that do not.
         let path = format!(
             "/{name}/_search?search_type=dfs_query_then_fetch&preference={name}&allow_partial_search_results=false\
-             &filter_path=_shards.failed,hits.total,hits.hits.sort,aggregations.*.buckets"
+             &timeout={}ms&filter_path=timed_out,_shards.failed,hits.total,hits.hits.sort,aggregations.*.buckets",
+            self.limits.time.as_millis()
         );
-        match self.client.post(&path, body).await {
-            Err(fault) if fault.is_missing() => Err(gone),
-            answer => Ok(Some(answer?)),
-        }
+        let answer = match tokio::time::timeout(self.limits.time, self.client.post(&path, body)).await {
+            Err(_) => return Err(SearchError::TimedOut),
+            Ok(Err(fault)) if fault.is_missing() => return Err(gone),
+            Ok(answer) => answer?,
+        };
+        // What was found until then is no answer.
+        if answer["timed_out"] == true { Err(SearchError::TimedOut) } else { Ok(Some(answer)) }
     }
 }
 
@@ -165,14 +193,24 @@ impl Search for OpenSearch {
     async fn matching(&self, index: IndexId, query: &Query) -> SearchResult<RoaringBitmap> {
         let mut found = RoaringBitmap::new();
         let walk = Walk::by_id(&self.lowered(index, query).await?);
-        self.walk(index, walk, |hit| _ = found.insert(hit.id.0)).await?;
+        self.walk(index, walk, |hit| {
+            found.insert(hit.id.0);
+            Ok(())
+        })
+        .await?;
         Ok(found)
     }
 
     async fn ordered(&self, index: IndexId, query: &Query, sort: Sort) -> SearchResult<Vec<Hit>> {
         let mut found = Vec::new();
         let walk = Walk::in_order(self.lowered(index, query).await?, sort);
-        self.walk(index, walk, |hit| found.push(hit)).await?;
+        let control = SearchControl::new(self.limits.memory);
+        let mut charge = control.open_charge(Part::Answer);
+        self.walk(index, walk, |hit| {
+            found.push(hit);
+            if charge.grow_to(found.capacity() * size_of::<Hit>()) { Ok(()) } else { control.check() }
+        })
+        .await?;
         Ok(found)
     }
 

@@ -1,13 +1,15 @@
 //! API keys with their limits, those of roles, and secrets of the installation.
 
+use std::collections::BTreeSet;
+
 use sqlx::any::AnyRow;
 
 use super::rights::{ENTITLEMENTS_OF_K, parse_entitlements};
-use super::rows::{Columns as _, int, made, query};
+use super::rows::{Columns as _, int, join, made, query};
 use super::sql::returned;
 use super::{SqlStore, StoreError, StoreResult};
 use crate::digest::Sha256;
-use crate::domain::{Allowance, ApiKey, Limits, OwnLimit, Role};
+use crate::domain::{Allowance, ApiKey, Limits, OwnLimit, Role, Scope, join_scopes, parse_scopes};
 use crate::ids::KeyId;
 
 /// Selects keys, each with the limits of its role, and with `more` columns.
@@ -16,6 +18,22 @@ fn select(more: &str, rest: &str) -> String {
         "SELECT k.*, r.documents AS role_documents, r.requests AS role_requests, {ENTITLEMENTS_OF_K}{more} \
          FROM api_keys k LEFT JOIN role_limits r ON r.role = k.role {rest}"
     )
+}
+
+/// The condition that the key `$key` is valid at the instant of a placeholder, as [`ApiKey::state`]
+/// has it.
+macro_rules! valid_key {
+    ($key:literal, $now:literal) => {
+        concat!($key, ".revoked IS NULL AND (", $key, ".expires IS NULL OR ", $key, ".expires > ", $now, ")")
+    };
+}
+pub(super) use valid_key;
+
+/// The condition that the key `k` has a scope, as [`ApiKey::has_scope`] has it.
+pub(super) fn k_has_scope(scope: Scope) -> String {
+    let roles = Role::ALL.into_iter().filter(|role| role.scopes().contains(&scope));
+    let roles = join(roles.map(|role| format!("'{}'", role.as_str())));
+    format!("k.role IN ({roles}) AND (k.scopes IS NULL OR ' ' || k.scopes || ' ' LIKE '% {scope} %')")
 }
 
 /// How "unlimited" is kept where NULL is "as the role".
@@ -34,9 +52,12 @@ fn key_of(row: &AnyRow) -> StoreResult<ApiKey> {
         limits,
         own_limits,
         entitlements: parse_entitlements(row.value("entitlements")?)?,
+        own_scopes: row.value::<Option<&str>>("scopes")?.map(parse_scopes).transpose().map_err(StoreError::Corrupt)?,
         hash: row.digest("hash")?,
         created: row.value("created")?,
         revoked: row.value("revoked")?,
+        expires: row.value("expires")?,
+        last_used: row.value("last_used")?,
     })
 }
 
@@ -75,7 +96,7 @@ pub(super) async fn create(
     by_id(db, KeyId(row.value("id")?)).await?.ok_or(StoreError::NotFound("key"))
 }
 
-async fn by_id(db: &SqlStore, id: KeyId) -> StoreResult<Option<ApiKey>> {
+pub(super) async fn by_id(db: &SqlStore, id: KeyId) -> StoreResult<Option<ApiKey>> {
     let row = made(select("", "WHERE k.id = $1"), true).bind(id.0).fetch_optional(&db.read).await?;
     row.as_ref().map(key_of).transpose()
 }
@@ -85,7 +106,7 @@ pub(super) async fn caller(db: &SqlStore, hash: &Sha256, day: i64) -> StoreResul
         select(
             ", COALESCE(a.taken, 0) AS taken",
             "LEFT JOIN allowances a ON a.api_key = k.id AND a.kind = $3 AND a.window_start = $2 \
-             WHERE k.hash = $1 AND k.revoked IS NULL",
+             WHERE k.hash = $1",
         ),
         true,
     )
@@ -110,6 +131,29 @@ pub(super) async fn limit(db: &SqlStore, id: KeyId, own: &Limits<OwnLimit>) -> S
         .execute(&db.write)
         .await?;
     Ok(limited.rows_affected() > 0)
+}
+
+pub(super) async fn set_expiry(db: &SqlStore, id: KeyId, expires: Option<i64>) -> StoreResult<bool> {
+    let set = query("UPDATE api_keys SET expires = $2 WHERE id = $1 AND revoked IS NULL").bind(id.0).bind(expires);
+    Ok(set.execute(&db.write).await?.rows_affected() > 0)
+}
+
+pub(super) async fn set_scopes(db: &SqlStore, id: KeyId, own: Option<&BTreeSet<Scope>>) -> StoreResult<bool> {
+    let set = query("UPDATE api_keys SET scopes = $2 WHERE id = $1 AND revoked IS NULL")
+        .bind(id.0)
+        .bind(own.map(|own| join_scopes(own.iter().copied(), " ")));
+    Ok(set.execute(&db.write).await?.rows_affected() > 0)
+}
+
+pub(super) async fn note_use(db: &SqlStore, used: &[(KeyId, i64)]) -> StoreResult<()> {
+    for (key, hour) in used {
+        query("UPDATE api_keys SET last_used = $2 WHERE id = $1 AND (last_used IS NULL OR last_used < $2)")
+            .bind(key.0)
+            .bind(*hour)
+            .execute(&db.write)
+            .await?;
+    }
+    Ok(())
 }
 
 pub(super) async fn role_limits(db: &SqlStore, role: Role) -> StoreResult<Limits<Option<u64>>> {

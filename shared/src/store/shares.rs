@@ -2,6 +2,7 @@
 
 use sqlx::any::AnyRow;
 
+use super::keys::valid_key;
 use super::rows::{Columns as _, query};
 use super::{SqlStore, StoreError, StoreResult, docsets, errors};
 use crate::domain::Docset;
@@ -71,11 +72,12 @@ pub(super) async fn revoke(db: &SqlStore, docset: DocsetId, share: ShareId) -> S
 }
 
 pub(super) async fn follow(db: &SqlStore, share: ShareId, guest: KeyId, now: i64) -> StoreResult<Option<DocsetId>> {
-    let row = query("SELECT docset FROM shares WHERE id = $1 AND expires > $2")
-        .bind(share.0)
-        .bind(now)
-        .fetch_optional(&db.read)
-        .await?;
+    let select = concat!(
+        "SELECT s.docset FROM shares s JOIN docsets d ON d.id = s.docset JOIN api_keys k ON k.id = d.owner ",
+        "WHERE s.id = $1 AND s.expires > $2 AND ",
+        valid_key!("k", "$2")
+    );
+    let row = query(select).bind(share.0).bind(now).fetch_optional(&db.read).await?;
     let Some(row) = row else { return Ok(None) };
     let enter = query(
         "INSERT INTO share_guests (share, api_key) SELECT s.id, $2 FROM shares s WHERE s.id = $1 ON CONFLICT DO NOTHING",
@@ -85,11 +87,13 @@ pub(super) async fn follow(db: &SqlStore, share: ShareId, guest: KeyId, now: i64
 }
 
 pub(super) async fn docset(db: &SqlStore, id: DocsetId, reader: KeyId, now: i64) -> StoreResult<Option<Docset>> {
-    let row = query(
-        "SELECT d.*, c.slug FROM docsets d JOIN collections c ON c.id = d.collection WHERE d.id = $1 AND (d.owner = $2 OR \
-         EXISTS (SELECT 1 FROM shares s JOIN share_guests g ON g.share = s.id \
-                 WHERE s.docset = d.id AND s.expires > $3 AND g.api_key = $2))",
-    )
+    let row = query(concat!(
+        "SELECT d.*, c.slug FROM docsets d JOIN collections c ON c.id = d.collection WHERE d.id = $1 AND (d.owner = $2 OR ",
+        "EXISTS (SELECT 1 FROM shares s JOIN share_guests g ON g.share = s.id JOIN api_keys k ON k.id = d.owner ",
+        "WHERE s.docset = d.id AND s.expires > $3 AND g.api_key = $2 AND ",
+        valid_key!("k", "$3"),
+        "))"
+    ))
     .bind(id.0)
     .bind(reader.0)
     .bind(now)

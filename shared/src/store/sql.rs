@@ -3,7 +3,7 @@
 //! Both speak the same statements, through sqlx's `Any` driver: `$1` placeholders, 64-bit integers, text and bytes. This file is the list;
 //! what each method does lives in the file of its group beside it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
@@ -21,7 +21,7 @@ use super::{
 use crate::digest::Sha256;
 use crate::domain::{
     Access, Allowance, ApiKey, Clearance, Collection, Docset, Document, Entitlement, Format, Limits, Month, OwnLimit,
-    Package, Role, UsageSums, Withdrawn,
+    Package, Role, Scope, UsageSums, Withdrawn,
 };
 use crate::ids::{CollectionId, DocsetId, IndexId, KeyId, PackageId, ShareId, VersionId, WatchId};
 
@@ -248,6 +248,22 @@ impl Store for SqlStore {
         keys::all(self).await
     }
 
+    async fn key(&self, id: KeyId) -> StoreResult<Option<ApiKey>> {
+        keys::by_id(self, id).await
+    }
+
+    async fn set_key_expiry(&self, id: KeyId, expires: Option<i64>) -> StoreResult<bool> {
+        keys::set_expiry(self, id, expires).await
+    }
+
+    async fn set_key_scopes(&self, id: KeyId, own: Option<&BTreeSet<Scope>>) -> StoreResult<bool> {
+        keys::set_scopes(self, id, own).await
+    }
+
+    async fn note_key_use(&self, used: &[(KeyId, i64)]) -> StoreResult<()> {
+        keys::note_use(self, used).await
+    }
+
     async fn revoke_key(&self, id: KeyId, now: i64) -> StoreResult<bool> {
         keys::revoke(self, id, now).await
     }
@@ -404,8 +420,8 @@ impl Store for SqlStore {
         watches::delete(self, id, owner).await
     }
 
-    async fn watches_behind(&self) -> StoreResult<Vec<Watch>> {
-        watches::behind(self).await
+    async fn watches_behind(&self, now: i64) -> StoreResult<Vec<Watch>> {
+        watches::behind(self, now).await
     }
 
     async fn first_added_after(&self, collection: CollectionId, version: i64) -> StoreResult<Option<VersionId>> {
@@ -425,8 +441,8 @@ impl Store for SqlStore {
         watches::notices(self, watch, limit).await
     }
 
-    async fn due_notices(&self, by: i64) -> StoreResult<Vec<Notice>> {
-        watches::due(self, by).await
+    async fn due_notices(&self, by: i64, now: i64) -> StoreResult<Vec<Notice>> {
+        watches::due(self, by, now).await
     }
 
     async fn claim_notice(&self, notice: &Notice, next: i64) -> StoreResult<bool> {

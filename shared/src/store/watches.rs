@@ -6,9 +6,11 @@ use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
 use utoipa::ToSchema;
 
+use super::keys::{k_has_scope, valid_key};
 use super::rows::{Columns as _, int, made, query};
 use super::sql::returned;
 use super::{NewDocset, SqlStore, StoreError, StoreResult, docsets, errors};
+use crate::domain::Scope;
 use crate::ids::{CollectionId, DocsetId, KeyId, NoticeId, VersionId, WatchId};
 use crate::webhook::WebhookSecret;
 
@@ -139,8 +141,8 @@ pub enum Attempt {
 
 /// Selects watches.
 macro_rules! select_watches {
-    ($rest:literal) => {
-        concat!("SELECT w.*, c.slug FROM watches w JOIN collections c ON c.id = w.collection ", $rest)
+    ($($rest:expr),+) => {
+        concat!("SELECT w.*, c.slug FROM watches w JOIN collections c ON c.id = w.collection ", $($rest),+)
     };
 }
 
@@ -236,11 +238,14 @@ pub(super) async fn delete(db: &SqlStore, id: WatchId, owner: Option<KeyId>) -> 
     Ok(deleted.rows_affected() > 0)
 }
 
-pub(super) async fn behind(db: &SqlStore) -> StoreResult<Vec<Watch>> {
-    let select = query(select_watches!(
-        "JOIN api_keys k ON k.id = w.owner WHERE w.corpus_version < c.corpus_version AND k.revoked IS NULL ORDER BY w.id"
-    ));
-    select.fetch_all(&db.read).await?.iter().map(watch_of).collect()
+pub(super) async fn behind(db: &SqlStore, now: i64) -> StoreResult<Vec<Watch>> {
+    let may_watch = k_has_scope(Scope::Watches);
+    let select = select_watches!(
+        "JOIN api_keys k ON k.id = w.owner WHERE w.corpus_version < c.corpus_version AND ",
+        valid_key!("k", "$1")
+    );
+    let select = made(format!("{select} AND {may_watch} ORDER BY w.id"), true);
+    select.bind(now).fetch_all(&db.read).await?.iter().map(watch_of).collect()
 }
 
 /// Ids rise with the corpus versions of a collection: imports into it, which take their ids while they hold its lease, come one after the other.
@@ -304,14 +309,15 @@ pub(super) async fn notices(db: &SqlStore, watch: WatchId, limit: u32) -> StoreR
     rows.iter().map(notice_of).collect()
 }
 
-pub(super) async fn due(db: &SqlStore, by: i64) -> StoreResult<Vec<Notice>> {
-    let rows = query(
-        "SELECT n.* FROM notices n JOIN watches w ON w.id = n.watch JOIN api_keys k ON k.id = w.owner \
-         WHERE n.state = 'pending' AND n.next_attempt <= $1 AND k.revoked IS NULL ORDER BY n.next_attempt, n.id",
-    )
-    .bind(by)
-    .fetch_all(&db.read)
-    .await?;
+pub(super) async fn due(db: &SqlStore, by: i64, now: i64) -> StoreResult<Vec<Notice>> {
+    let may_watch = k_has_scope(Scope::Watches);
+    let select = concat!(
+        "SELECT n.* FROM notices n JOIN watches w ON w.id = n.watch JOIN api_keys k ON k.id = w.owner ",
+        "WHERE n.state = 'pending' AND n.next_attempt <= $1 AND ",
+        valid_key!("k", "$2")
+    );
+    let select = made(format!("{select} AND {may_watch} ORDER BY n.next_attempt, n.id"), true);
+    let rows = select.bind(by).bind(now).fetch_all(&db.read).await?;
     rows.iter().map(notice_of).collect()
 }
 

@@ -207,6 +207,13 @@ pub(crate) async fn a_link_opens_a_docset_until_it_ends(db: Database) {
     assert_eq!(db.store.follow_share(short.id, guest, 100).await.unwrap(), None);
     assert_eq!(db.store.follow_share(long.id, guest, 100).await.unwrap(), Some(docset));
     assert_eq!(reads(guest, 100).await, whole);
+    // What a key has opened rests while the key is not valid.
+    db.store.set_key_expiry(owner, Some(100)).await.unwrap();
+    assert_eq!(reads(guest, 99).await, whole);
+    assert_eq!((reads(guest, 100).await, reads(owner, 100).await), (None, whole.clone()));
+    assert_eq!(db.store.follow_share(long.id, guest, 100).await.unwrap(), None);
+    db.store.set_key_expiry(owner, None).await.unwrap();
+    assert_eq!(reads(guest, 100).await, whole);
     assert!(!db.store.revoke_share(theirs, long.id).await.unwrap(), "of another docset");
     assert!(db.store.revoke_share(docset, long.id).await.unwrap());
     assert!(!db.store.revoke_share(docset, long.id).await.unwrap());
@@ -218,4 +225,6 @@ pub(crate) async fn a_link_opens_a_docset_until_it_ends(db: Database) {
     assert!(db.store.create_share(docset, 0, 100).await.is_err());
     let next = db.store.create_share(theirs, 0, 100).await.unwrap();
     assert!(next.id > long.id && ShareId(0) < next.id, "a link that was revoked is never another's");
+    db.store.revoke_key(guest, 5).await.unwrap();
+    assert_eq!(db.store.follow_share(next.id, owner, 30).await.unwrap(), None, "its owner is revoked");
 }

@@ -12,6 +12,7 @@ use url::Url;
 
 use super::allowances::{forget_allowances, forget_text_rights};
 use super::harness::{Database, on_postgres};
+use super::keys::forget_key_rights;
 use super::rights::forget_rights;
 use super::samples::{HOUR, import, key, new_collection, new_docset};
 
@@ -46,6 +47,7 @@ pub(crate) async fn versions_from_before_imports_were_recorded_stay(db: Database
     // The schema as it was before the second migration.
     let mut old = AnyConnection::connect(&db.url).await.unwrap();
     forget_text_rights(&mut old).await;
+    forget_key_rights(&mut old).await;
     forget_allowances(&mut old).await;
     forget_rights(&mut old).await;
     for table in ["notices", "watches", "share_guests", "shares", "summaries"] {

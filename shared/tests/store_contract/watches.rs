@@ -1,5 +1,6 @@
 //! Watches and their notices.
 
+use adit_shared::domain::Scope;
 use adit_shared::ids::{CollectionId, KeyId, VersionId, WatchId};
 use adit_shared::store::{Attempt, NewWatch, Notice, NoticeState, SqlStore, Store as _, StoreError, Watch};
 use adit_shared::webhook::WebhookSecret;
@@ -81,7 +82,7 @@ pub(crate) async fn what_is_new_begins_at_one_id(db: Database) {
 pub(crate) async fn a_watch_looks_at_a_version_once(db: Database) {
     let store = &db.store;
     let watch = behind(store).await;
-    assert_eq!(store.watches_behind().await.unwrap(), std::slice::from_ref(&watch));
+    assert_eq!(store.watches_behind(0).await.unwrap(), std::slice::from_ref(&watch));
     let docset = new_docset(watch.new.owner, watch.new.collection, [2].into());
     // Several processes may have seen the row as it was.
     let others = (0..6).map(|_| store.advance_watch(&watch, 2, Some(&docset)));
@@ -94,19 +95,38 @@ pub(crate) async fn a_watch_looks_at_a_version_once(db: Database) {
     assert_eq!((notice.docset, notice.documents, notice.corpus_version), (made[0], 1, 2));
     assert_eq!((notice.state, notice.attempts, notice.next_attempt), (NoticeState::Pending, 0, Some(5)));
     assert!(notice.message.starts_with("msg_") && !notice.message.contains('.'));
-    assert_eq!(store.watches_behind().await.unwrap(), []);
+    assert_eq!(store.watches_behind(0).await.unwrap(), []);
 
     // Nothing new makes nothing.
     import(store, "c", &["c"], &["txt"]).await;
-    let watch = store.watches_behind().await.unwrap().remove(0);
+    let watch = store.watches_behind(0).await.unwrap().remove(0);
     assert_eq!((watch.new.corpus_version, store.advance_watch(&watch, 3, None).await.unwrap()), (2, None));
     assert_eq!(store.docsets(None, None, 99).await.unwrap().len(), 1);
-    assert_eq!(store.watches_behind().await.unwrap(), []);
+    assert_eq!(store.watches_behind(0).await.unwrap(), []);
 
-    // Nobody sees what a revoked key would be told.
+    // Nobody sees what a key would be told that may not watch; once it may again, it is.
     import(store, "c", &["d"], &["txt"]).await;
-    store.revoke_key(watch.new.owner, 1).await.unwrap();
-    assert_eq!((store.watches_behind().await.unwrap(), store.due_notices(i64::MAX).await.unwrap()), (vec![], vec![]));
+    let owner = watch.new.owner;
+    let rests = async |now| {
+        let (behind, due) = (store.watches_behind(now).await.unwrap(), store.due_notices(i64::MAX, now).await.unwrap());
+        assert_eq!(behind.is_empty(), due.is_empty());
+        due.is_empty()
+    };
+    assert!(!rests(0).await);
+    store.set_key_expiry(owner, Some(100)).await.unwrap();
+    assert_eq!((rests(99).await, rests(100).await), (false, true));
+    store.set_key_expiry(owner, None).await.unwrap();
+    for (scopes, resting) in [
+        (Some([Scope::Search, Scope::DocsetsWrite].into()), true),
+        (Some([Scope::Watches].into()), false),
+        (Some([Scope::DocsetsRead, Scope::Watches].into()), false),
+        (None, false),
+    ] {
+        store.set_key_scopes(owner, scopes.as_ref()).await.unwrap();
+        assert_eq!(rests(0).await, resting, "{scopes:?}");
+    }
+    store.revoke_key(owner, 1).await.unwrap();
+    assert!(rests(0).await);
 }
 
 pub(crate) async fn an_attempt_is_made_by_one_and_counted(db: Database) {
@@ -114,7 +134,7 @@ pub(crate) async fn an_attempt_is_made_by_one_and_counted(db: Database) {
     let watch = behind(store).await;
     let first = found(store, &watch).await;
     assert_eq!(
-        (store.due_notices(4).await.unwrap(), store.due_notices(5).await.unwrap()),
+        (store.due_notices(4, 0).await.unwrap(), store.due_notices(5, 0).await.unwrap()),
         (vec![], vec![first.clone()])
     );
     let claims = (0..6).map(|_| store.claim_notice(&first, 100));
@@ -122,8 +142,8 @@ pub(crate) async fn an_attempt_is_made_by_one_and_counted(db: Database) {
     assert_eq!(claims.into_iter().filter(|claimed| *claimed).count(), 1);
     // Should its maker never come back, it is due again.
     let claimed = notice(store, watch.id).await;
-    assert_eq!((claimed.attempts, store.due_notices(99).await.unwrap().len()), (1, 0));
-    assert_eq!(store.due_notices(100).await.unwrap(), std::slice::from_ref(&claimed));
+    assert_eq!((claimed.attempts, store.due_notices(99, 0).await.unwrap().len()), (1, 0));
+    assert_eq!(store.due_notices(100, 0).await.unwrap(), std::slice::from_ref(&claimed));
 
     let problem = "the receiver answered 500".to_owned();
     let failed = Attempt::Failed { status: Some(500), problem: problem.clone(), next: Some(70) };
@@ -139,7 +159,7 @@ pub(crate) async fn an_attempt_is_made_by_one_and_counted(db: Database) {
     assert_eq!((delivered.state, delivered.status, delivered.delivered), (NoticeState::Delivered, Some(204), Some(80)));
     assert_eq!((delivered.problem, delivered.next_attempt), (None, None));
     assert!(!store.claim_notice(&again, 100).await.unwrap());
-    assert_eq!(store.due_notices(i64::MAX).await.unwrap(), []);
+    assert_eq!(store.due_notices(i64::MAX, 0).await.unwrap(), []);
 }
 
 pub(crate) async fn who_wants_no_more_is_told_no_more(db: Database) {
@@ -147,10 +167,10 @@ pub(crate) async fn who_wants_no_more_is_told_no_more(db: Database) {
     let watch = behind(store).await;
     let first = found(store, &watch).await;
     import(store, "c", &["c"], &["txt"]).await;
-    let watch = store.watches_behind().await.unwrap().remove(0);
+    let watch = store.watches_behind(0).await.unwrap().remove(0);
     let docset = new_docset(watch.new.owner, watch.new.collection, RoaringBitmap::from([3]));
     store.advance_watch(&watch, 3, Some(&docset)).await.unwrap().unwrap();
-    assert_eq!(store.due_notices(i64::MAX).await.unwrap().len(), 2);
+    assert_eq!(store.due_notices(i64::MAX, 0).await.unwrap().len(), 2);
 
     store.settle_notice(&first, &Attempt::Gone { status: 410 }, 60).await.unwrap();
     let notices = store.notices(watch.id, 9).await.unwrap();
@@ -160,7 +180,7 @@ pub(crate) async fn who_wants_no_more_is_told_no_more(db: Database) {
 
     // It goes on to find, in silence.
     import(store, "c", &["d"], &["txt"]).await;
-    let watch = store.watches_behind().await.unwrap().remove(0);
+    let watch = store.watches_behind(0).await.unwrap().remove(0);
     let docset = new_docset(watch.new.owner, watch.new.collection, RoaringBitmap::from([4]));
     store.advance_watch(&watch, 4, Some(&docset)).await.unwrap().unwrap();
     assert_eq!(notice(store, watch.id).await.state, NoticeState::Silent);

@@ -144,6 +144,11 @@ async fn a_damaged_delta_is_told_and_changes_nothing() {
     let site_of = site(&base, &full);
     let why = apply(&site_of.archive, &site_of.base).await.unwrap_err().to_string();
     assert!(why.ends_with("is no delta: it has no tombstones.jsonl"), "{why}");
+    for (base, told) in [("../", "no path that stays"), ("\u{1b}[2J/", "no path that stays")] {
+        zip(&site_of.archive, base, &full);
+        let why = apply(&site_of.archive, &site_of.base).await.unwrap_err().to_string();
+        assert!(why.contains(told), "{why}");
+    }
     let mut evil = delta();
     evil.insert(TOMBSTONES.into(), b"{\"path\":\"data/../../x\"}\n".to_vec());
     let site_of = site(&base, &evil);

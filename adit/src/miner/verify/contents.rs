@@ -12,6 +12,7 @@ use sha2::Digest as _;
 use super::Fault;
 use super::bag::{INFO, OMITTED};
 use crate::miner::bag::{DECLARATION, FETCH, MANIFEST, TAG_MANIFEST};
+use crate::miner::limits::UnpackLimits;
 
 /// The tag files of a bag that are read and not only hashed.
 const READ: [&str; 6] = [DECLARATION, MANIFEST, TAG_MANIFEST, INFO, FETCH, OMITTED];
@@ -43,11 +44,30 @@ pub(super) struct Reading<'a> {
     within: String,
     contents: &'a mut Contents,
     faults: &'a mut Vec<Fault>,
+    limits: UnpackLimits,
 }
 
 impl<'a> Reading<'a> {
-    pub(super) fn new(within: &Path, contents: &'a mut Contents, faults: &'a mut Vec<Fault>) -> Self {
-        Self { within: within.display().to_string(), contents, faults }
+    pub(super) fn new(
+        within: &Path,
+        contents: &'a mut Contents,
+        faults: &'a mut Vec<Fault>,
+        limits: UnpackLimits,
+    ) -> Self {
+        Self { within: within.display().to_string(), contents, faults, limits }
+    }
+
+    /// Takes an entry that has no content.
+    ///
+    /// # Errors
+    /// When there were too many.
+    pub(super) fn skip_entry(&mut self) -> anyhow::Result<()> {
+        self.limits.take_entry()
+    }
+
+    /// Tells whether all that may be unpacked was: then nothing more of it is looked at.
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.limits.bytes == 0
     }
 
     /// Notes that something is wrong with it, or with one of its entries.
@@ -64,6 +84,10 @@ impl<'a> Reading<'a> {
         size: u64,
         keep: u64,
     ) -> anyhow::Result<u64> {
+        if let Err(error) = self.limits.take_entry() {
+            self.limits.bytes = 0;
+            return Err(error);
+        }
         let kept = is_read(path);
         let (mut hash, mut chunk, mut text, mut found) = (sha2::Sha256::new(), vec![0; 64 * 1024], Vec::new(), 0);
         while found <= size {
@@ -73,6 +97,10 @@ impl<'a> Reading<'a> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error).context("cannot be read"),
             };
+            if let Err(error) = self.limits.take_bytes(read.len() as u64) {
+                self.limits.bytes = 0;
+                return Err(error);
+            }
             found += read.len() as u64;
             hash.update(read);
             crc32.update(read);
@@ -108,8 +136,10 @@ fn is_read(path: &str) -> bool {
 
 /// Reads an archive, by its kind.
 pub(super) fn read_archive(path: &Path, kind: Kind, contents: &mut Contents, faults: &mut Vec<Fault>) {
-    let mut reading = Reading::new(path, contents, faults);
-    let read = File::open(path).context("cannot be read").and_then(|file| match kind {
+    let file = File::open(path).and_then(|file| Ok((file.metadata()?.len(), file))).context("cannot be read");
+    let limits = UnpackLimits::of_archive(file.as_ref().map_or(0, |(length, _)| *length));
+    let mut reading = Reading::new(path, contents, faults, limits);
+    let read = file.and_then(|(_, file)| match kind {
         Kind::Zip => super::zip_archive::read(file, &mut reading),
         Kind::TarZst => super::tar_archive::read(file, &mut reading),
         Kind::Table => Ok(()),
@@ -121,7 +151,7 @@ pub(super) fn read_archive(path: &Path, kind: Kind, contents: &mut Contents, fau
 
 /// Reads all files of a folder, by their paths in it.
 pub(super) fn read_folder(root: &Path, contents: &mut Contents, faults: &mut Vec<Fault>) -> anyhow::Result<()> {
-    let mut reading = Reading::new(root, contents, faults);
+    let mut reading = Reading::new(root, contents, faults, UnpackLimits::none());
     let mut folders = vec![String::new()];
     while let Some(folder) = folders.pop() {
         let place = root.join(&folder);

@@ -332,3 +332,46 @@ fn a_manifest_that_unpacks_without_end_is_a_fault() {
     let faults = examine(&VerifyArgs { paths: vec![path], ..VerifyArgs::default() }).unwrap().faults;
     assert!(faults[0].reason.starts_with("is longer than"), "{faults:?}");
 }
+
+/// Archives that are small and become large, in one way or another: each is told of soon, and
+/// memory stays small.
+#[test]
+fn a_bomb_is_told_of_and_not_set_off() {
+    let zeros = |writer: &mut dyn std::io::Write, megabytes: usize| {
+        (0..megabytes).for_each(|_| writer.write_all(&[0; 1 << 20]).unwrap());
+    };
+    let zip = |list: bool| {
+        let mut zip = ZipWriter::new(std::io::Cursor::new(Vec::new()));
+        zip.start_file(if list { "manifest-sha256.txt" } else { "zeros" }, SimpleFileOptions::default()).unwrap();
+        zeros(&mut zip, 100);
+        zip.finish().unwrap().into_inner()
+    };
+    // A tar archive whose file, or whose extended header or long name, has a gigabyte of zeros.
+    let tar = |kind: tar::EntryType| {
+        let mut packed = zstd::Encoder::new(Vec::new(), 3).unwrap();
+        let mut header = tar::Header::new_gnu();
+        header.set_path("a").unwrap();
+        header.set_entry_type(kind);
+        header.set_size(1 << 30);
+        header.set_cksum();
+        packed.write_all(header.as_bytes()).unwrap();
+        zeros(&mut packed, 1 << 10);
+        packed.finish().unwrap()
+    };
+    let cases = [
+        ("a.zip", zip(false), "100 times its length"),
+        ("a.zip", zip(true), "the most that a list may have"),
+        ("a.tar.zst", tar(tar::EntryType::Regular), "far more than its length"),
+        ("a.tar.zst", tar(tar::EntryType::XHeader), "longer headers"),
+        ("a.tar.zst", tar(tar::EntryType::GNULongName), "longer headers"),
+        ("a.tar.zst", tar(tar::EntryType::Symlink), "far more than its length"),
+    ];
+    for (name, bytes, told) in cases {
+        assert!(bytes.len() < 1 << 20, "{name} is small on the wire: {}", bytes.len());
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        let faults = examine(&VerifyArgs { paths: vec![path], ..VerifyArgs::default() }).unwrap().faults;
+        assert!(faults.iter().any(|fault| fault.reason.contains(told)), "{told}: {faults:?}");
+    }
+}

@@ -73,6 +73,9 @@ pub(super) fn read(file: File, reading: &mut Reading) -> anyhow::Result<()> {
             Ok(end) => end,
             Err(error) => {
                 reading.fault(Some(&entry.name), format!("{error:#}"));
+                if reading.is_exhausted() {
+                    return Ok(());
+                }
                 // As far as can be told; what follows is looked at all the same.
                 next_offset(&entries, entry).unwrap_or(directory.offset)
             }

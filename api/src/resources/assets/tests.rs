@@ -3,7 +3,8 @@
 use adit_packager::archive_name;
 use adit_shared::digest::Sha256;
 use adit_shared::domain::{
-    Asset, MANIFEST_NAME, MANIFEST_TYPE, ManifestDocuments, Package, PackageManifest, Payload, RECEIPT_NAME, Status,
+    Asset, MANIFEST_NAME, MANIFEST_TYPE, ManifestDocuments, Package, PackageManifest, Payload, RECEIPT_NAME, Scope,
+    Status,
 };
 use adit_shared::objects::ObjectKey;
 use adit_shared::store::{StatusUpdate, Store as _};
@@ -97,7 +98,7 @@ async fn every_asset_is_listed_and_can_be_fetched_with_a_key_or_by_its_link() {
         let name = asset["name"].as_str().unwrap();
         assert!(link.ends_with(&format!("/{name}")), "programs go by the name");
         let tag = format!("\"{}\"", asset["sha256"].as_str().unwrap());
-        assert_eq!(server.get(PACKAGER, url).await.status, 404, "packagers build packages, and read none");
+        assert_eq!(server.get(PACKAGER, url).await.status, 403, "packagers build packages, and read none");
         for (key, url) in [(MINER, url), (NOBODY, link)] {
             let whole = server.get(key, url).await;
             assert_eq!((whole.status.as_u16(), whole.body.len() as u64), (200, asset["size"].as_u64().unwrap()));
@@ -125,6 +126,26 @@ async fn every_asset_is_listed_and_can_be_fetched_with_a_key_or_by_its_link() {
     assert_eq!(&download.body[..], b"archive");
     let view = server.get(MINER, &format!("/api/packages/{}", package.id)).await.json(200);
     assert_eq!(view["assets"], format!("http://api.test/api/packages/{}/assets", package.id));
+}
+
+#[tokio::test]
+async fn a_link_ends_with_the_key_that_it_was_made_for() {
+    let (server, package) = built(&json!({}), &[("archive.zip", "archive")]).await;
+    let link = assets(&server, &package).await[0]["link"].as_str().unwrap().to_owned();
+    let (id, store, now) = (server.key_id(MINER).await, &server.world.store, server.app.clock.now_ms());
+    let opens = async || server.get(NOBODY, &link).await.status.as_u16();
+    assert_eq!(opens().await, 200);
+    store.set_key_expiry(id, Some(now + 1)).await.unwrap();
+    assert_eq!(opens().await, 200);
+    server.world.clock.advance(1);
+    assert_eq!(server.get(NOBODY, &link).await.json(403)["type"], "urn:adit:problem:invalid-link");
+    store.set_key_expiry(id, None).await.unwrap();
+    assert_eq!(opens().await, 200, "it was renewed");
+    store.set_key_scopes(id, Some(&[Scope::PackagesWrite].into())).await.unwrap();
+    assert_eq!(opens().await, 403, "the key may not fetch assets itself");
+    store.set_key_scopes(id, None).await.unwrap();
+    store.revoke_key(id, now).await.unwrap();
+    assert_eq!(opens().await, 403);
 }
 
 #[tokio::test]

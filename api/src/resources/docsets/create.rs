@@ -1,5 +1,7 @@
 //! `POST /docsets`: makes a docset of a query, of refs, or of other docsets, or a sample of these.
 
+use std::fmt;
+
 use adit_shared::domain::{Collection, Docset, Origin, Sample, Selection, SetOperation};
 use adit_shared::ids::{CollectionId, KeyId};
 use adit_shared::search::{SearchError, Source};
@@ -8,17 +10,20 @@ use axum::extract::{FromRequest as _, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use roaring::RoaringBitmap;
-use serde::Deserialize;
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use utoipa::{IntoParams, ToSchema};
 
 use super::lines::{self, Finder};
 use super::{check_name, check_query, find_own};
 use crate::auth::Caller;
-use crate::extract::{self, Json, Query, digits};
+use crate::client::ClientId;
+use crate::extract::{self, DOCSET_BODY_LIMIT, Json, Query, digits};
 use crate::origin::{Combination, Draw};
 use crate::problem::{ApiResult, Kind, Problem};
 use crate::resources::collections;
 use crate::rights;
+use crate::search_turn::run_in_turn;
 use crate::state::App;
 use crate::wire::DocsetView;
 
@@ -30,7 +35,9 @@ pub struct DocsetRequest {
     collection: String,
     /// Freezes all hits of this query.
     query: Option<Source>,
-    /// Freezes the current versions of these works.
+    /// Freezes the current versions of these works; more of them go as NDJSON.
+    #[serde(default, deserialize_with = "some_refs")]
+    #[schema(max_items = 200000)]
     refs: Option<Vec<String>>,
     /// Combines the members, which are document versions, of one's own docsets of this collection.
     from: Option<Combination>,
@@ -39,6 +46,58 @@ pub struct DocsetRequest {
     /// A name for people, 1 to 200 characters other than NUL.
     #[schema(min_length = 1, max_length = 200, pattern = r"^[^\u0000]*$")]
     name: Option<String>,
+}
+
+/// Most refs of a JSON body: in memory, a short one takes twenty times what it takes in the body.
+const MAX_REFS: usize = 200_000;
+
+/// Reads refs, or nothing, and stops at the first that is too many.
+fn some_refs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
+    struct Refs;
+
+    impl<'de> Visitor<'de> for Refs {
+        type Value = Vec<String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "at most {MAX_REFS} refs")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<String>, A::Error> {
+            let mut refs = Vec::new();
+            while let Some(text) = list.next_element()? {
+                if refs.len() == MAX_REFS {
+                    let most = format!("a body as JSON may have {MAX_REFS} refs; send more as {}", lines::MEDIA_TYPE);
+                    return Err(A::Error::custom(most));
+                }
+                refs.push(text);
+            }
+            Ok(refs)
+        }
+    }
+
+    struct Maybe;
+
+    impl<'de> Visitor<'de> for Maybe {
+        type Value = Option<Vec<String>>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            Refs.expecting(f)
+        }
+
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_none<E>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+            deserializer.deserialize_seq(Refs).map(Some)
+        }
+    }
+
+    deserializer.deserialize_option(Maybe)
 }
 
 /// What stands beside the refs when these are the body.
@@ -119,8 +178,11 @@ async fn select(app: &App, caller: &Caller, request: &DocsetRequest, collection:
     match (&request.query, &request.refs, &request.from) {
         (Some(query), None, None) => {
             let version = collection.corpus_version;
+            let index = collection.index();
             let query = rights::asked_by(Some(&caller.0), &collection, query.read()?);
-            Ok(app.search.matching(collection.index(), &query).await.map(|members| (members, version)))
+            let matching = app.search.matching(index, &query);
+            let found = run_in_turn(app, ClientId::Key(caller.0.id), index, matching).await?;
+            Ok(found.map(|members| (members, version)))
         }
         (None, Some(refs), None) => {
             let mut finder = Finder::new(app, &collection);
@@ -188,7 +250,7 @@ async fn of_lines(app: &App, caller: &Caller, beside: Beside, request: Request) 
     };
     let collection = collections::find(app, &slug).await?;
     let mut finder = Finder::new(app, &collection);
-    lines::read(request.into_body(), &mut finder).await?;
+    lines::read(request, &mut finder).await?;
     let members = finder.finish()?;
     let draft = Draft {
         owner: caller.0.id,
@@ -225,7 +287,7 @@ pub async fn create(
     let docset = if extract::media_type(request.headers()) == lines::MEDIA_TYPE {
         of_lines(&app, &caller, beside, request).await?
     } else if beside == Beside::default() {
-        let Json(request) = Json::<DocsetRequest>::from_request(request, &()).await?;
+        let Json(request) = Json::<DocsetRequest, DOCSET_BODY_LIMIT>::from_request(request, &()).await?;
         of_request(&app, &caller, request).await?
     } else {
         let detail = format!("the query string is for refs as {}; say it in the JSON body", lines::MEDIA_TYPE);

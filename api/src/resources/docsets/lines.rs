@@ -3,13 +3,14 @@
 use std::mem;
 
 use adit_shared::domain::Collection;
-use axum::body::Body;
+use axum::extract::Request;
 use futures::StreamExt as _;
 use roaring::RoaringBitmap;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use crate::extract::drain;
+use crate::body_budget::BodyAccount;
+use crate::extract::{drain, incomplete};
 use crate::problem::{ApiResult, Kind, Problem};
 use crate::state::App;
 
@@ -25,6 +26,8 @@ const MAX_LINE: usize = 64 * 1024;
 const PAGE: usize = 10_000;
 /// The same in bytes, about.
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes that a ref takes in memory beside its own.
+const REF_COST: usize = 48;
 /// Unknown refs, or bad lines, that a problem lists.
 const SHOWN: usize = 20;
 
@@ -84,13 +87,16 @@ impl<'a> Finder<'a> {
 }
 
 /// Reads a body's refs and looks them up. It is read to the end although lines are bad, so that the client gets to see which.
-pub(super) async fn read(body: Body, finder: &mut Finder<'_>) -> ApiResult<()> {
-    let mut stream = body.into_data_stream();
+pub(super) async fn read(request: Request, finder: &mut Finder<'_>) -> ApiResult<()> {
+    let account = request.extensions().get::<BodyAccount>().cloned();
+    let mut stream = request.into_body().into_data_stream();
     let (mut lines, mut page, mut bytes) = (Lines::default(), Page::default(), 0);
     while let Some(chunk) = stream.next().await {
-        let chunk = chunk.map_err(|_| Problem::new(Kind::InvalidRequest, "the body did not arrive whole"))?;
+        let chunk = chunk.map_err(incomplete)?;
         bytes += chunk.len();
         lines.push(&chunk, |number, line| page.take(number, line));
+        let held = page.bytes + page.refs.len() * REF_COST + lines.begun.len();
+        account.as_ref().map_or(Ok(()), |account| account.hold(held))?;
         if page.count > MAX_REFS || bytes > MAX_BYTES {
             drain(stream, bytes).await;
             let detail =

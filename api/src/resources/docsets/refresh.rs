@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use adit_shared::domain::{Collection, Docset, Origin, Selection};
 use adit_shared::ids::DocsetId;
-use adit_shared::search::{Query, SearchError, SearchResult};
+use adit_shared::search::{Query, SearchError};
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use futures::future::{BoxFuture, FutureExt as _};
@@ -13,10 +13,12 @@ use roaring::RoaringBitmap;
 use super::create::{Draft, created, draw};
 use super::find_own;
 use crate::auth::Caller;
+use crate::client::ClientId;
 use crate::extract::Path;
 use crate::problem::{ApiResult, Kind, Problem};
 use crate::resources::collections;
 use crate::rights;
+use crate::search_turn::run_in_turn;
 use crate::state::App;
 use crate::wire::DocsetView;
 
@@ -45,22 +47,12 @@ struct Again<'a> {
 }
 
 impl Again<'_> {
-    /// Finds the hits that a query has now for whoever has docsets made anew.
-    async fn find_hits(&self, query: Query) -> SearchResult<RoaringBitmap> {
-        let query = rights::asked_by(Some(&self.caller.0), &self.collection, query);
-        self.app.search.matching(self.collection.index(), &query).await
-    }
-
     /// What the docset's origin selects now, before its sample is drawn.
     async fn select(&mut self, docset: &Docset) -> Result<RoaringBitmap, Stop> {
         match &docset.origin.selection {
-            Selection::Query(query) => {
-                let matching = self.find_hits(query.read()?).await;
-                matching.map_err(Stop::Search)
-            }
+            Selection::Query(query) => self.select_matching(&query.read()?).await,
             Selection::Watch { query, since, .. } => {
-                let matching = self.find_hits(query.read()?).await;
-                let mut found = matching.map_err(Stop::Search)?;
+                let mut found = self.select_matching(&query.read()?).await?;
                 let first = self.app.store.first_added_after(self.collection.id, *since).await?;
                 match first {
                     Some(id) => drop(found.remove_range(..id.0)),
@@ -79,6 +71,15 @@ impl Again<'_> {
                 Ok(operation.combine(members))
             }
         }
+    }
+
+    /// All hits of a query, in the caller's turn.
+    async fn select_matching(&self, query: &Query) -> Result<RoaringBitmap, Stop> {
+        let index = self.collection.index();
+        let query = rights::asked_by(Some(&self.caller.0), &self.collection, query.clone());
+        let matching = self.app.search.matching(index, &query);
+        let found = run_in_turn(self.app, ClientId::Key(self.caller.0.id), index, matching).await?;
+        found.map_err(Stop::Search)
     }
 
     /// The members of a docset that `whole` is made of, made anew.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use adit_shared::domain::{ApiKey, Document, Encoding, FileRecord, Metric};
 use adit_shared::ids::{CollectionId, IndexId, VersionId};
-use adit_shared::search::{Highlighter, Hit, Query, Snippet};
+use adit_shared::search::{Highlighter, Hit, Query, Snippet, StopFlag};
 use async_compression::tokio::bufread::GzipDecoder;
 use futures::{StreamExt as _, TryStreamExt as _};
 use roaring::RoaringBitmap;
@@ -128,7 +128,10 @@ pub(super) async fn of_hits(
     hits: &[(Hit, Document)],
 ) -> ApiResult<Vec<(Snippets, Option<Withheld>)>> {
     let language = app.search.language(index).await?;
-    let highlighter = Highlighter::new(query, language);
+    // Dropped with the request, it ends what threads still look for.
+    let stop = StopFlag::default();
+    let _ends = stop.stop_on_drop();
+    let highlighter = Highlighter::new(query, language).stopped_by(stop);
     let texts = fields.iter().any(|field| field == TEXT_FIELD) && highlighter.looks_at(TEXT_FIELD);
     let texts =
         if texts { texts_of(app, caller, index.collection, hits).await? } else { vec![SnippetText::None; hits.len()] };

@@ -3,18 +3,19 @@
 use adit_packager::manifest;
 use adit_shared::domain::{Collection, Document};
 use adit_shared::search::Hit;
+use adit_shared::spreadsheet::CsvRows;
 use adit_shared::store::{StoreError, StoreResult};
 use async_stream::try_stream;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
-use csv::{Terminator, WriterBuilder};
 use futures::stream::BoxStream;
 use serde_json::Value;
 
 use super::{HitView, documents};
 use crate::accept;
+use crate::fair_pool::FairPermit;
 use crate::state::App;
 use crate::wire::DocumentView;
 
@@ -83,9 +84,17 @@ pub(super) struct About {
 
 /// Streams the hits' documents. The hits are in memory, of the documents one chunk; no connection to the database is held while the client
 /// is slow. An error on the way breaks the connection off, so that nobody takes a part for all.
-pub(super) fn answer(app: &App, collection: Collection, hits: Vec<Hit>, form: Form, about: About) -> Response {
+/// The place is held until then.
+pub(super) fn answer(
+    app: &App,
+    collection: Collection,
+    (hits, place): (Vec<Hit>, Option<FairPermit>),
+    form: Form,
+    about: About,
+) -> Response {
     let app = app.clone();
     let chunks = try_stream! {
+        let _place = place;
         if form == Form::Csv {
             yield csv_lines([COLUMNS.map(str::to_owned)])?;
         }
@@ -129,25 +138,25 @@ fn json_lines(hits: impl Iterator<Item = HitView>) -> StoreResult<Bytes> {
 }
 
 fn csv_lines(rows: impl IntoIterator<Item = [String; COLUMNS.len()]>) -> StoreResult<Bytes> {
-    let unwritable = |error: &dyn std::fmt::Display| StoreError::Corrupt(format!("a row of CSV: {error}"));
-    let mut writer = WriterBuilder::new().terminator(Terminator::CRLF).from_writer(Vec::new());
+    let unwritable = |error: csv::Error| StoreError::Corrupt(format!("a row of CSV: {error}"));
+    let mut written = CsvRows::default();
     for row in rows {
-        writer.write_record(row).map_err(|error| unwritable(&error))?;
+        written.push(row.iter().map(String::as_str)).map_err(unwritable)?;
     }
-    writer.into_inner().map(Bytes::from).map_err(|error| unwritable(&error))
+    written.into_bytes().map(Bytes::from).map_err(unwritable)
 }
 
 fn row(hit: &HitView) -> [String; COLUMNS.len()] {
     let document = &hit.document;
     COLUMNS.map(|column| match column {
         "id" => document.id.to_string(),
-        "ref" => harmless(document.r#ref.clone()),
+        "ref" => document.r#ref.clone(),
         "version" => document.version.to_string(),
         "url" => document.url.clone(),
         "score" => hit.score.map(|score| score.to_string()).unwrap_or_default(),
-        "license" => harmless(document.license.clone().unwrap_or_default()),
+        "license" => document.license.clone().unwrap_or_default(),
         "formats" => document.files.iter().map(|file| file.format.as_str()).collect::<Vec<_>>().join(BETWEEN),
-        term => harmless(document.metadata.get(term).map(cell).unwrap_or_default()),
+        term => document.metadata.get(term).map(cell).unwrap_or_default(),
     })
 }
 
@@ -159,16 +168,6 @@ fn cell(value: &Value) -> String {
         Value::Array(values) => values.iter().map(cell).collect::<Vec<_>>().join(BETWEEN),
         other => other.to_string(),
     }
-}
-
-/// Metadata come from anywhere, and CSV is what people open by a double click: a spreadsheet takes a cell that begins so for a formula, which
-/// may fetch and send things. An apostrophe before it makes it a text (OWASP, "CSV Injection"). Programs read NDJSON, which has every text
-/// as it is.
-fn harmless(mut text: String) -> String {
-    if text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠']) {
-        text.insert(0, '\'');
-    }
-    text
 }
 
 #[cfg(test)]
@@ -194,10 +193,12 @@ mod tests {
 
     #[test]
     fn no_cell_is_a_formula() {
-        for formula in ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1"] {
-            assert_eq!(harmless(formula.to_owned()), format!("'{formula}"));
-        }
-        assert_eq!(harmless("1=1".to_owned()), "1=1");
         assert_eq!(cell(&json!(["Doe, Jane", 7, null, true])), "Doe, Jane; 7; ; true");
+        let mut row = COLUMNS.map(str::to_owned);
+        (row[1], row[4], row[5]) = ("@SUM(A1)".into(), "-1.5".into(), cell(&json!(["a", "=1+1"])));
+        let written = csv_lines([row]).unwrap();
+        let mut rows = csv::ReaderBuilder::new().has_headers(false).from_reader(&written[..]);
+        let read = rows.records().next().unwrap().unwrap();
+        assert_eq!((&read[1], &read[4], &read[5]), ("'@SUM(A1)", "-1.5", "a; '=1+1"));
     }
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from urllib.parse import quote
 
 import httpx
 
+from ._checks import check_redirect
 from ._operations import OPERATIONS
 from .errors import AditError, Unreachable, problem
 
@@ -19,6 +21,9 @@ HOPS = 5
 TRIES = 3
 # The first wait before another try where the server names none, in seconds; each further one is twice as long.
 FIRST_WAIT = 0.5
+# The most bytes of an answer that are read, and of a problem.
+MOST = 64 << 20
+MOST_OF_PROBLEM = 64 << 10
 
 
 class Api:
@@ -29,7 +34,8 @@ class Api:
         self.patience = patience
         self._key = key
         # No header of this client has the key: only requests to the server itself get it.
-        self._http = httpx.Client(headers={"user-agent": user_agent}, timeout=timeout)
+        headers = {"user-agent": user_agent, "accept-encoding": "gzip"}
+        self._http = httpx.Client(headers=headers, timeout=timeout)
 
     def close(self) -> None:
         """Closes all connections."""
@@ -38,11 +44,11 @@ class Api:
     def json(self, operation: str, *, query: Mapping[str, Any] | None = None, body: Any = None, **places: Any) -> Any:
         """Calls an operation whose answer is JSON, or empty. A body of bytes is NDJSON."""
         headers = {"content-type": "application/x-ndjson"} if isinstance(body, bytes) else None
-        response = self.send(operation, query=query, body=body, headers=headers, **places)
+        content = self.send(operation, query=query, body=body, headers=headers, **places)
         try:
-            return response.json() if response.content else None
-        except ValueError as error:
-            detail = f"{response.url} sent no JSON; is the URL that of a server?"
+            return json.loads(content, parse_constant=_no_number) if content else None
+        except (ValueError, RecursionError) as error:
+            detail = f"{self.url} sent no JSON; is the URL that of a server?"
             raise AditError("The server's answer cannot be read", detail) from error
 
     def send(
@@ -52,19 +58,23 @@ class Api:
         query: Mapping[str, Any] | None = None,
         body: Any = None,
         headers: Mapping[str, str] | None = None,
+        most: int = MOST,
         **places: Any,
-    ) -> httpx.Response:
-        """Calls an operation and reads its answer. While the server is busy or away it is asked again, for as long as there is patience."""
+    ) -> bytes:
+        """Calls an operation and reads its answer, of at most so many bytes.
+
+        While the server is busy or away it is asked again, for as long as there is patience.
+        """
         request = self._request(operation, query, body, headers, places)
         deadline, wait, tries = time.monotonic() + self.patience, FIRST_WAIT, 0
         while True:
             try:
                 with self._answer(request) as response:
-                    response.read()
-                    return response
+                    return _read(response, most)
             except AditError as error:
                 tries += 1
-                pause = wait if error.retry_after is None else error.retry_after
+                # Even a server that does not mind is not asked without any pause.
+                pause = wait if error.retry_after is None else max(error.retry_after, FIRST_WAIT)
                 if not self._again(request, error, tries) or time.monotonic() + pause > deadline:
                     raise
             time.sleep(pause)
@@ -83,7 +93,11 @@ class Api:
                     yield response
                     return
                 there = {name: value for name, value in headers.items() if name != "if-range"}
-                request = self._http.build_request("GET", response.url.join(response.headers["location"]), headers=there)
+                try:
+                    place = check_redirect(response.url, response.url.join(response.headers["location"]))
+                except httpx.InvalidURL as error:
+                    raise AditError("The download cannot be found", "it was redirected to no URL") from error
+                request = self._http.build_request("GET", place, headers=there)
         raise AditError("The download cannot be found", f"it was redirected more than {HOPS} times")
 
     def _request(
@@ -110,16 +124,15 @@ class Api:
                 if redirect and response.has_redirect_location:
                     yield response
                 elif response.has_redirect_location:
-                    detail = f"it is at {response.headers['location']}; give Client that URL"
+                    detail = f"it is at {response.headers['location'][:2000]}; give Client that URL"
                     raise AditError("The server has moved", detail, status=response.status_code)
                 elif response.is_success:
                     yield response
                 else:
-                    response.read()
-                    raise problem(response)
+                    raise problem(response, _read(response, MOST_OF_PROBLEM, cut=True))
             finally:
                 response.close()
-        except httpx.TransportError as error:
+        except (httpx.TransportError, httpx.DecodingError) as error:
             # Of the URL only the host is told: one that is signed is as good as a key for a while.
             detail = f"{request.url.host}: {error or type(error).__name__}"
             unreachable = Unreachable("The server cannot be reached", detail)
@@ -136,3 +149,23 @@ class Api:
 def _content(body: Any) -> dict[str, Any]:
     """A body: JSON, or lines of it that are written already."""
     return {"content": body} if isinstance(body, bytes) else {"json": body}
+
+
+def _read(response: httpx.Response, most: int, *, cut: bool = False) -> bytes:
+    """Reads a body, decoded, of `most` bytes; what is longer is an error, or is cut."""
+    coding = response.headers.get("content-encoding", "identity").strip().lower()
+    if coding not in ("", "identity", "gzip"):
+        # Codings may stand upon each other, and each makes a thousand times as many bytes.
+        raise AditError("The server's answer cannot be read", f"it is coded as {coding!r:.200}, which was not asked for")
+    content = bytearray()
+    for chunk in response.iter_bytes():
+        content += chunk
+        if len(content) > most:
+            if cut:
+                break
+            raise AditError("The server's answer cannot be read", f"it has more than {most} bytes")
+    return bytes(content[:most])
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is no number in JSON")

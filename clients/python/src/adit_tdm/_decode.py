@@ -45,7 +45,8 @@ def _value(hint: Any, value: Any, api: Api) -> Any:
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         # Of several kinds, which are those of a query, none has anything to decode.
-        return None if value is None else _value(arguments[0], value, api)
+        kinds = [kind for kind in arguments if kind is not types.NoneType]
+        return value if value is None or len(kinds) > 1 else _value(kinds[0], value, api)
     if origin is tuple:
         return tuple(value)
     if origin is list:
@@ -59,4 +60,14 @@ def _value(hint: Any, value: Any, api: Api) -> Any:
         return datetime.fromisoformat(value.replace("Z", "+00:00"))
     if hint is date:
         return date.fromisoformat(value)
+    if hint in (bool, int, float, str):
+        return _plain(hint, value)
     return value
+
+
+def _plain(hint: Any, value: Any) -> Any:
+    """A value of a plain type, if it is one: a server's word is not taken for it."""
+    kind = type(value)
+    if kind is hint or (hint is float and kind is int):
+        return value
+    raise TypeError(f"{value!r:.100} is no {hint.__name__}")

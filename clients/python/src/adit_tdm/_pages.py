@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 from ._api import Api
 from ._decode import decode
+from .errors import AditError
 
 # The most entries that a page can have: lists are read to their end as a rule.
 LIMIT = 1000
@@ -29,4 +30,6 @@ def pages(api: Api, operation: str, kind: type[P], *, query: Mapping[str, Any] |
         yield page
         if page.next is None:
             return
+        if asked.get("cursor") == page.next:
+            raise AditError("The server's answer cannot be used", "it gives the same page again and again")
         asked["cursor"] = page.next

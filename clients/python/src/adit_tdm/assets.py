@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ._checks import check_asset_name
 from ._decode import Bound
 from ._download import download
 
@@ -30,11 +31,11 @@ class Asset(OfPackage):
     url: str
     link: str
 
-    def download(self, path: str | Path, *, progress: bool | None = None) -> Path:
+    def download(self, path: str | Path, *, progress: bool | None = None, overwrite: bool = False) -> Path:
         """Downloads it to `path`, or into the folder `path`, checked against its SHA-256; see `Package.download`."""
         target = Path(path)
         if target.is_dir():
-            target /= self.name
+            target /= check_asset_name(self.name)
         return download(
             lambda headers: self._api.stream("downloadAsset", headers, id=self._package, name=self.name),
             target,
@@ -42,6 +43,7 @@ class Asset(OfPackage):
             sha256=self.sha256,
             patience=self._api.patience,
             progress=progress,
+            overwrite=overwrite,
         )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 
 from ._api import Api
+from ._checks import is_private
 from ._decode import decode
 from ._pages import pages
 from ._version import __version__
@@ -28,14 +29,27 @@ class Client:
     """A server of Adit, and the key to show it.
 
     `url` and `key` default to the variables ADIT_PUBLIC_URL and ADIT_API_KEY, as those of the program `adit` do. `timeout` is how long the
-    server may be silent, and `patience` how long one call goes on asking a server that is busy or away, both in seconds.
+    server may be silent, and `patience` how long one call goes on asking a server that is busy or away, both in seconds. A key is shown
+    without TLS only to a server on this machine, or with `insecure` (default: whether ADIT_INSECURE is 1).
     """
 
-    def __init__(self, url: str | None = None, key: str | None = None, *, timeout: float = 60, patience: float = 300) -> None:
+    def __init__(
+        self,
+        url: str | None = None,
+        key: str | None = None,
+        *,
+        timeout: float = 60,
+        patience: float = 300,
+        insecure: bool | None = None,
+    ) -> None:
         url = url or os.environ.get("ADIT_PUBLIC_URL") or DEFAULT_URL
         if httpx.URL(url).scheme not in ("http", "https"):
             raise ValueError(f"{url!r} is no URL of a server; it begins with http:// or https://")
         key = key or os.environ.get("ADIT_API_KEY")
+        if insecure is None:
+            insecure = os.environ.get("ADIT_INSECURE") == "1"
+        if key and not insecure and not is_private(httpx.URL(url)):
+            raise ValueError(f"{url!r} has no TLS, and anybody on the way could read the key; use https, or allow it by insecure=True")
         self._api = Api(url, key, timeout=timeout, patience=patience, user_agent=f"adit-tdm/{__version__}")
 
     def __enter__(self) -> Client:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ._api import MOST
+from ._checks import check_asset_name
 from ._decode import Bound
 from ._download import download
 from .errors import AditError, DamagedDownload
@@ -36,21 +38,23 @@ class Document(Bound):
 
     def text(self) -> str:
         """The text. Bytes that are no UTF-8 become U+FFFD; `content("txt")` gives them as they are."""
-        response = self._api.send("getDocumentText", headers={"accept": "text/plain"}, id=self.id)
-        return response.content.decode("utf-8", errors="replace")
+        most = max((file.bytes for file in self.files), default=0) + MOST
+        content = self._api.send("getDocumentText", headers={"accept": "text/plain"}, most=most, id=self.id)
+        return content.decode("utf-8", errors="replace")
 
     def content(self, format: str) -> bytes:
         """The file in a format, checked against its SHA-256."""
-        response = self._api.send("getDocumentFile", id=self.id, format=format)
-        if hashlib.sha256(response.content).hexdigest() != self.file(format).sha256:
+        file = self.file(format)
+        content = self._api.send("getDocumentFile", most=file.bytes, id=self.id, format=format)
+        if hashlib.sha256(content).hexdigest() != file.sha256:
             raise DamagedDownload("The file is damaged", f"{format} of document {self.id} is not what its SHA-256 says")
-        return response.content
+        return content
 
-    def download(self, format: str, path: str | Path, *, progress: bool | None = None) -> Path:
+    def download(self, format: str, path: str | Path, *, progress: bool | None = None, overwrite: bool = False) -> Path:
         """Downloads the file in a format to `path`, or into the folder `path`."""
         file, target = self.file(format), Path(path)
         if target.is_dir():
-            target /= f"{self.id}.{format}"
+            target /= check_asset_name(f"{self.id}.{format}")
         return download(
             lambda headers: self._api.stream("getDocumentFile", headers, id=self.id, format=format),
             target,
@@ -58,6 +62,7 @@ class Document(Bound):
             sha256=file.sha256,
             patience=self._api.patience,
             progress=progress,
+            overwrite=overwrite,
         )
 
     def file(self, format: str) -> File:

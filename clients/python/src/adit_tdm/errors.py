@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, ClassVar
 
 import httpx
 
+from ._printable import printable
+
 PREFIX = "urn:adit:problem:"
+# The longest pause that a server is believed to want, in seconds.
+LONGEST_PAUSE = 86_400
 
 
 class AditError(Exception):
@@ -37,7 +42,8 @@ class AditError(Exception):
         self.retry_after = retry_after
         """Seconds after which the server asks to try again."""
         numbered = f"{title} ({status})" if status else title
-        super().__init__(f"{numbered}: {detail}" if detail else numbered)
+        # The message goes to terminals, as it does in a traceback; title and detail are as the server has sent them.
+        super().__init__(printable(f"{numbered}: {detail}" if detail else numbered))
 
     @property
     def may_pass(self) -> bool:
@@ -56,6 +62,10 @@ class Unreachable(AditError):
 
 class DamagedDownload(AditError):
     """What arrived is not what the server announced."""
+
+
+class TargetExists(AditError, FileExistsError):
+    """Another file is where a download is to be; `overwrite=True` replaces it."""
 
 
 class WaitTimeout(AditError, TimeoutError):
@@ -87,13 +97,13 @@ class InvalidRequest(Problem):
 
 
 class Unauthorized(Problem):
-    """There is no key, or it is unknown or revoked."""
+    """There is no key, or it is unknown, revoked or expired; `members["expired"]` says since when it is expired."""
 
-    kinds = ("unauthorized",)
+    kinds = ("unauthorized", "key-expired")
 
 
 class Forbidden(Problem):
-    """The key may not do this."""
+    """The key may not do this; `members["scopes"]` names the scopes of which it needs one."""
 
     kinds = ("forbidden", "invalid-link")
 
@@ -161,6 +171,15 @@ class QuotaSpent(Problem):
     kinds = ("quota-spent",)
 
 
+class TooManyRequests(Problem):
+    """The client has too many searches in line, or without a key has used up its minute.
+
+    `retry_after` tells when to try again.
+    """
+
+    kinds = ("too-many-requests",)
+
+
 class Unavailable(Problem):
     """A part of the service is away, or it took too long."""
 
@@ -172,11 +191,11 @@ _BY_STATUS = {401: Unauthorized, 403: Forbidden, 404: NotFound, 503: Unavailable
 _CLASSES = {kind: found for found in Problem.__subclasses__() for kind in found.kinds}
 
 
-def problem(response: httpx.Response) -> AditError:
-    """Reads an answer that is no success."""
+def problem(response: httpx.Response, content: bytes) -> AditError:
+    """Reads an answer that is no success, and its body."""
     try:
-        body = response.json()
-    except ValueError:
+        body = json.loads(content)
+    except (ValueError, RecursionError):
         body = {}
     if not isinstance(body, dict):
         body = {}
@@ -199,6 +218,6 @@ def problem(response: httpx.Response) -> AditError:
 def retry_after(response: httpx.Response) -> float | None:
     """Seconds of `Retry-After`. Its other form, a date, is sent by no server of this API."""
     try:
-        return max(0.0, float(response.headers["retry-after"]))
+        return float(min(max(0, int(response.headers["retry-after"][:20])), LONGEST_PAUSE))
     except (KeyError, ValueError):
         return None

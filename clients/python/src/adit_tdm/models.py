@@ -16,6 +16,11 @@ Sort: TypeAlias = Literal["relevance", "date", "ref"]
 Status: TypeAlias = Literal["accepted", "running", "successful", "failed", "dismissed"]
 Content: TypeAlias = Literal["none", "available", "erased"]
 Role: TypeAlias = Literal["miner", "packager", "operator"]
+# fmt: off
+Scope: TypeAlias = Literal[
+    "search", "documents:read", "docsets:read", "docsets:write", "packages:read", "packages:write", "watches", "usage", "build"
+]
+# fmt: on
 AccessLevel: TypeAlias = Literal["open", "restricted", "metadata"]
 TextWithheld: TypeAlias = Literal["key", "rights", "quota"]
 Change: TypeAlias = Literal["added", "changed", "withdrawn"]
@@ -307,11 +312,14 @@ class PackageCost:
 
 @dataclass
 class Me:
-    """A key, as its holder sees it."""
+    """A key, as its holder sees it: what it may do (`scopes`), until when (`expires`), and the hour in which it was last used, as far as is stored."""
 
     id: int
     name: str
     role: Role
+    scopes: list[Scope]
+    expires: datetime | None
+    last_used: datetime | None
     entitlements: list[str]
     quota: int | None
     remaining: int | None

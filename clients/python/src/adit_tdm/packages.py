@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from ._checks import check_asset_name
 from ._decode import Bound, decode
 from ._pages import pages
 from ._progress import progress_bar
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 # Seconds between two looks where the server names none.
 LOOK = 1.0
+# The most seconds, whatever the server asks for.
+LONGEST_LOOK = 60.0
 
 
 @dataclass
@@ -75,7 +78,7 @@ class Package(Bound):
         options = {"total": self.documents.requested, "unit": "documents", "desc": f"package {self.id}"}
         with progress_bar(False if self.terminal else progress, **options) as bar:
             while not self.terminal:
-                pause = LOOK if self.poll_after is None else self.poll_after
+                pause = LOOK if self.poll_after is None else min(max(self.poll_after, LOOK), LONGEST_LOOK)
                 if deadline is not None:
                     left = deadline - time.monotonic()
                     if left <= 0:
@@ -102,28 +105,29 @@ class Package(Bound):
         """What it consists of: its archive, or the shards in its place, then what describes and proves them."""
         assets = decode(AssetList, self._api.json("listAssets", id=self.id), self._api).assets
         for asset in assets:
-            if Path(asset.name).name != asset.name:
-                raise AditError("The server's answer cannot be used", f"{asset.name!r} is no name of a file")
+            check_asset_name(asset.name)
             asset._package = self.id
+        if len({asset.name.lower() for asset in assets}) < len(assets):
+            raise AditError("The server's answer cannot be used", "two of the package's assets have one name")
         return assets
 
-    def download(self, path: str | Path, *, progress: bool | None = None) -> Path:
+    def download(self, path: str | Path, *, progress: bool | None = None, overwrite: bool = False) -> Path:
         """Waits until it is built, and downloads its archive to `path`, or into the folder `path`.
 
-        The file is checked against its SHA-256. Goes on after connections that broke, and where an earlier call has stopped. Of
-        layouts `jsonl` and `parquet` the archive only describes the shards, and packages with `shard_bytes` have none:
-        `download_all` gets everything.
+        The file is checked against its SHA-256. Another file that is there is replaced only with `overwrite`. Goes on after connections
+        that broke, and where an earlier call has stopped. Of layouts `jsonl` and `parquet` the archive only describes the shards, and
+        packages with `shard_bytes` have none: `download_all` gets everything.
         """
         self.wait(progress=progress)
         for asset in self.assets():
             # What stands for a package that is divided is its manifest.
             if asset.sha256 == self.sha256 and asset.name != MANIFEST:
-                return asset.download(path, progress=progress)
+                return asset.download(path, progress=progress, overwrite=overwrite)
         raise AditError("The package has no archive", "it is divided into shards; use download_all")
 
-    def download_all(self, folder: str | Path, *, progress: bool | None = None) -> list[Path]:
+    def download_all(self, folder: str | Path, *, progress: bool | None = None, overwrite: bool = False) -> list[Path]:
         """Waits until it is built, and downloads all that it consists of into a folder."""
-        return self._fetch(Path(folder), "", progress)
+        return self._fetch(Path(folder), "", progress, overwrite)
 
     def to_arrow(
         self, columns: Sequence[str] | None = None, *, folder: str | Path | None = None, progress: bool | None = None
@@ -159,11 +163,11 @@ class Package(Bound):
 
         return cast("polars.DataFrame", polars.from_arrow(self.to_arrow(columns, folder=folder, progress=progress)))
 
-    def _fetch(self, folder: Path, prefix: str, progress: bool | None) -> list[Path]:
+    def _fetch(self, folder: Path, prefix: str, progress: bool | None, overwrite: bool = False) -> list[Path]:
         """Downloads those assets whose names begin so."""
         self.wait(progress=progress)
         wanted = [asset for asset in self.assets() if asset.name.startswith(prefix)]
-        return [asset.download(folder / asset.name, progress=progress) for asset in wanted]
+        return [asset.download(folder / asset.name, progress=progress, overwrite=overwrite) for asset in wanted]
 
     def _become(self, answer: Any) -> Package:
         now = decode(Package, answer, self._api)

@@ -206,13 +206,13 @@ async fn an_archive_that_was_dismissed_while_the_server_was_away_is_not_kept() {
 #[tokio::test]
 async fn a_broker_that_is_away_holds_up_neither_the_start_nor_a_build_nor_the_end() {
     let world = World::new().await;
-    let address = world.server.addr();
+    let address = world.server.addr().unwrap();
     world.answer(|answers| answers.hangs = true);
     world.server.shutdown().await;
-    let config = || ServerConfig { listen: address, ..ServerConfig::default() };
+    let config = || ServerConfig { listen: Some(address), ..ServerConfig::default() };
     let (stop, run) = {
         let broker = world.broker.clone();
-        let mut settings = PackagerConfig::new("the packager's key".to_owned(), Some(world.api.clone()));
+        let mut settings = PackagerConfig::new("the packager's key".to_owned(), world.api.clone());
         (settings.backoff, settings.progress_every) = (Duration::from_millis(1), Duration::from_millis(1));
         settings.longest_backoff = Duration::from_millis(20);
         let stop = CancellationToken::new();
@@ -237,8 +237,8 @@ async fn a_broker_that_restarts_during_a_build_hands_the_request_out_again_and_i
     let mut world = World::new().await;
     let journal = tempfile::tempdir().unwrap();
     let config = |listen| ServerConfig { listen, journal: Some(journal.path().to_owned()), ..ServerConfig::default() };
-    let server = BrokerServer::start(config(([127, 0, 0, 1], 0).into())).await.unwrap();
-    let address = server.addr();
+    let server = BrokerServer::start(config(ServerConfig::default().listen)).await.unwrap();
+    let address = server.addr().unwrap();
     world.broker = Broker::new(format!("stomp://{address}").parse().unwrap());
     world.answer(|answers| answers.hangs = true);
     let worker = world.packager();
@@ -248,7 +248,7 @@ async fn a_broker_that_restarts_during_a_build_hands_the_request_out_again_and_i
     }
     server.shutdown().await;
     world.answer(|answers| answers.hangs = false);
-    world.server = BrokerServer::start(config(address)).await.unwrap();
+    world.server = BrokerServer::start(config(Some(address))).await.unwrap();
     world.complete().await;
     assert_eq!(Memory::load(&*world.objects, PackageId(7)).await.unwrap().attempts, 0);
     world.wait_for(&Queue::PackageRequests, 0).await;
@@ -260,8 +260,8 @@ async fn wrong_credentials_end_the_packager_at_the_start() {
     let world = World::new().await;
     let server = ServerConfig { credentials: Some(("adit".to_owned(), "right".to_owned())), ..ServerConfig::default() };
     let server = BrokerServer::start(server).await.unwrap();
-    let broker = Broker::new(format!("stomp://adit:wrong@{}", server.addr()).parse().unwrap());
-    let config = PackagerConfig::new("the packager's key".to_owned(), Some(world.api.clone()));
+    let broker = Broker::new(format!("stomp://adit:wrong@{}", server.addr().unwrap()).parse().unwrap());
+    let config = PackagerConfig::new("the packager's key".to_owned(), world.api.clone());
     let ended = run(config, broker, world.objects.clone(), world.clock.clone(), CancellationToken::new()).await;
     assert!(matches!(ended, Err(PackagerError::Broker(BrokerError::Refused { .. }))), "{ended:?}");
 }

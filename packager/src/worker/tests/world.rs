@@ -20,6 +20,8 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::testing::{Corpus, folder};
 
+/// The trace that requests belong to.
+pub(super) const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 const KEY: &str = "the packager's key";
 /// How long a part that is away is waited for, where the test waits for that.
 pub(super) const PATIENCE: Duration = Duration::from_millis(300);
@@ -163,7 +165,7 @@ impl World {
         let api = format!("http://{}/api", listener.local_addr().unwrap()).parse().unwrap();
         tokio::spawn(async move { axum::serve(listener, router).await });
         let server = BrokerServer::start(ServerConfig::default()).await.unwrap();
-        let broker = Broker::new(format!("stomp://{}", server.addr()).parse().unwrap());
+        let broker = Broker::new(format!("stomp://{}", server.addr().unwrap()).parse().unwrap());
         corpus.store(&*objects).await;
         Self { corpus, answers, api, server, broker, clock: Arc::default(), objects, part_size: 4096, _folder: None }
     }
@@ -171,7 +173,7 @@ impl World {
     /// The same with a broker of its own, as a second packager sees it that holds the same requests.
     pub(super) async fn twin(&self) -> Self {
         let server = BrokerServer::start(ServerConfig::default()).await.unwrap();
-        let broker = Broker::new(format!("stomp://{}", server.addr()).parse().unwrap());
+        let broker = Broker::new(format!("stomp://{}", server.addr().unwrap()).parse().unwrap());
         let (corpus, answers, api) = (self.corpus.clone(), self.answers.clone(), self.api.clone());
         let (clock, objects, part_size) = (self.clock.clone(), self.objects.clone(), self.part_size);
         Self { corpus, answers, api, server, broker, clock, objects, part_size, _folder: None }
@@ -186,16 +188,22 @@ impl World {
     }
 
     pub(super) fn packager_on(&self, objects: Arc<dyn ObjectStore>) -> Worker {
-        self.packager_at(Some(self.api.clone()), objects)
+        self.start(objects, |_| ())
     }
 
-    pub(super) fn packager_at(&self, api: Option<Url>, objects: Arc<dyn ObjectStore>) -> Worker {
-        let mut config = PackagerConfig::new(KEY.to_owned(), api);
+    /// A packager with other settings.
+    pub(super) fn packager_with(&self, change: impl FnOnce(&mut PackagerConfig)) -> Worker {
+        self.start(self.objects.clone(), change)
+    }
+
+    fn start(&self, objects: Arc<dyn ObjectStore>, change: impl FnOnce(&mut PackagerConfig)) -> Worker {
+        let mut config = PackagerConfig::new(KEY.to_owned(), self.api.clone());
         (config.part_size, config.workers) = (self.part_size, 2);
         (config.attempts, config.patience) = (3, PATIENCE);
         config.longest_backoff = Duration::from_millis(20);
         (config.backoff, config.ask_every) = (Duration::from_millis(1), Duration::from_millis(1));
         config.progress_every = Duration::from_millis(1);
+        change(&mut config);
         // What it says before it knows its turn is numbered by the time.
         self.clock.advance(1000);
         let stop = CancellationToken::new();
@@ -204,7 +212,7 @@ impl World {
     }
 
     pub(super) async fn ask(&self, body: &str) {
-        let message = Outgoing::new(body).header("reply-to", "/queue/package/7").header("traceparent", "00-ab-cd-01");
+        let message = Outgoing::new(body).header("reply-to", "/queue/package/7").header("traceparent", TRACEPARENT);
         self.broker.publish(&Queue::PackageRequests, message).await.unwrap();
     }
 

@@ -27,6 +27,14 @@ use handshake::Handshake;
 
 /// Frames on their way to the writing task; beyond it, senders wait.
 const OUTBOX: usize = 256;
+/// How brokers say, in lower case, that they serve as many connections as they may.
+const OVERLOADS: &[&str] = &[
+    "as many connections as it may",
+    "connection limit",
+    "maximum number of allowed client connections",
+    "maximum number of connections",
+    "too many connections",
+];
 /// For the farewell of a connection that is being closed.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -236,21 +244,36 @@ impl Shared {
                 let _ = receipt.map(|receipt| receipt.send(Ok(())));
                 Ok(())
             }
-            Command::Error => Err(refused(&self.address, &frame)),
+            Command::Error => {
+                let message = error_text(&frame);
+                if is_overload(&message) {
+                    return Err(self.lost(message));
+                }
+                Err(BrokerError::Refused { address: self.address.clone(), message })
+            }
             other => Err(self.lost(format!("the broker sent {other}, which a client does not expect"))),
         }
     }
 }
 
-/// What an ERROR frame says.
-fn refused(address: &str, frame: &Frame) -> BrokerError {
+/// What an ERROR frame says, as far as 500 characters.
+fn error_text(frame: &Frame) -> String {
     let (summary, detail) = (frame.headers.get("message").unwrap_or_default(), String::from_utf8_lossy(&frame.body));
     let mut parts = vec![summary.trim(), detail.trim()];
     parts.retain(|part| !part.is_empty());
     // Some say the same twice.
     parts.dedup();
-    let message = parts.join(": ").chars().take(500).collect();
-    BrokerError::Refused { address: address.to_owned(), message }
+    parts.join(": ").chars().take(500).collect()
+}
+
+/// Tells an ERROR by which the broker says that it has too much to do: it is away then, and that is
+/// no judgement on what was asked. RabbitMQ 3.10 says of a user or virtual host with as many
+/// connections as it may have only that access to the virtual host is denied; so that is taken for
+/// one, too, although a virtual host that is not there is answered in the same words.
+fn is_overload(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    OVERLOADS.iter().any(|words| message.contains(words))
+        || (message.contains("virtual host '") && message.contains("' access denied"))
 }
 
 async fn read(

@@ -126,10 +126,29 @@ impl Delivery {
     /// Tells the broker to forget the message, and waits until it has.
     ///
     /// # Errors
-    /// Any [`BrokerError`] of the connection: the message will come again, unless only the broker's answer was lost.
+    /// Any [`BrokerError`] of the connection: the message will come again, unless only the broker's
+    /// answer was lost.
     pub async fn ack(self) -> Result<(), BrokerError> {
+        self.settle(Command::Ack).await
+    }
+
+    /// Has the broker move the message to the dead queue, as its settings say (those in `deploy/`
+    /// do), and waits until it has.
+    ///
+    /// # Errors
+    /// Any [`BrokerError`] of the connection: the message will come again, unless only the broker's
+    /// answer was lost.
+    pub async fn reject(self) -> Result<(), BrokerError> {
+        self.settle(Command::Nack).await
+    }
+
+    async fn settle(self, command: Command) -> Result<(), BrokerError> {
         let id = self.message.headers.get("ack").unwrap_or_default();
-        self.connection.request(Frame::new(Command::Ack).header("id", id)).await
+        let frame = Frame::new(command).header("id", id);
+        // RabbitMQ and the embedded broker would hand a refused message out again; ActiveMQ knows
+        // no such header.
+        let frame = if command == Command::Nack { frame.header("requeue", false) } else { frame };
+        self.connection.request(frame).await
     }
 }
 

@@ -1,21 +1,17 @@
-//! The byte stream under a connection: TCP, or TLS over it with the machine's own trusted roots.
+//! The byte stream under a connection: TCP, TLS over it with the machine's own trusted roots, a
+//! Unix socket, or memory.
 
 use std::io;
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 use tokio_rustls::TlsConnector;
 
-use super::config::BrokerConfig;
-
-/// A stream of either kind.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+use super::config::{BrokerConfig, Place};
+use crate::messaging::stream::{Stream, connect_socket};
 
 /// Opens streams to one broker.
 pub(super) struct Connector {
@@ -35,11 +31,15 @@ impl Connector {
     }
 
     pub(super) async fn connect(&self) -> io::Result<Box<dyn Stream>> {
-        let BrokerConfig { host, port, .. } = &self.config;
+        let (host, port, tls) = match &self.config.place {
+            Place::Tcp { host, port, tls } => (host, port, *tls),
+            Place::Socket(path) => return Ok(Box::new(connect_socket(path).await?)),
+            Place::Inside(broker) => return Ok(Box::new(broker.connect()?)),
+        };
         let tcp = TcpStream::connect((host.as_str(), *port)).await?;
         // Frames are small and answers are waited for: with Nagle's algorithm each would cost some 40 ms.
         tcp.set_nodelay(true)?;
-        if !self.config.tls {
+        if !tls {
             return Ok(Box::new(tcp));
         }
         let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;

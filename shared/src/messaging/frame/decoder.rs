@@ -1,5 +1,7 @@
 //! Reading frames out of a stream, however it is cut, within limits.
 
+use std::borrow::Cow;
+
 use bytes::{Buf as _, Bytes, BytesMut};
 
 use super::{CONTENT_LENGTH, Command, Frame, Headers};
@@ -100,6 +102,8 @@ pub enum FrameError {
 #[derive(Debug, Default)]
 pub struct Decoder {
     limits: Limits,
+    /// See [`Decoder::lenient`].
+    lenient: bool,
     /// The frame whose blank line has not come yet, or whose body has not.
     open: Option<Open>,
     /// Bytes at the front of the buffer that were searched in vain: no byte is searched twice.
@@ -113,6 +117,8 @@ struct Open {
     head_bytes: usize,
     length: Option<usize>,
     in_body: bool,
+    /// What is kept of a body that is longer than the limit, of which the rest is still coming.
+    kept: Option<Bytes>,
 }
 
 impl Decoder {
@@ -120,6 +126,15 @@ impl Decoder {
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         Self { limits, ..Self::default() }
+    }
+
+    /// A decoder for the frames of a broker that hands on what others have sent: nothing that a
+    /// sender can write into a message ends the connection, as the message would come again on the
+    /// next one. Of a body that is too long the beginning is kept, one byte more than the limit;
+    /// bytes that are no text are replaced, and unknown escapes left as they stand.
+    #[must_use]
+    pub fn lenient(limits: Limits) -> Self {
+        Self { limits, lenient: true, ..Self::default() }
     }
 
     /// Takes the next item off the front of `buffer`; `None` when more bytes are needed.
@@ -182,11 +197,16 @@ impl Decoder {
 
     /// Takes in a line of command or headers.
     fn head_line(&mut self, line: &[u8]) -> Result<(), FrameError> {
-        let text = std::str::from_utf8(line).map_err(|_| FrameError::NotUtf8(excerpt(line)))?;
+        let text = match std::str::from_utf8(line) {
+            Ok(text) => Cow::Borrowed(text),
+            Err(_) if self.lenient => String::from_utf8_lossy(line),
+            Err(_) => return Err(FrameError::NotUtf8(excerpt(line))),
+        };
         let Some(open) = &mut self.open else {
             let head_bytes = line.len() + 1;
             let headers = Headers::default();
-            self.open = Some(Open { command: text.parse()?, headers, head_bytes, length: None, in_body: false });
+            let command = text.parse()?;
+            self.open = Some(Open { command, headers, head_bytes, length: None, in_body: false, kept: None });
             return Ok(());
         };
         if text.is_empty() {
@@ -200,12 +220,14 @@ impl Decoder {
         let parts = text.split_once(':').filter(|(name, _)| !name.is_empty());
         let (name, value) = parts.ok_or_else(|| FrameError::Header { command, line: excerpt(line) })?;
         if name == CONTENT_LENGTH {
-            let length = content_length(command, value, self.limits.body_bytes)?;
+            let limit = if self.lenient { usize::MAX } else { self.limits.body_bytes };
+            let length = content_length(command, value, limit)?;
             // The first counts, as with every header.
             open.length.get_or_insert(length);
             return Ok(());
         }
-        let unescaped = |text| if command.escapes() { unescape(text) } else { Some(text.to_owned()) };
+        let lenient = self.lenient;
+        let unescaped = |text| if command.escapes() { unescape(text, lenient) } else { Some(text.to_owned()) };
         let header = unescaped(name).zip(unescaped(value));
         let (name, value) = header.ok_or_else(|| FrameError::Escape { command, name: excerpt(name.as_bytes()) })?;
         open.headers.0.push((name, value));
@@ -214,6 +236,9 @@ impl Decoder {
 
     /// The frame, once its body and the NUL behind it are there.
     fn body(&mut self, buffer: &mut BytesMut) -> Result<Option<Item>, FrameError> {
+        if self.lenient && !self.cut_body(buffer) {
+            return Ok(None);
+        }
         let Some(Open { command, length, .. }) = self.open.as_ref() else { return Ok(None) };
         let (command, limit) = (*command, self.limits.body_bytes);
         let end = match *length {
@@ -224,7 +249,7 @@ impl Decoder {
                 let found = buffer[self.searched..].iter().position(|&byte| byte == 0).map(|at| self.searched + at);
                 self.searched = if found.is_some() { 0 } else { buffer.len() };
                 match found {
-                    _ if found.unwrap_or(buffer.len()) > limit => {
+                    _ if !self.lenient && found.unwrap_or(buffer.len()) > limit => {
                         return Err(FrameError::BodyTooLong { command, limit });
                     }
                     Some(end) => end,
@@ -233,9 +258,32 @@ impl Decoder {
             }
         };
         // Copied, so that a message that waits in a queue does not hold the whole read buffer in memory.
-        let body = Bytes::copy_from_slice(&buffer[..end]);
+        let rest = Bytes::copy_from_slice(&buffer[..end]);
         buffer.advance(end + 1);
-        Ok(self.open.take().map(|open| Item::Frame(Frame { command, headers: open.headers, body })))
+        let Some(Open { command, headers, kept, .. }) = self.open.take() else { return Ok(None) };
+        Ok(Some(Item::Frame(Frame { command, headers, body: kept.unwrap_or(rest) })))
+    }
+
+    /// Keeps the beginning of a body that is longer than the limit, and drops what has come of the
+    /// rest; false while more of it is to come.
+    fn cut_body(&mut self, buffer: &mut BytesMut) -> bool {
+        let (limit, searched) = (self.limits.body_bytes, self.searched);
+        let Some(open) = &mut self.open else { return true };
+        // Up to where the body is known not to have ended.
+        let inside = match open.length {
+            Some(length) => length.min(buffer.len()),
+            None => searched + buffer[searched..].iter().position(|&byte| byte == 0).unwrap_or(buffer.len() - searched),
+        };
+        if open.kept.is_none() {
+            if inside <= limit {
+                return true;
+            }
+            open.kept = Some(Bytes::copy_from_slice(&buffer[..=limit]));
+        }
+        buffer.advance(inside);
+        self.searched = 0;
+        open.length = open.length.map(|length| length - inside);
+        !buffer.is_empty()
     }
 }
 
@@ -247,21 +295,24 @@ fn content_length(command: Command, value: &str, limit: usize) -> Result<usize, 
     value.parse().ok().filter(|&length| length <= limit).ok_or(FrameError::BodyTooLong { command, limit })
 }
 
-/// The text behind the escapes; `None` when one is not defined.
-fn unescape(text: &str) -> Option<String> {
+/// The text behind the escapes; `None` when one is not defined, which a lenient reader leaves as it
+/// stands.
+fn unescape(text: &str, lenient: bool) -> Option<String> {
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
-        out.push(match c {
-            '\\' => match chars.next()? {
-                'r' => '\r',
-                'n' => '\n',
-                'c' => ':',
-                '\\' => '\\',
-                _ => return None,
-            },
-            c => c,
-        });
+        if c != '\\' {
+            out.push(c);
+            continue;
+        }
+        match chars.next() {
+            Some('r') => out.push('\r'),
+            Some('n') => out.push('\n'),
+            Some('c') => out.push(':'),
+            Some('\\') => out.push('\\'),
+            other if lenient => out.extend(std::iter::once('\\').chain(other)),
+            _ => return None,
+        }
     }
     Some(out)
 }

@@ -161,3 +161,30 @@ fn a_large_frame_in_small_pieces_is_read_in_linear_time() {
     }
     assert_eq!(items.len(), 1);
 }
+
+#[test]
+fn a_lenient_reader_can_acknowledge_whatever_somebody_wrote() {
+    let limits = Limits { headers: 3, head_bytes: 200, body_bytes: 4 };
+    let body = |rest: &str| format!("MESSAGE\nack:1\n{rest}\0RECEIPT\nreceipt-id:7\n\n\0").into_bytes();
+    let with_length = body("content-length:9\n\n123\x0056789");
+    for (bytes, kept) in
+        [(&with_length, &b"123\x005"[..]), (&body("\n123456789"), b"12345"), (&body("\n1234"), b"1234")]
+    {
+        // However it is cut.
+        for step in 1..bytes.len() {
+            let (mut decoder, mut buffer, mut items) = (Decoder::lenient(limits), BytesMut::new(), Vec::new());
+            for piece in bytes.chunks(step) {
+                buffer.extend_from_slice(piece);
+                items.extend(decode_all(&mut decoder, &mut buffer).unwrap());
+                assert!(buffer.len() <= step.max(200), "{} bytes are kept", buffer.len());
+            }
+            let message = Frame::new(Command::Message).header("ack", "1").body(kept.to_vec());
+            let receipt = Frame::new(Command::Receipt).header("receipt-id", "7");
+            assert_eq!(items, [Item::Frame(message), Item::Frame(receipt)]);
+        }
+    }
+    let odd = b"MESSAGE\nack:1\na\xff:\\t\\n\\\n\n\0";
+    let items = decode_all(&mut Decoder::lenient(limits), &mut BytesMut::from(&odd[..])).unwrap();
+    let [Item::Frame(frame)] = &items[..] else { panic!("{items:?}") };
+    assert_eq!(frame.headers.get("a\u{fffd}"), Some("\\t\n\\"));
+}

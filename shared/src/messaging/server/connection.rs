@@ -6,25 +6,33 @@
 mod writer;
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::mpsc;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::ServerConfig;
+use super::door::Peer;
 use super::hub::Hub;
 use super::session::{self, Accepted, Next, ProtocolError, Reply, Session};
-use crate::messaging::frame::{Decoder, Frame, Item};
+use crate::messaging::frame::{Decoder, Frame, Item, Limits};
+use crate::messaging::stream::Stream;
 use writer::Writer;
 
-/// How long a client may take to say CONNECT, and to take leave.
+/// How long a client may take to say CONNECT, and one that is refused to read why.
+const LOGIN_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What CONNECT may hold: 8 KiB, and no body.
+const LOGIN_LIMITS: Limits = Limits { headers: 32, head_bytes: 8 << 10, body_bytes: 0 };
+
+/// Bytes to read at a time before CONNECTED.
+const LOGIN_READ: usize = 1024;
+
+/// How long a client that was logged in may take to take leave.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Heart-beats are missed when nothing came for so many intervals: networks and schedulers are late at times.
@@ -39,45 +47,70 @@ const TRANSACTION_BODIES: usize = 4;
 /// Answers that may wait for the writer.
 const REPLIES: usize = 64;
 
-/// Serves a client until it leaves or is sent away. `admitted` is false when there are too many.
-pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, config: &ServerConfig, hub: Arc<Hub>, admitted: bool) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%peer, %error, "a client of the broker was gone at once");
-        return;
+/// Serves a client until it leaves or is sent away.
+pub(super) async fn serve<S: Stream>(stream: S, mut peer: Peer, config: &ServerConfig, hub: Arc<Hub>) {
+    let (half, socket) = tokio::io::split(stream);
+    let (buffer, decoder) = (BytesMut::new(), Decoder::new(LOGIN_LIMITS));
+    let mut reader = Reader { half, buffer, decoder, read: LOGIN_READ, hear_every: None };
+    let stranger = peer.stranger.take();
+    let letting_in = let_in(&mut reader, socket, &peer, config, || match &stranger {
+        Some(stranger) => stranger.take_place().map(Some).ok_or(ProtocolError::TooManyConnections),
+        None => Ok(None),
+    });
+    let admitted = match &stranger {
+        Some(waiting) => tokio::select! {
+            admitted = letting_in => admitted,
+            () = waiting.shown_out() => return tracing::debug!(peer = peer.name, "a newer client took its place"),
+        },
+        None => letting_in.await,
+    };
+    let Some((accepted, socket, _place)) = admitted else { return };
+    drop(stranger);
+    reader.decoder = Decoder::new(config.limits);
+    (reader.read, reader.hear_every) = (READ, accepted.hear_every);
+    if converse(&mut reader, socket, &peer.name, config, hub, &accepted).await {
+        reader.linger(PATIENCE).await;
     }
-    let (half, socket) = stream.into_split();
-    let mut reader = Reader { half, buffer: BytesMut::new(), decoder: Decoder::new(config.limits), hear_every: None };
-    let accepted = match admitted {
-        true => handshake(&mut reader, config).await,
-        false => Some(Err(ProtocolError::TooManyConnections)),
+}
+
+/// Takes a client through the handshake; `None` when it left, said nothing, or was refused.
+async fn let_in<S: Stream>(
+    reader: &mut Reader<S>,
+    socket: WriteHalf<S>,
+    peer: &Peer,
+    config: &ServerConfig,
+    take_place: impl FnOnce() -> Result<Option<OwnedSemaphorePermit>, ProtocolError>,
+) -> Option<(Accepted, WriteHalf<S>, Option<OwnedSemaphorePermit>)> {
+    let frame = timeout(LOGIN_PATIENCE, reader.next()).await.ok()?;
+    let accepted = match frame {
+        Ok(frame) => session::accept(&frame?, config, peer.trusted),
+        Err(error) => Err(error),
     };
-    let stays_to_read = match accepted {
-        None => false,
-        Some(Err(error)) => refuse(socket, peer, &error).await,
-        Some(Ok(accepted)) => {
-            reader.hear_every = accepted.hear_every;
-            converse(&mut reader, socket, peer, config, hub, &accepted).await
+    match accepted.and_then(|accepted| Ok((accepted, take_place()?))) {
+        Ok((accepted, place)) => Some((accepted, socket, place)),
+        Err(error) => {
+            if refuse(socket, &peer.name, &error).await {
+                reader.linger(LOGIN_PATIENCE).await;
+            }
+            None
         }
-    };
-    if stays_to_read {
-        reader.linger().await;
     }
 }
 
 /// Sends the ERROR of a failed handshake; whether that went out.
-async fn refuse(mut socket: OwnedWriteHalf, peer: SocketAddr, error: &ProtocolError) -> bool {
-    tracing::info!(%peer, %error, "the broker refused a client");
+async fn refuse<S: Stream>(mut socket: WriteHalf<S>, peer: &str, error: &ProtocolError) -> bool {
+    tracing::info!(peer, %error, "the broker refused a client");
     let mut out = BytesMut::new();
     error.frame(None).encode(&mut out);
     let farewell = async { socket.write_all(&out).await.is_ok() && socket.shutdown().await.is_ok() };
-    timeout(PATIENCE, farewell).await == Ok(true)
+    timeout(LOGIN_PATIENCE, farewell).await == Ok(true)
 }
 
 /// Runs a session; whether it ended with a last frame that the client should get to read.
-async fn converse(
-    reader: &mut Reader,
-    socket: OwnedWriteHalf,
-    peer: SocketAddr,
+async fn converse<S: Stream>(
+    reader: &mut Reader<S>,
+    socket: WriteHalf<S>,
+    peer: &str,
     config: &ServerConfig,
     hub: Arc<Hub>,
     accepted: &Accepted,
@@ -98,29 +131,20 @@ async fn converse(
     matches!(timeout(PATIENCE, writing).await, Ok(Ok(()))) && said_goodbye
 }
 
-fn log_lost(peer: SocketAddr, written: io::Result<()>) {
+fn log_lost(peer: &str, written: io::Result<()>) {
     if let Err(error) = written {
-        tracing::info!(%peer, %error, "the broker lost a client");
-    }
-}
-
-/// Waits for CONNECT and answers it; `None` when the client left, or said nothing.
-async fn handshake(reader: &mut Reader, config: &ServerConfig) -> Option<Result<Accepted, ProtocolError>> {
-    let frame = timeout(PATIENCE, reader.next()).await.ok()?;
-    match frame {
-        Ok(frame) => Some(session::accept(&frame?, config)),
-        Err(error) => Some(Err(error)),
+        tracing::info!(peer, %error, "the broker lost a client");
     }
 }
 
 /// Reads until the client leaves (false: it is gone; true: it said so, or is sent away with an ERROR). The session ends
 /// before the last answer goes out, so nothing follows that.
-async fn read_frames(
-    reader: &mut Reader,
+async fn read_frames<S: Stream>(
+    reader: &mut Reader<S>,
     mut session: Session,
     replies: mpsc::Sender<Reply>,
     hub: &Hub,
-    peer: SocketAddr,
+    peer: &str,
 ) -> bool {
     let mut out = Vec::new();
     loop {
@@ -136,7 +160,7 @@ async fn read_frames(
             Ok(Next::Continue) => {}
             Ok(Next::Close) => break,
             Err(error) => {
-                tracing::info!(%peer, %error, "the broker sends a client away");
+                tracing::info!(peer, %error, "the broker sends a client away");
                 out.push(Reply { frame: error.frame(receipt.as_deref()), after: 0 });
                 break;
             }
@@ -162,15 +186,17 @@ async fn answer(replies: &mpsc::Sender<Reply>, out: &mut Vec<Reply>) -> bool {
     true
 }
 
-struct Reader {
-    half: OwnedReadHalf,
+struct Reader<S> {
+    half: ReadHalf<S>,
     buffer: BytesMut,
     decoder: Decoder,
+    /// Bytes to read at a time.
+    read: usize,
     /// How often the client promised to be heard.
     hear_every: Option<Duration>,
 }
 
-impl Reader {
+impl<S: Stream> Reader<S> {
     /// The next frame; `None` when the client is gone.
     async fn next(&mut self) -> Result<Option<Frame>, ProtocolError> {
         loop {
@@ -179,7 +205,7 @@ impl Reader {
                     return Ok(Some(frame));
                 }
             }
-            self.buffer.reserve(READ);
+            self.buffer.reserve(self.read);
             let read = self.half.read_buf(&mut self.buffer);
             let read = match self.hear_every.map(|interval| interval.saturating_mul(MISSED)) {
                 Some(limit) => timeout(limit, read).await.map_err(|_| ProtocolError::Silence(limit.as_millis()))?,
@@ -193,11 +219,11 @@ impl Reader {
 
     /// Reads and forgets until the client closes: closing first, with its bytes unread, would reset the connection and
     /// could take the ERROR frame with it.
-    async fn linger(&mut self) {
-        let until = Instant::now() + PATIENCE;
+    async fn linger(&mut self, patience: Duration) {
+        let until = Instant::now() + patience;
         loop {
             self.buffer.clear();
-            self.buffer.reserve(READ);
+            self.buffer.reserve(self.read);
             if !matches!(timeout_at(until, self.half.read_buf(&mut self.buffer)).await, Ok(Ok(1..))) {
                 return;
             }

@@ -8,7 +8,9 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::clock::ManualClock;
+use crate::messaging::broker::{Broker, BrokerError, Outgoing, socket_url};
 use crate::messaging::frame::{Command, Decoder, Frame, Item};
+use crate::messaging::queues::Queue;
 
 /// Long enough for a busy machine; a test that works never waits so long.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -22,7 +24,7 @@ struct Client {
 
 impl Client {
     async fn open(server: &BrokerServer) -> Self {
-        let stream = TcpStream::connect(server.addr()).await.unwrap();
+        let stream = TcpStream::connect(server.addr().unwrap()).await.unwrap();
         Self { stream, buffer: BytesMut::new(), decoder: Decoder::new(Limits::default()) }
     }
 
@@ -184,7 +186,7 @@ async fn the_handshake_refuses_strangers() {
     }
     let mut client = Client::open(&server).await;
     assert_eq!(client.ask(shown("secret")).await.command, Command::Connected);
-    let error = Client::open(&server).await.hear().await.unwrap();
+    let error = Client::open(&server).await.fails(shown("secret")).await;
     assert!(message_of(&error).contains("as many connections as it may"), "{error:?}");
 }
 
@@ -390,4 +392,101 @@ async fn full_queues_refuse_more() {
     let error = client.fails(send("q", &"x".repeat(100))).await;
     assert!(message_of(&error).contains("may hold 1000: consume messages"), "{error:?}");
     assert_eq!(server.queues()[0].ready, 1);
+}
+
+fn inside(server: &BrokerServer) -> Broker {
+    Broker::new(server.inside().into())
+}
+
+#[tokio::test]
+async fn a_flood_of_silent_connections_shuts_nobody_out() {
+    let credentials = Some(("adit".to_owned(), "secret".to_owned()));
+    let config = ServerConfig { credentials, max_strangers: 8, max_connections: 2, ..ServerConfig::default() };
+    let server = BrokerServer::start(config).await.unwrap();
+    let login = Frame::new(Command::Connect).header("accept-version", "1.2").header("login", "adit");
+    let login = login.header("passcode", "secret");
+    let mut known = Client::open(&server).await;
+    assert_eq!(known.ask(login.clone()).await.command, Command::Connected);
+    let mut silent = Vec::new();
+    for _ in 0..100 {
+        silent.push(TcpStream::connect(server.addr().unwrap()).await.unwrap());
+    }
+    // Who has logged in stays; who comes is let in; and inside nobody notices.
+    known.sure(send("q", "1")).await;
+    let mut newcomer = Client::open(&server).await;
+    assert_eq!(newcomer.ask(login.clone()).await.command, Command::Connected);
+    inside(&server).publish(&Queue::Deletes, Outgoing::new("Delete: 1")).await.unwrap();
+    // Those that are left out are left out at once, or two seconds later.
+    for stream in &mut silent {
+        assert_eq!(timeout(DEADLINE, stream.read(&mut [0; 64])).await.unwrap().unwrap_or(0), 0);
+    }
+    // Of those who log in there are as many as may be, and the inside does not count.
+    let error = Client::open(&server).await.fails(login).await;
+    assert!(message_of(&error).contains("as many connections as it may"), "{error:?}");
+    inside(&server).publish(&Queue::Deletes, Outgoing::new("Delete: 2")).await.unwrap();
+}
+
+#[tokio::test]
+async fn before_the_login_a_client_may_say_little() {
+    let server = start().await;
+    for (head, why) in [
+        (format!("CONNECT\nlogin:{}", "x".repeat(9000)), "longer than 8192 bytes"),
+        ("CONNECT\ncontent-length:4194304\n\n".to_owned(), "the body is longer than 0 bytes"),
+        (format!("CONNECT\n\n{}", "x".repeat(100)), "the body is longer than 0 bytes"),
+        (format!("CONNECT\n{}", "a:b\n".repeat(33)), "more than 32 headers"),
+    ] {
+        let mut client = Client::open(&server).await;
+        client.stream.write_all(head.as_bytes()).await.unwrap();
+        let error = client.hear().await.unwrap();
+        assert!(message_of(&error).contains(why), "{error:?}");
+    }
+    // After it, as much as ever.
+    let mut client = Client::connect(&server).await;
+    client.sure(send("q", &"x".repeat(1 << 20)).header("long", "y".repeat(60_000))).await;
+}
+
+#[tokio::test]
+async fn a_unix_socket_is_for_its_owner_wherever_it_lies() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let folder = tempfile::tempdir().unwrap();
+    let deep = folder.path().join("deep".repeat(40));
+    std::fs::create_dir(&deep).unwrap();
+    for folder in [folder.path(), &deep] {
+        let path = folder.join("broker.sock");
+        // What a process that was killed leaves behind.
+        drop(std::os::unix::net::UnixListener::bind(folder.join("broker.sock")));
+        let credentials = Some(("adit".to_owned(), "secret".to_owned()));
+        let config = ServerConfig { listen: None, socket: Some(path.clone()), credentials, ..ServerConfig::default() };
+        let server = BrokerServer::start(config.clone()).await.unwrap();
+        assert_eq!(server.addr(), None);
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        let broker = Broker::new(socket_url(&path).parse().unwrap());
+        broker.publish(&Queue::Deletes, Outgoing::new("Delete: 1")).await.unwrap();
+        assert_eq!(broker.queues().await.unwrap(), server.queues());
+        server.shutdown().await;
+        assert!(!path.exists());
+        let late = Broker::new(socket_url(&path).parse().unwrap());
+        assert!(matches!(late.check().await, Err(BrokerError::Unreachable { .. })));
+        std::fs::write(&path, "somebody's file").unwrap();
+        let error = BrokerServer::start(config).await.unwrap_err().to_string();
+        assert!(error.contains("no socket"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn the_process_itself_needs_no_socket() {
+    let config = ServerConfig { listen: None, ..ServerConfig::default() };
+    let server = BrokerServer::start(config).await.unwrap();
+    let broker = inside(&server);
+    let mut consumer = broker.consume(&Queue::PackageRequests, 1).await.unwrap();
+    let body = "x".repeat(3 << 20);
+    broker.publish(&Queue::PackageRequests, Outgoing::new(&body)).await.unwrap();
+    let delivery = consumer.next().await.unwrap();
+    assert_eq!(delivery.message.body.len(), body.len());
+    delivery.ack().await.unwrap();
+    let late = inside(&server);
+    server.shutdown().await;
+    let error = late.check().await.unwrap_err();
+    assert!(matches!(&error, BrokerError::Unreachable { reason, .. } if reason.contains("has ended")), "{error}");
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::super::analysis::{Analyzer, Form, Former};
 use super::super::schema::{FIELDS, Kind};
-use super::super::{FieldRef, Fields, Fuzziness, Phrase, Query, Words};
+use super::super::{FieldRef, Fields, Fuzziness, Phrase, Query, StopFlag, Words};
 
 /// What words may look like; each has a number.
 #[derive(Debug, Clone, Default)]
@@ -135,14 +135,21 @@ impl Patterns {
         }
     }
 
-    /// The words of a text that are like one in that form: their bytes, and which one.
-    pub(super) fn find(&self, analyzer: Analyzer, form: Form, text: &str) -> Vec<(Range<usize>, usize)> {
+    /// The words of a text that are like one in that form: their bytes, and which one; those before
+    /// the flag is set.
+    pub(super) fn find(
+        &self,
+        analyzer: Analyzer,
+        form: Form,
+        text: &str,
+        stop: &StopFlag,
+    ) -> Vec<(Range<usize>, usize)> {
         let mut former = Former::new(analyzer, form);
         // Most words of a text are repeated, and to find a word's form takes longer than to look it up.
         let mut known: HashMap<&str, Option<usize>> = HashMap::new();
         let mut word = String::new();
         let mut found = Vec::new();
-        for bytes in former.cut(text) {
+        for bytes in former.cut(text).take_while(|_| !stop.is_stopped()) {
             let like = known.entry(&text[bytes.clone()]).or_insert_with_key(|written| {
                 word.clear();
                 if former.write(written, &mut word) { self.like(form, &word) } else { None }

@@ -3,7 +3,7 @@
 use super::super::schema::{self, FIELDS, FieldSpec, Kind};
 use super::super::{Bound, FieldRef, Fuzziness, SearchError, SearchResult, dates};
 use super::{
-    Analyzer, Clause, Clauses, Form, Lowering, MAX_FUZZY, MAX_VALUES, Need, Target, limited, unsupported, weight,
+    Analyzer, Clause, Clauses, Form, Lowering, MAX_PHRASE_WORDS, MAX_VALUES, Need, Target, limited, unsupported, weight,
 };
 
 /// Shortest prefix in words of a text; a single letter stands for a good part of the dictionary.
@@ -65,8 +65,7 @@ impl Place {
             edits @ 1..=2 => u8::try_from(edits).unwrap_or(2),
             edits => return Err(unsupported(format!("a word may differ by 2 letters at most, not {edits}"))),
         };
-        let what = "times at most for a word that may be misspelt (word~); without a field each default one counts";
-        limited(&mut lowering.fuzzy, 1, MAX_FUZZY, "look", what)?;
+        lowering.spend_similar(&word)?;
         let similar = lowering.of_readable(self.spec, lowering.target.similar(self.spec, &word, edits));
         // Similar words have no weight by themselves; the word itself comes first.
         let (should, need) = (vec![same, similar], Need::Any.of(2));
@@ -88,7 +87,13 @@ impl Place {
         slop: u32,
         last_is_prefix: bool,
     ) -> Clause<T> {
-        let words: Vec<String> = self.terms(lowering.analyzer, text, last_is_prefix).collect();
+        let words = self.terms(lowering.analyzer, text, last_is_prefix).take(MAX_PHRASE_WORDS + 1);
+        let words: Vec<String> = words.collect();
+        if words.len() > MAX_PHRASE_WORDS {
+            return Err(unsupported(format!(
+                "a phrase has {MAX_PHRASE_WORDS} words at most; split it, or leave out the quotation marks"
+            )));
+        }
         lowering.spend(words.len())?;
         let (target, form) = (lowering.target, self.form(last_is_prefix));
         match words.as_slice() {
@@ -107,7 +112,7 @@ impl Place {
         match self.kind() {
             Kind::Date => Err(unsupported("dates take no *; issued:2018 finds the whole year")),
             Kind::Whole => self.beginning(lowering, &Analyzer::whole(text)),
-            Kind::Text => match self.terms(lowering.analyzer, text, true).collect::<Vec<_>>().as_slice() {
+            Kind::Text => match self.terms(lowering.analyzer, text, true).take(2).collect::<Vec<_>>().as_slice() {
                 [word] => self.beginning(lowering, word),
                 _ => Err(unsupported(format!("{text}* is not the beginning of one word, as a prefix is"))),
             },

@@ -23,7 +23,7 @@ async fn a_link_opens_a_docset_for_reading_until_it_is_revoked() {
     assert_eq!(server.get(STRANGER, url).await.status, 404, "before the link is followed");
     assert_eq!(server.get(NOBODY, link(&shared)).await.status, 401);
     assert_eq!(server.get(STRANGER, link(&shared)).await.json(200), docset);
-    assert_eq!(server.get(PACKAGER, url).await.status, 404, "it is open to those who followed it");
+    assert_eq!(server.get(PACKAGER, url).await.status, 403, "packagers read no docsets");
 
     assert_eq!(server.get(STRANGER, url).await.json(200), docset);
     assert_eq!(server.get(STRANGER, &format!("{url}/members")).await.json(200)["members"].as_array().unwrap().len(), 2);

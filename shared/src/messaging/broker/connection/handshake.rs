@@ -6,10 +6,16 @@ use bytes::BytesMut;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::super::config::BrokerConfig;
-use super::super::transport::{Connector, Stream};
-use super::{BrokerError, refused};
-use crate::messaging::frame::{Command, Decoder, Frame, Item};
+use super::super::transport::Connector;
+use super::{BrokerError, error_text, is_overload};
+use crate::messaging::frame::{Command, Decoder, Frame, Item, Limits};
 use crate::messaging::queues::Flavour;
+use crate::messaging::stream::Stream;
+
+/// What a frame of a broker may hold: more than any broker takes in itself, as it adds headers of
+/// its own to what a sender wrote. A frame beyond that would come again on every further
+/// connection.
+const LIMITS: Limits = Limits { headers: 1200, head_bytes: 256 << 10, body_bytes: 4 << 20 };
 
 /// A stream after CONNECTED.
 pub(super) struct Handshake {
@@ -28,7 +34,7 @@ pub(super) async fn open(connector: &Connector) -> Result<Handshake, BrokerError
     let unreachable =
         |reason: &dyn ToString| BrokerError::Unreachable { address: config.address(), reason: reason.to_string() };
     let mut stream = connector.connect().await.map_err(|error| unreachable(&error))?;
-    let (mut decoder, mut buffer) = (Decoder::default(), BytesMut::new());
+    let (mut decoder, mut buffer) = (Decoder::lenient(LIMITS), BytesMut::new());
     connect_frame(config).encode(&mut buffer);
     stream.write_all_buf(&mut buffer).await.map_err(|error| unreachable(&error))?;
     stream.flush().await.map_err(|error| unreachable(&error))?;
@@ -44,7 +50,13 @@ pub(super) async fn open(connector: &Connector) -> Result<Handshake, BrokerError
     };
     match (answer.command, answer.headers.get("version")) {
         (Command::Connected, Some("1.2")) => {}
-        (Command::Error, _) => return Err(refused(&config.address(), &answer)),
+        (Command::Error, _) => {
+            let message = error_text(&answer);
+            if is_overload(&message) {
+                return Err(unreachable(&message));
+            }
+            return Err(BrokerError::Refused { address: config.address(), message });
+        }
         (command, version) => {
             return Err(unreachable(&format!("it answered {command} of version {version:?}, not CONNECTED of 1.2")));
         }

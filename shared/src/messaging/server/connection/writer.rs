@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf as _, BufMut as _, BytesMut};
-use tokio::io::AsyncWriteExt as _;
-use tokio::net::tcp::OwnedWriteHalf;
+use tokio::io::{AsyncWriteExt as _, WriteHalf};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -15,6 +14,7 @@ use super::super::journal::{self, Journal, Progress};
 use super::super::session::{ProtocolError, Reply, message_frame};
 use super::super::state::ConnectionId;
 use crate::messaging::frame::Frame;
+use crate::messaging::stream::Stream;
 
 /// A client that takes not a single byte for so long is given up, so that what it holds goes to others.
 const STALLED: Duration = Duration::from_secs(60);
@@ -22,8 +22,8 @@ const STALLED: Duration = Duration::from_secs(60);
 /// The write buffer is given back when it grew beyond this.
 const KEPT_BUFFER: usize = 64 * 1024;
 
-pub(super) struct Writer {
-    socket: OwnedWriteHalf,
+pub(super) struct Writer<S> {
+    socket: WriteHalf<S>,
     hub: Arc<Hub>,
     id: ConnectionId,
     /// Rings when the queues have messages for this client.
@@ -37,9 +37,9 @@ pub(super) struct Writer {
     sent: Instant,
 }
 
-impl Writer {
+impl<S: Stream> Writer<S> {
     pub(super) fn new(
-        socket: OwnedWriteHalf,
+        socket: WriteHalf<S>,
         hub: Arc<Hub>,
         id: ConnectionId,
         waker: Arc<Notify>,
