@@ -439,3 +439,40 @@ async fn a_withdrawal_waits_for_no_import() {
     assert!(deployment.import(&folder).contains("5 documents in corpus version 2"), "the next import settles it");
     assert_eq!(hits(&api, WITHDRAWN).await, 0);
 }
+
+#[tokio::test]
+async fn phrases_of_closed_texts_are_for_the_entitled_in_watches_and_new_indexes_too() {
+    let deployment = Deployment::new(BrokerKind::Embedded, DatabaseKind::Sqlite, StoreKind::Folder).await.unwrap();
+    deployment.import(&write_collection(deployment.folder(), SLUG, &first()));
+    let api = deployment.up(&[]);
+    let key = |arguments: &[&str]| {
+        let key = last_line(&deployment.succeed(&[&["keys", "create", "k"], arguments].concat()));
+        crate::support::Client::new(&api.client.url, &key)
+    };
+    let (miner, entitled) = (key(&[]), key(&["--entitlement", SLUG]));
+    let query = json!({"query": "\"beside the\""});
+    let mut watches = Vec::new();
+    for client in [&miner, &entitled] {
+        let made = expect(client.post(&format!("/api/collections/{SLUG}/watch"), &query).await, 201).await;
+        watches.push(format!("/api/watches/{}", made["id"]));
+    }
+    deployment.import(&write_collection(deployment.folder(), SLUG, &second()));
+    let notices =
+        [miner.json(&watches[0]).await, entitled.json(&watches[1]).await].map(|watch| watch["notices"].clone());
+    assert_eq!((notices[0].as_array().unwrap().len(), &notices[1][0]["documents"]), (0, &json!(1)), "{notices:?}");
+
+    let found = async || {
+        let mut hits = Vec::new();
+        for client in [&miner, &entitled, &api.client] {
+            hits.push(client.search(SLUG, &query).await["hits"].as_u64().unwrap());
+        }
+        hits
+    };
+    assert_eq!(found().await, [2, 4, 5]);
+    deployment.succeed(&["reindex", SLUG]);
+    assert_eq!(found().await, [2, 4, 5]);
+    deployment.succeed(&["withdraw", "own", "gone", "--collection", SLUG, "--reason", "Retracted."]);
+    assert_eq!(found().await, [1, 2, 3]);
+    deployment.succeed(&["withdraw", "own", "gone", "--collection", SLUG, "--undo"]);
+    assert_eq!(found().await, [2, 4, 5]);
+}

@@ -9,12 +9,13 @@ use std::process::ExitCode;
 
 use adit_shared::clock::{Clock as _, SystemClock};
 use adit_shared::config::Config;
-use adit_shared::domain::{Collection, Format};
+use adit_shared::domain::{Access, Collection, Format};
 use adit_shared::search::{IndexBuild, IndexDocument, IndexPlan};
 use adit_shared::store::{ImportLease, Member, StoreError, StoreResult};
 use anyhow::Context as _;
 use futures::TryStreamExt as _;
 use futures::stream::BoxStream;
+use roaring::RoaringBitmap;
 
 use crate::change::{self, Brings, LEASE_MS, TRY_LATER};
 use crate::services::Services;
@@ -79,6 +80,7 @@ async fn fill(services: &Services, lease: &ImportLease, index: &mut dyn IndexBui
     let ids = services.store.indexed(lease).await?;
     let collection = services.store.collection_by_id(lease.collection()).await?.context("the collection is gone")?;
     let formats: Vec<Format> = collection.formats.into_iter().map(|total| total.format).collect();
+    let closed = services.store.closed(collection.id, &ids).await?;
     let bar = change::progress_bar(ids.len());
     let count = || {
         bar.inc(1);
@@ -86,24 +88,28 @@ async fn fill(services: &Services, lease: &ImportLease, index: &mut dyn IndexBui
             bar.set_message(format!("{} documents", bar.position()));
         }
     };
-    add(services, services.store.described_members(&ids, &formats), index, count).await?;
+    add(services, services.store.described_members(&ids, &formats), &closed, index, count).await?;
     bar.finish_and_clear();
     Ok(ids.len())
 }
 
-/// Adds stored documents, with their metadata as JSON; `each` is told of every one.
+/// Adds stored documents, with their metadata as JSON; `closed` has those of them that are not
+/// open, and `each` is told of every one.
 pub(crate) async fn add(
     services: &Services,
     documents: BoxStream<'_, StoreResult<(Member, String)>>,
+    closed: &[(Access, RoaringBitmap)],
     index: &mut dyn IndexBuild,
     each: impl Fn(),
 ) -> anyhow::Result<()> {
     let mut documents = texts::with_texts(services.objects.clone(), documents);
     while let Some((member, metadata, text)) = documents.try_next().await? {
+        let level = closed.iter().find(|(_, ids)| ids.contains(member.id.0));
         let document = IndexDocument {
             id: member.id,
             replaces: None,
             r#ref: &member.r#ref,
+            access: level.map_or(&Access::Open, |(access, _)| access),
             metadata: &metadata,
             formats: member.files.iter().map(|file| file.format.as_str()).collect(),
             text: text.as_deref(),

@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::time::Duration;
 
+use adit_api::rights;
 use adit_shared::config::Config;
 use adit_shared::display::Printable;
-use adit_shared::domain::Selection;
+use adit_shared::domain::{ApiKey, Selection};
 use adit_shared::ids::{DocsetId, KeyId};
 use adit_shared::search::Source;
 use adit_shared::store::{NewDocset, Notice, Watch, measure};
@@ -100,11 +101,15 @@ async fn list(services: &Services) -> anyhow::Result<()> {
     }
 }
 
-/// Has all watches look that are behind, of whatever collection; returns how many docsets that made. One that cannot look is logged and left.
+/// Has all watches look that are behind, of whatever collection, each with the rights that its key
+/// has now; returns how many docsets that made. One that cannot look is logged and left.
 async fn look(services: &Services) -> anyhow::Result<u64> {
     let mut made = 0;
-    for watch in services.store.watches_behind(services.clock.now_ms()).await? {
-        match look_with(services, &watch).await {
+    let behind = services.store.watches_behind(services.clock.now_ms()).await?;
+    let keys = if behind.is_empty() { Vec::new() } else { services.store.keys().await? };
+    for watch in behind {
+        let owner = keys.iter().find(|key| key.id == watch.new.owner);
+        match look_with(services, &watch, owner).await {
             Ok(docset) => made += u64::from(docset.is_some()),
             Err(error) => tracing::warn!("watch {} waits for the next import: {error:#}", watch.id),
         }
@@ -113,14 +118,17 @@ async fn look(services: &Services) -> anyhow::Result<u64> {
 }
 
 /// Makes the docset of what is new for a watch, if anything is.
-async fn look_with(services: &Services, watch: &Watch) -> anyhow::Result<Option<DocsetId>> {
+async fn look_with(services: &Services, watch: &Watch, owner: Option<&ApiKey>) -> anyhow::Result<Option<DocsetId>> {
     let store = &*services.store;
     let collection = store.collection_by_id(watch.new.collection).await?.context("its collection is gone")?;
     let version = collection.corpus_version;
     let first = store.first_added_after(collection.id, watch.new.corpus_version).await?;
     let query = Source::from_stored(&watch.new.query);
     let mut members = match first {
-        Some(_) => services.search.matching(collection.index(), &query.read()?).await?,
+        Some(_) => {
+            let asked = rights::asked_by(owner, &collection, query.read()?);
+            services.search.matching(collection.index(), &asked).await?
+        }
         None => Default::default(),
     };
     members.remove_range(..first.map_or(0, |id| id.0));

@@ -85,17 +85,23 @@ pub(crate) async fn settle(
         index.remove(*id).await?;
     }
     if !settling.back.is_empty() {
-        take_back(services, &settling, index).await?;
+        take_back(services, lease, &settling, index).await?;
     }
     Ok(!settling.is_empty())
 }
 
-async fn take_back(services: &Services, settling: &Settling, index: &mut dyn IndexBuild) -> anyhow::Result<()> {
+async fn take_back(
+    services: &Services,
+    lease: &ImportLease,
+    settling: &Settling,
+    index: &mut dyn IndexBuild,
+) -> anyhow::Result<()> {
     let documents = services.store.documents(&settling.back).await?;
     let mut formats: Vec<Format> =
         documents.into_iter().flat_map(|document| document.files).map(|file| file.format).collect();
     formats.sort_unstable();
     formats.dedup();
     let ids = settling.back.iter().map(|id| id.0).collect();
-    reindex::add(services, services.store.described_members(&ids, &formats), index, || ()).await
+    let closed = services.store.closed(lease.collection(), &ids).await?;
+    reindex::add(services, services.store.described_members(&ids, &formats), &closed, index, || ()).await
 }

@@ -3,11 +3,14 @@
 //! processes share. A link names the key that it was made for, and ends with it. What they lead to
 //! is served by [`crate::resources::assets`].
 //!
+//! Cursors of searches, which open older corpus versions, are sealed by it too.
+//!
 //! Links that share a docset are signed here too; whether one still holds, the database says: see [`crate::resources::docsets::share`].
 
 use std::sync::{Mutex, PoisonError};
 
-use adit_shared::ids::{KeyId, PackageId, ShareId};
+use adit_shared::digest::Sha256;
+use adit_shared::ids::{IndexId, KeyId, PackageId, ShareId};
 use adit_shared::store::{Store, StoreResult};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -80,6 +83,14 @@ impl Signer {
     /// What proves a link that shares a docset. What proves other links begins with a number.
     fn share_mac(&self, share: ShareId) -> Hmac<sha2::Sha256> {
         self.mac_of(&format!("share\n{share}"))
+    }
+
+    /// Seals a question about one corpus version of a collection: nobody else can make a cursor that
+    /// asks another one of that version.
+    pub(crate) fn seal_question(&self, index: IndexId, question: &str) -> Sha256 {
+        let IndexId { collection, corpus_version, .. } = index;
+        let mac = self.mac_of(&format!("question\n{collection}\n{corpus_version}\n{question}"));
+        Sha256(mac.finalize().into_bytes().into())
     }
 
     /// The token of a link that shares a docset: `{share}-{signature}`.

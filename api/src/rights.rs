@@ -5,9 +5,10 @@
 
 use adit_shared::clock::rfc3339;
 use adit_shared::domain::{
-    Access, ApiKey, Bits, Clearance, Collection, Docset, Document, Format, META, Role, Tdm, Withdrawn,
+    Access, ApiKey, Bits, Clearance, Collection, Docset, Document, DocumentReader, Format, META, Role, Tdm, Withdrawn,
 };
 use adit_shared::ids::{CollectionId, VersionId};
+use adit_shared::search::{Query, TextRights};
 use adit_shared::store::StoreResult;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use roaring::RoaringBitmap;
@@ -20,17 +21,28 @@ use crate::state::App;
 const TDM_RESERVATION: HeaderName = HeaderName::from_static("tdm-reservation");
 const TDM_POLICY: HeaderName = HeaderName::from_static("tdm-policy");
 
-/// Whether somebody (nobody: without a key) may have the files of what has this access level. Operators are entitled to everything; what is open by
-/// its metadata alone is for nobody.
+/// The holder of a key (nobody: without one) as a reader of texts.
+#[must_use]
+pub fn reader(key: Option<&ApiKey>) -> DocumentReader {
+    match key {
+        None => DocumentReader::nobody(),
+        Some(key) if key.role == Role::Operator => DocumentReader::Operator,
+        Some(key) => DocumentReader::Entitled(key.entitlements.clone()),
+    }
+}
+
+/// Tells if somebody (nobody: without a key) may have the files of what has this access level.
 #[must_use]
 pub fn entitled(key: Option<&ApiKey>, access: &Access) -> bool {
-    match access {
-        Access::Open => true,
-        Access::Restricted(entitlement) => {
-            key.is_some_and(|key| key.role == Role::Operator || key.entitlements.contains(entitlement))
-        }
-        Access::Metadata => false,
-    }
+    reader(key).may_read(access)
+}
+
+/// The query as the holder of a key (nobody: without one) asks it of a collection: every query goes
+/// through here on its way to the index.
+#[must_use]
+pub fn asked_by(key: Option<&ApiKey>, collection: &Collection, query: Query) -> Query {
+    let rights = TextRights { reader: reader(key), closed_words: !collection.hide_closed_text };
+    Query::AskedBy(Box::new(query), rights)
 }
 
 /// Those of some of a collection's document versions whose text somebody (nobody: without a key) may read.

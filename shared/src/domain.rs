@@ -20,8 +20,8 @@ mod scope;
 mod usage;
 
 pub use access::{
-    ACCESS_RIGHTS, Access, AccessLevel, Entitlement, InvalidAccess, InvalidEntitlement, InvalidTdm, TDM_POLICY,
-    TDM_RESERVATION, Tdm,
+    ACCESS_RIGHTS, Access, AccessLevel, DocumentReader, Entitlement, InvalidAccess, InvalidEntitlement, InvalidTdm,
+    TDM_POLICY, TDM_RESERVATION, Tdm,
 };
 pub use allowance::{Allowance, Limits, OwnLimit};
 pub use asset_name::{AssetName, InvalidAssetName};

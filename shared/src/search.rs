@@ -22,6 +22,7 @@ mod manifest;
 mod opensearch;
 mod ordered;
 mod phrase;
+mod rights;
 mod schema;
 mod scratch;
 mod source;
@@ -36,6 +37,7 @@ use async_trait::async_trait;
 use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 
+use crate::domain::Access;
 use crate::ids::{CollectionId, ImportId, IndexId, VersionId};
 use crate::objects::ObjectError;
 
@@ -45,6 +47,7 @@ pub use engine::TantivySearch;
 pub use highlight::{Highlighter, Snippet};
 pub use language::{Language, UnknownLanguage};
 pub use opensearch::{Address, OpenSearch};
+pub use rights::TextRights;
 pub use source::Source;
 pub use syntax::parse;
 pub use tree::{Bool, Bound, FieldRef, Fields, Fuzziness, Need, OneOf, Phrase, Prefix, Query, Range, Words};
@@ -198,6 +201,8 @@ pub struct IndexDocument<'a> {
     pub replaces: Option<VersionId>,
     /// The work's name.
     pub r#ref: &'a str,
+    /// Access level of its text.
+    pub access: &'a Access,
     /// Dublin Core metadata.
     pub metadata: &'a serde_json::Map<String, serde_json::Value>,
     /// Names of its formats.

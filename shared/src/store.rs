@@ -111,6 +111,8 @@ pub struct NewCollection {
     pub tdm: Option<Tdm>,
     /// What its texts are to be analysed by.
     pub language: Option<Language>,
+    /// Keeps searches from finding closed texts at all for those who may not read them.
+    pub hide_closed_text: bool,
 }
 
 /// The right to import into a collection, held by one import at a time until it commits, aborts or lets the lease run out.

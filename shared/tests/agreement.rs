@@ -24,7 +24,7 @@ use adit_shared::ids::{CollectionId, ImportId, IndexId};
 use adit_shared::objects;
 use adit_shared::search::{
     Address, IndexPlan, Language, OpenSearch, Query, Search, SearchError, SearchPage, SearchResult, Sort, Source,
-    TantivySearch,
+    TantivySearch, TextRights,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -158,15 +158,16 @@ fn compare(
             panic!("seed {seed}, {language:?}, version {version}:\n{query:#?}\n{told}");
         }
         let Some(expected) = naive.matching(&query) else { continue };
+        let Query::AskedBy(_, rights) = &query else { panic!("seed {seed}: nobody asks {query:?}") };
         compared.trees += 1;
         compared.hits += usize::from(!expected.is_empty() && expected.len() < documents.len());
         if let Some(text) = print::text(&query, naive).filter(|text| text.len() < 8000) {
             compared.texts += 1;
-            read_back(&bench, *version, seed, &Source::Text(text), &expected);
+            read_back(&bench, *version, rights, &Source::Text(text), &expected);
         }
         if let Some(Value::Object(object)) = print::dsl(&query) {
             compared.objects += 1;
-            read_back(&bench, *version, seed, &Source::Dsl(object), &expected);
+            read_back(&bench, *version, rights, &Source::Dsl(object), &expected);
         }
     }
     bench.remove(newest);
@@ -174,15 +175,13 @@ fn compare(
 }
 
 /// What is written in one of the languages finds what the tree does.
-fn read_back(bench: &Bench, version: usize, seed: u64, source: &Source, expected: &[u32]) {
+fn read_back(bench: &Bench, version: usize, rights: &TextRights, source: &Source, expected: &[u32]) {
     let kept = Source::from_stored(&source.stored());
     assert_eq!(&kept, source);
-    let found = source.read().and_then(|query| bench.found(version, &query));
-    assert_eq!(
-        found.unwrap_or_else(|error| panic!("seed {seed}: {error}\n{source:?}")),
-        expected,
-        "seed {seed}\n{source:?}"
-    );
+    let asked = |query| Query::AskedBy(Box::new(query), rights.clone());
+    let found = source.read().and_then(|query| bench.found(version, &asked(query)));
+    let found = found.unwrap_or_else(|error| panic!("{error}\n{source:?}"));
+    assert_eq!(found, expected, "{source:?}\n{rights:?}");
 }
 
 /// Queries that all find nothing, or everything, would agree easily.

@@ -192,6 +192,7 @@ impl<'a> Importer<'a> {
             id,
             replaces,
             r#ref: &source.r#ref,
+            access: &source.access,
             metadata: &source.metadata,
             formats: records.iter().map(|file| file.format.as_str()).collect(),
             text: text.as_deref(),

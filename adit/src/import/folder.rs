@@ -71,6 +71,8 @@ struct CollectionJson {
     access: Option<String>,
     tdm: Option<Tdm>,
     language: Option<String>,
+    #[serde(default)]
+    hide_closed_text: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -268,8 +270,8 @@ pub(super) fn read_collection(text: &[u8], file: &Path) -> anyhow::Result<(NewCo
     let tdm = collection.tdm.map(Tdm::checked).transpose().with_context(|| wrong("tdm"))?;
     let language = collection.language.as_deref().map(Language::from_str).transpose();
     let language = language.with_context(|| format!("{}: \"language\"", file.display()))?;
-    let CollectionJson { slug, name, description, license, .. } = collection;
-    Ok((NewCollection { slug, name, description, license, access, tdm, language }, entitlement))
+    let CollectionJson { slug, name, description, license, hide_closed_text, .. } = collection;
+    Ok((NewCollection { slug, name, description, license, access, tdm, language, hide_closed_text }, entitlement))
 }
 
 /// `serde_json` ends its messages with "at line 1 column 7", which would mislead: it sees only one line.

@@ -16,9 +16,10 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq as _;
 use utoipa::ToSchema;
 
-use self::snippets::{Highlight, Snippets};
+use self::snippets::{Highlight, Snippets, Withheld};
 use self::whole::Form;
 use crate::auth::Caller;
 use crate::client::ClientId;
@@ -26,6 +27,7 @@ use crate::extract::{Json, Path, whole_number_or_null, word};
 use crate::paging::{read_cursor, write_cursor};
 use crate::problem::{ApiResult, Kind, Problem};
 use crate::resources::collections;
+use crate::rights;
 use crate::search_turn::{run_in_turn, take_answer_place};
 use crate::state::App;
 use crate::wire::DocumentView;
@@ -76,6 +78,9 @@ pub struct HitView {
     document: DocumentView,
     /// Pieces in which words of the query stand, by field; null where they were not asked for.
     snippets: Option<Snippets>,
+    /// Reason for which there are no snippets of the text although they were asked for; null where
+    /// nothing is withheld.
+    text_withheld: Option<Withheld>,
 }
 
 /// The answer to a search.
@@ -93,7 +98,8 @@ pub struct SearchResponse {
     corpus_version: i64,
 }
 
-/// Where a search goes on. It names the corpus version, so that all pages are cut from one answer, and the question, so that they are of one.
+/// Where a search goes on. It names the corpus version, so that all pages are cut from one answer,
+/// and the sealed question, so that they are of one.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Position {
     version: i64,
@@ -101,16 +107,18 @@ struct Position {
     question: Sha256,
 }
 
-/// Tells questions apart whose pages must not be mixed.
-fn question(request: &SearchRequest) -> Sha256 {
-    Sha256::of(format!("{:?}\n{}", request.sort, request.query.stored()).as_bytes())
-}
-
-fn position(request: &SearchRequest, collection: &Collection) -> ApiResult<Position> {
-    let (version, question) = (collection.corpus_version, question(request));
-    let Some(cursor) = &request.cursor else { return Ok(Position { version, offset: 0, question }) };
+/// Reads where a search goes on. Its cursor is sealed: else anybody could ask an older version of
+/// texts that were closed, or withdrawn, since.
+async fn position(app: &App, request: &SearchRequest, collection: &Collection) -> ApiResult<Position> {
+    let (version, signer) = (collection.corpus_version, app.links().await?);
+    let seal = |corpus_version| {
+        let asked = format!("{:?}\n{}", request.sort, request.query.stored());
+        signer.seal_question(IndexId { corpus_version, ..collection.index() }, &asked)
+    };
+    let Some(cursor) = &request.cursor else { return Ok(Position { version, offset: 0, question: seal(version) }) };
     let position: Position = read_cursor(&list(collection), cursor)?;
-    if position.question != question || position.version > version {
+    let sealed = position.question.0.ct_eq(&seal(position.version).0);
+    if !bool::from(sealed) || position.version > version {
         return Err(Problem::new(Kind::InvalidCursor, "this cursor belongs to another query or order"));
     }
     if position.offset > MAX_DEPTH {
@@ -148,12 +156,14 @@ async fn ask<T>(
     app: &App,
     client: ClientId,
     collection: Collection,
-    request: &SearchRequest,
-    engine: impl AsyncFnOnce(IndexId, usize) -> SearchResult<T>,
+    (request, query): (&SearchRequest, &Query),
+    caller: Option<&Caller>,
+    engine: impl AsyncFnOnce(IndexId, usize, &Query) -> SearchResult<T>,
 ) -> ApiResult<Asked<T>> {
-    let at = position(request, &collection)?;
+    let at = position(app, request, &collection).await?;
     let index = index_of(app, &collection, at.version).await?;
-    let search = engine(index, usize::try_from(at.offset).unwrap_or(usize::MAX));
+    let query = rights::asked_by(caller.map(|Caller(key)| key), &collection, query.clone());
+    let search = engine(index, usize::try_from(at.offset).unwrap_or(usize::MAX), &query);
     match run_in_turn(app, client, index, search).await? {
         // A search that goes on cannot meet another version half-way.
         Err(gone @ SearchError::VersionGone(_)) if request.cursor.is_some() => Err(gone.into()),
@@ -179,6 +189,7 @@ async fn documents(app: &App, hits: &[Hit]) -> StoreResult<Vec<(Hit, Document)>>
                headers(("x-total-hits" = u64, description = "Of an answer in lines: exact number of hits"), ("x-corpus-version" = i64, description = "Of an answer in lines: the state of the corpus that was searched")),
                content((SearchResponse = "application/json"), (HitView = "application/x-ndjson"), (String = "text/csv"))),
               (status = 400, description = "The query, a facet or the cursor cannot be used; `position` or `field` says where"),
+              (status = 401, description = "Snippets of `text` are wanted without a valid key"),
               (status = 406, description = "Facets or snippets are wanted in lines"),
               (status = 410, description = "The cursor has expired")))]
 pub async fn search(
@@ -207,29 +218,31 @@ async fn page(
     query: &Query,
 ) -> ApiResult<Response> {
     let facets = check_facets(app, &request.facets)?;
-    let wish = request.highlight.as_ref().map_or(Ok(None), |highlight| highlight.wanted(app))?;
+    let wish = request.highlight.as_ref().map_or(Ok(None), |highlight| highlight.check_wish(app, caller))?;
     let limit = request.limit.unwrap_or(LIMIT);
-    let engine = async |index, offset| {
+    let engine = async |index, offset, query: &Query| {
         let page = SearchPage { query, sort: request.sort, offset, limit: limit as usize, facets: &facets };
         app.search.search(index, page).await
     };
     let (collection, (index, at, answer)): (_, (_, _, SearchAnswer)) =
-        collections::ask_newest(app, slug, |collection| ask(app, client, collection, request, engine)).await?;
+        collections::ask_newest(app, slug, |collection| ask(app, client, collection, (request, query), caller, engine))
+            .await?;
     app.usage().count(collection.id, caller.map(|Caller(key)| key.id), Metric::Searches, 1);
     let offset = at.offset + answer.hits.len() as u64;
     let more = limit > 0 && offset <= MAX_DEPTH && !answer.hits.is_empty() && offset < answer.total;
     let found = documents(app, &answer.hits).await?;
-    let snippets: Vec<Option<Snippets>> = match wish {
+    let snippets: Vec<(Option<Snippets>, Option<Withheld>)> = match wish {
         Some(wish) => {
             let snippets = snippets::of_hits(app, caller, index, query, wish, &found).await?;
-            snippets.into_iter().map(Some).collect()
+            snippets.into_iter().map(|(snippets, withheld)| (Some(snippets), withheld)).collect()
         }
-        None => found.iter().map(|_| None).collect(),
+        None => found.iter().map(|_| (None, None)).collect(),
     };
-    let view = |((hit, document), snippets): ((Hit, _), _)| HitView {
+    let view = |((hit, document), (snippets, text_withheld)): ((Hit, _), _)| HitView {
         score: hit.score,
         document: DocumentView::new(app, document, &collection),
         snippets,
+        text_withheld,
     };
     let response = SearchResponse {
         hits: answer.total,
@@ -249,14 +262,15 @@ async fn all(
     query: &Query,
     form: Form,
 ) -> ApiResult<Response> {
-    let highlight = request.highlight.as_ref().map_or(Ok(None), |highlight| highlight.wanted(app))?;
+    let highlight = request.highlight.as_ref().map_or(Ok(None), |highlight| highlight.check_wish(app, caller))?;
     if !request.facets.is_empty() || highlight.is_some() {
         let detail = "facets and snippets have no place in lines; ask for them with Accept: application/json";
         return Err(Problem::new(Kind::NotAcceptable, detail));
     }
-    let engine = async |index, _| app.search.ordered(index, query, request.sort).await;
+    let engine = async |index, _, query: &Query| app.search.ordered(index, query, request.sort).await;
     let (collection, (_, at, mut hits)) =
-        collections::ask_newest(app, slug, |collection| ask(app, client, collection, request, engine)).await?;
+        collections::ask_newest(app, slug, |collection| ask(app, client, collection, (request, query), caller, engine))
+            .await?;
     app.usage().count(collection.id, caller.map(|Caller(key)| key.id), Metric::Searches, 1);
     let total = hits.len();
     hits.drain(..total.min(usize::try_from(at.offset).unwrap_or(usize::MAX)));
@@ -265,3 +279,6 @@ async fn all(
     let place = take_answer_place(app, client, hits.len())?;
     Ok(whole::answer(app, collection, (hits, place), form, whole::About { total, corpus_version: at.version }))
 }
+
+#[cfg(test)]
+mod tests;

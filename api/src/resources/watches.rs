@@ -2,6 +2,7 @@
 //! to that and tells webhooks. Nothing here calls anybody: the process that faces the internet makes no requests that others have worded.
 
 use adit_shared::clock::rfc3339;
+use adit_shared::domain::Collection;
 use adit_shared::ids::WatchId;
 use adit_shared::search::{SearchPage, Sort, Source};
 use adit_shared::store::{NewWatch, Notice, NoticeState, Watch};
@@ -19,6 +20,7 @@ use crate::paging::{Paging, cut, link_next};
 use crate::problem::{ApiResult, Kind, Problem};
 use crate::resources::collections;
 use crate::resources::docsets::{check_name, check_query};
+use crate::rights;
 use crate::search_turn::run_in_turn;
 use crate::state::App;
 
@@ -186,7 +188,8 @@ pub async fn create(
     check_query(&request.query)?;
     let webhook = webhook(&app, request.webhook.as_deref())?;
     let query = request.query.read()?;
-    let ask = async |collection: adit_shared::domain::Collection| {
+    let ask = async |collection: Collection| {
+        let query = rights::asked_by(Some(&caller.0), &collection, query.clone());
         let page = SearchPage { query: &query, sort: Sort::Relevance, offset: 0, limit: 0, facets: &[] };
         let index = collection.index();
         run_in_turn(&app, ClientId::Key(caller.0.id), index, app.search.search(index, page)).await

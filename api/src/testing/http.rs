@@ -1,4 +1,5 @@
-//! Requests to the whole API in process, by a miner, another miner and a packager, over documents that are rows and indexed metadata without bytes.
+//! Requests to the whole API in process, by a miner, another miner and a packager, over documents
+//! that are rows and an index without bytes.
 
 use adit_shared::digest::Sha256;
 use adit_shared::domain::{
@@ -168,14 +169,24 @@ impl Server {
         store.stage_documents(&lease, &rows).await.unwrap();
         let plan = IndexPlan { base: lease.base, import: lease.import, language: None, afresh: false };
         let mut index = self.app.search.build(plan).await.unwrap();
-        for row in &rows {
-            let NewDocument { id, replaces, r#ref, metadata, files, .. } = row;
+        for (row, (_, _, contents)) in rows.iter().zip(documents) {
+            let NewDocument { id, replaces, r#ref, access, metadata, files, .. } = row;
             let (id, replaces) = (*id, *replaces);
             let formats = files.iter().map(|file| file.format.as_str()).collect();
-            index.add(IndexDocument { id, replaces, r#ref, metadata, formats, text: None }).await.unwrap();
+            let text = contents.iter().find(|(format, _)| *format == "txt").map(|(_, text)| *text);
+            index.add(IndexDocument { id, replaces, r#ref, access, metadata, formats, text }).await.unwrap();
         }
         index.finish().await.unwrap();
         store.commit_import(&lease, now).await.unwrap();
+    }
+
+    /// Describes a collection anew, as an import of no documents does.
+    pub(crate) async fn describe(&self, slug: &str, change: impl FnOnce(&mut NewCollection)) {
+        let mut collection = NewCollection { slug: slug.into(), name: slug.into(), ..NewCollection::default() };
+        change(&mut collection);
+        let now = self.app.clock.now_ms();
+        let lease = self.world.store.begin_import(&collection, now, 1000).await.unwrap();
+        self.world.store.commit_import(&lease, now).await.unwrap();
     }
 
     /// The path of a new docset of these works.

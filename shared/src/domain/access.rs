@@ -2,6 +2,7 @@
 //!
 //! What a key may have is decided by the API, where it is enforced too.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -78,6 +79,34 @@ pub enum Access {
     Restricted(Entitlement),
     /// Nobody.
     Metadata,
+}
+
+/// Somebody who asks for texts, by what of them is for him or her.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DocumentReader {
+    /// Reads what is open, and what is restricted to one of these entitlements.
+    Entitled(BTreeSet<Entitlement>),
+    /// Reads everything that anybody may read.
+    Operator,
+}
+
+impl DocumentReader {
+    /// Somebody without any entitlement, such as one who shows no key.
+    #[must_use]
+    pub fn nobody() -> Self {
+        Self::Entitled(BTreeSet::new())
+    }
+
+    /// Tells if the reader is entitled to texts of this access level. What is open by its metadata
+    /// alone is for nobody.
+    #[must_use]
+    pub fn may_read(&self, access: &Access) -> bool {
+        match (access, self) {
+            (Access::Open, _) | (Access::Restricted(_), Self::Operator) => true,
+            (Access::Restricted(name), Self::Entitled(names)) => names.contains(name),
+            (Access::Metadata, _) => false,
+        }
+    }
 }
 
 /// No access level. It is never taken for an open one.

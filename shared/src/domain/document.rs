@@ -34,6 +34,8 @@ pub struct Collection {
     pub tdm: Option<Tdm>,
     /// What its texts are analysed by: stems, and words where no spaces stand between them. `None`: words as they are.
     pub language: Option<Language>,
+    /// Keeps searches from finding closed texts at all for those who may not read them.
+    pub hide_closed_text: bool,
     /// The newest complete state; 0 before the first import.
     pub corpus_version: i64,
     /// The import that made that state; `None` for those made before imports were recorded.

@@ -11,6 +11,7 @@ use super::controlled::ControlledSearch;
 use super::opensearch::lower_for;
 use super::schema::Layout;
 use super::{Bool, IndexDocument, Language, Query, SearchResult, Source, collect, lower, schema, words};
+use crate::domain::Access;
 use crate::ids::VersionId;
 
 /// Deepest tree: both languages have at most 32 groups within groups, each of which has a few
@@ -51,7 +52,8 @@ fn small_index(language: Option<Language>) -> SearchResult<Searcher> {
         let empty = Map::new();
         let metadata = metadata.as_object().unwrap_or(&empty);
         let (id, formats) = (VersionId(id), vec!["txt"]);
-        let document = IndexDocument { id, replaces: None, r#ref, metadata, formats, text: Some(text) };
+        let access = &Access::Open;
+        let document = IndexDocument { id, replaces: None, r#ref, access, metadata, formats, text: Some(text) };
         writer.add_document(schema::entry(layout, &document))?;
     }
     writer.commit()?;

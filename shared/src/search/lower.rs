@@ -10,8 +10,10 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use super::analysis::{Analyzer, Form};
-use super::schema::{FIELDS, FieldSpec, Kind};
-use super::{Bool, Fields, Fuzziness, Language, Need, OneOf, Phrase, Prefix, Query, SearchError, SearchResult, Words};
+use super::schema::{FIELDS, FieldSpec, Kind, TEXT};
+use super::{
+    Bool, Fields, Fuzziness, Language, Need, OneOf, Phrase, Prefix, Query, SearchError, SearchResult, TextRights, Words,
+};
 use field::Place;
 
 pub(super) use self::tantivy::IndexQueries;
@@ -65,6 +67,8 @@ pub(super) trait Target {
     fn issued(&self, seconds: Range<Option<i64>>) -> Self::Clause;
     /// Those with a value in the field.
     fn filled(&self, field: &'static FieldSpec) -> Self::Clause;
+    /// Documents whose access level has one of the terms of [`super::rights`].
+    fn of_access(&self, terms: Vec<String>) -> Self::Clause;
     /// Those by several clauses.
     fn joined(&self, clauses: Clauses<Self::Clause>) -> Self::Clause;
     /// The same, with weights that count so many times as much.
@@ -94,8 +98,9 @@ type Clause<T> = SearchResult<Option<<T as Target>::Clause>>;
 /// [`SearchError::UnknownField`] and [`SearchError::Unsupported`].
 pub(super) fn lower<T: Target>(query: &Query, language: Option<Language>, target: &T) -> SearchResult<T::Clause> {
     let analyzer = Analyzer::new(language);
-    let mut lowering =
-        Lowering { target, analyzer, prefixes: 0, fuzzy: 0, similar: HashSet::new(), lookups: 0, values: 0 };
+    let rights = TextRights::nobody();
+    let similar = HashSet::new();
+    let mut lowering = Lowering { target, analyzer, rights, prefixes: 0, fuzzy: 0, similar, lookups: 0, values: 0 };
     lowering
         .clause(query)?
         .ok_or_else(|| unsupported("the query has no letter or digit to search for; * finds every document"))
@@ -108,6 +113,8 @@ fn unsupported(message: impl Into<String>) -> SearchError {
 struct Lowering<'t, T> {
     target: &'t T,
     analyzer: Analyzer,
+    /// The rights of whoever asks the query.
+    rights: TextRights,
     prefixes: usize,
     fuzzy: usize,
     /// The words that may be misspelt.
@@ -130,6 +137,12 @@ impl<T: Target> Lowering<'_, T> {
             Query::Boosted(inner, boost) => {
                 let boost = weight(*boost)?;
                 Ok(self.clause(inner)?.map(|inner| self.boosted(inner, boost)))
+            }
+            Query::AskedBy(inner, rights) => {
+                let outer = std::mem::replace(&mut self.rights, rights.clone());
+                let clause = self.clause(inner);
+                self.rights = outer;
+                clause
             }
         }
     }
@@ -261,6 +274,23 @@ impl<T: Target> Lowering<'_, T> {
                 Some(self.target.joined(Clauses { must, filter, should, must_not, need }))
             }
         }
+    }
+
+    /// Narrows a clause that asks a field for more than a single whole word: of texts to those that
+    /// the reader may read.
+    fn of_readable(&self, field: &FieldSpec, clause: T::Clause) -> T::Clause {
+        if field.name != TEXT {
+            return clause;
+        }
+        let filter = vec![self.target.of_access(self.rights.readable_terms())];
+        let (must, should, must_not) = (vec![clause], Vec::new(), Vec::new());
+        self.target.joined(Clauses { must, filter, should, must_not, need: 0 })
+    }
+
+    /// Narrows a clause that asks a field for a single whole word, where that of closed texts is
+    /// not for everybody.
+    fn of_words(&self, field: &FieldSpec, clause: T::Clause) -> T::Clause {
+        if self.rights.closed_words { clause } else { self.of_readable(field, clause) }
     }
 
     fn boosted(&self, clause: T::Clause, boost: f32) -> T::Clause {

@@ -9,7 +9,7 @@ use crate::ids::{CollectionId, ImportId, IndexId};
 use crate::objects::{ObjectError, ObjectKey, ObjectStore};
 
 /// Raise it when the fields or the analysis of text change: an index of another layout answers wrongly.
-pub(super) const LAYOUT_VERSION: u32 = 2;
+pub(super) const LAYOUT_VERSION: u32 = 3;
 
 /// One version of an index. Files are immutable and shared between versions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -13,12 +13,17 @@ use tantivy::schema::{
 };
 
 use super::analysis::normal;
-use super::{IndexDocument, Language, dates, words};
+use super::{IndexDocument, Language, dates, rights, words};
 
 /// Document-version ids: what a search yields, and the term by which a replaced version is taken out.
 pub(super) const ID: &str = "id";
 /// Names of the fields that a document has a value in; `field:*` asks it.
 pub(super) const HAS: &str = "_has";
+/// Access level of the document's text: see [`super::rights`].
+pub(super) const ACCESS: &str = "_access";
+/// The field whose words are those of the document's text. All others are of its metadata, which is
+/// open to everybody.
+pub(super) const TEXT: &str = "text";
 /// The only field that is a point in time: seconds since 1970-01-01T00:00:00Z.
 pub(super) const ISSUED: &str = "issued";
 /// The years of [`ISSUED`], as facets.
@@ -59,7 +64,7 @@ const fn field(name: &'static str, kind: Kind, default: bool, facet: bool) -> Fi
 /// Every field, in the order in which people read them. What names the journal or the publisher of a whole collection, and
 /// boilerplate such as rights statements, is no default field: one common word there would match every document.
 pub(super) const FIELDS: [FieldSpec; 24] = [
-    field("text", Kind::Text, true, false),
+    field(TEXT, Kind::Text, true, false),
     field("title", Kind::Text, true, false),
     field("creator", Kind::Text, true, true),
     field("contributor", Kind::Text, true, false),
@@ -102,6 +107,8 @@ pub(super) struct Layout {
     pub(super) id: Field,
     /// [`HAS`].
     pub(super) has: Field,
+    /// [`ACCESS`].
+    pub(super) access: Field,
     /// By the names of [`FIELDS`].
     pub(super) handles: HashMap<&'static str, Handle>,
 }
@@ -118,7 +125,8 @@ impl Layout {
     fn new(stems: bool) -> Self {
         let mut builder = Schema::builder();
         let id = builder.add_u64_field(ID, INDEXED | FAST);
-        let has = builder.add_text_field(HAS, TextOptions::default().set_indexing_options(whole(words::RAW)));
+        let raw = || TextOptions::default().set_indexing_options(whole(words::RAW));
+        let (has, access) = (builder.add_text_field(HAS, raw()), builder.add_text_field(ACCESS, raw()));
         let handles = FIELDS
             .iter()
             .map(|spec| {
@@ -133,7 +141,7 @@ impl Layout {
                 (spec.name, Handle { field, exact: exact.unwrap_or(field) })
             })
             .collect();
-        Self { schema: builder.build(), id, has, handles }
+        Self { schema: builder.build(), id, has, access, handles }
     }
 }
 
@@ -168,6 +176,9 @@ pub(super) fn facet_names() -> Vec<String> {
 pub(super) fn entry(layout: &Layout, document: &IndexDocument<'_>) -> TantivyDocument {
     let mut entry = TantivyDocument::new();
     entry.add_u64(layout.id, u64::from(document.id.0));
+    for term in rights::access_terms(document.access) {
+        entry.add_text(layout.access, term);
+    }
     for (spec, filled) in filled(document) {
         let handle = layout.handles[spec.name];
         match filled {
@@ -223,7 +234,7 @@ fn in_normal_form(text: Cow<'_, str>) -> Cow<'_, str> {
 fn values<'a>(document: &'a IndexDocument<'_>, field: &str) -> Vec<Cow<'a, str>> {
     match field {
         REF => vec![Cow::Borrowed(document.r#ref)],
-        "text" => document.text.into_iter().map(Cow::Borrowed).collect(),
+        TEXT => document.text.into_iter().map(Cow::Borrowed).collect(),
         "format" => document.formats.iter().copied().map(Cow::Borrowed).collect(),
         YEAR => years(document).map(Cow::Owned).collect(),
         DECADE => years(document).map(|year| Cow::Owned(format!("{}0s", &year[..3]))).collect(),

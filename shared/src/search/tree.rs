@@ -11,8 +11,16 @@
 //! month, a day, a second); a document's date counts as its first instant. So `issued:2018-06` finds what is issued on `2018-06-30`, not on `2018`.
 //! A date that cannot be read is refused in a query and passed over in a document. A document may have several dates; one that fits is enough.
 //!
+//! **Closed texts.** The field `text` has the words of a document's text, which not everybody may
+//! read. A clause that looks there for more than one whole word (a phrase of two words or more, the
+//! beginning of a word, words like another) finds only documents whose text the reader may read.
+//! One whole word finds all, unless the collection is set so that it finds no more than the other
+//! clauses do. Whoever is named by no [`Query::AskedBy`] is nobody. Metadata are open to everybody.
+//!
 //! **Saying nothing.** In a field of texts a text without a word says nothing. A node that says nothing in any of its fields is left out of the [`Bool`] that it
 //! stands in, as if it had not been written, and so is a `Bool` of which nothing is left. A query of which nothing is left is refused.
+
+use super::TextRights;
 
 /// A query, or a part of one.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,6 +44,9 @@ pub enum Query {
     Bool(Bool),
     /// The same documents, whose scores count so many times as much.
     Boosted(Box<Query>, f32),
+    /// The documents that the query finds for whoever has these rights in texts. No language has a
+    /// word for it.
+    AskedBy(Box<Query>, TextRights),
 }
 
 /// Where words are looked up: a document matches by any of the fields.

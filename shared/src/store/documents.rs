@@ -34,6 +34,7 @@ pub(super) fn collection_of(row: &AnyRow) -> StoreResult<Collection> {
         access: access_of(row)?,
         tdm: row.value::<Option<&str>>("tdm")?.map(|_| row.json("tdm")).transpose()?,
         language: row.optional_parsed("language")?,
+        hide_closed_text: row.value::<i64>("hide_closed_text")? != 0,
         corpus_version: row.value("corpus_version")?,
         import: row.optional_parsed("made_by")?,
         documents: row.number("documents")?,

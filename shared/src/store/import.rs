@@ -17,11 +17,11 @@ use crate::ids::{CollectionId, ImportId, VersionId};
 use crate::search::Language;
 
 const TAKE_LEASE: &str = "\
-    INSERT INTO collections (slug, name, description, license, updated, import, import_until, access, tdm, language) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
+    INSERT INTO collections (slug, name, description, license, updated, import, import_until, access, tdm, language, hide_closed_text) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
     ON CONFLICT (slug) DO UPDATE SET \
         name = excluded.name, description = excluded.description, license = excluded.license, \
-        language = excluded.language, access = excluded.access, tdm = excluded.tdm, import = excluded.import, import_until = excluded.import_until, \
+        hide_closed_text = excluded.hide_closed_text, language = excluded.language, access = excluded.access, tdm = excluded.tdm, import = excluded.import, import_until = excluded.import_until, \
         updated = CASE WHEN collections.name = excluded.name AND collections.description = excluded.description \
             AND collections.license IS NOT DISTINCT FROM excluded.license \
             AND collections.access IS NOT DISTINCT FROM excluded.access \
@@ -47,7 +47,8 @@ pub(super) async fn begin(
         .bind(now + lease_ms)
         .bind(collection.access.stored())
         .bind(collection.tdm.as_ref().map(to_json).transpose()?)
-        .bind(collection.language.map(Language::as_str));
+        .bind(collection.language.map(Language::as_str))
+        .bind(i64::from(collection.hide_closed_text));
     hold(db, take, import, &collection.slug, now).await
 }
 

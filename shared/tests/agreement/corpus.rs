@@ -1,5 +1,6 @@
 //! A seeded corpus: small documents over a small vocabulary, so that what queries ask for is often there, and often nearly there.
 
+use adit_shared::domain::Access;
 use adit_shared::ids::VersionId;
 use adit_shared::search::IndexDocument;
 use rand::rngs::StdRng;
@@ -100,12 +101,17 @@ pub(crate) const DATES: [&str; 14] = [
 /// The formats of documents.
 pub(crate) const FORMATS: [&str; 3] = ["txt", "pdf", "xml"];
 
+/// The access levels of documents, in turns.
+pub(crate) const ACCESS: [&str; 7] =
+    ["open", "open", "restricted:press", "open", "restricted:films", "open", "metadata"];
+
 /// One version of a document.
 #[derive(Debug, Clone)]
 pub(crate) struct Document {
     pub(crate) id: u32,
     pub(crate) replaces: Option<u32>,
     pub(crate) r#ref: String,
+    pub(crate) access: Access,
     pub(crate) metadata: Map<String, Value>,
     pub(crate) formats: Vec<&'static str>,
     pub(crate) text: Option<String>,
@@ -117,6 +123,7 @@ impl Document {
             id: VersionId(self.id),
             replaces: self.replaces.map(VersionId),
             r#ref: &self.r#ref,
+            access: &self.access,
             metadata: &self.metadata,
             formats: self.formats.clone(),
             text: self.text.as_deref(),
@@ -222,7 +229,8 @@ impl Writer {
         }
         let formats = FORMATS.into_iter().filter(|_| self.random.random_bool(0.5)).collect();
         let text = self.random.random_bool(0.7).then(|| self.words(40));
-        Document { id, replaces, r#ref, metadata, formats, text }
+        let access = ACCESS[id as usize % ACCESS.len()].parse().unwrap();
+        Document { id, replaces, r#ref, access, metadata, formats, text }
     }
 
     fn one_or_two(&mut self, values: &[&str]) -> Value {

@@ -1,6 +1,9 @@
 //! A seeded generator of syntax trees: every node, within what an engine takes.
 
-use adit_shared::search::{Bool, Bound, FieldRef, Fields, Fuzziness, Need, OneOf, Phrase, Prefix, Query, Range, Words};
+use adit_shared::domain::DocumentReader;
+use adit_shared::search::{
+    Bool, Bound, FieldRef, Fields, Fuzziness, Need, OneOf, Phrase, Prefix, Query, Range, TextRights, Words,
+};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
@@ -19,7 +22,8 @@ const PREFIXES: usize = 30;
 /// The query of a seed. Its words are in part taken from the documents, side by side as they stand there.
 pub(crate) fn query(seed: u64, documents: &[&Document]) -> Query {
     let mut writer = Writer { random: StdRng::seed_from_u64(seed), documents, fuzzy: 0, prefixes: 0 };
-    writer.query(DEPTH)
+    let query = writer.query(DEPTH);
+    Query::AskedBy(Box::new(query), writer.rights())
 }
 
 struct Writer<'a> {
@@ -42,6 +46,19 @@ impl Writer<'_> {
             16 | 17 => self.phrase(),
             _ => self.words(),
         }
+    }
+
+    /// Of somebody who may read some of the texts, or all that can be read.
+    fn rights(&mut self) -> TextRights {
+        let reader = match self.random.random_range(0..5) {
+            0 => DocumentReader::Operator,
+            1 => DocumentReader::nobody(),
+            _ => {
+                let names = ["press", "films", "open", "metadata"].into_iter().filter(|_| self.random.random_bool(0.5));
+                DocumentReader::Entitled(names.map(|name| name.parse().unwrap()).collect())
+            }
+        };
+        TextRights { reader, closed_words: self.random.random_bool(0.7) }
     }
 
     fn bool(&mut self, depth: usize) -> Query {

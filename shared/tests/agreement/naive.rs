@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 
+use adit_shared::domain::Access;
 use adit_shared::search::{
-    Analyzer, Bool, Bound, FieldRef, Fields, Fuzziness, Language, OneOf, Phrase, Prefix, Query, Range, Words,
+    Analyzer, Bool, Bound, FieldRef, Fields, Fuzziness, Language, OneOf, Phrase, Prefix, Query, Range, TextRights,
+    Words,
 };
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, Month, OffsetDateTime};
@@ -24,12 +26,17 @@ type Word = usize;
 /// For each document whether it matches; `None` of a query that says nothing.
 type Found = Option<Vec<bool>>;
 
+/// A word of a query, and for each word of the documents whether it is like it.
+type Like = (Word, Vec<bool>);
+
 /// One form of the texts of a field: the words of each value.
 type Texts = Vec<Vec<Word>>;
 
 /// The documents, cut into words.
 pub(crate) struct Naive {
     analyzer: Analyzer,
+    /// Of whoever asks.
+    rights: TextRights,
     documents: Vec<Cut>,
     vocabulary: Vec<String>,
     numbers: HashMap<String, Word>,
@@ -37,6 +44,7 @@ pub(crate) struct Naive {
 
 struct Cut {
     id: u32,
+    access: Access,
     /// By field; exact forms and stems.
     texts: HashMap<&'static str, [Texts; 2]>,
     /// By field, folded in case.
@@ -48,7 +56,9 @@ struct Cut {
 impl Naive {
     pub(crate) fn new(documents: &[&Document], language: Option<Language>) -> Self {
         let analyzer = Analyzer::new(language);
-        let mut naive = Self { analyzer, documents: Vec::new(), vocabulary: Vec::new(), numbers: HashMap::new() };
+        let (rights, documents) = (TextRights::nobody(), documents.iter());
+        let mut naive =
+            Self { analyzer, rights, documents: Vec::new(), vocabulary: Vec::new(), numbers: HashMap::new() };
         for document in documents {
             let cut = naive.cut(document);
             naive.documents.push(cut);
@@ -75,7 +85,8 @@ impl Naive {
         let mut filled: Vec<_> = DEFAULTS.into_iter().chain(TEXTS).filter(|field| !values(field).is_empty()).collect();
         filled.extend(WHOLE.into_iter().filter(|field| !whole[field].is_empty()));
         filled.extend((!issued.is_empty()).then_some("issued"));
-        Cut { id: document.id, texts, whole, issued, filled }
+        let access = document.access.clone();
+        Cut { id: document.id, access, texts, whole, issued, filled }
     }
 
     fn words(&mut self, text: &str, exact: bool) -> Vec<Word> {
@@ -112,6 +123,10 @@ impl Naive {
             Query::Exists(field) => Some(self.each(|cut| cut.filled.contains(&field.as_str()))),
             Query::Bool(clauses) => self.bool(clauses),
             Query::Boosted(query, _) => self.found(query),
+            Query::AskedBy(query, rights) => {
+                self.rights = rights.clone();
+                self.found(query)
+            }
         }
     }
 
@@ -132,7 +147,8 @@ impl Naive {
         self.any_field(&words.fields, |naive, field| {
             if is_text(&field.name) {
                 let each = naive.looked_up(words, field);
-                let each = each.iter().map(|like| naive.each(|cut| has(cut, field, words.fuzziness, like))).collect();
+                let each = each.iter().map(|like| naive.each(|cut| naive.has(cut, field, words.fuzziness, like)));
+                let each = each.collect();
                 naive.as_many(each, words)
             } else {
                 naive.value(&field.name, &words.text)
@@ -145,7 +161,7 @@ impl Naive {
         let fields = named(&words.fields);
         let each = self.looked_up(words, &fields[0]);
         let in_any =
-            |like: &Vec<bool>| self.each(|cut| fields.iter().any(|field| has(cut, field, words.fuzziness, like)));
+            |like: &Like| self.each(|cut| fields.iter().any(|field| self.has(cut, field, words.fuzziness, like)));
         let each = each.iter().map(in_any).collect();
         self.as_many(each, words)
     }
@@ -157,13 +173,28 @@ impl Naive {
     }
 
     /// For each word of the text which words of the documents it finds.
-    fn looked_up(&mut self, words: &Words, field: &FieldRef) -> Vec<Vec<bool>> {
+    fn looked_up(&mut self, words: &Words, field: &FieldRef) -> Vec<Like> {
         let wanted = self.words(&words.text, form(field, words.fuzziness != Fuzziness::Exactly) == EXACT);
         let like = |word: &Word| {
-            let word = &self.vocabulary[*word];
-            self.vocabulary.iter().map(|other| is_like(word, other, words.fuzziness)).collect()
+            let written = &self.vocabulary[*word];
+            (*word, self.vocabulary.iter().map(|other| is_like(written, other, words.fuzziness)).collect())
         };
         wanted.iter().map(like).collect()
+    }
+
+    /// Of a text that the reader may not read, at most the word itself is found.
+    fn has(&self, cut: &Cut, field: &FieldRef, fuzziness: Fuzziness, (word, like): &Like) -> bool {
+        let form = form(field, fuzziness != Fuzziness::Exactly);
+        let mut words = cut.texts[field.name.as_str()][form].iter().flatten();
+        if self.may_read(cut, &field.name) {
+            words.any(|found| like[*found])
+        } else {
+            self.rights.closed_words && words.any(|found| found == word)
+        }
+    }
+
+    fn may_read(&self, cut: &Cut, field: &str) -> bool {
+        field != "text" || self.rights.reader.may_read(&cut.access)
     }
 
     fn phrase(&mut self, phrase: &Phrase) -> Found {
@@ -187,7 +218,11 @@ impl Naive {
         let fits = |at: usize, word: Word| {
             if last_is_prefix && at + 1 == wanted.len() { begins[word] } else { wanted[at] == word }
         };
+        let one_word = wanted.len() == 1 && !last_is_prefix && self.rights.closed_words;
         let matches = |cut: &Cut| {
+            if !one_word && !self.may_read(cut, &field.name) {
+                return false;
+            }
             let values = &cut.texts[field.name.as_str()][form];
             values.iter().any(|value| placed(value, wanted.len(), &fits, slop.into(), &mut Vec::new()))
         };
@@ -199,7 +234,10 @@ impl Naive {
             if is_text(&field.name) {
                 let start = naive.words(&prefix.text, true);
                 let begins = |word: &Word| naive.vocabulary[*word].starts_with(&naive.vocabulary[start[0]]);
-                let values = |cut: &Cut| cut.texts[field.name.as_str()][EXACT].iter().flatten().any(begins);
+                let values = |cut: &Cut| {
+                    let mut words = cut.texts[field.name.as_str()][EXACT].iter().flatten();
+                    naive.may_read(cut, &field.name) && words.any(begins)
+                };
                 Some(naive.each(values))
             } else {
                 Some(naive.beginning(&field.name, &prefix.text))
@@ -272,11 +310,6 @@ const STEMS: usize = 1;
 /// In which form a field of texts is looked at.
 fn form(field: &FieldRef, by_exact_forms: bool) -> usize {
     if field.exact || by_exact_forms { EXACT } else { STEMS }
-}
-
-fn has(cut: &Cut, field: &FieldRef, fuzziness: Fuzziness, like: &[bool]) -> bool {
-    let form = form(field, fuzziness != Fuzziness::Exactly);
-    cut.texts[field.name.as_str()][form].iter().flatten().any(|word| like[*word])
 }
 
 pub(crate) fn is_text(field: &str) -> bool {

@@ -21,6 +21,7 @@ pub(crate) fn text(query: &Query, naive: &mut Naive) -> Option<String> {
         }
         Query::Range(range) => Some(range_text(range)),
         Query::Boosted(query, boost) => Some(format!("({})^{boost}", text(query, naive)?)),
+        Query::AskedBy(query, _) => text(query, naive),
         Query::Bool(clauses) => bool_text(clauses, naive),
     }
 }
@@ -149,6 +150,7 @@ pub(crate) fn dsl(query: &Query) -> Option<Value> {
         Query::OneOf(OneOf { field, values }) => Some(json!({"terms": {name(field): values, "boost": field.boost}})),
         Query::Range(range) => Some(range_dsl(range)),
         Query::Boosted(query, boost) => Some(boosted(dsl(query)?, *boost)),
+        Query::AskedBy(query, _) => dsl(query),
         Query::Bool(clauses) => bool_dsl(clauses),
     }
 }

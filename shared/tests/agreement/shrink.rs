@@ -18,6 +18,9 @@ fn steps(query: &Query) -> Vec<Query> {
             let within = steps(inner).into_iter().map(|inner| Query::Boosted(Box::new(inner), *boost));
             std::iter::once((**inner).clone()).chain(within).collect()
         }
+        Query::AskedBy(inner, rights) => {
+            steps(inner).into_iter().map(|inner| Query::AskedBy(Box::new(inner), rights.clone())).collect()
+        }
         Query::Words(words) => {
             let text = |text| Query::Words(Words { text, ..words.clone() });
             let fields = |fields| Query::Words(Words { fields, ..words.clone() });

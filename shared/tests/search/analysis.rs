@@ -176,7 +176,7 @@ async fn an_index_of_another_layout_is_told_from_a_damaged_one() {
     let bench = Bench::with_papers().await;
     let key = ObjectKey::IndexManifest(index(1)).to_string();
     let manifest = String::from_utf8(bench.objects.get(&key, None).await.unwrap().to_vec()).unwrap();
-    bench.objects.put(&key, manifest.replace("\"layout\":2", "\"layout\":1").into()).await.unwrap();
+    bench.objects.put(&key, manifest.replace("\"layout\":3", "\"layout\":2").into()).await.unwrap();
     let other = bench.other("elsewhere");
     for error in [
         ids_in(&other, index(1), "*").await.err(),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
+use adit_shared::domain::Access;
 use adit_shared::ids::{CollectionId, ImportId, IndexId, VersionId};
 use adit_shared::objects::{self, ObjectStore};
 use adit_shared::search::{
@@ -192,6 +193,7 @@ pub(crate) async fn add(build: &mut dyn IndexBuild, papers: &[Paper], replaced: 
             id: VersionId(paper.id),
             replaces,
             r#ref: paper.r#ref,
+            access: &Access::Open,
             metadata: &paper.metadata,
             formats: paper.formats.clone(),
             text: paper.text.as_deref(),

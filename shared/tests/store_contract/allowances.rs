@@ -5,6 +5,7 @@ use adit_shared::domain::{Allowance, Status};
 use adit_shared::ids::KeyId;
 use adit_shared::store::{Exchange, SqlStore, Standing, Store as _, StoreError};
 use futures::future::join_all;
+use roaring::RoaringBitmap;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _};
 
 use super::harness::Database;
@@ -131,6 +132,12 @@ pub(crate) async fn a_package_is_paid_for_once_or_not_at_all(db: Database) {
     db.store.mark_paid(free.id).await.unwrap();
     assert!(there(free.id).await.paid);
     assert_eq!(db.store.standing(owner, Allowance::Documents, 0).await.unwrap().taken, 60);
+}
+
+/// Takes the schema back to what it was before the rights in texts.
+pub(crate) async fn forget_text_rights(old: &mut AnyConnection) {
+    old.execute("ALTER TABLE collections DROP COLUMN hide_closed_text").await.unwrap();
+    old.execute("DELETE FROM _sqlx_migrations WHERE version = 10").await.unwrap();
 }
 
 /// Takes the schema back to what it was before there were allowances.

@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use url::Url;
 
-use super::allowances::forget_allowances;
+use super::allowances::{forget_allowances, forget_text_rights};
 use super::harness::{Database, on_postgres};
 use super::keys::forget_key_rights;
 use super::rights::forget_rights;
@@ -46,6 +46,7 @@ pub(crate) async fn versions_from_before_imports_were_recorded_stay(db: Database
     let of_refs = db.store.create_docset(&NewDocset { origin: refs, ..docset }).await.unwrap();
     // The schema as it was before the second migration.
     let mut old = AnyConnection::connect(&db.url).await.unwrap();
+    forget_text_rights(&mut old).await;
     forget_key_rights(&mut old).await;
     forget_allowances(&mut old).await;
     forget_rights(&mut old).await;

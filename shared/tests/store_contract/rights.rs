@@ -137,11 +137,14 @@ pub(crate) async fn a_collection_tells_its_terms(db: Database) {
     let mut described = new_collection("c");
     described.access = "restricted:press".parse().unwrap();
     described.tdm = tdm.clone();
+    described.hide_closed_text = true;
     let lease = db.store.begin_import(&described, 5, HOUR).await.unwrap();
     let collection = db.store.commit_import(&lease, 6).await.unwrap();
     assert_eq!((collection.access, collection.tdm), (described.access, tdm));
+    assert!(collection.hide_closed_text);
     let (collection, _) = import(&db.store, "c", &["a"], &["txt"]).await;
     assert_eq!((collection.access, collection.tdm), (Access::Open, None));
+    assert!(!collection.hide_closed_text);
 }
 
 pub(crate) async fn a_withdrawn_work_is_current_no_more_from_the_next_version_on(db: Database) {

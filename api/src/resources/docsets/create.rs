@@ -22,6 +22,7 @@ use crate::extract::{self, DOCSET_BODY_LIMIT, Json, Query, digits};
 use crate::origin::{Combination, Draw};
 use crate::problem::{ApiResult, Kind, Problem};
 use crate::resources::collections;
+use crate::rights;
 use crate::search_turn::run_in_turn;
 use crate::state::App;
 use crate::wire::DocsetView;
@@ -182,7 +183,8 @@ async fn select(app: &App, caller: &Caller, request: &DocsetRequest, collection:
     match (&request.query, &request.refs, &request.from) {
         (Some(query), None, None) => {
             let version = collection.corpus_version;
-            let (index, query) = (collection.index(), query.read()?);
+            let index = collection.index();
+            let query = rights::asked_by(Some(&caller.0), &collection, query.read()?);
             let matching = app.search.matching(index, &query);
             let found = run_in_turn(app, ClientId::Key(caller.0.id), index, matching).await?;
             Ok(found.map(|members| (members, version)))

@@ -17,6 +17,7 @@ use crate::client::ClientId;
 use crate::extract::Path;
 use crate::problem::{ApiResult, Kind, Problem};
 use crate::resources::collections;
+use crate::rights;
 use crate::search_turn::run_in_turn;
 use crate::state::App;
 use crate::wire::DocsetView;
@@ -75,7 +76,8 @@ impl Again<'_> {
     /// All hits of a query, in the caller's turn.
     async fn select_matching(&self, query: &Query) -> Result<RoaringBitmap, Stop> {
         let index = self.collection.index();
-        let matching = self.app.search.matching(index, query);
+        let query = rights::asked_by(Some(&self.caller.0), &self.collection, query.clone());
+        let matching = self.app.search.matching(index, &query);
         let found = run_in_turn(self.app, ClientId::Key(self.caller.0.id), index, matching).await?;
         found.map_err(Stop::Search)
     }

@@ -1,12 +1,13 @@
 //! Snippets of a page's hits: pieces of their metadata and texts, with the places of what was looked for.
 //!
-//! Texts lie in packs; only those of the hits on the page are read, and only what the caller may read. How much of them, and how many at once,
-//! is bounded here.
+//! Texts lie in packs; only those of the hits on the page are read, and only what the caller may
+//! read. How much of them, and how many at once, is bounded here. Snippets of texts are for keys,
+//! and each document that gives one is charged, once for key and day.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use adit_shared::domain::{Document, Encoding, FileRecord};
+use adit_shared::domain::{ApiKey, Document, Encoding, FileRecord, Metric, Scope};
 use adit_shared::ids::{CollectionId, IndexId};
 use adit_shared::search::{Highlighter, Hit, Query, Snippet, StopFlag};
 use async_compression::tokio::bufread::GzipDecoder;
@@ -42,7 +43,7 @@ const TEXT_FORMAT: &str = "txt";
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub(super) enum Highlight {
-    /// `true`: of all fields.
+    /// `true`: of all fields; without a key, of all but `text`.
     All(bool),
     /// Of these fields.
     These(Highlighting),
@@ -52,7 +53,7 @@ pub(super) enum Highlight {
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Highlighting {
-    /// Fields that may give snippets (default: all).
+    /// Fields that may give snippets (default: all; without a key, all but `text`).
     #[serde(default)]
     fields: Option<Vec<String>>,
     /// Most snippets of one field, 1 to 10.
@@ -80,8 +81,8 @@ pub(super) struct SnippetView {
 pub(super) type Snippets = BTreeMap<String, Vec<SnippetView>>;
 
 impl Highlight {
-    /// What is wanted, checked; `None` if nothing is.
-    pub(super) fn wanted(&self, app: &App) -> ApiResult<Option<(Vec<String>, usize)>> {
+    /// Checks and completes a wish; `None` if nothing is wanted. Who names `text` needs a key.
+    pub(super) fn check_wish(&self, app: &App, caller: Option<&Caller>) -> ApiResult<Option<(Vec<String>, usize)>> {
         let wish = match self {
             Self::All(false) => return Ok(None),
             Self::All(true) => Highlighting { fields: None, size: default_size() },
@@ -90,6 +91,10 @@ impl Highlight {
         if !(1..=MAX_SIZE).contains(&wish.size) {
             let detail = format!("highlight.size must be 1 to {MAX_SIZE}, not {}", wish.size);
             return Err(Problem::new(Kind::InvalidRequest, detail));
+        }
+        if caller.is_none() && wish.fields.iter().flatten().any(|field| field == TEXT_FIELD) {
+            let detail = "snippets of text need a valid key, in X-Api-Key or Authorization: Bearer; leave text out of highlight.fields without one";
+            return Err(Problem::new(Kind::Unauthorized, detail));
         }
         let known = app.search.fields();
         let fields = wish.fields.unwrap_or_else(|| known.clone());
@@ -101,7 +106,20 @@ impl Highlight {
     }
 }
 
-/// Snippets of the hits, in their order.
+/// Reasons for which a hit gives no snippets of its text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = TextWithheld)]
+pub(super) enum Withheld {
+    /// The request shows no valid key.
+    Key,
+    /// The key may not have the text.
+    Rights,
+    /// The key's documents of today are used up.
+    Quota,
+}
+
+/// Snippets of the hits, in their order, and the reason where there are none of a text.
 pub(super) async fn of_hits(
     app: &App,
     caller: Option<&Caller>,
@@ -109,23 +127,79 @@ pub(super) async fn of_hits(
     query: &Query,
     (fields, size): (Vec<String>, usize),
     hits: &[(Hit, Document)],
-) -> ApiResult<Vec<Snippets>> {
+) -> ApiResult<Vec<(Snippets, Option<Withheld>)>> {
     let language = app.search.language(index).await?;
     // Dropped with the request, it ends what threads still look for.
     let stop = StopFlag::default();
     let _ends = stop.stop_on_drop();
     let highlighter = Highlighter::new(query, language).stopped_by(stop);
     let texts = fields.iter().any(|field| field == TEXT_FIELD) && highlighter.looks_at(TEXT_FIELD);
-    let texts = if texts { texts_of(app, caller, index.collection, hits).await? } else { vec![None; hits.len()] };
+    let texts =
+        if texts { texts_of(app, caller, index.collection, hits).await? } else { vec![SnippetText::None; hits.len()] };
     let wish = Arc::new(Wish { highlighter, fields, size });
-    let hits = hits.iter().zip(texts);
     let client = caller.map_or(ClientId::Unknown, Caller::client);
-    let jobs: Vec<_> =
-        hits.map(|((_, document), text)| of_hit(app, client, Arc::clone(&wish), document, text)).collect();
-    futures::stream::iter(jobs).buffered(AT_ONCE).try_collect().await
+    let jobs: Vec<_> = hits
+        .iter()
+        .zip(&texts)
+        .map(|((_, document), text)| of_hit(app, client, Arc::clone(&wish), document, text.to_be_read()))
+        .collect();
+    let snippets: Vec<Snippets> = futures::stream::iter(jobs).buffered(AT_ONCE).try_collect().await?;
+    let withheld = texts.iter().map(SnippetText::withheld);
+    let mut snippets: Vec<_> = snippets.into_iter().zip(withheld).collect();
+    if let Some(Caller(key)) = caller {
+        charge(app, key, index.collection, hits, &mut snippets).await?;
+    }
+    Ok(snippets)
 }
 
-/// What is wanted of each hit.
+/// Charges the documents whose text gives a snippet, and counts them as given; those that the key
+/// cannot pay for give none.
+async fn charge(
+    app: &App,
+    key: &ApiKey,
+    collection: CollectionId,
+    hits: &[(Hit, Document)],
+    snippets: &mut [(Snippets, Option<Withheld>)],
+) -> ApiResult<()> {
+    let shown = hits.iter().zip(&*snippets).filter(|(_, (snippets, _))| snippets.contains_key(TEXT_FIELD));
+    let shown: Vec<&Document> = shown.map(|((_, document), _)| document).collect();
+    let Some(format) = shown.iter().find_map(|document| text_file(document)).map(|file| &file.format) else {
+        return Ok(());
+    };
+    let shown: RoaringBitmap = shown.iter().map(|document| document.id.0).collect();
+    let (paid, charged) = app.quotas().charge_documents(key, &shown, format).await?;
+    for ((hit, _), (snippets, withheld)) in hits.iter().zip(snippets) {
+        if !paid.contains(hit.id.0) && snippets.remove(TEXT_FIELD).is_some() {
+            *withheld = Some(Withheld::Quota);
+        }
+    }
+    app.usage().count(collection, Some(key.id), Metric::Charged, charged);
+    app.usage().give(collection, key.id, &paid);
+    Ok(())
+}
+
+/// The text of a hit, as far as snippets are wanted of it.
+#[derive(Debug, Clone, Copy)]
+enum SnippetText<'a> {
+    /// There is none, or none is looked at.
+    None,
+    /// So many bytes of this file, from its beginning.
+    Of(&'a FileRecord, u64),
+    /// It is not for the caller.
+    Withheld(Withheld),
+}
+
+impl<'a> SnippetText<'a> {
+    fn to_be_read(&self) -> Option<(&'a FileRecord, u64)> {
+        if let Self::Of(file, most) = self { Some((file, *most)) } else { None }
+    }
+
+    fn withheld(&self) -> Option<Withheld> {
+        if let Self::Withheld(why) = self { Some(*why) } else { None }
+    }
+}
+
+/// Wishes for each hit.
 struct Wish {
     highlighter: Highlighter,
     fields: Vec<String>,
@@ -156,27 +230,34 @@ async fn of_hit(
     tokio::task::spawn_blocking(work).await.map_err(|error| Problem::from(std::io::Error::other(error)))
 }
 
-/// The text files of the hits that the caller may read, each with how many bytes of it are looked at: the first hits first.
+/// The texts of the hits that the caller may read, each with how many bytes of it are looked at:
+/// the first hits first.
 async fn texts_of<'a>(
     app: &App,
     caller: Option<&Caller>,
     collection: CollectionId,
     hits: &'a [(Hit, Document)],
-) -> ApiResult<Vec<Option<(&'a FileRecord, u64)>>> {
+) -> ApiResult<Vec<SnippetText<'a>>> {
     let members: RoaringBitmap = hits.iter().map(|(hit, _)| hit.id.0).collect();
     let readable = rights::readable(app, caller, collection, &members).await?;
     let mut left = ALL_TEXTS;
     let text = |(hit, document): &'a (Hit, Document)| {
-        let file = document.files.iter().find(|file| file.format.as_str() == TEXT_FORMAT)?;
-        let most = file.size.min(TEXT).min(left);
-        if most == 0 || !readable.contains(hit.id.0) {
-            return None;
+        let Some(file) = text_file(document) else { return SnippetText::None };
+        let Some(Caller(key)) = caller else { return SnippetText::Withheld(Withheld::Key) };
+        if !key.has_scope(Scope::DocumentsRead) || !readable.contains(hit.id.0) {
+            return SnippetText::Withheld(Withheld::Rights);
         }
+        let most = file.size.min(TEXT).min(left);
         left -= most;
-        Some((file, most))
+        if most == 0 { SnippetText::None } else { SnippetText::Of(file, most) }
     };
     let texts = hits.iter().take(TEXTS).map(text).collect::<Vec<_>>();
-    Ok(texts.into_iter().chain(std::iter::repeat(None)).take(hits.len()).collect())
+    Ok(texts.into_iter().chain(std::iter::repeat(SnippetText::None)).take(hits.len()).collect())
+}
+
+/// Finds the text among a document's files, unless it is empty.
+fn text_file(document: &Document) -> Option<&FileRecord> {
+    document.files.iter().find(|file| file.format.as_str() == TEXT_FORMAT && file.size > 0)
 }
 
 /// The first `most` bytes of a text, or some less where they compress badly.

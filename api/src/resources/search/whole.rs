@@ -121,7 +121,12 @@ pub(super) fn answer(
 }
 
 fn view(app: &App, collection: &Collection, hit: Hit, document: Document) -> HitView {
-    HitView { score: hit.score, document: DocumentView::new(app, document, collection), snippets: None }
+    HitView {
+        score: hit.score,
+        document: DocumentView::new(app, document, collection),
+        snippets: None,
+        text_withheld: None,
+    }
 }
 
 fn json_lines(hits: impl Iterator<Item = HitView>) -> StoreResult<Bytes> {

@@ -91,7 +91,7 @@ class Client:
         """Searches a collection: `hits` counts, iterating gives the documents.
 
         The query is a text, or an object of the Elasticsearch query DSL; both are in docs/SEARCH.md of Adit. With `highlight`, hits have
-        `snippets` in which words of the query stand.
+        `snippets` in which words of the query stand. Those of the text need a key, and cost a document each, once a day.
         """
         body: dict[str, Any] = {"query": query, "facets": list(facets), "limit": page_size}
         body["highlight"] = asdict(highlight) if isinstance(highlight, Highlighting) else highlight

@@ -12,7 +12,7 @@ from ._checks import check_asset_name
 from ._decode import Bound
 from ._download import download
 from .errors import AditError, DamagedDownload
-from .models import AccessLevel, FacetCount, File, Metadata, Snippet, Tdm, Withdrawal
+from .models import AccessLevel, FacetCount, File, Metadata, Snippet, Tdm, TextWithheld, Withdrawal
 
 # So deep a search can be paged.
 DEPTH = 100_000
@@ -76,10 +76,12 @@ class Document(Bound):
 
 @dataclass
 class Hit(Document):
-    """A document that a search has found. `snippets`, by field, are there where they were asked for."""
+    """A document that a search has found. `snippets`, by field, are there where they were asked for; `text_withheld` tells why there
+    are none of the text."""
 
     score: float | None
     snippets: dict[str, list[Snippet]] | None
+    text_withheld: TextWithheld | None
 
 
 @dataclass

@@ -22,6 +22,7 @@ Scope: TypeAlias = Literal[
 ]
 # fmt: on
 AccessLevel: TypeAlias = Literal["open", "restricted", "metadata"]
+TextWithheld: TypeAlias = Literal["key", "rights", "quota"]
 Change: TypeAlias = Literal["added", "changed", "withdrawn"]
 NoticeState: TypeAlias = Literal["silent", "pending", "delivered", "failed"]
 # fmt: off

@@ -56,7 +56,7 @@ impl Wanted {
                     .flatten()
                     .for_each(|clause| self.add(clause));
             }
-            Query::Boosted(inner, _) => self.add(inner),
+            Query::Boosted(inner, _) | Query::AskedBy(inner, _) => self.add(inner),
         }
     }
 

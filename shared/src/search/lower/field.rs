@@ -59,14 +59,14 @@ impl Place {
     ) -> SearchResult<T::Clause> {
         lowering.spend(1)?;
         let form = self.form(fuzziness != Fuzziness::Exactly);
-        let same = lowering.target.term(self.spec, form, &word);
+        let same = lowering.of_words(self.spec, lowering.target.term(self.spec, form, &word));
         let edits = match fuzziness.edits(&word) {
             0 => return Ok(same),
             edits @ 1..=2 => u8::try_from(edits).unwrap_or(2),
             edits => return Err(unsupported(format!("a word may differ by 2 letters at most, not {edits}"))),
         };
         lowering.spend_similar(&word)?;
-        let similar = lowering.target.similar(self.spec, &word, edits);
+        let similar = lowering.of_readable(self.spec, lowering.target.similar(self.spec, &word, edits));
         // Similar words have no weight by themselves; the word itself comes first.
         let (should, need) = (vec![same, similar], Need::Any.of(2));
         Ok(lowering.target.joined(Clauses { must: Vec::new(), filter: Vec::new(), should, must_not: Vec::new(), need }))
@@ -99,8 +99,11 @@ impl Place {
         match words.as_slice() {
             [] => Ok(None),
             [start] if last_is_prefix => self.beginning(lowering, start).map(Some),
-            [word] => Ok(Some(target.term(self.spec, form, word))),
-            words => Ok(Some(target.phrase(self.spec, form, words, slop, last_is_prefix))),
+            [word] => Ok(Some(lowering.of_words(self.spec, target.term(self.spec, form, word)))),
+            words => {
+                let phrase = target.phrase(self.spec, form, words, slop, last_is_prefix);
+                Ok(Some(lowering.of_readable(self.spec, phrase)))
+            }
         }
     }
 
@@ -121,7 +124,7 @@ impl Place {
         if start.chars().count() < shortest {
             return Err(unsupported(format!("in {start}*, * must stand behind {shortest} letters or digits at least")));
         }
-        Ok(lowering.target.beginning(self.spec, start))
+        Ok(lowering.of_readable(self.spec, lowering.target.beginning(self.spec, start)))
     }
 
     /// A value of a field that is matched as a whole, or a date.

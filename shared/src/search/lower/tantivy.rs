@@ -154,6 +154,16 @@ impl Target for IndexQueries<'_> {
         self.word(self.layout.has, field.name)
     }
 
+    fn of_access(&self, terms: Vec<String>) -> IndexClause {
+        let field = self.layout.access;
+        if let [term] = terms.as_slice() {
+            return self.word(field, term);
+        }
+        let mut terms: Vec<Term> = terms.iter().map(|term| Term::from_field_text(field, term)).collect();
+        terms.sort_unstable();
+        self.expanded(field, Expansion::Listed(terms.into()))
+    }
+
     fn joined(&self, clauses: Clauses<IndexClause>) -> IndexClause {
         let Clauses { must, filter, should, must_not, need } = clauses;
         self.count_bytes(CLAUSE_BYTES);

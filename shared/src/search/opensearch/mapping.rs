@@ -12,10 +12,12 @@ use serde_json::{Map, Value, json};
 use super::Address;
 use crate::search::analysis::{Analyzer, Form};
 use crate::search::schema::{FIELDS, FieldSpec, Filled, ID, Kind, REF, filled};
-use crate::search::{IndexDocument, Language, manifest};
+use crate::search::{IndexDocument, Language, manifest, rights};
 
 /// Names of the fields that a document has something in; `field:*` asks it. Names with an underscore in front are the engine's own.
 pub(super) const HAS: &str = "has";
+/// Access levels of documents' texts: see [`crate::search::rights`].
+pub(super) const ACCESS: &str = "access";
 /// Raise it when the mapping changes, apart from what [`manifest::LAYOUT_VERSION`] counts.
 const MAPPING_VERSION: u32 = 1;
 /// How deep hits may be paged: to 100,000, and one page of 1000 from there.
@@ -61,7 +63,9 @@ pub(super) fn new_index(address: &Address, language: Option<Language>) -> Value 
 fn mappings(language: Option<Language>) -> Value {
     let mut properties = Map::new();
     properties.insert(ID.to_owned(), json!({ "type": "long" }));
-    properties.insert(HAS.to_owned(), json!({ "type": "keyword", "doc_values": false }));
+    for name in [HAS, ACCESS] {
+        properties.insert(name.to_owned(), json!({ "type": "keyword", "doc_values": false }));
+    }
     for spec in &FIELDS {
         if spec.kind == Kind::Date {
             properties.insert(spec.name.to_owned(), json!({ "type": "long" }));
@@ -115,6 +119,7 @@ pub(super) fn document(document: &IndexDocument<'_>, language: Option<Language>)
     let mut entry = Map::new();
     let mut has = Vec::new();
     entry.insert(ID.to_owned(), json!(document.id.0));
+    entry.insert(ACCESS.to_owned(), json!(rights::access_terms(document.access)));
     for (spec, values) in filled(document) {
         let values = match values {
             Filled::Dates(starts) => json!(starts),

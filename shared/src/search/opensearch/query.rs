@@ -72,6 +72,10 @@ impl Target for Queries {
         json!({ "term": { mapping::HAS: { "value": field.name } } })
     }
 
+    fn of_access(&self, terms: Vec<String>) -> Value {
+        json!({ "terms": { mapping::ACCESS: terms } })
+    }
+
     fn joined(&self, clauses: Clauses<Value>) -> Value {
         let Clauses { must, filter, should, must_not, need } = clauses;
         let mut query = json!({});

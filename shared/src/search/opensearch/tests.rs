@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 
 use super::query::Queries;
 use super::*;
+use crate::domain::Access;
 use crate::ids::{ImportId, VersionId};
 use crate::search::{IndexDocument, Sort, parse};
 
@@ -38,7 +39,8 @@ fn metadata() -> Map<String, Value> {
 
 fn sample(metadata: &Map<String, Value>) -> IndexDocument<'_> {
     let (id, replaces) = (VersionId(9), Some(VersionId(4)));
-    IndexDocument { id, replaces, r#ref: "jose.00021", metadata, formats: vec!["txt"], text: Some("Of  mines.") }
+    let (access, formats) = (&Access::Metadata, vec!["txt"]);
+    IndexDocument { id, replaces, r#ref: "jose.00021", access, metadata, formats, text: Some("Of  mines.") }
 }
 
 #[test]
@@ -73,6 +75,8 @@ fn every_construct_has_its_query() {
         "title:=minings",
         r#"title:"open minings"~2"#,
         "title:min*",
+        "text:minings~",
+        r#"text:"open minings""#,
         "title:minings~",
         "ref:A.1",
         "type: IN [a B]",

@@ -34,6 +34,7 @@ fn show(query: &Query) -> String {
             format!("{}:{}..{}", range.field, end(&range.lower), end(&range.upper))
         }
         Query::Boosted(inner, boost) => format!("{}^{boost}", show(inner)),
+        Query::AskedBy(inner, _) => show(inner),
         Query::Bool(clauses) => {
             let parts = [list("+", &clauses.must), list("?", &clauses.should), list("-", &clauses.must_not)];
             let parts: Vec<String> = parts.into_iter().flat_map(|part: Vec<String>| part).collect();
