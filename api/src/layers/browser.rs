@@ -39,8 +39,8 @@ pub(super) async fn check_host(State(app): State<App>, request: Request, next: N
     let is_ours = |authority: &str| is_host_ours(authority, &app.settings.public_url, &app.settings.http);
     let in_target = request.uri().authority().map(Authority::as_str);
     let hosts = request.headers().get_all(header::HOST).iter();
-    let all = hosts.map(|host| host.to_str().is_ok_and(is_ours)).chain(in_target.map(is_ours));
-    if FOR_ANY_HOST.contains(&request.uri().path()) || all.fold(true, |all, ours| all && ours) {
+    let mut all = hosts.map(|host| host.to_str().is_ok_and(is_ours)).chain(in_target.map(is_ours));
+    if FOR_ANY_HOST.contains(&request.uri().path()) || all.all(|ours| ours) {
         return next.run(request).await;
     }
     let detail = "this service is not asked by that name; its operator can list it in ADIT_ALLOWED_HOSTS";
