@@ -36,15 +36,19 @@ const FOR_ANY_HOST: [&str; 2] = ["/healthz", "/readyz"];
 /// looked at, as they do not tell one service from another that a page let its name point to.
 /// Requests without any host come from no browser.
 pub(super) async fn check_host(State(app): State<App>, request: Request, next: Next) -> Response {
-    let is_ours = |authority: &str| is_host_ours(authority, &app.settings.public_url, &app.settings.http);
-    let in_target = request.uri().authority().map(Authority::as_str);
-    let hosts = request.headers().get_all(header::HOST).iter();
-    let all = hosts.map(|host| host.to_str().is_ok_and(is_ours)).chain(in_target.map(is_ours));
-    if FOR_ANY_HOST.contains(&request.uri().path()) || all.fold(true, |all, ours| all && ours) {
+    if FOR_ANY_HOST.contains(&request.uri().path()) || names_only_us(&request, &app) {
         return next.run(request).await;
     }
     let detail = "this service is not asked by that name; its operator can list it in ADIT_ALLOWED_HOSTS";
     Problem::new(Kind::MisdirectedRequest, detail).into_response()
+}
+
+/// Checks that the target and the `Host` of a request, as far as it has them, name this service.
+fn names_only_us(request: &Request, app: &App) -> bool {
+    let is_ours = |authority: &str| is_host_ours(authority, &app.settings.public_url, &app.settings.http);
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    request.uri().authority().map(Authority::as_str).is_none_or(is_ours)
+        && hosts.all(|host| host.to_str().is_ok_and(is_ours))
 }
 
 fn is_host_ours(authority: &str, public_url: &Url, config: &HttpConfig) -> bool {
