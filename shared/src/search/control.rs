@@ -50,7 +50,6 @@ impl StopFlag {
 
     /// Makes a guard that sets the flag when it is dropped, as it is with the future of the request
     /// that holds it.
-    #[must_use]
     pub fn stop_on_drop(&self) -> StopOnDrop {
         StopOnDrop(self.clone())
     }

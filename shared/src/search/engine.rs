@@ -256,7 +256,7 @@ impl Search for TantivySearch {
     }
 
     async fn matching(&self, index: IndexId, query: &Query) -> SearchResult<RoaringBitmap> {
-        self.run(index, query, |search| collect::ids(search)).await
+        self.run(index, query, collect::ids).await
     }
 
     async fn ordered(&self, index: IndexId, query: &Query, sort: Sort) -> SearchResult<Vec<Hit>> {
