@@ -17,7 +17,7 @@ use crate::auth::Caller;
 use crate::dispatch;
 use crate::extract::Path;
 use crate::fair_pool::FairPermit;
-use crate::problem::{ApiResult, Problem};
+use crate::problem::{ApiResult, Kind, Problem};
 use crate::resources::packages::find;
 use crate::state::App;
 use crate::wire::PackageView;

@@ -113,7 +113,6 @@ pub(super) fn answer(
         Form::Ndjson => manifest::MEDIA_TYPE,
         Form::Csv => "text/csv; charset=utf-8; header=present",
     };
-    response.extensions_mut().insert(LongAnswer::Lines);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(HeaderName::from_static("x-total-hits"), HeaderValue::from(about.total));
