@@ -115,6 +115,9 @@ pub(crate) enum KeysVerb {
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
+    /// End all links that need no key (to assets, and those that share docsets) by a new secret;
+    /// running servers follow within a minute
+    RotateLinks,
 }
 
 #[derive(Debug, Subcommand)]

@@ -16,16 +16,29 @@ use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use rand::TryRng as _;
 
 use crate::cli::{ApiKeysVerb, KeyLimits, KeyRights};
-use crate::services::{make_folder, open_store};
+use crate::data_folder::secure_data_folder;
+use crate::services::open_store;
 use crate::terminal::outln;
 
 const HOUR_MS: i64 = 3_600_000;
 
 /// 256 random bits of the operating system, as text.
 pub(crate) fn random_secret() -> anyhow::Result<String> {
+    Ok(BASE64_URL_SAFE_NO_PAD.encode(random_bytes()?))
+}
+
+fn random_bytes() -> anyhow::Result<[u8; 32]> {
     let mut bytes = [0; 32];
     rand::rngs::SysRng.try_fill_bytes(&mut bytes).context("the operating system gives no random numbers")?;
-    Ok(BASE64_URL_SAFE_NO_PAD.encode(bytes))
+    Ok(bytes)
+}
+
+/// Carries out `adit keys rotate-links`.
+pub(crate) async fn rotate_links(config: &Config) -> anyhow::Result<()> {
+    secure_data_folder(config)?;
+    adit_api::rotate_link_secret(&*open_store(config).await?, &random_bytes()?).await?;
+    println!("all links that need no key have ended, or will within a minute where servers run");
+    Ok(())
 }
 
 /// Makes a key and returns it with its secret, which is kept nowhere.
@@ -42,7 +55,7 @@ pub(crate) async fn create(
 
 /// Carries out `adit keys …`.
 pub(crate) async fn run(config: &Config, verb: ApiKeysVerb) -> anyhow::Result<()> {
-    make_folder(&config.data)?;
+    secure_data_folder(config)?;
     let store = &*open_store(config).await?;
     match verb {
         ApiKeysVerb::Create { name, role, limits, rights, entitlements } => {

@@ -96,19 +96,6 @@ pub(crate) fn missing_key() -> Problem {
     Problem::new(Kind::Unauthorized, detail)
 }
 
-/// Passes requests with an operator's key, outside of `/api`, where [`crate::quota::layer`] has
-/// looked for none.
-///
-/// # Errors
-/// 401 without a valid key, 403 with another role's.
-pub(crate) async fn must_be_operator(app: &App, headers: &HeaderMap) -> ApiResult<()> {
-    match authenticate(app, headers).await? {
-        Some(key) if key.role == Role::Operator => Ok(()),
-        Some(_) => Err(Problem::new(Kind::Forbidden, "this needs a key of role operator")),
-        None => Err(missing_key()),
-    }
-}
-
 /// The key has been looked up, and the request counted, by [`crate::quota::layer`]; here it is only
 /// demanded. What is wrong with a key that is shown has been said there.
 impl FromRequestParts<App> for Caller {

@@ -169,7 +169,7 @@ impl App {
 
     /// Signs links and checks them.
     pub(crate) async fn links(&self) -> StoreResult<Signer> {
-        self.0.links.signer(&*self.store).await
+        self.0.links.signer(&*self.store, self.clock.now_ms()).await
     }
 
     /// Waits for the right to pass over all members of a docset.

@@ -426,6 +426,8 @@ pub trait Store: fmt::Debug + Send + Sync {
     async fn revoke_key(&self, id: KeyId, now: i64) -> StoreResult<bool>;
     /// The secret of that name, the same for all processes of the installation: `fresh` (random) bytes if there was none.
     async fn secret(&self, name: &str, fresh: &[u8; 32]) -> StoreResult<[u8; 32]>;
+    /// Replaces the secret of that name; makes it if there was none.
+    async fn replace_secret(&self, name: &str, fresh: &[u8; 32]) -> StoreResult<()>;
 
     // ---- reindex ----
 

@@ -35,7 +35,7 @@ pub(crate) struct Refusal {
     pub(crate) problem: Value,
     /// Whether it is of an object store that the server has redirected to.
     pub(super) of_store: bool,
-    message: String,
+    pub(super) message: String,
 }
 
 impl Refusal {

@@ -182,3 +182,11 @@ pub(super) async fn secret(db: &SqlStore, name: &str, fresh: &[u8; 32]) -> Store
     insert.bind(name).bind(&fresh[..]).execute(&db.write).await?;
     kept().await?.map(|Sha256(secret)| secret).ok_or(StoreError::NotFound("secret"))
 }
+
+pub(super) async fn replace_secret(db: &SqlStore, name: &str, fresh: &[u8; 32]) -> StoreResult<()> {
+    let replace = query(
+        "INSERT INTO secrets (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+    );
+    replace.bind(name).bind(&fresh[..]).execute(&db.write).await?;
+    Ok(())
+}

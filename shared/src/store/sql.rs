@@ -292,6 +292,10 @@ impl Store for SqlStore {
         keys::secret(self, name, fresh).await
     }
 
+    async fn replace_secret(&self, name: &str, fresh: &[u8; 32]) -> StoreResult<()> {
+        keys::replace_secret(self, name, fresh).await
+    }
+
     async fn charged_documents(&self, to: ChargedTo<'_>, documents: &RoaringBitmap) -> StoreResult<RoaringBitmap> {
         charges::find(self, to, documents).await
     }

@@ -152,4 +152,9 @@ pub(crate) async fn a_secret_is_made_once_for_all(db: Database) {
     assert_eq!(secrets.len(), 1);
     assert!(secrets.contains(&other.secret("links", &[99; 32]).await.unwrap()));
     assert_eq!(db.store.secret("other", &[99; 32]).await.unwrap(), [99; 32]);
+    db.store.replace_secret("links", &[100; 32]).await.unwrap();
+    db.store.replace_secret("third", &[101; 32]).await.unwrap();
+    for (name, replaced) in [("links", 100), ("third", 101), ("other", 99)] {
+        assert_eq!(other.secret(name, &[1; 32]).await.unwrap(), [replaced; 32], "{name}");
+    }
 }
