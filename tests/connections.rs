@@ -98,12 +98,17 @@ async fn a_begun_connection_costs_little() {
     drop(server.connections(10, "GET / HTTP/1.1\r\nhost: localhost\r\nx: ").await);
     server.catch_up().await;
     let Some(before) = server.memory("VmRSS") else { return };
+    let silent = server.connections(BEGUN / 2, "").await;
+    server.catch_up().await;
+    let with_silent = server.memory("VmRSS").unwrap();
+    println!("a silent connection: {} bytes", with_silent.saturating_sub(before) / (BEGUN / 2));
+    let before = with_silent;
     let begun = server.connections(BEGUN, "GET / HTTP/1.1\r\nhost: localhost\r\nx: ").await;
     server.catch_up().await;
     let each = server.memory("VmRSS").unwrap().saturating_sub(before) / BEGUN;
     println!("a begun connection: {each} bytes");
     assert!(each < 40 * 1024, "{each} bytes for each connection");
-    drop(begun);
+    drop((silent, begun));
 }
 
 /// Sends a large body but for its end, as far as the server takes it.

@@ -10,6 +10,7 @@ mod corpora;
 mod crash;
 mod deltas;
 mod docsets;
+mod files;
 mod fleet;
 mod import;
 mod journey;

@@ -1,6 +1,7 @@
 //! Quotas that several API processes share, under load.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use adit_shared::clock::{Clock as _, SystemClock};
@@ -9,14 +10,16 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Api, BrokerKind, Client, DatabaseKind, Deployment, StoreKind, eventually, expect, last_line, small,
-    small_collection, succeed,
+    Api, BrokerKind, Client, DatabaseKind, Deployment, StoreKind, eventually, expect, import_noise, last_line, small,
+    succeed, text, write_collection,
 };
 
 /// Clients of each process.
 const CLIENTS: usize = 12;
 /// Documents of the day, for each of the keys.
 const DOCUMENTS: u64 = 2000;
+/// Documents that are imported: for each answer one, refusals too.
+const IMPORTED: u64 = DOCUMENTS + 300;
 /// Requests of a minute.
 const REQUESTS: u64 = 1000;
 /// What one process may hold of them at once: a killed one loses no more.
@@ -53,12 +56,26 @@ impl Seen {
     }
 }
 
+/// What clients ask for, one after the other.
+type Paths = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// The same each time.
+fn always(path: &'static str) -> Paths {
+    Arc::new(move || path.to_owned())
+}
+
+/// Another document each time: the same one costs once.
+fn each_document() -> Paths {
+    let next = AtomicU64::new(1);
+    Arc::new(move || format!("/api/documents/{}/text", next.fetch_add(1, Ordering::Relaxed)))
+}
+
 /// A client asks again and again until it is refused, or until its server is gone.
-async fn ask_until_refused(server: Client, key: String, path: &'static str) -> Seen {
+async fn ask_until_refused(server: Client, key: String, paths: Paths) -> Seen {
     let mut seen = Seen::default();
     loop {
         let sent = Instant::now();
-        let Ok(response) = server.request_as(Some(&key), reqwest::Method::GET, path).send().await else {
+        let Ok(response) = server.request_as(Some(&key), reqwest::Method::GET, &paths()).send().await else {
             seen.lost += 1;
             return seen;
         };
@@ -77,10 +94,10 @@ async fn ask_until_refused(server: Client, key: String, path: &'static str) -> S
 }
 
 /// Lets many clients of all processes loose on one key.
-async fn storm(apis: &[&Client], key: &str, path: &'static str) -> Seen {
+async fn storm(apis: &[&Client], key: &str, paths: Paths) -> Seen {
     let clients = apis.iter().flat_map(|api| std::iter::repeat_n(*api, CLIENTS));
     let running: Vec<_> =
-        clients.map(|api| tokio::spawn(ask_until_refused(api.clone(), key.to_owned(), path))).collect();
+        clients.map(|api| tokio::spawn(ask_until_refused(api.clone(), key.to_owned(), paths.clone()))).collect();
     let mut all = Seen::default();
     for seen in join_all(running).await {
         let seen = seen.unwrap();
@@ -115,7 +132,7 @@ const TEXT: &str = "/api/documents/1/text";
 async fn documents_of_a_day(deployment: &Deployment, apis: &[&Client]) {
     let key = key(deployment, &["--quota", &DOCUMENTS.to_string(), "--per-minute", "unlimited"]);
     window(Allowance::Documents, STORM_MS).await;
-    let seen = storm(apis, &key, TEXT).await;
+    let seen = storm(apis, &key, each_document()).await;
     assert_eq!((seen.granted(), seen.lost), (DOCUMENTS, 0));
     seen.must_be_fair();
     for api in apis {
@@ -124,12 +141,55 @@ async fn documents_of_a_day(deployment: &Deployment, apis: &[&Client]) {
     }
 }
 
+/// Parts of the same files through all processes are charged once, and go on through each of them
+/// when nothing is left.
+async fn parts_of_files(deployment: &Deployment, apis: &[&Client]) {
+    let key = key(deployment, &["--quota", "3", "--per-minute", "unlimited"]);
+    window(Allowance::Documents, STORM_MS).await;
+    let found = apis[0].search("big", &json!({"query": "*"})).await;
+    let files: Vec<String> = found["documents"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|found| format!("/api/documents/{}/files/pdf", found["id"]))
+        .collect();
+    assert_eq!(files.len(), 3);
+    let part = async |api: &Client, path: &str, from: u64| {
+        let request = api.request_as(Some(&key), reqwest::Method::GET, path);
+        let answer = request.header("range", format!("bytes={from}-{}", from + 99)).send().await.unwrap();
+        answer.status().as_u16()
+    };
+    for (number, file) in files.iter().enumerate() {
+        assert_eq!(part(apis[number], file, 1000).await, 206);
+    }
+    let store = deployment.store().await;
+    let day = Allowance::Documents.window(SystemClock.now_ms());
+    let hash = adit_shared::domain::secret_hash(&key);
+    let mut parts = Vec::new();
+    for file in &files {
+        for api in apis {
+            parts.extend((0..10).map(|n| part(api, file, n * 7)));
+        }
+    }
+    assert!(join_all(parts).await.iter().all(|status| *status == 206), "all of it was paid for");
+    eventually("it is charged once", || async {
+        let store: &dyn adit_shared::store::Store = &store;
+        (store.caller(&hash, day).await.unwrap().unwrap().1 == 3).then_some(())
+    })
+    .await;
+    for api in apis {
+        let api: &Client = api;
+        assert_eq!(part(api, "/api/documents/1/files/txt", 0).await, 429);
+        assert_eq!(part(api, &files[0], 5).await, 206);
+    }
+}
+
 async fn requests_of_a_minute(deployment: &Deployment, apis: &[&Client]) {
     let key = key(deployment, &["--per-minute", &REQUESTS.to_string()]);
     // A machine that is so slow that the minute passes meanwhile is given another one.
     for _ in 0..5 {
         let end = window(Allowance::Requests, STORM_MS).await;
-        let seen = storm(apis, &key, "/api/documents/1").await;
+        let seen = storm(apis, &key, always("/api/documents/1")).await;
         if SystemClock.now_ms() < end {
             assert_eq!((seen.granted(), seen.lost), (REQUESTS, 0));
             seen.must_be_fair();
@@ -157,7 +217,7 @@ async fn a_killed_process(deployment: &Deployment, apis: [Api; 3]) {
         killed.process.kill();
     };
     let apis: Vec<&Client> = clients.iter().collect();
-    let (seen, ()) = tokio::join!(storm(&apis, &key, TEXT), killing);
+    let (seen, ()) = tokio::join!(storm(&apis, &key, each_document()), killing);
     seen.must_be_fair();
     let (granted, lost) = (seen.granted(), seen.lost);
     assert!(granted <= DOCUMENTS && granted + lost + LEASE >= DOCUMENTS, "{granted} granted, {lost} unanswered");
@@ -170,10 +230,14 @@ async fn a_killed_process(deployment: &Deployment, apis: [Api; 3]) {
 async fn quotas_hold_over_three_processes_under_load() {
     let parts = Deployment::new(BrokerKind::RabbitMq, DatabaseKind::Postgres, StoreKind::Folder);
     let Some(deployment) = parts.await else { return };
-    deployment.import(&small_collection(deployment.folder()));
+    let refs: Vec<String> = (0..IMPORTED).map(|number| format!("doc.{number}")).collect();
+    let documents: Vec<_> = refs.iter().map(|r#ref| text(r#ref, "On copper", "copper")).collect();
+    deployment.import(&write_collection(deployment.folder(), "c", &documents));
+    import_noise(&deployment, 3);
     let apis = ["api-1", "api-2", "api-3"].map(|name| deployment.machine(name).api(&[]));
     let clients: Vec<&Client> = apis.iter().map(|api| &api.client).collect();
     documents_of_a_day(&deployment, &clients).await;
+    parts_of_files(&deployment, &clients).await;
     requests_of_a_minute(&deployment, &clients).await;
     a_killed_process(&deployment, apis).await;
 }
@@ -182,9 +246,17 @@ async fn quotas_hold_over_three_processes_under_load() {
 async fn limits_are_of_roles_and_of_keys() {
     let (_dir, server) = small(&[]);
     let adit = |arguments: &[&str]| succeed(&server.data, arguments);
-    assert!(adit(&["keys", "limits"]).lines().any(|line| line.split_whitespace().eq(["miner", "unlimited", "6000"])));
+    assert!(adit(&["keys", "limits"]).lines().any(|line| line.split_whitespace().eq([
+        "miner",
+        "unlimited",
+        "6000",
+        "10000",
+        "1000",
+        "20",
+        "1099511627776"
+    ])));
     adit(&["keys", "limits", "miner", "--quota", "7"]);
-    let key = server.new_key("small", &["--per-minute", "100"]);
+    let key = server.new_key("small", &["--per-minute", "100", "--docsets", "1"]);
     let shown = me(&server, &key).await;
     assert_eq!((&shown["quota"], &shown["package"]), (&json!(7), &json!(null)));
     let documents = &shown["allowances"]["documents"];
@@ -194,16 +266,19 @@ async fn limits_are_of_roles_and_of_keys() {
         (&requests["own"], &requests["limit"], &requests["role_limit"]),
         (&json!(true), &json!(100), &json!(6000))
     );
-
+    let docsets = &shown["holdings"]["docsets"];
+    assert_eq!((&docsets["limit"], &docsets["own"], &docsets["role_limit"]), (&json!(1), &json!(true), &json!(10_000)));
     let listed = adit(&["keys", "list"]);
-    let line = listed.lines().find(|line| line.ends_with("small")).unwrap();
+    let line = listed.lines().find(|line| line.contains("small [docsets 1,")).unwrap();
     let id = line.split_whitespace().next().unwrap();
     assert!(line.contains(" 7 ") && line.contains(" 100*"), "{line}");
     adit(&["keys", "set", id, "--quota", "unlimited", "--per-minute", "role"]);
     let shown = me(&server, &key).await;
     assert_eq!((&shown["quota"], &shown["allowances"]["requests"]["limit"]), (&json!(null), &json!(6000)));
 
-    adit(&["keys", "set", id, "--quota", "6"]);
+    adit(&["keys", "set", id, "--quota", "6", "--docsets", "role"]);
+    adit(&["keys", "limits", "miner", "--unfinished", "5"]);
+    assert_eq!(me(&server, &key).await["holdings"]["unfinished"]["limit"], 5);
     let get = async |path: &str| server.request_as(Some(&key), reqwest::Method::GET, path).send().await.unwrap();
     let docset = server.request_as(Some(&key), reqwest::Method::POST, "/api/docsets");
     let docset = expect(docset.json(&json!({"collection": "c", "query": "*"})).send().await.unwrap(), 201).await;
@@ -277,7 +352,11 @@ async fn use_is_reported_in_the_terms_of_counter() {
     assert_eq!(count(0, "Searches_Regular"), Some(1));
     assert_eq!(count(1, "Total_Item_Requests"), Some(2));
     assert!(count(1, "Unique_Item_Requests").is_some_and(|unique| unique <= 2), "1, unless a new hour began between");
-    assert_eq!((count(1, "adit:Documents_Charged"), count(1, "adit:Bytes")), (Some(2), Some(bytes as u64)));
+    assert_eq!(
+        (count(1, "adit:Documents_Charged"), count(1, "adit:Bytes")),
+        (Some(1), Some(bytes as u64)),
+        "read twice, and paid for once"
+    );
     let table = succeed(&data, &["usage", "--csv", "--month", month, "--collection", "c"]);
     assert!(table.contains(",,,Adit,adit:c,Database_Full,TDM,Searches_Regular,1,1\r\n"), "{table}");
     let nothing: Value = serde_json::from_str(&succeed(&data, &["usage", "--month", "2020-02"])).unwrap();

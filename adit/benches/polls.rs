@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use adit_shared::clock::{Clock as _, SystemClock};
 use adit_shared::digest::Sha256;
-use adit_shared::domain::{Layout, Limits, OwnLimit, Recipe, Role, Selection, secret_hash};
+use adit_shared::domain::{Holdings, Layout, Limits, OwnLimit, Recipe, Role, Selection, secret_hash};
 use adit_shared::ids::PackageId;
 use adit_shared::messaging::{Broker, Outgoing, Queue, Session, StatusMessage};
 use adit_shared::store::{NewCollection, NewDocset, NewPackage, SqlStore, Store as _};
@@ -108,6 +108,7 @@ async fn packages(store: &SqlStore, count: usize) -> Outcome<Vec<PackageId>> {
     let key = store.create_key("bench", Role::Miner, None, &secret_hash(SECRET), 0).await?.id;
     let unlimited = Limits { documents: OwnLimit::Unlimited, requests: OwnLimit::Unlimited };
     store.limit_key(key, &unlimited).await?;
+    store.limit_key_holdings(key, &Holdings::default().map(|_, ()| OwnLimit::Unlimited)).await?;
     let (slug, name) = ("c".to_owned(), "C".to_owned());
     let lease = store.begin_import(&NewCollection { slug, name, ..NewCollection::default() }, 0, 1000).await?;
     let collection = store.commit_import(&lease, 0).await?;

@@ -115,6 +115,9 @@ pub(crate) enum KeysVerb {
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
+    /// End all links that need no key (to assets, and those that share docsets) by a new secret;
+    /// running servers follow within a minute
+    RotateLinks,
 }
 
 #[derive(Debug, Subcommand)]
@@ -218,6 +221,18 @@ pub(crate) struct KeyLimits {
     /// Requests a minute: a number, unlimited, or role (what its role may)
     #[arg(long, value_name = "N")]
     pub(crate) per_minute: Option<OwnLimit>,
+    /// Docsets at one time: a number, unlimited, or role (what its role may)
+    #[arg(long, value_name = "N")]
+    pub(crate) docsets: Option<OwnLimit>,
+    /// Packages at one time, being built or there: a number, unlimited, or role (what its role may)
+    #[arg(long, value_name = "N")]
+    pub(crate) packages: Option<OwnLimit>,
+    /// Packages that are being built at one time: a number, unlimited, or role (what its role may)
+    #[arg(long, value_name = "N")]
+    pub(crate) unfinished: Option<OwnLimit>,
+    /// Bytes of stored packages at one time: a number, unlimited, or role (what its role may)
+    #[arg(long, value_name = "N")]
+    pub(crate) stored_bytes: Option<OwnLimit>,
 }
 
 /// Scopes and expiry of a key.
@@ -243,6 +258,18 @@ pub(crate) struct RoleLimits {
     /// Requests a minute: a number, or unlimited
     #[arg(long, value_name = "N", value_parser = role_limit, requires = "role")]
     pub(crate) per_minute: Option<OwnLimit>,
+    /// Docsets at one time: a number, or unlimited
+    #[arg(long, value_name = "N", value_parser = role_limit, requires = "role")]
+    pub(crate) docsets: Option<OwnLimit>,
+    /// Packages at one time, being built or there: a number, or unlimited
+    #[arg(long, value_name = "N", value_parser = role_limit, requires = "role")]
+    pub(crate) packages: Option<OwnLimit>,
+    /// Packages that are being built at one time: a number, or unlimited
+    #[arg(long, value_name = "N", value_parser = role_limit, requires = "role")]
+    pub(crate) unfinished: Option<OwnLimit>,
+    /// Bytes of stored packages at one time: a number, or unlimited
+    #[arg(long, value_name = "N", value_parser = role_limit, requires = "role")]
+    pub(crate) stored_bytes: Option<OwnLimit>,
 }
 
 fn role_limit(text: &str) -> Result<OwnLimit, String> {

@@ -7,6 +7,8 @@
 
 mod documents;
 mod folder;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod meta;
 mod packs;
 mod prepare;

@@ -6,7 +6,9 @@ use std::time::Duration;
 use adit_shared::clock::{Clock as _, SystemClock, rfc3339};
 use adit_shared::config::Config;
 use adit_shared::display::Printable;
-use adit_shared::domain::{Allowance, ApiKey, Entitlement, Limits, OwnLimit, Role, Scope, join_scopes, secret_hash};
+use adit_shared::domain::{
+    Allowance, ApiKey, Entitlement, Holding, Holdings, Limits, OwnLimit, Role, Scope, join_scopes, secret_hash,
+};
 use adit_shared::ids::KeyId;
 use adit_shared::store::{Store, StoreError};
 use anyhow::{Context as _, anyhow, bail};
@@ -14,16 +16,29 @@ use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use rand::TryRng as _;
 
 use crate::cli::{ApiKeysVerb, KeyLimits, KeyRights};
-use crate::services::{make_folder, open_store};
+use crate::data_folder::secure_data_folder;
+use crate::services::open_store;
 use crate::terminal::outln;
 
 const HOUR_MS: i64 = 3_600_000;
 
 /// 256 random bits of the operating system, as text.
 pub(crate) fn random_secret() -> anyhow::Result<String> {
+    Ok(BASE64_URL_SAFE_NO_PAD.encode(random_bytes()?))
+}
+
+fn random_bytes() -> anyhow::Result<[u8; 32]> {
     let mut bytes = [0; 32];
     rand::rngs::SysRng.try_fill_bytes(&mut bytes).context("the operating system gives no random numbers")?;
-    Ok(BASE64_URL_SAFE_NO_PAD.encode(bytes))
+    Ok(bytes)
+}
+
+/// Carries out `adit keys rotate-links`.
+pub(crate) async fn rotate_links(config: &Config) -> anyhow::Result<()> {
+    secure_data_folder(config)?;
+    adit_api::rotate_link_secret(&*open_store(config).await?, &random_bytes()?).await?;
+    println!("all links that need no key have ended, or will within a minute where servers run");
+    Ok(())
 }
 
 /// Makes a key and returns it with its secret, which is kept nowhere.
@@ -40,13 +55,14 @@ pub(crate) async fn create(
 
 /// Carries out `adit keys …`.
 pub(crate) async fn run(config: &Config, verb: ApiKeysVerb) -> anyhow::Result<()> {
-    make_folder(&config.data)?;
+    secure_data_folder(config)?;
     let store = &*open_store(config).await?;
     match verb {
         ApiKeysVerb::Create { name, role, limits, rights, entitlements } => {
             let rights = CheckedRights::of(&rights, role, SystemClock.now_ms())?;
             let (key, secret) = create(store, &name, role, None).await?;
             store.limit_key(key.id, &changed(&key.own_limits, limits)).await?;
+            store.limit_key_holdings(key.id, &changed_holdings(&key.own_holding_limits, limits)).await?;
             rights.apply(store, key.id).await?;
             for entitlement in &entitlements {
                 store.grant(key.id, entitlement).await?;
@@ -72,8 +88,9 @@ pub(crate) async fn run(config: &Config, verb: ApiKeysVerb) -> anyhow::Result<()
             let key = store.key(KeyId(id)).await?.filter(|key| key.revoked.is_none());
             let key = key.with_context(|| no_such_key(id))?;
             let rights = CheckedRights::of(&rights, key.role, SystemClock.now_ms())?;
-            let own = changed(&key.own_limits, limits);
-            if !store.limit_key(key.id, &own).await? {
+            let (own, holdings) = (changed(&key.own_limits, limits), changed_holdings(&key.own_holding_limits, limits));
+            let is_there = store.limit_key(key.id, &own).await? && store.limit_key_holdings(key.id, &holdings).await?;
+            if !is_there {
                 bail!(no_such_key(id));
             }
             rights.apply(store, key.id).await?;
@@ -81,16 +98,25 @@ pub(crate) async fn run(config: &Config, verb: ApiKeysVerb) -> anyhow::Result<()
             outln!("key {id}: {} document(s) a day, {} request(s) a minute", own.documents, own.requests);
             let expires = key.expires.map_or_else(|| "never".to_owned(), rfc3339);
             outln!("it expires: {expires}; it may: {}", join_scopes(key.scopes(), ", "));
+            outln!("at one time: {}", holdings_text(&holdings));
         }
         ApiKeysVerb::Limits { role, limits } => {
             if let Some(role) = role {
                 let old = store.role_limits(role).await?;
                 let new = |own: Option<OwnLimit>, old| own.map_or(old, |own| own.or(None));
+                let holdings = Holdings {
+                    docsets: limits.docsets,
+                    packages: limits.packages,
+                    unfinished: limits.unfinished,
+                    stored_bytes: limits.stored_bytes,
+                };
                 let limits = Limits {
                     documents: new(limits.quota, old.documents),
                     requests: new(limits.per_minute, old.requests),
                 };
                 store.limit_role(role, &limits).await?;
+                let old = store.role_holding_limits(role).await?;
+                store.limit_role_holdings(role, &old.map(|holding, old| new(holdings.of(holding), old))).await?;
             }
             show_roles(store).await?;
         }
@@ -142,15 +168,42 @@ fn changed(old: &Limits<OwnLimit>, new: KeyLimits) -> Limits<OwnLimit> {
     Limits { documents: new.quota.unwrap_or(old.documents), requests: new.per_minute.unwrap_or(old.requests) }
 }
 
+fn changed_holdings(old: &Holdings<OwnLimit>, new: KeyLimits) -> Holdings<OwnLimit> {
+    let KeyLimits { docsets, packages, unfinished, stored_bytes, .. } = new;
+    let new = Holdings { docsets, packages, unfinished, stored_bytes };
+    old.map(|holding, old| new.of(holding).unwrap_or(old))
+}
+
+/// Names limits on what a key has at one time: `docsets 5, packages role, …`.
+fn holdings_text(own: &Holdings<OwnLimit>) -> String {
+    Holding::ALL.map(|holding| format!("{} {}", holding.as_str(), own.of(holding))).join(", ")
+}
+
 fn shown(limit: Option<u64>) -> String {
     limit.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string())
 }
 
 async fn show_roles(store: &dyn Store) -> anyhow::Result<()> {
-    outln!("{:8}  {:>13}  {:>15}", "role", "documents/day", "requests/minute");
+    outln!(
+        "{:8}  {:>13}  {:>15}  {:>9}  {:>9}  {:>10}  {:>14}",
+        "role",
+        "documents/day",
+        "requests/minute",
+        "docsets",
+        "packages",
+        "unfinished",
+        "stored bytes"
+    );
     for role in Role::ALL {
         let limits = store.role_limits(role).await?;
-        outln!("{:8}  {:>13}  {:>15}", role.as_str(), shown(limits.documents), shown(limits.requests));
+        let holdings = store.role_holding_limits(role).await?;
+        let [docsets, packages, unfinished, bytes] = Holding::ALL.map(|holding| shown(holdings.of(holding)));
+        outln!(
+            "{:8}  {:>13}  {:>15}  {docsets:>9}  {packages:>9}  {unfinished:>10}  {bytes:>14}",
+            role.as_str(),
+            shown(limits.documents),
+            shown(limits.requests)
+        );
     }
     Ok(())
 }
@@ -163,8 +216,8 @@ fn is_unused(key: &ApiKey, duration: Duration, now: i64) -> bool {
     key.revoked.is_none() && now.saturating_sub(used) >= longest
 }
 
-/// A limit of the key's own is marked with a star; of scopes only those are named that a key was
-/// given.
+/// A limit of the key's own is marked with a star; scopes and limits on what it has at one time are
+/// named only where the key was given such.
 async fn list(store: &dyn Store, unused_for: Option<Duration>) -> anyhow::Result<()> {
     outln!(
         "{:>4}  {:8}  {:>14}  {:>15}  {:24}  {:24}  {:24}  {:24}  name (and entitlements) and scopes",
@@ -190,12 +243,16 @@ async fn list(store: &dyn Store, unused_for: Option<Duration>) -> anyhow::Result
             [] => String::new(),
             names => format!(" ({})", names.join(", ")),
         };
+        let holdings = match key.own_holding_limits == Holdings::default() {
+            true => String::new(),
+            false => format!(" [{}]", holdings_text(&key.own_holding_limits)),
+        };
         let scopes = match &key.own_scopes {
             None => String::new(),
             Some(_) => format!(" scopes: {}", join_scopes(key.scopes(), ", ")),
         };
         outln!(
-            "{:>4}  {:8}  {:>14}  {:>15}  {:24}  {:24}  {:24}  {:24}  {}{entitlements}{scopes}",
+            "{:>4}  {:8}  {:>14}  {:>15}  {:24}  {:24}  {:24}  {:24}  {}{entitlements}{scopes}{holdings}",
             key.id.0,
             key.role.as_str(),
             column(Allowance::Documents),

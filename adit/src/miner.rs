@@ -26,4 +26,6 @@ pub(crate) use self::docset::docset;
 pub(crate) use self::hydrate::hydrate;
 pub(crate) use self::package::{PackageState, fetch, package, watch};
 pub(crate) use self::search::search;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use self::verify::fuzzing;
 pub(crate) use self::verify::{examine, verify};

@@ -1,8 +1,5 @@
 //! Opens what the configuration names: database, object store, search.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +9,8 @@ use adit_shared::objects::{self, ObjectError, ObjectStore, OpenError};
 use adit_shared::search::{Address, OpenSearch, Search, SearchLimits, TantivySearch};
 use adit_shared::store::{SqlStore, Store, StoreError};
 use anyhow::Context as _;
+
+use crate::data_folder::secure_data_folder;
 
 /// The opened parts.
 #[derive(Debug, Clone)]
@@ -30,13 +29,13 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 impl Services {
     /// Opens all parts; the data folder is made where it is missing.
     pub(crate) async fn open(config: &Config) -> anyhow::Result<Self> {
-        make_folder(&config.data)?;
+        secure_data_folder(config)?;
         Self::of(config, open_objects(config).await?, open_store(config).await?)
     }
 
     /// The same for a server that starts together with the parts it needs: those on other machines are waited for.
     pub(crate) async fn await_open(config: &Config) -> anyhow::Result<Self> {
-        make_folder(&config.data)?;
+        secure_data_folder(config)?;
         let began = Instant::now();
         let outside = !config.database_url.reveal().starts_with("sqlite:");
         let store = patiently(
@@ -83,12 +82,6 @@ async fn patiently<T>(
             opened => return opened,
         }
     }
-}
-
-/// Makes the data folder where it is missing, for its owner only: what lies in it is nobody else's.
-pub(crate) fn make_folder(data: &Path) -> anyhow::Result<()> {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(data);
-    made.with_context(|| format!("cannot make the data folder {}; choose another with --data", data.display()))
 }
 
 /// Opens the database alone, as the verbs do that need no more.

@@ -8,7 +8,7 @@ use adit_shared::config::Config;
 use adit_shared::signing::{PublicKeys, SigningKey};
 use anyhow::Context as _;
 
-use crate::services::make_folder;
+use crate::data_folder::secure_data_folder;
 use crate::terminal::{errln, print_data};
 
 /// Where the key lies that signs unless another is named.
@@ -45,7 +45,7 @@ pub(crate) fn create(config: &Config, out: Option<PathBuf>) -> anyhow::Result<()
     let path = match out {
         Some(path) => path,
         None => {
-            make_folder(&config.data)?;
+            secure_data_folder(config)?;
             default_path(&config.data)
         }
     };

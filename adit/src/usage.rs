@@ -6,12 +6,13 @@ use adit_shared::domain::{Month, UsageReport};
 use anyhow::Context as _;
 
 use crate::cli::UsageArgs;
-use crate::services::{make_folder, open_store};
+use crate::data_folder::secure_data_folder;
+use crate::services::open_store;
 use crate::terminal::{print_data, print_json};
 
 /// Carries out `adit usage`.
 pub(crate) async fn run(config: &Config, args: UsageArgs) -> anyhow::Result<()> {
-    make_folder(&config.data)?;
+    secure_data_folder(config)?;
     let store = open_store(config).await?;
     let now = SystemClock.now_ms();
     let month = args.month.unwrap_or_else(|| Month::of(now));

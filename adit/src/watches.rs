@@ -5,16 +5,19 @@
 
 mod deliver;
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use adit_shared::config::Config;
 use adit_shared::display::Printable;
 use adit_shared::domain::Selection;
-use adit_shared::ids::DocsetId;
+use adit_shared::ids::{DocsetId, KeyId};
 use adit_shared::search::Source;
-use adit_shared::store::{NewDocset, Watch, measure};
+use adit_shared::store::{NewDocset, Notice, Watch, measure};
 use anyhow::Context as _;
-use futures::StreamExt as _;
+use futures::{StreamExt as _, stream};
+use tokio::sync::Semaphore;
 
 use self::deliver::Deliverer;
 use crate::cli::WatchesVerb;
@@ -27,7 +30,9 @@ const AFTER_IMPORT: Duration = Duration::from_secs(60);
 /// How soon a second attempt must be due for a process to wait for it, in milliseconds.
 const SOON_MS: i64 = 10_000;
 /// Notices that are on their way at once.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 32;
+/// Of these, the notices of one key: slow receivers hold up only those of their own key.
+const OF_ONE_KEY: usize = 4;
 
 /// Runs the watches after an import. Nothing that goes wrong with them is a failure of the import.
 pub(crate) async fn after_import(config: &Config, services: &Services) {
@@ -148,14 +153,105 @@ async fn deliver(config: &Config, services: &Services, now: bool) -> anyhow::Res
         if due.is_empty() {
             return Ok(told);
         }
-        let mut sent = futures::stream::iter(due)
-            .map(async |notice| deliverer.send(notice, by.is_some()).await)
-            .buffer_unordered(AT_ONCE);
-        while let Some(taken) = sent.next().await {
-            told += usize::from(taken?);
-        }
+        let due = with_owners(services, due).await?;
+        told += send_fairly(due, async |notice| deliverer.send(notice, by.is_some()).await).await?;
         // Each attempt that fails moves the next one further away.
-        drop(sent);
         by = None;
+    }
+}
+
+/// Finds the keys whose notices these are. Those of a watch that was deleted meanwhile are left
+/// out.
+async fn with_owners(services: &Services, notices: Vec<Notice>) -> anyhow::Result<Vec<(KeyId, Notice)>> {
+    let mut owners = BTreeMap::new();
+    for notice in &notices {
+        if let Entry::Vacant(unknown) = owners.entry(notice.watch) {
+            let watch = services.store.watch(notice.watch, None).await?;
+            unknown.insert(watch.map(|watch| watch.new.owner));
+        }
+    }
+    Ok(notices.into_iter().filter_map(|notice| Some(((*owners.get(&notice.watch)?)?, notice))).collect())
+}
+
+/// Sends notices, with a line for each key: [`OF_ONE_KEY`] of a key and [`AT_ONCE`] of all are on
+/// their way at once. Returns how many were taken.
+async fn send_fairly(
+    due: Vec<(KeyId, Notice)>,
+    send: impl AsyncFn(Notice) -> anyhow::Result<bool>,
+) -> anyhow::Result<usize> {
+    let mut lines: BTreeMap<KeyId, Vec<Notice>> = BTreeMap::new();
+    for (key, notice) in due {
+        lines.entry(key).or_default().push(notice);
+    }
+    // Who waits here stands in one line with the few of each other key.
+    let places = Semaphore::new(AT_ONCE);
+    let send_one = |notice| {
+        let (places, send) = (&places, &send);
+        async move {
+            let _place = places.acquire().await?;
+            send(notice).await
+        }
+    };
+    let lines = lines.into_values().map(|notices| stream::iter(notices).map(send_one).buffer_unordered(OF_ONE_KEY));
+    let mut sent = stream::select_all(lines.map(Box::pin));
+    let mut told = 0;
+    while let Some(taken) = sent.next().await {
+        told += usize::from(taken?);
+    }
+    Ok(told)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use adit_shared::ids::{NoticeId, WatchId};
+    use adit_shared::store::NoticeState;
+
+    use super::*;
+
+    fn notice(id: i64) -> Notice {
+        Notice {
+            id: NoticeId(id),
+            watch: WatchId(id),
+            message: id.to_string(),
+            corpus_version: 1,
+            docset: DocsetId(1),
+            documents: 1,
+            created: 0,
+            state: NoticeState::Pending,
+            attempts: 0,
+            next_attempt: None,
+            delivered: None,
+            status: None,
+            problem: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn slow_receivers_of_one_key_hold_up_only_its_own() {
+        let slow = (0..100).map(|id| (KeyId(1), notice(id)));
+        let quick = (100..150).map(|id| (KeyId(id % 5 + 2), notice(id)));
+        let (waiting, told) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let send = async |notice: Notice| {
+            if notice.id.0 < 100 {
+                waiting.fetch_add(1, Ordering::Relaxed);
+                // Nothing ever answers here.
+                std::future::pending::<()>().await;
+            }
+            Ok(told.fetch_add(1, Ordering::Relaxed) < usize::MAX)
+        };
+        let sending = send_fairly(slow.chain(quick).collect(), send);
+        let all_told = async {
+            while told.load(Ordering::Relaxed) < 50 {
+                tokio::task::yield_now().await;
+            }
+        };
+        let deadline = tokio::time::timeout(Duration::from_secs(30), all_told);
+        tokio::select! {
+            _ = sending => panic!("receivers that never answer"),
+            ended = deadline => ended.unwrap(),
+        }
+        assert_eq!(waiting.load(Ordering::Relaxed), OF_ONE_KEY);
     }
 }

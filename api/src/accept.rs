@@ -20,13 +20,18 @@ pub fn preference(headers: &HeaderMap, name: HeaderName, value: &str) -> (f32, u
         named = true;
         let mut pieces = entry.split(';').map(str::trim);
         let range = pieces.next().unwrap_or_default();
-        let quality = pieces.find_map(|piece| piece.strip_prefix("q=")).map_or(1.0, |q| q.parse().unwrap_or(0.0));
+        let quality = pieces.find_map(|piece| piece.strip_prefix("q=")).map_or(1.0, weight);
         let Some(fit) = fit(range, value) else { continue };
         if best.is_none_or(|(known, _)| fit > known) {
             best = Some((fit, quality));
         }
     }
     best.map_or((if named { 0.0 } else { 1.0 }, 0), |(fit, quality)| (quality, fit))
+}
+
+/// Reads a weight, 0 to 1 (RFC 9110, section 12.4.2); what is none counts as 0.
+fn weight(text: &str) -> f32 {
+    text.parse().ok().filter(|weight| (0.0..=1.0).contains(weight)).unwrap_or(0.0)
 }
 
 /// How specific an entry is that fits the value: 2 for its name, 1 for its kind, 0 for anything.
@@ -59,6 +64,9 @@ mod tests {
         assert_eq!(accept("*/*;q=0.1, text/*;q=0.5, text/plain", "application/pdf"), 0.1);
         assert_eq!(accept("application/*", "application/pdf"), 1.0);
         assert_eq!(accept("image/png", "application/pdf"), 0.0);
+        for none in ["image/png;q=2", "image/png;q=-1", "image/png;q=nan", "image/png;q=inf"] {
+            assert_eq!(accept(none, "image/png"), 0.0, "{none}");
+        }
         assert_eq!(quality(&HeaderMap::new(), header::ACCEPT, "text/plain"), 1.0);
     }
 }

@@ -18,6 +18,8 @@ use crate::problem::{ApiResult, Kind, Problem};
 const WINDOW_MS: f64 = 60_000.0;
 /// Addresses that are counted apart; when there are more at once, the new ones share one account.
 const MAX_ADDRESSES: usize = 65_536;
+/// Milliseconds between two looks for idle addresses where there is no room for new ones.
+const SWEEP_MS: i64 = 1000;
 
 /// Allowances of one address for each minute; `None`: unlimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +41,14 @@ impl Default for AnonymousLimits {
 #[derive(Debug, Default)]
 pub struct AnonymousAllowance {
     limits: AnonymousLimits,
-    accounts: Mutex<HashMap<ClientId, AddressAccount>>,
+    addresses: Mutex<Addresses>,
+}
+
+#[derive(Debug, Default)]
+struct Addresses {
+    accounts: HashMap<ClientId, AddressAccount>,
+    /// Time at which the idle ones were looked for, in milliseconds.
+    swept: i64,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -73,7 +82,7 @@ impl AnonymousAllowance {
     /// Allowances with these limits.
     #[must_use]
     pub fn new(limits: AnonymousLimits) -> Self {
-        Self { limits, accounts: Mutex::default() }
+        Self { limits, addresses: Mutex::default() }
     }
 
     /// Takes a request out of an address's allowance.
@@ -125,12 +134,16 @@ impl AnonymousAllowance {
     }
 
     fn with_account<T>(&self, client: ClientId, now: i64, work: impl FnOnce(&mut AddressAccount) -> T) -> T {
-        let mut accounts = self.accounts();
-        if accounts.len() >= MAX_ADDRESSES && !accounts.contains_key(&client) {
-            self.forget_idle(&mut accounts, now);
+        let mut addresses = self.addresses();
+        let has_room = |addresses: &Addresses| {
+            addresses.accounts.len() < MAX_ADDRESSES || addresses.accounts.contains_key(&client)
+        };
+        if !has_room(&addresses) && now.abs_diff(addresses.swept) >= SWEEP_MS.unsigned_abs() {
+            addresses.swept = now;
+            self.forget_idle(&mut addresses.accounts, now);
         }
-        let crowded = accounts.len() >= MAX_ADDRESSES && !accounts.contains_key(&client);
-        work(accounts.entry(if crowded { ClientId::Unknown } else { client }).or_default())
+        let counted = if has_room(&addresses) { client } else { ClientId::Unknown };
+        work(addresses.accounts.entry(counted).or_default())
     }
 
     fn forget_idle(&self, accounts: &mut HashMap<ClientId, AddressAccount>, now: i64) {
@@ -142,9 +155,9 @@ impl AnonymousAllowance {
         });
     }
 
-    fn accounts(&self) -> MutexGuard<'_, HashMap<ClientId, AddressAccount>> {
+    fn addresses(&self) -> MutexGuard<'_, Addresses> {
         // Nobody panics while it is held.
-        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -214,9 +227,9 @@ mod tests {
         for n in 0..70_000 {
             _ = allowance.take_request(nth(n), start);
         }
-        assert!(allowance.accounts().len() <= MAX_ADDRESSES + 1);
+        assert!(allowance.addresses().accounts.len() <= MAX_ADDRESSES + 1);
         retry_after(allowance.take_request(nth(80_000), start));
         allowance.take_request(nth(80_000), start + 120_000).unwrap();
-        assert!(allowance.accounts().len() < 10, "the idle are forgotten");
+        assert!(allowance.addresses().accounts.len() < 10, "the idle are forgotten");
     }
 }

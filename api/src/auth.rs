@@ -11,6 +11,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
 use subtle::ConstantTimeEq as _;
 
+use crate::client::ClientId;
 use crate::problem::{ApiResult, Kind, Problem};
 use crate::state::App;
 
@@ -22,6 +23,12 @@ pub const KEY_HEADER: &str = "x-api-key";
 pub struct Caller(pub ApiKey);
 
 impl Caller {
+    /// Names the caller as the unit of fairness.
+    #[must_use]
+    pub fn client(&self) -> ClientId {
+        ClientId::Key(self.0.id)
+    }
+
     /// Whose things the caller may see: its own; `None`, everybody's, for an operator.
     #[must_use]
     pub fn sees(&self) -> Option<KeyId> {
@@ -87,19 +94,6 @@ fn invalid_key(kind: Kind, detail: String) -> Problem {
 pub(crate) fn missing_key() -> Problem {
     let detail = "send a key in X-Api-Key or Authorization: Bearer; `adit keys create` makes one";
     Problem::new(Kind::Unauthorized, detail)
-}
-
-/// Passes requests with an operator's key, outside of `/api`, where [`crate::quota::layer`] has
-/// looked for none.
-///
-/// # Errors
-/// 401 without a valid key, 403 with another role's.
-pub(crate) async fn must_be_operator(app: &App, headers: &HeaderMap) -> ApiResult<()> {
-    match authenticate(app, headers).await? {
-        Some(key) if key.role == Role::Operator => Ok(()),
-        Some(_) => Err(Problem::new(Kind::Forbidden, "this needs a key of role operator")),
-        None => Err(missing_key()),
-    }
 }
 
 /// The key has been looked up, and the request counted, by [`crate::quota::layer`]; here it is only

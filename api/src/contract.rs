@@ -38,7 +38,9 @@ const COMMON: &[Common] = &[
         description: "There is no key where one is needed, or it is unknown, revoked or expired",
         headers: &[("www-authenticate", Type::String, "`Bearer`")],
         // A key that is shown must be valid, whatever is asked.
-        applies: |path, _| path.starts_with("/api/"),
+        applies: |path, operation| {
+            path.starts_with("/api/") || Permission::of(operation).is_some_and(Permission::needs_key)
+        },
     },
     Common {
         status: StatusCode::NOT_FOUND,

@@ -185,9 +185,11 @@ fn apply_complete(update: &mut StatusUpdate, complete: Complete, app: &App, pack
 
 /// Whether nothing was heard for longer than a packager that lives would let pass. The limit doubles with each sending, so that
 /// a long queue is not filled up with repetitions. What was never sent is sent here only where its maker did not come to it, and only if it is
-/// paid for.
+/// paid for, or to be paid for later.
 fn is_silent(app: &App, package: &Package) -> bool {
-    let Some(sent) = package.sent else { return package.paid && app.clock.now_ms() - package.created > FIRST_SENDING };
+    let Some(sent) = package.sent else {
+        return (package.paid || package.pay_later) && app.clock.now_ms() - package.created > FIRST_SENDING;
+    };
     let last = package.heard.map_or(sent, |heard| heard.max(sent));
     let limit = i64::try_from(app.settings.resend_after.as_millis()).unwrap_or(i64::MAX);
     let limit = limit.saturating_mul(1 << package.sends.saturating_sub(1).min(6));
@@ -227,6 +229,9 @@ async fn try_erase_expired(app: &App) -> ApiResult<()> {
     for package in app.store.forgotten_packages(now.saturating_sub(ttl), ERASED_AT_ONCE).await? {
         // It may have been built long ago, unread: its archive is as old as an expired one.
         app.store.dismiss_package(package.id, None, now).await?;
+        send_delete(app, package.id).await?;
+    }
+    for package in app.store.purge_deleted_docsets(now, ERASED_AT_ONCE).await? {
         send_delete(app, package.id).await?;
     }
     Ok(())

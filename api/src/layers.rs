@@ -20,6 +20,7 @@ use tower_http::trace::{DefaultOnResponse, TraceLayer};
 use tracing::field::Empty;
 use tracing::{Level, Span};
 
+use crate::long_answers;
 use crate::metrics::RequestLabels;
 use crate::permissions;
 use crate::problem::{Kind, Problem};
@@ -34,6 +35,7 @@ const MAX_REQUEST_ID: usize = 64;
 /// Wraps the router; the first layer here is the innermost.
 pub fn wrap(router: Router, app: &App) -> Router {
     router
+        .layer(middleware::from_fn_with_state(app.clone(), long_answers::layer))
         .layer(middleware::from_fn(permissions::enforce))
         .layer(middleware::from_fn_with_state(app.clone(), places::account_body))
         .layer(middleware::from_fn(places::keep_reserve))

@@ -12,9 +12,12 @@ mod delta;
 pub mod dispatch;
 pub mod extract;
 pub mod fair_pool;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod layers;
 mod links;
 pub mod listener;
+mod long_answers;
 pub mod metrics;
 pub mod origin;
 pub mod paging;
@@ -33,5 +36,6 @@ mod testing;
 mod usage;
 pub mod wire;
 
+pub use links::rotate_link_secret;
 pub use router::{openapi, openapi_yaml, router};
 pub use state::{App, Limits, Parts, Settings};

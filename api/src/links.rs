@@ -5,23 +5,39 @@
 //!
 //! Links that share a docset are signed here too; whether one still holds, the database says: see [`crate::resources::docsets::share`].
 
+use std::sync::{Mutex, PoisonError};
+
 use adit_shared::ids::{KeyId, PackageId, ShareId};
 use adit_shared::store::{Store, StoreResult};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use tokio::sync::OnceCell;
-
 /// The secret's name in the database.
 const SECRET: &str = "links";
 /// A link is good for so many hours at least, and one more at most: those of one hour are the same, so that what was fetched
 /// by one can be kept by it.
 const HOURS: i64 = 24;
 const HOUR_MS: i64 = 3_600_000;
+/// By how much the clocks of API processes may differ, in milliseconds: a right that ends later
+/// than one given now, and so much more, was not given by us, whoever has signed it.
+const CLOCK_SKEW_MS: i64 = 300_000;
+/// How long the secret is used before it is read again, in milliseconds: so long do links hold that
+/// were made before it was replaced.
+const REREAD_MS: i64 = 60_000;
 
-/// The secret that signs, once it is known.
+/// Replaces the secret that signs links: all that were made before end, at the latest when each API
+/// process has read it anew (a minute). Shares stay, and those who have followed them; their links
+/// are other ones.
+///
+/// # Errors
+/// When the database fails.
+pub async fn rotate_link_secret(store: &dyn Store, fresh: &[u8; 32]) -> StoreResult<()> {
+    store.replace_secret(SECRET, fresh).await
+}
+
+/// The secret that signs, and when it was read, once it is known.
 #[derive(Default)]
-pub(crate) struct Key(OnceCell<[u8; 32]>);
+pub(crate) struct Key(Mutex<Option<(i64, [u8; 32])>>);
 
 impl std::fmt::Debug for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -30,10 +46,17 @@ impl std::fmt::Debug for Key {
 }
 
 impl Key {
-    /// The signer, whose secret is in the database; it is made there when nobody has needed it before.
-    pub(crate) async fn signer(&self, store: &dyn Store) -> StoreResult<Signer> {
-        let secret = self.0.get_or_try_init(|| async { store.secret(SECRET, &rand::random()).await }).await?;
-        Ok(Signer(*secret))
+    /// The signer at `now_ms`, whose secret is in the database; it is made there when nobody has
+    /// needed it before.
+    pub(crate) async fn signer(&self, store: &dyn Store, now_ms: i64) -> StoreResult<Signer> {
+        let known = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = known.filter(|(read, _)| (*read..read.saturating_add(REREAD_MS)).contains(&now_ms));
+        if let Some((_, secret)) = fresh {
+            return Ok(Signer(secret));
+        }
+        let secret = store.secret(SECRET, &rand::random()).await?;
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((now_ms, secret));
+        Ok(Signer(secret))
     }
 }
 
@@ -79,14 +102,17 @@ impl Signer {
         format!("{expires}-{key}-{}", URL_SAFE_NO_PAD.encode(signature))
     }
 
-    /// The key to which `grant` gave the right to fetch that asset, if it does so at `now_ms`;
-    /// compares in constant time. Whether that key is still valid, the database says.
+    /// Finds the key to which `grant` gave the right to fetch that asset, if it does so at `now_ms`;
+    /// compares in constant time. Whether that key is still valid, the database says. A grant that
+    /// ends later than any that is given now is refused although it is signed: who got hold of the
+    /// secret cannot make links that outlive it by years.
     pub(crate) fn granted_to(&self, grant: &str, now_ms: i64, package: PackageId, asset: &str) -> Option<KeyId> {
         let (expires, rest) = grant.split_once('-')?;
         let (key, signature) = rest.split_once('-')?;
         let (expires, key) = (expires.parse::<i64>().ok()?, key.parse().ok()?);
         self.mac(expires, key, package, asset).verify_slice(&URL_SAFE_NO_PAD.decode(signature).ok()?).ok()?;
-        (now_ms / 1000 < expires).then_some(key)
+        let latest = (now_ms + (HOURS + 1) * HOUR_MS + CLOCK_SKEW_MS) / 1000;
+        (now_ms / 1000 + 1..=latest).contains(&expires).then_some(key)
     }
 }
 
@@ -118,6 +144,49 @@ mod tests {
         {
             assert!(!allows(wrong, NOW, package, asset), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_grant_further_ahead_than_its_lifetime_is_refused_though_it_is_signed() {
+        const NOW: i64 = 1_700_000_000_000;
+        let signer = Signer([7; 32]);
+        let signed = |expires: i64| {
+            let signature = signer.mac(expires, KeyId(3), PackageId(5), "a").finalize().into_bytes();
+            format!("{expires}-3-{}", URL_SAFE_NO_PAD.encode(signature))
+        };
+        let allows = |expires: i64| signer.granted_to(&signed(expires), NOW, PackageId(5), "a").is_some();
+        let longest = (HOURS + 1) * HOUR_MS / 1000;
+        assert!(allows(NOW / 1000 + 1) && allows(NOW / 1000 + longest));
+        for forged in [NOW / 1000, NOW / 1000 + longest + 600, NOW / 1000 + 10 * 366 * 86_400, i64::MAX, i64::MIN] {
+            assert!(!allows(forged), "{forged}");
+        }
+        // One that another process gives, whose clock is a little ahead and already in the next
+        // hour.
+        let ahead = signer.grant(NOW - NOW % HOUR_MS + HOUR_MS, KeyId(3), PackageId(5), "a");
+        let granted = signer.granted_to(&ahead, NOW - NOW % HOUR_MS + HOUR_MS - 1000, PackageId(5), "a");
+        assert_eq!(granted, Some(KeyId(3)));
+    }
+
+    #[tokio::test]
+    async fn links_of_before_end_a_minute_after_the_secret_was_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}/adit.sqlite", folder.path().display());
+        let store = adit_shared::store::SqlStore::open(&url).await.unwrap();
+        // Two processes, of which one has read the secret.
+        let [running, other] = [Key::default(), Key::default()];
+        let grant = running.signer(&store, 0).await.unwrap().grant(0, KeyId(3), PackageId(5), "a");
+        let allows = async |key: &Key, now| {
+            key.signer(&store, now).await.unwrap().granted_to(&grant, now, PackageId(5), "a").is_some()
+        };
+        assert!(allows(&running, REREAD_MS).await);
+        rotate_link_secret(&store, &[9; 32]).await.unwrap();
+        assert!(allows(&running, 2 * REREAD_MS - 1).await, "it is not read at each request");
+        assert!(!allows(&running, 2 * REREAD_MS).await);
+        assert!(!allows(&other, REREAD_MS).await);
+        // Both sign with the new one.
+        let again = other.signer(&store, 0).await.unwrap().grant(0, KeyId(3), PackageId(5), "a");
+        let signer = running.signer(&store, 2 * REREAD_MS).await.unwrap();
+        assert_eq!(signer.granted_to(&again, 0, PackageId(5), "a"), Some(KeyId(3)));
     }
 
     #[test]

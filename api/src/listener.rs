@@ -12,7 +12,7 @@ mod service;
 mod state;
 
 use std::future::poll_fn;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write as _};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
@@ -94,10 +94,17 @@ async fn accept_all(listener: &TcpListener, shared: &Arc<Shared>, tasks: &TaskTr
             Some(place) => drop(tasks.spawn(serve_connection(shared.clone(), stream, place))),
             None => {
                 tracing::debug!(%peer, "a connection found no place");
-                // Whoever does not get these few bytes at once sees the connection closed.
-                let _ = stream.try_write(NO_PLACE);
+                turn_away(stream);
             }
         }
+    }
+}
+
+/// Tells a client that there is no place, if that can be done at once.
+fn turn_away(stream: TcpStream) {
+    // The system has room for these few bytes; tokio does not know so of a socket that is new.
+    if let Ok(mut stream) = stream.into_std() {
+        let _ = stream.write(NO_PLACE);
     }
 }
 

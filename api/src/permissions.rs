@@ -7,13 +7,14 @@ use std::sync::LazyLock;
 
 use adit_shared::domain::{ApiKey, Role, Scope, join_scopes};
 use axum::extract::{MatchedPath, Request};
-use axum::http::{HeaderValue, Method, header};
+use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use utoipa::openapi::path::Operation;
 
 use crate::auth::{self, Caller};
 use crate::problem::{ApiResult, Kind, Problem};
+use crate::state::App;
 
 /// The right that an operation needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,13 +49,12 @@ const PERMISSIONS: &[(&str, Permission)] = &[
     ("createDocset", OneOf(&[Scope::DocsetsWrite])),
     ("renameDocset", OneOf(&[Scope::DocsetsWrite])),
     ("deleteDocset", OneOf(&[Scope::DocsetsWrite])),
-    // Both make a docset, the GET too.
     ("refreshDocset", OneOf(&[Scope::DocsetsWrite])),
-    ("refreshDocsetByPost", OneOf(&[Scope::DocsetsWrite])),
     ("shareDocset", OneOf(&[Scope::DocsetsWrite])),
     // The list holds the links, which are rights themselves.
     ("listShares", OneOf(&[Scope::DocsetsWrite])),
     ("revokeShare", OneOf(&[Scope::DocsetsWrite])),
+    ("getShared", OneOf(&[Scope::DocsetsRead])),
     ("followShare", OneOf(&[Scope::DocsetsWrite])),
     ("createPackage", OneOf(&[Scope::PackagesWrite])),
     ("deletePackage", OneOf(&[Scope::PackagesWrite])),
@@ -79,14 +79,18 @@ const PERMISSIONS: &[(&str, Permission)] = &[
     ("getHealth", Public),
     ("getReadiness", Public),
     // The setting `ADIT_METRICS` says who may; the handler asks it.
-    ("getMetrics", Public),
+    // The settings may open it to everybody; that is asked at the handler.
+    ("getMetrics", OneOf(&[Scope::Usage])),
 ];
 
 impl Permission {
     /// Finds what an operation needs; `None` where the table has no row for it.
     pub(crate) fn of(operation: &Operation) -> Option<Self> {
-        let id = operation.operation_id.as_deref()?;
-        PERMISSIONS.iter().find(|(known, _)| *known == id).map(|(_, permission)| *permission)
+        Self::named(operation.operation_id.as_deref()?)
+    }
+
+    fn named(operation_id: &str) -> Option<Self> {
+        PERMISSIONS.iter().find(|(known, _)| *known == operation_id).map(|(_, permission)| *permission)
     }
 
     /// Tells whether a request without a key is refused.
@@ -156,9 +160,22 @@ fn check_request(request: &Request, operations: &Operations) -> ApiResult<()> {
         Some(None) => Ok(()),
         Some(Some(None)) | None => {
             tracing::error!(path, %method, "no right is named for this operation, so that nobody may use it");
-            Err(Problem::new(Kind::Forbidden, "no right is named for this operation; tell the operator"))
+            Err(without_row())
         }
     }
+}
+
+fn without_row() -> Problem {
+    Problem::new(Kind::Forbidden, "no right is named for this operation; tell the operator")
+}
+
+/// Demands what an operation outside of `/api` needs, where no layer has looked for a key.
+///
+/// # Errors
+/// 401 without a valid key, 403 with one that lacks the scope.
+pub(crate) async fn demand_outside_api(app: &App, headers: &HeaderMap, operation_id: &str) -> ApiResult<()> {
+    let key = auth::authenticate(app, headers).await?;
+    Permission::named(operation_id).ok_or_else(without_row)?.demand_scope(key.as_ref())
 }
 
 /// Refuses a key that has none of the scopes of which it needs one; names them, and who can give
@@ -222,9 +239,11 @@ mod tests {
             ("/api/open".to_owned(), HashMap::from([(Method::GET, Some(Public))])),
         ])));
         let ok = || axum::routing::get(async || "here");
-        let enforce = async move |request: Request, next: Next| match check_request(&request, operations) {
-            Ok(()) => next.run(request).await,
-            Err(problem) => problem.into_response(),
+        let enforce = move |request: Request, next: Next| async move {
+            match check_request(&request, operations) {
+                Ok(()) => next.run(request).await,
+                Err(problem) => problem.into_response(),
+            }
         };
         let router = axum::Router::new()
             .route("/api/new", ok())

@@ -1,7 +1,7 @@
 //! Errors as the client sees them: RFC 9457 problem details. This is the only place where an error becomes HTTP;
 //! what must not be seen outside is logged here and replaced by a general text.
 
-use adit_shared::domain::{InvalidFormat, InvalidLayout, InvalidRecipe};
+use adit_shared::domain::{Holding, InvalidFormat, InvalidLayout, InvalidRecipe};
 use adit_shared::messaging::BrokerError;
 use adit_shared::objects::ObjectError;
 use adit_shared::search::SearchError;
@@ -11,6 +11,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
+
+use crate::fair_pool::PoolFull;
 
 /// Media type of problems.
 pub const MEDIA_TYPE: &str = "application/problem+json";
@@ -79,6 +81,8 @@ kinds! {
     OriginGone = CONFLICT "origin-gone" "What the docset was made of is gone";
     /// The key has as many watches as it may.
     TooManyWatches = CONFLICT "too-many-watches" "There are too many watches";
+    /// The key has as many docsets, or as much of packages, as it may.
+    LimitReached = CONFLICT "limit-reached" "The key has as much as it may";
     /// The archive was erased.
     Erased = GONE "package-erased" "The archive was erased";
     /// What the cursor points into is gone.
@@ -141,6 +145,38 @@ impl Problem {
         Self::new(Kind::Unavailable, format!("the {part} is away; nothing is lost, try again later"))
             .with("part", part)
             .header(header::RETRY_AFTER, HeaderValue::from_static("5"))
+    }
+
+    /// Tells why there is no place in a pool that clients share.
+    #[must_use]
+    pub fn no_place(full: PoolFull, pool: &str) -> Self {
+        match full {
+            PoolFull::OfClient => {
+                let detail = format!("you have your share of the {pool} already; end some of them, or wait");
+                Self::new(Kind::TooManyRequests, detail).with("part", pool)
+            }
+            PoolFull::OfAll => {
+                Self::new(Kind::Unavailable, format!("too many {pool} are open; try again later")).with("part", pool)
+            }
+        }
+        .header(header::RETRY_AFTER, HeaderValue::from_static("5"))
+    }
+
+    /// Tells that a key has as much as it may, and what it can do.
+    fn limit_reached(holding: Holding, limit: u64) -> Self {
+        let remedy = match holding {
+            Holding::Docsets => "delete some",
+            Holding::Packages | Holding::StoredBytes => "delete some, or wait until they expire",
+            Holding::Unfinished => "wait until they are finished, or delete some",
+        };
+        let detail = format!("this key may have {limit} {holding}; {remedy}, or ask the operator for more");
+        Self::new(Kind::LimitReached, detail).with("limit", limit).with("of", holding.as_str())
+    }
+
+    /// The kind of problem.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// Adds an extension member (RFC 9457, section 3.2).
@@ -209,6 +245,7 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::NotFound(what) => Self::not_found(what),
+            StoreError::LimitReached { holding, limit } => Self::limit_reached(holding, limit),
             StoreError::Unavailable(_) | StoreError::Refused(_) => Self::away("database", &error),
             _ => Self::internal(&error),
         }

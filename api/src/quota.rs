@@ -5,6 +5,7 @@
 //! by one; and who finds nothing left while others hold leases waits until these have come back or expired. So no more is ever given than there
 //! is, and nobody is refused while something is left.
 
+mod charges;
 mod headers;
 mod purse;
 
@@ -21,6 +22,7 @@ use futures::{StreamExt as _, stream};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use self::charges::Charges;
 use self::purse::{EXPIRES_MS, Ended, Purse, USED_MS};
 use crate::dispatch::to_the_end;
 use crate::problem::{ApiResult, Kind, Problem};
@@ -39,6 +41,8 @@ const SWEPT_AT_ONCE: usize = 8;
 struct Account {
     documents: Purse,
     requests: Purse,
+    /// Whoever has it charges documents that are not known to be charged.
+    charging: tokio::sync::Mutex<()>,
 }
 
 impl Account {
@@ -59,6 +63,7 @@ struct Inner {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     accounts: Mutex<HashMap<KeyId, Arc<Account>>>,
+    charges: Charges,
     /// Told when the first account is opened.
     opened: Notify,
 }
@@ -73,7 +78,13 @@ enum Outcome {
 
 impl Quotas {
     pub(crate) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
-        Self(Arc::new(Inner { store, clock, accounts: Mutex::default(), opened: Notify::new() }))
+        Self(Arc::new(Inner {
+            store,
+            clock,
+            accounts: Mutex::default(),
+            charges: Charges::default(),
+            opened: Notify::new(),
+        }))
     }
 
     fn accounts(&self) -> MutexGuard<'_, HashMap<KeyId, Arc<Account>>> {
@@ -197,6 +208,18 @@ impl Quotas {
         tokio::time::sleep(RETRY.min(Duration::from_millis(left))).await;
     }
 
+    /// Refuses a package whose payment would be deferred, if the key's documents of today would not
+    /// pay for it together with those whose payment is deferred already. So that nobody has more
+    /// built without paying than a day's documents.
+    pub(crate) async fn check_deferred(&self, key: &ApiKey, documents: u64) -> ApiResult<()> {
+        if key.limits.documents.is_none() {
+            return Ok(());
+        }
+        let today = Allowance::Documents.window(self.now());
+        let unpaid = self.0.store.unpaid_documents(key.id, today).await?;
+        self.check(key, documents.saturating_add(unpaid)).await
+    }
+
     /// Refuses a package that the key's documents of today would not pay for, even if all leases came back unused.
     pub(crate) async fn check(&self, key: &ApiKey, documents: u64) -> ApiResult<()> {
         let allowance = Allowance::Documents;
@@ -279,6 +302,7 @@ impl Quotas {
     /// Gives back the leases that have had their time, and forgets keys that are no longer served.
     async fn sweep(&self) {
         let now = self.now();
+        self.save_charges().await;
         self.settle_where(|purse| purse.is_due(now)).await;
         self.accounts().retain(|_, account| {
             Arc::strong_count(account) > 1 || !Allowance::ALL.iter().all(|&of| account.purse(of).is_idle(now))
@@ -302,11 +326,16 @@ impl Quotas {
     /// Gives leases back in their time until `stop`, and then all of them. While no key is served there is nothing to do, and nothing is done.
     pub async fn keep(&self, stop: CancellationToken) {
         while stop.run_until_cancelled(self.0.opened.notified()).await.is_some() {
-            while !self.accounts().is_empty() && stop.run_until_cancelled(tokio::time::sleep(SWEEP)).await.is_some() {
+            while self.has_work() && stop.run_until_cancelled(tokio::time::sleep(SWEEP)).await.is_some() {
                 self.sweep().await;
             }
         }
+        self.save_charges().await;
         self.settle_where(Purse::is_held).await;
+    }
+
+    fn has_work(&self) -> bool {
+        self.0.charges.are_unsaved() || !self.accounts().is_empty()
     }
 }
 

@@ -16,6 +16,7 @@ use tokio_util::io::{ReaderStream, StreamReader};
 use utoipa::IntoParams;
 
 use crate::accept::quality;
+use crate::long_answers::LongAnswer;
 use crate::problem::{ApiResult, Kind, Problem};
 
 /// The digest of the whole representation, whatever part of it is sent (RFC 9530, section 3).
@@ -82,7 +83,7 @@ pub struct Stored<'a> {
 
 /// What a `Range` header asks of a content of `length` bytes: `None` where all of it is to be sent (no range, several ranges, another
 /// unit, an `If-Range` that does not hold, or a HEAD, for which RFC 9110, section 14.2, knows no ranges).
-fn wanted_range(request: Request<'_>, etag: &str, length: u64) -> ApiResult<Option<Range<u64>>> {
+pub(crate) fn wanted_range(request: Request<'_>, etag: &str, length: u64) -> ApiResult<Option<Range<u64>>> {
     if request.is_head() || request.wants_range_of_another(etag) {
         return Ok(None);
     }
@@ -99,17 +100,17 @@ fn wanted_range(request: Request<'_>, etag: &str, length: u64) -> ApiResult<Opti
         )
     };
     let range = match spec.split_once('-') {
-        Some(("", last)) => match last.parse::<u64>() {
-            Ok(0) => return Err(outside()),
-            Ok(last) => length.saturating_sub(last)..length,
-            Err(_) => return Ok(None),
+        Some(("", last)) => match byte_position(last) {
+            Some(0) => return Err(outside()),
+            Some(last) => length.saturating_sub(last)..length,
+            None => return Ok(None),
         },
         Some((first, last)) => {
-            let Ok(first) = first.parse::<u64>() else { return Ok(None) };
+            let Some(first) = byte_position(first) else { return Ok(None) };
             let end = match last {
                 "" => length,
-                last => match last.parse::<u64>() {
-                    Ok(last) if last >= first => last.saturating_add(1).min(length),
+                last => match byte_position(last) {
+                    Some(last) if last >= first => last.saturating_add(1).min(length),
                     _ => return Ok(None),
                 },
             };
@@ -118,6 +119,12 @@ fn wanted_range(request: Request<'_>, etag: &str, length: u64) -> ApiResult<Opti
         None => return Ok(None),
     };
     if range.start >= length { Err(outside()) } else { Ok(Some(range)) }
+}
+
+/// Reads a position or a number of bytes: digits alone, however many (RFC 9110, section 14.1.1).
+fn byte_position(text: &str) -> Option<u64> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| text.parse().unwrap_or(u64::MAX))
 }
 
 fn not_modified(headers: &HeaderMap, etag: &str) -> bool {
@@ -147,6 +154,11 @@ fn head(status: StatusCode, stored: &Stored<'_>) -> axum::http::response::Builde
     }
 }
 
+/// Finishes an answer whose body is read from the store while it is sent.
+fn finish_download(builder: axum::http::response::Builder, body: Body) -> ApiResult<Response> {
+    finish(builder.extension(LongAnswer::Download), body)
+}
+
 fn finish(builder: axum::http::response::Builder, body: Body) -> ApiResult<Response> {
     builder.body(body).map_err(|error| {
         tracing::error!(%error, "an answer's headers cannot be sent");
@@ -171,13 +183,11 @@ pub async fn send(objects: &dyn ObjectStore, stored: Stored<'_>, request: Reques
         builder =
             builder.header(header::CONTENT_RANGE, format!("bytes {}-{}/{}", part.start, part.end - 1, stored.length));
     }
-    let body = if part.is_empty() || request.is_head() {
-        Body::empty()
-    } else {
-        let place = stored.offset + part.start..stored.offset + part.end;
-        Body::from_stream(objects.read(stored.object, Some(place)).await?)
-    };
-    finish(builder, body)
+    if part.is_empty() || request.is_head() {
+        return finish(builder, Body::empty());
+    }
+    let place = stored.offset + part.start..stored.offset + part.end;
+    finish_download(builder, Body::from_stream(objects.read(stored.object, Some(place)).await?))
 }
 
 /// Hands out a whole object to be saved as `file_name`: from the object store itself, where that has URLs, else from here.
@@ -242,7 +252,7 @@ pub async fn send_file(objects: &dyn ObjectStore, file: &FileRecord, request: Re
     }
     let bytes = objects.read(&place.object, Some(place.offset..place.offset + place.stored)).await?;
     let decoder = GzipDecoder::new(StreamReader::new(bytes.map_err(std::io::Error::other)));
-    finish(builder, Body::from_stream(ReaderStream::with_capacity(decoder, 64 * 1024)))
+    finish_download(builder, Body::from_stream(ReaderStream::with_capacity(decoder, 64 * 1024)))
 }
 
 /// How many bytes an answer has, by its own word.
@@ -278,9 +288,11 @@ mod tests {
         for unsatisfiable in ["bytes=10-", "bytes=-0", "bytes=10-20"] {
             assert_eq!(range(unsatisfiable, 10), Err(StatusCode::RANGE_NOT_SATISFIABLE), "{unsatisfiable}");
         }
-        for ignored in ["bytes=5-2", "bytes=a-b", "lines=1-2", "bytes=0-1,3-4", "bytes=", "bytes=3"] {
+        for ignored in ["bytes=5-2", "bytes=a-b", "lines=1-2", "bytes=0-1,3-4", "bytes=", "bytes=3", "bytes=+5-"] {
             assert_eq!(range(ignored, 10), Ok(None), "{ignored}");
         }
+        assert_eq!(range("bytes=5-99999999999999999999", 10), Ok(Some(5..10)), "more digits than a u64 has");
+        assert_eq!(range("bytes=99999999999999999999-", 10), Err(StatusCode::RANGE_NOT_SATISFIABLE));
         assert_eq!(range("bytes=0-", 0), Err(StatusCode::RANGE_NOT_SATISFIABLE));
     }
 

@@ -11,15 +11,16 @@ use adit_shared::search::Search;
 use adit_shared::signing::PublicKeys;
 use adit_shared::store::{Store, StoreResult};
 use adit_shared::webhook::Guard;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::anonymous_allowance::{AnonymousAllowance, AnonymousLimits};
 use crate::body_budget::BodyBudget;
-use crate::fair_pool::FairPool;
+use crate::client::ClientId;
+use crate::fair_pool::{FairPermit, FairPool};
 use crate::links::{Key, Signer};
 use crate::metrics::Metrics;
+use crate::problem::{ApiResult, Problem};
 use crate::quota::Quotas;
 use crate::usage::Usage;
 
@@ -44,15 +45,20 @@ pub struct Settings {
     pub anonymous: AnonymousLimits,
 }
 
-/// How much of what takes long goes on at once in one process.
+/// How much of what takes long goes on at once in one process. No client has more than its share of
+/// any of it.
 #[derive(Debug)]
 pub struct Limits {
     /// Passes over all members of a docset; more of them wait.
-    pub passes: Semaphore,
+    pub passes: Arc<FairPool>,
     /// Open event streams; more of them are refused.
-    pub streams: Arc<Semaphore>,
+    pub streams: Arc<FairPool>,
     /// Hits that snippets are made of, each with a text of a MiB at most in memory; more of them wait.
-    pub texts: Semaphore,
+    pub texts: Arc<FairPool>,
+    /// Answers of many lines; more of them wait.
+    pub lines: Arc<FairPool>,
+    /// Files and archives that are being sent from here; more of them wait.
+    pub downloads: Arc<FairPool>,
     /// Memory of bodies that are on their way.
     pub bodies: Arc<BodyBudget>,
     /// Searches that work; more of them wait, by turns of their clients.
@@ -76,9 +82,11 @@ impl Default for Limits {
     /// eight answers of a million hits take a hundred megabytes.
     fn default() -> Self {
         Self {
-            passes: Semaphore::new(4),
-            streams: Arc::new(Semaphore::new(200)),
-            texts: Semaphore::new(8),
+            passes: FairPool::new(4, 1, 400),
+            streams: FairPool::new(200, 20, 0),
+            texts: FairPool::new(8, 2, 2000),
+            lines: FairPool::new(64, 8, 400),
+            downloads: FairPool::new(512, 64, 2000),
             bodies: BodyBudget::usual(),
             searches: search_places(),
             answers: FairPool::new(8, 2, 0),
@@ -161,13 +169,15 @@ impl App {
 
     /// Signs links and checks them.
     pub(crate) async fn links(&self) -> StoreResult<Signer> {
-        self.0.links.signer(&*self.store).await
+        self.0.links.signer(&*self.store, self.clock.now_ms()).await
     }
 
     /// Waits for the right to pass over all members of a docset.
-    pub async fn pass(&self) -> Option<SemaphorePermit<'_>> {
-        // The semaphore is never closed; without a permit a pass would only be unbounded.
-        self.limits.passes.acquire().await.ok()
+    ///
+    /// # Errors
+    /// [`Kind::TooManyRequests`](crate::problem::Kind::TooManyRequests) or [`Kind::Unavailable`](crate::problem::Kind::Unavailable) where too many wait.
+    pub async fn pass(&self, client: ClientId) -> ApiResult<FairPermit> {
+        self.limits.passes.acquire(client).await.map_err(|full| Problem::no_place(full, "passes over docsets"))
     }
 
     /// The path of an API resource as clients address it: with the path of the public URL before it.

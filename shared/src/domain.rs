@@ -10,6 +10,7 @@ mod difference;
 mod docset;
 mod document;
 mod expiry;
+mod holding;
 mod key;
 mod origin;
 mod package;
@@ -31,6 +32,7 @@ pub use document::{
     Collection, Document, Encoding, FileRecord, Format, InvalidFormat, META, Place, Withdrawn, content_hash,
 };
 pub use expiry::Expiry;
+pub use holding::{Holding, Holdings};
 pub use key::{ApiKey, KeyState, Role, secret_hash};
 pub use origin::{Origin, Sample, Selection, SetOperation, WorkHash};
 pub use package::{Content, Documents, Package, Status};

@@ -8,6 +8,8 @@ pub mod config;
 pub mod digest;
 pub mod display;
 pub mod domain;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod ids;
 pub mod messaging;
 pub mod names;

@@ -13,6 +13,8 @@ mod dates;
 mod dsl;
 mod engine;
 mod expanded;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod highlight;
 mod language;
 mod lower;

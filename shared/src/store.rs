@@ -13,16 +13,19 @@ use roaring::RoaringBitmap;
 use crate::digest::Sha256;
 use crate::domain::{
     About, Access, Allowance, ApiKey, Clearance, Collection, Docset, Document, Documents, Entitlement, FileRecord,
-    Format, FormatTotal, Limits, Month, OwnLimit, Package, Recipe, Role, Scope, Status, Tdm, UsageSums, Withdrawn,
+    Format, FormatTotal, Holding, Holdings, Limits, Month, OwnLimit, Package, Recipe, Role, Scope, Status, Tdm,
+    UsageSums, Withdrawn,
 };
 use crate::ids::{CollectionId, DocsetId, ImportId, IndexId, KeyId, PackageId, ShareId, VersionId, WatchId};
 use crate::search::Language;
 
 mod allowances;
+mod charges;
 mod docsets;
 mod documents;
 mod errors;
 mod files;
+mod holdings;
 mod import;
 mod keys;
 mod members;
@@ -41,6 +44,7 @@ mod watches;
 mod withdrawals;
 
 pub use allowances::{Exchange, Standing};
+pub use charges::ChargedTo;
 pub use docsets::NewDocset;
 pub use shares::Share;
 pub use sql::SqlStore;
@@ -64,6 +68,14 @@ pub enum StoreError {
     /// The import's lease was lost to another import: nothing of this one has become visible.
     #[error("this import was overtaken by another; nothing of it has become visible, run it again")]
     ImportOvertaken,
+    /// The key has as much as it may.
+    #[error("the key may have {limit} {holding}, and has as much")]
+    LimitReached {
+        /// Of these.
+        holding: Holding,
+        /// So much.
+        limit: u64,
+    },
     /// All 2^32 document-version ids are used.
     #[error("the document-version ids are used up (2^32)")]
     IdsExhausted,
@@ -326,6 +338,9 @@ pub trait Store: fmt::Debug + Send + Sync {
     // ---- docsets ----
 
     /// Makes a docset.
+    ///
+    /// # Errors
+    /// [`StoreError::LimitReached`] where its owner has as many as it may.
     async fn create_docset(&self, docset: &NewDocset) -> StoreResult<Docset>;
     /// A docset, with its members.
     async fn docset(&self, id: DocsetId, owner: Option<KeyId>) -> StoreResult<Option<Docset>>;
@@ -333,13 +348,26 @@ pub trait Store: fmt::Debug + Send + Sync {
     async fn docsets(&self, owner: Option<KeyId>, before: Option<DocsetId>, limit: u32) -> StoreResult<Vec<Docset>>;
     /// Renames a docset; false if there is none.
     async fn rename_docset(&self, id: DocsetId, owner: Option<KeyId>, name: Option<&str>) -> StoreResult<bool>;
-    /// Deletes a docset and its packages' rows; returns the packages that it had, `None` if there is no docset.
-    async fn delete_docset(&self, id: DocsetId, owner: Option<KeyId>) -> StoreResult<Option<Vec<Package>>>;
+    /// A docset, with its members, also one that its owner has deleted and that stays for packages
+    /// of others.
+    async fn docset_of_packages(&self, id: DocsetId) -> StoreResult<Option<Docset>>;
+    /// The collection of such a docset.
+    async fn collection_of_docset(&self, id: DocsetId) -> StoreResult<Option<CollectionId>>;
+    /// Deletes a docset, its links, and its packages' rows; returns these packages, `None` if there
+    /// is no docset. Packages of other keys than its owner that are being built, or there at `now`,
+    /// stay: for their sake the docset is only put out of sight then.
+    async fn delete_docset(&self, id: DocsetId, owner: Option<KeyId>, now: i64) -> StoreResult<Option<Vec<Package>>>;
+    /// Deletes docsets, at most `limit`, that were put out of sight and whose packages are gone;
+    /// returns their packages.
+    async fn purge_deleted_docsets(&self, now: i64, limit: u32) -> StoreResult<Vec<Package>>;
 
     // ---- packages ----
 
     /// Returns the owner's newest package of that fingerprint that has not failed, was not dismissed and is not erased (with `false`),
     /// or makes one (with `true`): one atomic step, so that two equal requests at once make one package. With `reuse: false` it always makes one.
+    ///
+    /// # Errors
+    /// [`StoreError::LimitReached`] where a package would be made and the owner has as much as it may.
     async fn create_package(&self, package: &NewPackage, reuse: bool) -> StoreResult<(Package, bool)>;
     /// A package.
     async fn package(&self, id: PackageId, owner: Option<KeyId>) -> StoreResult<Option<Package>>;
@@ -357,6 +385,10 @@ pub trait Store: fmt::Debug + Send + Sync {
     async fn update_package(&self, id: PackageId, update: &StatusUpdate, now: i64) -> StoreResult<Option<Package>>;
     /// Dismisses a package that is not terminal; returns it as it stands.
     async fn dismiss_package(&self, id: PackageId, owner: Option<KeyId>, now: i64) -> StoreResult<Option<Package>>;
+    /// Records that its owner wants the package no more, if it is being built or there.
+    async fn give_up_package(&self, id: PackageId, now: i64) -> StoreResult<()>;
+    /// The owner's packages that are not terminal, oldest first, at most `limit`.
+    async fn unfinished_packages(&self, owner: KeyId, limit: u32) -> StoreResult<Vec<Package>>;
     /// Marks a finished package's archive as erased; returns it as it stands.
     async fn erase_package(&self, id: PackageId, owner: Option<KeyId>) -> StoreResult<Option<Package>>;
     /// Packages whose archive is available although it has expired, at most `limit`.
@@ -394,6 +426,8 @@ pub trait Store: fmt::Debug + Send + Sync {
     async fn revoke_key(&self, id: KeyId, now: i64) -> StoreResult<bool>;
     /// The secret of that name, the same for all processes of the installation: `fresh` (random) bytes if there was none.
     async fn secret(&self, name: &str, fresh: &[u8; 32]) -> StoreResult<[u8; 32]>;
+    /// Replaces the secret of that name; makes it if there was none.
+    async fn replace_secret(&self, name: &str, fresh: &[u8; 32]) -> StoreResult<()>;
 
     // ---- reindex ----
 
@@ -421,6 +455,9 @@ pub trait Store: fmt::Debug + Send + Sync {
     async fn shares(&self, docset: DocsetId, after: Option<ShareId>, limit: u32) -> StoreResult<Vec<Share>>;
     /// Ends a link and what it opened; false if there is none.
     async fn revoke_share(&self, docset: DocsetId, share: ShareId) -> StoreResult<bool>;
+    /// A link's docset, with its members, while the link lives and the docset's owner is a valid
+    /// key.
+    async fn shared_docset(&self, share: ShareId, now: i64) -> StoreResult<Option<Docset>>;
     /// Opens a link's docset to `guest` for as long as the link lives; `None` if it does not any
     /// more, or the docset's owner is no valid key.
     async fn follow_share(&self, share: ShareId, guest: KeyId, now: i64) -> StoreResult<Option<DocsetId>>;
@@ -441,17 +478,44 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`StoreError::NotFound`] when there is no such key.
     async fn exchange(&self, exchange: &Exchange) -> StoreResult<(u64, Standing)>;
-    /// Charges a package that is accepted and not paid for, in one step. `None` if it is paid for already, or nothing to be built; with less than
+    /// Charges a package that is not paid for, in one step. `None` if it is paid for already, or has come to nothing; with less than
     /// `charge.least` granted it was not charged.
     async fn pay_package(&self, id: PackageId, charge: &Exchange) -> StoreResult<Option<(u64, Standing)>>;
-    /// Dismisses a package that is accepted and not paid for; one that somebody else has paid for meanwhile stays.
+    /// Dismisses a package that is accepted and not paid for, nor to be paid for later; one that
+    /// somebody else has paid for meanwhile stays.
     async fn dismiss_unpaid(&self, id: PackageId, now: i64) -> StoreResult<()>;
     /// Takes a package for paid without a charge.
     async fn mark_paid(&self, id: PackageId) -> StoreResult<()>;
+    /// Has a package that is not paid for be paid for when it is fetched first.
+    async fn defer_payment(&self, id: PackageId) -> StoreResult<()>;
+    /// Counts the documents of a key's packages that were asked for since then, whose payment is
+    /// deferred, and that are not paid for.
+    async fn unpaid_documents(&self, owner: KeyId, since: i64) -> StoreResult<u64>;
     /// How an allowance stands in the window that begins at `window`.
     async fn standing(&self, key: KeyId, allowance: Allowance, window: i64) -> StoreResult<Standing>;
     /// The documents charged to a key by day (when it began, in milliseconds since the epoch), newest first, at most `limit` days.
     async fn charged(&self, key: KeyId, limit: u32) -> StoreResult<Vec<(i64, u64)>>;
+
+    // ---- charges of documents ----
+
+    /// Tells which of some documents are charged already.
+    async fn charged_documents(&self, to: ChargedTo<'_>, documents: &RoaringBitmap) -> StoreResult<RoaringBitmap>;
+    /// Records documents as charged; returns those that were not before. Of several processes that
+    /// record one, one is told so.
+    async fn record_charges(&self, to: ChargedTo<'_>, documents: &RoaringBitmap) -> StoreResult<RoaringBitmap>;
+    /// Forgets the charges of days that began before `before`.
+    async fn forget_charges(&self, before: i64) -> StoreResult<()>;
+
+    // ---- holdings ----
+
+    /// Counts what a key has at `now`.
+    async fn holdings(&self, key: KeyId, now: i64) -> StoreResult<Holdings<u64>>;
+    /// Gives an unrevoked key limits of its own on what it may have; false if there is none.
+    async fn limit_key_holdings(&self, id: KeyId, own: &Holdings<OwnLimit>) -> StoreResult<bool>;
+    /// Tells what keys of a role may have that have no limits of their own.
+    async fn role_holding_limits(&self, role: Role) -> StoreResult<Holdings<Option<u64>>>;
+    /// Changes that.
+    async fn limit_role_holdings(&self, role: Role, limits: &Holdings<Option<u64>>) -> StoreResult<()>;
 
     // ---- rights ----
 

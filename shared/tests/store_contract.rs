@@ -12,6 +12,7 @@ mod store_contract {
     pub(crate) mod docsets;
     pub(crate) mod docsets_made;
     pub(crate) mod harness;
+    pub(crate) mod holdings;
     pub(crate) mod imports;
     pub(crate) mod keys;
     pub(crate) mod leases;
@@ -53,6 +54,13 @@ contract! {
         minutes_are_forgotten_and_days_are_not,
         a_package_is_paid_for_once_or_not_at_all,
         what_was_used_before_there_were_allowances_stays_used;
+    holdings:
+        limits_on_holdings_are_of_roles_and_of_keys,
+        a_key_makes_no_more_docsets_than_it_may,
+        a_key_has_no_more_packages_than_it_may,
+        a_document_is_recorded_as_charged_once,
+        a_package_can_be_paid_for_after_it_was_built,
+        a_deleted_docset_stays_for_packages_of_others;
     opening:
         many_can_open_a_new_database_at_once,
         what_is_stored_outlives_the_process,

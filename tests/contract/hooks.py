@@ -36,6 +36,7 @@ NAMES_NOTHING = {
     "package-erased",
     "range-not-satisfiable",
     "too-many-watches",
+    "limit-reached",
     "unknown-field",
     "unknown-format",
     "unknown-refs",
@@ -66,7 +67,7 @@ def before_call(context, case, kwargs):
         lead_somewhere(case)
     if name == "createDocset":
         with_its_query_string(case)
-    if name in ("followShare", "revokeShare") and not REFUSED and next(turns):
+    if name in ("getShared", "followShare", "revokeShare") and not REFUSED and next(turns):
         share_something(case)
     if case.method.upper() != "DELETE" or REFUSED or (case.path_parameters or {}).get("id") not in KEPT:
         return

@@ -51,10 +51,11 @@ const EXPECTED: [(&str, Needs); 43] = [
     ("getHealth", Nothing),
     ("getManifest", OneOf(&["build"])),
     ("getMe", AnyKey),
-    ("getMetrics", Nothing),
+    ("getMetrics", OneOf(&["usage"])),
     ("getPackage", OneOf(&["packages:read", "build"])),
     ("getPublicKeys", Nothing),
     ("getReadiness", Nothing),
+    ("getShared", OneOf(&["docsets:read"])),
     ("getUsage", OneOf(&["usage"])),
     ("getWatch", OneOf(&["watches"])),
     ("listAssets", OneOf(&["packages:read"])),
@@ -66,7 +67,6 @@ const EXPECTED: [(&str, Needs); 43] = [
     ("listWatches", OneOf(&["watches"])),
     ("listWithdrawals", OneOf(&["packages:read"])),
     ("refreshDocset", OneOf(&["docsets:write"])),
-    ("refreshDocsetByPost", OneOf(&["docsets:write"])),
     ("renameDocset", OneOf(&["docsets:write"])),
     ("revokeShare", OneOf(&["docsets:write"])),
     ("search", NothingOr("search")),
@@ -108,22 +108,22 @@ enum Standing {
 
 /// What an operation must answer to a walker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Answer {
+enum ExpectedAnswer {
     Given,
     Refused(u16, &'static str),
 }
 
 /// The answer by the table above.
-fn expected(needs: Needs, standing: &Standing, path: &str) -> Answer {
-    let no_scope = Answer::Refused(403, "forbidden");
+fn expected(needs: Needs, standing: &Standing, path: &str) -> ExpectedAnswer {
+    let no_scope = ExpectedAnswer::Refused(403, "forbidden");
     match (standing, needs) {
         // The service's own pages know no keys.
-        (Standing::Invalid(_), _) if !path.starts_with("/api/") => Answer::Given,
-        (Standing::Invalid(kind), _) => Answer::Refused(401, *kind),
-        (Standing::NoKey, Nothing | NothingOr(_)) | (Standing::Has(_), Nothing | AnyKey) => Answer::Given,
-        (Standing::NoKey, _) => Answer::Refused(401, "unauthorized"),
-        (Standing::Has(scopes), NothingOr(scope)) if scopes.contains(&scope) => Answer::Given,
-        (Standing::Has(scopes), OneOf(any)) if any.iter().any(|scope| scopes.contains(scope)) => Answer::Given,
+        (Standing::Invalid(_), Nothing) if !path.starts_with("/api/") => ExpectedAnswer::Given,
+        (Standing::Invalid(kind), _) => ExpectedAnswer::Refused(401, *kind),
+        (Standing::NoKey, Nothing | NothingOr(_)) | (Standing::Has(_), Nothing | AnyKey) => ExpectedAnswer::Given,
+        (Standing::NoKey, _) => ExpectedAnswer::Refused(401, "unauthorized"),
+        (Standing::Has(scopes), NothingOr(scope)) if scopes.contains(&scope) => ExpectedAnswer::Given,
+        (Standing::Has(scopes), OneOf(any)) if any.iter().any(|scope| scopes.contains(scope)) => ExpectedAnswer::Given,
         (Standing::Has(_), _) => no_scope,
     }
 }
@@ -211,12 +211,12 @@ impl Things {
             "dumpDocset" => (Method::GET, docset("/dump?fmts=pdf"), None, &[202, 303]),
             "getManifest" => get(docset("/manifest?fmt=txt")),
             "createPackage" => post(docset("/packages"), json!({"formats": ["xml"]}), &[200, 202]),
-            "refreshDocset" => (Method::GET, docset("/refresh"), None, &[200, 201]),
-            "refreshDocsetByPost" => (Method::POST, docset("/refresh"), None, &[200, 201]),
+            "refreshDocset" => (Method::POST, docset("/refresh"), None, &[200, 201]),
             "shareDocset" => post(docset("/share"), json!({}), &[201]),
             "listShares" => get(docset("/share")),
             "revokeShare" => delete(docset(&format!("/share/{}", self.spare_share)), &[204]),
-            "followShare" => get(self.share.clone()),
+            "getShared" => get(self.share.clone()),
+            "followShare" => post(self.share.clone(), json!({}), &[200]),
             "getPackage" => get(package("")),
             "followPackage" => get(package("/events")),
             "listAssets" => get(package("/assets")),
@@ -316,8 +316,8 @@ async fn walk(site: &Site, store: &SqlStore, things: &Things, walker: &Walker<'_
     for (operation, needs) in EXPECTED {
         let (_, path, ..) = things.request(operation);
         match expected(needs, &walker.standing, &path) {
-            Answer::Given => given.push((operation, needs)),
-            Answer::Refused(status, kind) => refused.push((operation, needs, status, kind)),
+            ExpectedAnswer::Given => given.push((operation, needs)),
+            ExpectedAnswer::Refused(status, kind) => refused.push((operation, needs, status, kind)),
         }
     }
     rest(site, store).await;

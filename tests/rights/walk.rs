@@ -71,7 +71,8 @@ impl<'a> Walk<'a> {
     pub(super) async fn everything(&mut self) {
         let contract = self.get("getContract", "/openapi.json").await.json();
         let link = self.others.link.clone();
-        self.look("followShare", &link).await;
+        self.look("getShared", &link).await;
+        self.post("followShare", &link, &json!({})).await;
         self.make_docsets().await;
         self.make_packages().await;
         let (deletes, others): (Vec<_>, Vec<_>) =
@@ -153,13 +154,14 @@ impl<'a> Walk<'a> {
             "renameDocset" => self.on_docsets(operation, Method::PATCH, "", Some(json!({"name": "other"}))).await,
             "deleteDocset" => self.on_docsets(operation, Method::DELETE, "", None).await,
             // Both come first: without them there is nothing to walk on.
-            "createDocset" | "createPackage" | "followShare" => assert!(self.found.contains_key(operation)),
+            "createDocset" | "createPackage" | "getShared" | "followShare" => {
+                assert!(self.found.contains_key(operation))
+            }
             "diffDocset" => {
                 let since = self.all_docsets().into_iter().map(|id| format!("/diff?since={id}")).collect();
                 self.each_docset_at(operation, since).await;
             }
-            "refreshDocset" => self.each_docset(operation, &["/refresh"]).await,
-            "refreshDocsetByPost" => self.on_docsets(operation, Method::POST, "/refresh", None).await,
+            "refreshDocset" => self.on_docsets(operation, Method::POST, "/refresh", None).await,
             "shareDocset" => self.on_docsets(operation, Method::POST, "/share", Some(json!({}))).await,
             "listShares" => self.each_docset(operation, &["/share"]).await,
             "revokeShare" => self.on_docsets(operation, Method::DELETE, "/share/1", None).await,

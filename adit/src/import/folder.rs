@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 use std::fs::{File, Metadata};
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead, BufReader};
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr as _;
 
@@ -102,13 +102,13 @@ pub(crate) struct Batch {
 
 /// An opened collection folder; iterates over its documents.
 #[derive(Debug)]
-pub(crate) struct Folder {
+pub(crate) struct Folder<R = BufReader<File>> {
     root: PathBuf,
     /// Who may have the files of documents that do not say it.
     access: Access,
     /// What restricted documents need that do not say it.
     entitlement: Entitlement,
-    reader: BufReader<File>,
+    reader: R,
     line: u64,
     // Half a digest of each ref is enough to tell a million of them apart, in a tenth of the memory.
     seen: HashSet<[u8; 16]>,
@@ -122,27 +122,12 @@ impl Folder {
         let text = std::fs::read(&file).with_context(|| {
             format!("cannot read {}; a collection folder has collection.json and documents.jsonl", file.display())
         })?;
-        let collection: CollectionJson =
-            serde_json::from_slice(&text).with_context(|| format!("{} is not as it should be", file.display()))?;
-        let slug_ok = (1..=64).contains(&collection.slug.len())
-            && collection.slug.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
-        if !slug_ok {
-            bail!("{}: slug must be 1 to 64 of a-z, 0-9, - and _, not {:?}", file.display(), collection.slug);
-        }
-        let wrong = |member: &str| format!("{}: {member}", file.display());
-        let own: Entitlement = collection.slug.parse()?;
-        let access = collection.access.map(|text| Access::parse(&text, &own)).transpose();
-        let access = access.with_context(|| wrong("access"))?.unwrap_or_default();
-        let entitlement = access.entitlement().unwrap_or(&own).clone();
-        let tdm = collection.tdm.map(Tdm::checked).transpose().with_context(|| wrong("tdm"))?;
-        let language = collection.language.as_deref().map(Language::from_str).transpose();
-        let language = language.with_context(|| format!("{}: \"language\"", file.display()))?;
+        let (collection, entitlement) = read_collection(&text, &file)?;
         let documents = root.join("documents.jsonl");
         let reader = File::open(&documents).with_context(|| format!("cannot read {}", documents.display()))?;
         let reader = BufReader::with_capacity(1 << 20, reader);
-        let folder = Self { root, access: access.clone(), entitlement, reader, line: 0, seen: HashSet::new() };
-        let CollectionJson { slug, name, description, license, .. } = collection;
-        Ok((NewCollection { slug, name, description, license, access, tdm, language }, folder))
+        let access = collection.access.clone();
+        Ok((collection, Self::new(root, access, entitlement, reader)))
     }
 
     /// Length of `documents.jsonl` in bytes, for the progress bar.
@@ -166,6 +151,13 @@ impl Folder {
         std::thread::Builder::new().name("folder".to_owned()).spawn(read).context("no thread to read the folder")?;
         Ok(receiver)
     }
+}
+
+impl<R: BufRead> Folder<R> {
+    /// Reads the lines of `reader`, whose paths lead into `root`.
+    pub(super) fn new(root: PathBuf, access: Access, entitlement: Entitlement, reader: R) -> Self {
+        Self { root, access, entitlement, reader, line: 0, seen: HashSet::new() }
+    }
 
     fn next_batch(&mut self) -> anyhow::Result<Option<Batch>> {
         let mut batch = Batch::default();
@@ -181,7 +173,7 @@ impl Folder {
     }
 
     /// The next line that is not empty, with its length in bytes; `None` at the end.
-    fn next(&mut self) -> anyhow::Result<Option<(usize, Result<SourceDocument, BadLine>)>> {
+    pub(super) fn next(&mut self) -> anyhow::Result<Option<(usize, Result<SourceDocument, BadLine>)>> {
         let mut bytes = Vec::new();
         loop {
             bytes.clear();
@@ -256,6 +248,28 @@ impl Folder {
         }
         Ok(SourceFile { format, media_type, path: real, length: found.len() })
     }
+}
+
+/// Reads the content of `collection.json`; also what its restricted documents need that do not say
+/// it.
+pub(super) fn read_collection(text: &[u8], file: &Path) -> anyhow::Result<(NewCollection, Entitlement)> {
+    let collection: CollectionJson =
+        serde_json::from_slice(text).with_context(|| format!("{} is not as it should be", file.display()))?;
+    let slug_ok = (1..=64).contains(&collection.slug.len())
+        && collection.slug.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
+    if !slug_ok {
+        bail!("{}: slug must be 1 to 64 of a-z, 0-9, - and _, not {:?}", file.display(), collection.slug);
+    }
+    let wrong = |member: &str| format!("{}: {member}", file.display());
+    let own: Entitlement = collection.slug.parse()?;
+    let access = collection.access.map(|text| Access::parse(&text, &own)).transpose();
+    let access = access.with_context(|| wrong("access"))?.unwrap_or_default();
+    let entitlement = access.entitlement().unwrap_or(&own).clone();
+    let tdm = collection.tdm.map(Tdm::checked).transpose().with_context(|| wrong("tdm"))?;
+    let language = collection.language.as_deref().map(Language::from_str).transpose();
+    let language = language.with_context(|| format!("{}: \"language\"", file.display()))?;
+    let CollectionJson { slug, name, description, license, .. } = collection;
+    Ok((NewCollection { slug, name, description, license, access, tdm, language }, entitlement))
 }
 
 /// `serde_json` ends its messages with "at line 1 column 7", which would mislead: it sees only one line.

@@ -40,7 +40,7 @@ pub(crate) async fn docset(config: &Config, args: DocsetArgs) -> anyhow::Result<
             outln!("link {}, until {}", share["id"], text(&share, "expires"));
             outln!("{}", text(&share, "link"));
         }
-        DocsetVerb::Open { link } => print_new(&client.get(&client.shared_path(&link)?).await?),
+        DocsetVerb::Open { link } => print_new(&client.post(&client.shared_path(&link)?, &json!({})).await?),
     }
     Ok(())
 }

@@ -6,6 +6,8 @@
 mod agree;
 mod bag;
 mod contents;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod tar_archive;
 mod targets;
 mod zip_archive;

@@ -294,6 +294,18 @@ async fn whoever_fills_the_places_with_work_keeps_out_neither_operators_nor_chec
     // Silent connections do not hold the reserve either.
     let _silent = [server.connect().await, server.connect().await, server.connect().await];
     assert!(ask("/api/quick", "operator's").await.ends_with("quick"));
+    // When operators fill it, everybody is told so.
+    let last = soon("no place is left", async {
+        loop {
+            busy.push(server.say("GET /api/busy HTTP/1.1\r\nhost: localhost\r\nx-api-key: operator's\r\n\r\n").await);
+            let mut answer = [0; 12];
+            let read = tokio::time::timeout(SOON, busy.last_mut().unwrap().read_exact(&mut answer)).await;
+            if matches!(read, Ok(Ok(_))) {
+                break answer;
+            }
+        }
+    });
+    assert_eq!(last.await, *b"HTTP/1.1 503");
 }
 
 #[tokio::test]

@@ -32,14 +32,15 @@ pub async fn layer(State(app): State<App>, mut request: Request, next: Next) -> 
     }
     let key = match auth::authenticate(&app, request.headers()).await {
         Ok(Some(key)) => key,
-        Ok(None) => {
+        nobody => {
+            // Also who shows a key that is not valid: to look for it is work.
             let client = ClientId::of_request(request.extensions());
-            return match app.anonymous().take_request(client, app.clock.now_ms()) {
-                Ok(()) => next.run(request).await,
+            let allowed = app.anonymous().take_request(client, app.clock.now_ms());
+            return match allowed.and(nobody) {
+                Ok(_) => next.run(request).await,
                 Err(problem) => problem.into_response(),
             };
         }
-        Err(problem) => return problem.into_response(),
     };
     tracing::Span::current().record("key", key.id.0);
     let mut response = match app.quotas().take(&key, Allowance::Requests).await {

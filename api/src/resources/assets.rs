@@ -2,7 +2,9 @@
 
 use adit_packager::archive_name;
 use adit_shared::digest::Sha256;
-use adit_shared::domain::{Asset, Content, MANIFEST_NAME, Package, PackageManifest, RECEIPT_NAME, Scope, Status};
+use adit_shared::domain::{
+    ApiKey, Asset, Content, MANIFEST_NAME, Package, PackageManifest, RECEIPT_NAME, Scope, Status,
+};
 use adit_shared::ids::PackageId;
 use adit_shared::objects::{ObjectError, ObjectKey};
 use axum::extract::State;
@@ -20,7 +22,7 @@ use crate::dispatch;
 use crate::extract::Path;
 use crate::problem::{ApiResult, Kind, Problem};
 use crate::recipe;
-use crate::resources::packages::{ALIKE, failure, find};
+use crate::resources::packages::{ALIKE, failure, find, pay};
 use crate::serve::{self, Request, Stored, Wanted};
 use crate::state::App;
 use crate::wire::poll_after;
@@ -206,7 +208,7 @@ async fn find_like(app: &App, caller: &Caller, fingerprint: &Sha256) -> ApiResul
               (status = 304, description = "Not modified", headers(("etag" = String))),
               (status = 409, description = "Not ready, or failed"),
               (status = 410, description = "Erased; `rebuild` tells where to ask for it again"),
-              (status = 416)))]
+              (status = 416), (status = 429, description = "It was asked for by a GET, and the quota does not pay for it")))]
 pub async fn asset(
     State(app): State<App>,
     caller: Caller,
@@ -219,7 +221,8 @@ pub async fn asset(
         Known::Fingerprint(fingerprint) => find_like(&app, &caller, &fingerprint).await?,
     };
     let package = available(&app, found).await?;
-    send_asset(&app, &package, &name, Request { method: &method, headers: &headers }).await
+    let payer = Some(&caller.0).filter(|key| key.id == package.owner);
+    send_asset(&app, &package, payer, &name, Request { method: &method, headers: &headers }).await
 }
 
 /// Fetches an asset by a link of the list of assets, without a key. The link ends in the asset's name, which many programs go by.
@@ -234,7 +237,7 @@ pub async fn asset(
               (status = 403, description = "The link is wrong or has expired, or the key that it was made for has ended; the list of assets has a new one"),
               (status = 409, description = "Not ready, or failed"),
               (status = 410, description = "Erased; `rebuild` tells where to ask for it again"),
-              (status = 416)))]
+              (status = 416), (status = 429, description = "It was asked for by a GET, and its owner's quota does not pay for it")))]
 pub async fn follow(
     State(app): State<App>,
     Path((grant, id, name)): Path<(String, i64, String)>,
@@ -251,7 +254,9 @@ pub async fn follow(
     }
     let package = app.store.package(id, None).await?.ok_or_else(|| Problem::not_found("package"))?;
     let package = available(&app, package).await?;
-    let mut response = send_asset(&app, &package, &name, Request { method: &method, headers: &headers }).await?;
+    let owner = app.store.key(package.owner).await?;
+    let request = Request { method: &method, headers: &headers };
+    let mut response = send_asset(&app, &package, owner.as_ref(), &name, request).await?;
     let moves = method == Method::HEAD && app.objects.presign(&name, &name, 1).await?.is_some();
     if moves {
         // The store that GET leads to has entity tags of its own, and readers that begin with HEAD compare.
@@ -267,7 +272,13 @@ async fn holds(app: &App, grant: &str, package: PackageId, name: &str) -> ApiRes
     Ok(app.store.key(key).await?.is_some_and(|key| key.may_use(Scope::PackagesRead, now)))
 }
 
-async fn send_asset(app: &App, package: &Package, name: &str, request: Request<'_>) -> ApiResult<Response> {
+async fn send_asset(
+    app: &App,
+    package: &Package,
+    payer: Option<&ApiKey>,
+    name: &str,
+    request: Request<'_>,
+) -> ApiResult<Response> {
     let mut stock = stock(app, package).await?;
     let Some(at) = stock.iter().position(|asset| asset.name == name) else {
         let names: Vec<String> = stock.into_iter().map(|asset| asset.name).take(NAMES_SHOWN).collect();
@@ -276,7 +287,7 @@ async fn send_asset(app: &App, package: &Package, name: &str, request: Request<'
     };
     let asset = stock.swap_remove(at);
     let name = asset.name.clone();
-    send(app, package, asset, &name, request).await
+    send(app, package, payer, asset, &name, request).await
 }
 
 /// Fetches the archive: a redirect to the object store, or the bytes with ranges. Of a package in shards, which has no archive, it is the manifest,
@@ -292,7 +303,7 @@ async fn send_asset(app: &App, package: &Package, name: &str, request: Request<'
               (status = 304, description = "Not modified", headers(("etag" = String))),
               (status = 409, description = "Not ready, or failed"),
               (status = 410, description = "Erased; `rebuild` tells where to ask for it again"),
-              (status = 416)))]
+              (status = 416), (status = 429, description = "It was asked for by a GET, and the quota does not pay for it")))]
 pub async fn download(
     State(app): State<App>,
     caller: Caller,
@@ -302,18 +313,19 @@ pub async fn download(
 ) -> ApiResult<Response> {
     let package = available(&app, find(&app, &caller, id).await?).await?;
     let request = Request { method: &method, headers: &headers };
+    let payer = Some(&caller.0).filter(|key| key.id == package.owner);
     if package.recipe.has_archive() {
         let archive = Stocked::archive(&package);
         let name = archive.name.clone();
-        return send(&app, &package, archive, &name, request).await;
+        return send(&app, &package, payer, archive, &name, request).await;
     }
     let manifest = match small_asset(&app, &package, MANIFEST_NAME).await? {
         Some(bytes) => Stocked::small(&package, MANIFEST_NAME, MANIFEST_TYPE, &bytes),
-        None => return absent(&app, &package).await,
+        None => return absent(&app, &package, payer).await,
     };
     let name =
         archive_name(&package.recipe, &package.fingerprint).replace(package.recipe.layout.extension(), MANIFEST_NAME);
-    send(&app, &package, manifest, &name, request).await
+    send(&app, &package, payer, manifest, &name, request).await
 }
 
 /// The package as it stands now, if it is there to be fetched.
@@ -349,14 +361,17 @@ fn gone(app: &App, package: &Package, why: &str) -> Problem {
     Problem::new(Kind::Erased, format!("{why}; POST to {rebuild} builds it again")).with("rebuild", how)
 }
 
+/// Sends an asset, and charges a package that is not paid for before anything of it leaves; to nobody where an operator looks at somebody's
+/// package.
 async fn send(
     app: &App,
     package: &Package,
+    payer: Option<&ApiKey>,
     asset: Stocked,
     file_name: &str,
     request: Request<'_>,
 ) -> ApiResult<Response> {
-    let Some(length) = app.objects.size(&asset.key).await? else { return absent(app, package).await };
+    let Some(length) = app.objects.size(&asset.key).await? else { return absent(app, package, payer).await };
     // The same bytes have the same tag, whichever package they were built for. Those of unknown hash are only known to be this archive's.
     let etag = match asset.sha256 {
         Some(sha256) => format!("\"{sha256}\""),
@@ -365,7 +380,9 @@ async fn send(
     let Stocked { key, media_type, sha256, .. } = asset;
     let stored = Stored { object: &key, offset: 0, length, etag, sha256, media_type: &media_type };
     let response = serve::send_download(&*app.objects, stored, file_name, request).await?;
-    if request.method == Method::GET {
+    let leaves = response.status().is_success() || response.status() == StatusCode::FOUND;
+    if request.method == Method::GET && leaves {
+        pay_unpaid(app, package, payer).await?;
         // Of what the object store sends nothing is heard: all of it counts.
         let bytes = if response.status() == StatusCode::FOUND { length } else { serve::content_length(&response) };
         app.usage().send(package, bytes).await;
@@ -373,9 +390,18 @@ async fn send(
     Ok(response)
 }
 
+async fn pay_unpaid(app: &App, package: &Package, payer: Option<&ApiKey>) -> ApiResult<()> {
+    if let Some(owner) = payer.filter(|_| !package.paid) {
+        let (app, owner, package) = (app.clone(), owner.clone(), package.clone());
+        dispatch::to_the_end(async move { pay(&app, &owner, &package).await }).await?;
+    }
+    Ok(())
+}
+
 /// Answers for an asset that is not in our store.
-async fn absent(app: &App, package: &Package) -> ApiResult<Response> {
+async fn absent(app: &App, package: &Package, payer: Option<&ApiKey>) -> ApiResult<Response> {
     if let Some(elsewhere) = elsewhere(package) {
+        pay_unpaid(app, package, payer).await?;
         return Ok((StatusCode::FOUND, [(header::LOCATION, elsewhere.to_owned())]).into_response());
     }
     // The store has lost or expired it (a lifecycle rule, say): the database learns of it here.

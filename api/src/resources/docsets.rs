@@ -10,8 +10,8 @@ mod tests;
 
 use std::collections::BTreeSet;
 
-use adit_shared::domain::Docset;
-use adit_shared::ids::{DocsetId, PackageId};
+use adit_shared::domain::{Docset, Package};
+use adit_shared::ids::DocsetId;
 use adit_shared::search::Source;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -133,19 +133,23 @@ pub async fn patch(
     Ok(axum::Json(DocsetView::whole(&app, docset).await?))
 }
 
-/// Deletes a docset and its packages.
+/// Deletes a docset, its links and its owner's packages. Packages that others have asked for, who were let in by a link, stay with them until they
+/// expire.
 #[utoipa::path(delete, path = "/api/docsets/{id}", operation_id = "deleteDocset", tag = "docsets", security(("key" = [])), params(("id" = i64, Path)),
     responses((status = 204, description = "Deleted")))]
 pub async fn delete(State(app): State<App>, caller: Caller, Path(id): Path<i64>) -> ApiResult<StatusCode> {
     let docset = find_own(&app, &caller, id).await?;
+    let now = app.clock.now_ms();
     // The objects first: once the rows are gone nobody would remember to delete them. A packager that still builds one of these
     // finds the package gone and gives up.
-    let packages = app.store.packages_of(docset.id).await?;
-    for package in &packages {
+    let goes = |package: &Package| package.owner == docset.owner || !package.is_held(now);
+    let packages = app.store.packages_of(docset.id).await?.into_iter().filter(goes);
+    let mut known = BTreeSet::new();
+    for package in packages {
         dispatch::send_delete(&app, package.id).await?;
+        known.insert(package.id);
     }
-    let known: BTreeSet<PackageId> = packages.iter().map(|package| package.id).collect();
-    for package in app.store.delete_docset(docset.id, caller.sees()).await?.unwrap_or_default() {
+    for package in app.store.delete_docset(docset.id, caller.sees(), now).await?.unwrap_or_default() {
         // Asked for in between.
         if !known.contains(&package.id) {
             dispatch::send_delete(&app, package.id).await?;

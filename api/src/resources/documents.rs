@@ -1,6 +1,6 @@
 //! `/documents`: metadata and files of one document version.
 
-use adit_shared::domain::{Allowance, Document, FileRecord, Metric};
+use adit_shared::domain::{Document, FileRecord, Metric};
 use adit_shared::ids::VersionId;
 use adit_shared::objects::content_disposition;
 use axum::extract::State;
@@ -39,8 +39,8 @@ fn choose<'a>(document: &'a Document, format: &str) -> ApiResult<&'a FileRecord>
     })
 }
 
-/// Sends a file, and charges it when its content begins to flow: not for a look at its head, nor for what the client has, nor for the further
-/// pieces of one file.
+/// Sends a file, and charges it: not for a look at its head, nor for what the client has, nor for what was charged to the key today already. So
+/// the pieces of one file cost one document, whichever comes first.
 async fn serve(
     app: &App,
     caller: &Caller,
@@ -58,19 +58,13 @@ async fn serve(
     // What publishers wrote is saved, not shown on our origin.
     let file_name = content_disposition(&format!("{}.{}", document.name, file.format));
     response.headers_mut().extend(HeaderValue::try_from(file_name).map(|value| (header::CONTENT_DISPOSITION, value)));
-    let range = response.headers().get(header::CONTENT_RANGE).and_then(|range| range.to_str().ok());
-    let begins = match response.status() {
-        StatusCode::OK => true,
-        StatusCode::PARTIAL_CONTENT => range.is_some_and(|range| range.starts_with("bytes 0-")),
-        _ => false,
-    };
-    if method != Method::GET {
+    if method != Method::GET || !response.status().is_success() {
         return Ok(response);
     }
     let (collection, key) = (document.collection, &caller.0);
-    if begins {
-        app.quotas().take(key, Allowance::Documents).await?;
-        app.usage().count(collection, Some(key.id), Metric::Charged, 1);
+    let charged = app.quotas().charge_document(key, document.id, &file.format).await?;
+    app.usage().count(collection, Some(key.id), Metric::Charged, u64::from(charged));
+    if charged || response.status() == StatusCode::OK {
         app.usage().give(collection, key.id, &[document.id.0].into());
     }
     app.usage().count(collection, Some(key.id), Metric::Bytes, content_length(&response));
@@ -124,3 +118,6 @@ pub async fn file(
     let document = find(&app, id).await?;
     serve(&app, &caller, &method, &document, &format, &headers).await
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,11 +28,11 @@ pub struct DumpQuery {
 }
 
 /// Gives the docset's package of layout flat: builds it where needed, then leads to the archive. The same request is
-/// sent until it answers 303.
+/// sent until it answers 303. As GET is safe, it charges nothing: a new package is charged when it is fetched first.
 #[utoipa::path(get, path = "/api/docsets/{id}/dump", operation_id = "dumpDocset", tag = "packages", security(("key" = [])), params(("id" = i64, Path), DumpQuery),
     responses((status = 202, description = "It is being built; ask again", body = AskedPackage, headers(("location" = String, description = "The package"), ("retry-after" = u64))),
               (status = 303, description = "The archive is ready", headers(("location" = String, description = "The download"))),
-              (status = 409, description = "It could not be built"),
+              (status = 409, description = "It could not be built, or the key has as much of packages as it may"),
               (status = 429)))]
 pub async fn dump(
     State(app): State<App>,
@@ -42,7 +42,14 @@ pub async fn dump(
 ) -> ApiResult<Response> {
     let docset = docsets::find(&app, &caller, id).await?;
     let formats = wanted_formats(&docset, &split_list(query.fmts.as_deref(), query.fmt.as_deref()))?;
-    let wish = Wish { docset, recipe: Recipe::new(formats, Layout::Flat), base: None, reuse: true, retry: false };
+    let wish = Wish {
+        docset,
+        recipe: Recipe::new(formats, Layout::Flat),
+        base: None,
+        reuse: true,
+        retry: false,
+        pay_later: true,
+    };
     let asked = ask(&app, &caller, wish).await?;
     let package = &asked.package;
     match package.status {

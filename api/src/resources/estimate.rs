@@ -101,12 +101,12 @@ pub async fn estimate(
     let delta_from = delta_from.map(|docset| DeltaFrom::Docset(DocsetId(docset)));
     let choice = Choice { layout, compression, shard_bytes, dehydrated, delta_from };
     let (recipe, base) = choice.recipe(&app, &caller, &docset, formats).await?;
-    let wish = Wish { docset, recipe, base, reuse: true, retry: true };
+    let wish = Wish { docset, recipe, base, reuse: true, retry: true, pay_later: false };
     let identity = wish.identity(&app, &caller).await?;
     let cost = cost(&app, &caller, &wish, &identity).await?;
     let quota_after = app.quotas().after(&caller.0, cost);
     let (Wish { docset, recipe, base, .. }, Identity { about, clearance, .. }) = (wish, identity);
-    let _pass = app.pass().await;
+    let _pass = app.pass(caller.client()).await?;
     let base = base.map(|base| base.docset);
     let marked = clearance.selection(&docset.fingerprint) != docset.fingerprint;
     let mut estimator = SizeEstimator::new(&recipe, about.as_ref(), marked)?;

@@ -7,16 +7,16 @@ use adit_shared::domain::{Package, Scope};
 use adit_shared::ids::KeyId;
 use async_stream::stream;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use futures::Stream;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::MissedTickBehavior;
 
 use crate::auth::Caller;
 use crate::dispatch;
 use crate::extract::Path;
+use crate::fair_pool::FairPermit;
 use crate::problem::{ApiResult, Kind, Problem};
 use crate::resources::packages::find;
 use crate::state::App;
@@ -43,7 +43,8 @@ pub struct StatusEvent {
 #[utoipa::path(get, path = "/api/packages/{id}/events", operation_id = "followPackage", tag = "packages", security(("key" = [])),
     params(("id" = i64, Path), ("last-event-id" = Option<String>, Header, nullable = false, description = "The `id` of the last event that was seen")),
     responses((status = 200, description = "Events named `status`", content_type = "text/event-stream", body = StatusEvent),
-              (status = 204, description = "The last event was the one that `Last-Event-ID` names: do not come back")))]
+              (status = 204, description = "The last event was the one that `Last-Event-ID` names: do not come back"),
+              (status = 429, description = "The key has as many streams open as it may: poll the package instead")))]
 pub async fn events(
     State(app): State<App>,
     caller: Caller,
@@ -55,10 +56,8 @@ pub async fn events(
     if package.status.is_terminal() && seen {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let Ok(place) = app.limits.streams.clone().try_acquire_owned() else {
-        let problem = Problem::new(Kind::Unavailable, "too many event streams are open; poll the package instead");
-        return Err(problem.with("part", "event streams").header(header::RETRY_AFTER, HeaderValue::from(5)));
-    };
+    let place = app.limits.streams.try_acquire(caller.client());
+    let place = place.map_err(|full| Problem::no_place(full, "event streams"))?;
     Ok(Sse::new(follow(app, caller.0.id, package, place)).keep_alive(KeepAlive::default()).into_response())
 }
 
@@ -66,7 +65,7 @@ fn follow(
     app: App,
     key: KeyId,
     mut package: Package,
-    place: OwnedSemaphorePermit,
+    place: FairPermit,
 ) -> impl Stream<Item = Result<Event, Infallible>> {
     stream! {
         let _place = place;
@@ -115,22 +114,39 @@ async fn next(app: &App, key: KeyId, package: &Package) -> ApiResult<Package> {
 
 #[cfg(test)]
 mod tests {
+    use adit_shared::ids::KeyId;
+    use serde_json::json;
+
     use super::*;
+    use crate::client::ClientId;
     use crate::testing::World;
 
     #[tokio::test]
-    async fn who_finds_no_place_is_told_what_there_is_none_of() {
+    async fn one_key_has_its_share_of_the_streams_and_leaves_the_others_theirs() {
         let world = World::new().await;
         let app = world.app().await;
         let package = world.package().await;
-        let key = app.store.keys().await.unwrap().remove(0);
-        let all = u32::try_from(app.limits.streams.available_permits()).unwrap();
-        let _taken = app.limits.streams.acquire_many(all).await.unwrap();
-        let refused = events(State(app.clone()), Caller(key), Path(package.id.0), HeaderMap::new()).await;
-        let answer = refused.unwrap_err().into_response();
-        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
-        let body = axum::body::to_bytes(answer.into_body(), 1000).await.unwrap();
+        let owner = app.store.keys().await.unwrap().remove(0);
+        let open = || events(State(app.clone()), Caller(owner.clone()), Path(package.id.0), HeaderMap::new());
+        let mut streams = Vec::new();
+        let refused = loop {
+            match open().await {
+                Ok(stream) => streams.push(stream),
+                Err(problem) => break problem.into_response(),
+            }
+        };
+        assert_eq!((streams.len(), refused.status()), (20, StatusCode::TOO_MANY_REQUESTS));
+        assert!(refused.headers().contains_key("retry-after"));
+        let body = axum::body::to_bytes(refused.into_body(), 1000).await.unwrap();
         let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
-        assert_eq!(problem["part"], "event streams");
+        assert_eq!(
+            (&problem["type"], &problem["part"]),
+            (&json!("urn:adit:problem:too-many-requests"), &json!("event streams"))
+        );
+
+        let others: Vec<_> = (100..280).map(|key| app.limits.streams.try_acquire(ClientId::Key(KeyId(key)))).collect();
+        assert!(others.iter().all(Result::is_ok), "180 places are there for others");
+        drop(streams);
+        assert!(open().await.is_ok(), "what was closed is free again");
     }
 }

@@ -18,6 +18,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::auth::Caller;
 use crate::delta::Delta;
 use crate::extract::{Path, Query};
+use crate::long_answers::LongAnswer;
 use crate::problem::{ApiResult, Kind, Problem};
 use crate::recipe;
 use crate::resources::members::{line, ndjson};
@@ -113,11 +114,14 @@ pub async fn manifest(
         base: base.as_ref().map(|base| clearance.base_selection(&base.fingerprint)),
         selection: Some(clearance.selection(&docset.fingerprint)).filter(|selection| *selection != docset.fingerprint),
     };
-    Ok(ndjson(lines(app, docset, base, clearance, header, query.metadata.unwrap_or(Metadata::None))))
+    let mut answer = ndjson(lines(app, docset, base, clearance, header, query.metadata.unwrap_or(Metadata::None)));
+    // All packagers may have one key, and read as many manifests as they build packages.
+    answer.extensions_mut().remove::<LongAnswer>();
+    Ok(answer)
 }
 
 async fn find(app: &App, id: i64, what: &str) -> ApiResult<Docset> {
-    app.store.docset(DocsetId(id), None).await?.ok_or_else(|| Problem::not_found(what))
+    app.store.docset_of_packages(DocsetId(id)).await?.ok_or_else(|| Problem::not_found(what))
 }
 
 async fn find_package(app: &App, docset: &Docset, id: i64) -> ApiResult<Package> {

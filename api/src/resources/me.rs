@@ -1,7 +1,7 @@
 //! `/me`: the caller's key, its quotas and its use, and what a package would cost.
 
 use adit_shared::clock::rfc3339;
-use adit_shared::domain::{Allowance, ApiKey, Entitlement, Limits, OwnLimit, Role, Scope};
+use adit_shared::domain::{Allowance, ApiKey, Entitlement, Holdings, Limits, OwnLimit, Role, Scope};
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -65,6 +65,34 @@ pub struct Allowances {
     requests: AllowanceView,
 }
 
+/// What a key has, and may have, at one time.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Holding)]
+pub struct HoldingView {
+    /// How much it may have; null: unlimited.
+    limit: Option<u64>,
+    /// Whether the limit is the key's own; else it is its role's.
+    own: bool,
+    /// What its role may have; null: unlimited.
+    role_limit: Option<u64>,
+    /// What it has.
+    used: u64,
+}
+
+/// What a key has, and may have, at one time. What is deleted or expires is free again.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Holdings)]
+pub struct HoldingsView {
+    /// Docsets.
+    docsets: HoldingView,
+    /// Packages that are being built or are there.
+    packages: HoldingView,
+    /// Packages that are being built or wait for it.
+    unfinished: HoldingView,
+    /// Bytes of packages that are there, and of those that are being built as far as their size is known.
+    stored_bytes: HoldingView,
+}
+
 /// What a package of a docset would cost.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PackageCost {
@@ -102,6 +130,8 @@ pub struct Me {
     remaining: Option<u64>,
     /// What it may use, in full.
     allowances: Allowances,
+    /// What it has, and may have, at one time.
+    holdings: HoldingsView,
     /// Documents charged by day, newest first, of the last 31 days with use.
     usage: Vec<DayUsage>,
     /// What a package would cost; null where no docset was named.
@@ -122,6 +152,7 @@ pub async fn get(State(app): State<App>, caller: Caller, Query(query): Query<MeQ
     let Caller(key) = caller;
     let usage = charged(&app, &key).await?;
     let role = app.store.role_limits(key.role).await?;
+    let holdings = holdings(&app, &key).await?;
     let today = Allowance::Documents.window(app.clock.now_ms());
     let used = usage.first().filter(|(day, _)| *day == today).map_or(0, |(_, documents)| *documents);
     let date = |day: i64| rfc3339(day).chars().take(10).collect();
@@ -136,12 +167,25 @@ pub async fn get(State(app): State<App>, caller: Caller, Query(query): Query<MeQ
             documents: AllowanceView { used: Some(used), ..view(&app, &key, &role, Allowance::Documents) },
             requests: view(&app, &key, &role, Allowance::Requests),
         },
+        holdings,
         usage: usage.into_iter().map(|(day, documents)| DayUsage { date: date(day), documents }).collect(),
         package,
         id: key.id.0,
         name: key.name,
         role: key.role,
     }))
+}
+
+async fn holdings(app: &App, key: &ApiKey) -> ApiResult<HoldingsView> {
+    let role = app.store.role_holding_limits(key.role).await?;
+    let held = app.store.holdings(key.id, app.clock.now_ms()).await?;
+    let Holdings { docsets, packages, unfinished, stored_bytes } = held.map(|holding, used| HoldingView {
+        limit: key.holding_limits.of(holding),
+        own: key.own_holding_limits.of(holding) != OwnLimit::AsRole,
+        role_limit: role.of(holding),
+        used,
+    });
+    Ok(HoldingsView { docsets, packages, unfinished, stored_bytes })
 }
 
 /// What was charged by day. What this process holds of today's documents it has not given yet.

@@ -20,6 +20,7 @@ use utoipa::ToSchema;
 use crate::accept;
 use crate::auth::Caller;
 use crate::extract::{Path, Query};
+use crate::long_answers::LongAnswer;
 use crate::paging::{Paging, link_next, write_cursor};
 use crate::problem::ApiResult;
 use crate::resources::docsets::find;
@@ -116,6 +117,7 @@ pub fn ndjson(lines: impl Stream<Item = StoreResult<Bytes>> + Send + 'static) ->
     let chunks: BoxStream<'static, StoreResult<Bytes>> = Box::pin(chunks);
     let mut response = Body::from_stream(chunks).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(manifest::MEDIA_TYPE));
+    response.extensions_mut().insert(LongAnswer::Lines);
     response
 }
 

@@ -2,10 +2,11 @@
 
 use adit_shared::digest::Sha256;
 use adit_shared::domain::{
-    About, Allowance, Clearance, Compression, Content, Docset, Format, Layout, Metric, Package, Recipe, Role, Status,
+    About, Allowance, ApiKey, Clearance, Compression, Content, Docset, Format, Layout, Metric, Package, Recipe, Role,
+    Status,
 };
 use adit_shared::ids::PackageId;
-use adit_shared::store::NewPackage;
+use adit_shared::store::{NewPackage, StoreError};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
@@ -25,6 +26,8 @@ use crate::wire::{PackageView, poll_after};
 
 /// Earlier packages that are looked at to know whether this one is paid for.
 pub(crate) const ALIKE: u32 = 100;
+/// Unfinished packages of a key that are looked at when it has as much as it may.
+const LOOKED_AT: u32 = 20;
 /// How long `dump` answers with a failure before it lets the package be tried anew, in milliseconds.
 const FAILURE_SHOWN_MS: i64 = 600_000;
 
@@ -93,6 +96,8 @@ pub(crate) struct Wish {
     pub(crate) reuse: bool,
     /// Whether one that turns out to have failed is tried anew.
     pub(crate) retry: bool,
+    /// Whether a new one is charged when it is fetched first, for it is asked for by a safe method.
+    pub(crate) pay_later: bool,
 }
 
 /// A package that was asked for.
@@ -115,11 +120,14 @@ async fn ask_to_the_end(app: &App, caller: &Caller, wish: &Wish) -> ApiResult<As
     if let Some(failed) = alike.first().filter(|newest| !wish.retry && failed_lately(app, newest)) {
         return Ok(Asked { package: failed.clone(), cost: 0 });
     }
-    // Whatever was paid for once is not charged again. One that is under way is not built a second time at its side.
-    let paid = alike.iter().any(|package| package.paid);
-    let under_way = alike.iter().any(|package| !package.status.is_terminal());
-    if !paid {
-        app.quotas().check(&caller.0, wish.docset.size - clearance.withheld().len()).await?;
+    let free = is_free(app, &alike, wish.reuse);
+    let is_waited_for = wish.pay_later && alike.iter().any(|package| package.is_held(app.clock.now_ms()));
+    if !free && !is_waited_for {
+        let documents = wish.docset.size - clearance.withheld().len();
+        match wish.pay_later {
+            true => app.quotas().check_deferred(&caller.0, documents).await?,
+            false => app.quotas().check(&caller.0, documents).await?,
+        }
     }
     let new = NewPackage {
         owner: caller.0.id,
@@ -131,10 +139,17 @@ async fn ask_to_the_end(app: &App, caller: &Caller, wish: &Wish) -> ApiResult<As
         requested: wish.docset.size,
         created: app.clock.now_ms(),
     };
-    let (package, created) = app.store.create_package(&new, wish.reuse || under_way).await?;
+    // One that is under way is not built a second time at its side, and of many that are free at once one is made.
+    let under_way = alike.iter().any(|package| !package.status.is_terminal());
+    let (mut package, created) = make(app, caller, &new, wish.reuse || under_way || free).await?;
     // One that is not paid for has been left by its maker, or is being paid for: that is done once, and so is sending it.
-    if created || !package.paid {
-        return start(app, caller, wish, package, paid).await;
+    if created || !package.paid && !package.pay_later {
+        return start(app, caller, wish, package, free).await;
+    }
+    let mut cost = 0;
+    if !package.paid && !wish.pay_later {
+        cost = pay(app, &caller.0, &package).await?;
+        package.paid = true;
     }
     let package = dispatch::refresh(app, package).await?;
     let of_use = match package.status {
@@ -144,11 +159,42 @@ async fn ask_to_the_end(app: &App, caller: &Caller, wish: &Wish) -> ApiResult<As
         Status::Accepted | Status::Running => true,
     };
     if of_use {
-        return Ok(Asked { package, cost: 0 });
+        return Ok(Asked { package, cost });
     }
     // Only now it has turned out to be erased or to have come to nothing.
-    let (package, created) = app.store.create_package(&new, true).await?;
-    if created { start(app, caller, wish, package, true).await } else { Ok(Asked { package, cost: 0 }) }
+    let free = is_free(app, &[package], true);
+    let (package, created) = make(app, caller, &new, true).await?;
+    if created { start(app, caller, wish, package, free).await } else { Ok(Asked { package, cost }) }
+}
+
+/// Makes a package's row, or finds one. Where the key has as much as it may, it is looked first how its packages stand: a build that has ended
+/// is not known to have while nobody asks, and an archive that has expired may still be there.
+async fn make(app: &App, caller: &Caller, new: &NewPackage, reuse: bool) -> ApiResult<(Package, bool)> {
+    match app.store.create_package(new, reuse).await {
+        Err(StoreError::LimitReached { .. }) => {}
+        made => return Ok(made?),
+    }
+    let _pass = app.pass(caller.client()).await?;
+    for package in app.store.unfinished_packages(new.owner, LOOKED_AT).await? {
+        dispatch::refresh(app, package).await?;
+    }
+    Ok(app.store.create_package(new, reuse).await?)
+}
+
+/// Whether a package costs nothing although it is asked for again: it is there or being built, and paid for; or the newest that was paid for has
+/// come to nothing, expired or was lost. What its owner has given up before its time is charged again, and so is a second copy of what is there.
+fn is_free(app: &App, alike: &[Package], reuse: bool) -> bool {
+    let now = app.clock.now_ms();
+    let of_use = |package: &Package| match reuse {
+        true => package.is_held(now),
+        false => !package.status.is_terminal(),
+    };
+    if alike.iter().any(|package| package.paid && of_use(package)) {
+        return true;
+    }
+    let is_there = alike.iter().any(|package| package.is_there(now));
+    let last = alike.iter().find(|package| package.paid);
+    !is_there && last.is_some_and(|package| package.given_up.is_none())
 }
 
 /// Who asks again and again by `dump` must learn of a failure, not set off one build after the other.
@@ -160,8 +206,8 @@ fn failed_lately(app: &App, package: &Package) -> bool {
 /// What a package would cost the caller now: nothing where one like it is paid for.
 pub(crate) async fn cost(app: &App, caller: &Caller, wish: &Wish, identity: &Identity) -> ApiResult<u64> {
     let alike = app.store.packages_like(caller.0.id, &identity.fingerprint, ALIKE).await?;
-    let paid = alike.iter().any(|package| package.paid);
-    Ok(if paid { 0 } else { wish.docset.size - identity.clearance.withheld().len() })
+    let documents = wish.docset.size - identity.clearance.withheld().len();
+    Ok(if is_free(app, &alike, wish.reuse) { 0 } else { documents })
 }
 
 /// What settles a package's bytes.
@@ -188,13 +234,17 @@ impl Wish {
     }
 }
 
-/// Charges a new package, unless one like it is paid for, and sends its request.
-async fn start(app: &App, caller: &Caller, wish: &Wish, mut package: Package, paid: bool) -> ApiResult<Asked> {
+/// Charges a new package, unless it is free or paid for later, and sends its request.
+async fn start(app: &App, caller: &Caller, wish: &Wish, mut package: Package, free: bool) -> ApiResult<Asked> {
     let mut cost = 0;
-    if paid {
+    if free {
         app.store.mark_paid(package.id).await?;
+        app.usage().give(wish.docset.collection, caller.0.id, &wish.docset.members);
+    } else if wish.pay_later {
+        app.store.defer_payment(package.id).await?;
+        package.pay_later = true;
     } else {
-        match app.quotas().pay(&caller.0, &package).await {
+        match pay(app, &caller.0, &package).await {
             Ok(charged) => cost = charged,
             Err(problem) => {
                 // What is not paid for is not built.
@@ -203,14 +253,22 @@ async fn start(app: &App, caller: &Caller, wish: &Wish, mut package: Package, pa
             }
         }
     }
-    package.paid = true;
-    if paid || cost > 0 {
-        app.usage().count(wish.docset.collection, Some(caller.0.id), Metric::Charged, cost);
-        app.usage().give(wish.docset.collection, caller.0.id, &wish.docset.members);
-    }
+    package.paid = free || !wish.pay_later;
     dispatch::send_request(app, &package).await?;
     dispatch::erase_expired(app).await;
     Ok(Asked { package, cost })
+}
+
+/// Charges a package to its owner, once; tells what was charged now.
+pub(crate) async fn pay(app: &App, owner: &ApiKey, package: &Package) -> ApiResult<u64> {
+    let cost = app.quotas().pay(owner, package).await?;
+    if cost > 0
+        && let Some(docset) = app.store.docset_of_packages(package.docset).await?
+    {
+        app.usage().count(docset.collection, Some(owner.id), Metric::Charged, cost);
+        app.usage().give(docset.collection, owner.id, &docset.members);
+    }
+    Ok(cost)
 }
 
 /// A package, and what it cost.
@@ -218,7 +276,8 @@ async fn start(app: &App, caller: &Caller, wish: &Wish, mut package: Package, pa
 pub struct AskedPackage {
     #[serde(flatten)]
     package: PackageView,
-    /// Documents that this request has charged to the key's quota; 0 where such a package is paid for already.
+    /// Documents that this request has charged to the key's quota; 0 where such a package is paid for already, and after a GET, which charges
+    /// nothing: then the first download does.
     cost: u64,
     /// Documents left today; null: unlimited.
     quota_after: Option<u64>,
@@ -237,11 +296,13 @@ pub(crate) fn answer(app: &App, caller: &Caller, asked: &Asked, finished: Status
     response
 }
 
-/// Asks for a package of a docset.
+/// Asks for a package of a docset. It is charged once: what is there, is being built, has failed, expired or was lost costs nothing again; what was
+/// deleted does, and so does a second copy of what is there (`reuse: false`).
 #[utoipa::path(post, path = "/api/docsets/{id}/packages", operation_id = "createPackage", tag = "packages", security(("key" = [])), params(("id" = i64, Path)),
     request_body = PackageRequestBody,
     responses((status = 200, description = "An identical package is there", body = AskedPackage, headers(("location" = String))),
               (status = 202, description = "It is being built", body = AskedPackage, headers(("location" = String), ("retry-after" = u64))),
+              (status = 409, description = "The key has as many packages, unfinished packages or bytes of packages as it may"),
               (status = 429)))]
 pub async fn create(
     State(app): State<App>,
@@ -257,7 +318,7 @@ pub async fn create(
     let PackageRequestBody { layout, compression, shard_bytes, dehydrated, delta_from, reuse, .. } = request;
     let choice = Choice { layout, compression, shard_bytes, dehydrated, delta_from };
     let (recipe, base) = choice.recipe(&app, &caller, &docset, formats).await?;
-    let wish = Wish { docset, recipe, base, reuse, retry: true };
+    let wish = Wish { docset, recipe, base, reuse, retry: true, pay_later: false };
     let asked = ask(&app, &caller, wish).await?;
     Ok(answer(&app, &caller, &asked, StatusCode::OK))
 }
@@ -307,11 +368,12 @@ pub async fn get(
     Ok(response)
 }
 
-/// Dismisses a package that is being built; deletes the archive of one that is finished.
+/// Dismisses a package that is being built; deletes the archive of one that is finished. The same package, asked for again, is charged again.
 #[utoipa::path(delete, path = "/api/packages/{id}", operation_id = "deletePackage", tag = "packages", security(("key" = [])), params(("id" = i64, Path)),
     responses((status = 200, description = "The package as it is now", body = PackageView)))]
 pub async fn delete(State(app): State<App>, caller: Caller, Path(id): Path<i64>) -> ApiResult<axum::Json<PackageView>> {
     let found = find(&app, &caller, id).await?;
+    app.store.give_up_package(found.id, app.clock.now_ms()).await?;
     let package = if found.status.is_terminal() { found } else { dismiss(&app, found).await? };
     // The packager hears of it: it stops what it builds and deletes what it wrote.
     dispatch::erase(&app, &package).await?;

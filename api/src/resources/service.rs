@@ -12,8 +12,8 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::auth;
 use crate::client::PeerAddress;
+use crate::permissions;
 use crate::problem::{ApiResult, Kind, Problem};
 use crate::state::App;
 
@@ -78,7 +78,7 @@ pub async fn readyz(State(app): State<App>) -> Response {
 
 /// Counters for Prometheus.
 ///
-/// They are for holders of an operator's key, unless the setting `ADIT_METRICS` opens them to
+/// They are for keys with the scope `usage`, unless the setting `ADIT_METRICS` opens them to
 /// clients on the same machine or to everybody.
 #[utoipa::path(get, path = "/metrics", operation_id = "getMetrics", tag = "service", security(("key" = [])),
     responses((status = 200, description = "OpenMetrics text", content_type = "application/openmetrics-text", body = String), (status = 403), (status = 503)))]
@@ -93,7 +93,9 @@ pub async fn metrics(
     match app.settings.http.metrics {
         MetricsAccess::Open => {}
         MetricsAccess::Loopback if is_here => {}
-        MetricsAccess::Operator | MetricsAccess::Loopback => auth::must_be_operator(&app, &headers).await?,
+        MetricsAccess::Operator | MetricsAccess::Loopback => {
+            permissions::demand_outside_api(&app, &headers, "getMetrics").await?;
+        }
     }
     Ok(([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], app.metrics.render()))
 }

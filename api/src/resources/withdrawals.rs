@@ -25,7 +25,7 @@ pub async fn list(
     Query(paging): Query<Paging>,
 ) -> ApiResult<Response> {
     let package = find(&app, &caller, id).await?;
-    let docset = app.store.docset(package.docset, None).await?.ok_or_else(|| Problem::not_found("package"))?;
+    let docset = app.store.docset_of_packages(package.docset).await?.ok_or_else(|| Problem::not_found("package"))?;
     let limit = paging.limit()?;
     let list = format!("withdrawals of {id}");
     let start = paging.position::<u32>(&list)?.map_or(0, |id| id.saturating_add(1));

@@ -1,11 +1,13 @@
 //! Requests to the whole API in process, by a miner, another miner and a packager, over documents that are rows and indexed metadata without bytes.
 
 use adit_shared::digest::Sha256;
-use adit_shared::domain::{Access, Encoding, FileRecord, Limits, OwnLimit, Place, Role, content_hash, secret_hash};
-use adit_shared::ids::KeyId;
+use adit_shared::domain::{
+    Access, Encoding, FileRecord, Limits, OwnLimit, Place, Role, Status, content_hash, secret_hash,
+};
+use adit_shared::ids::{KeyId, PackageId};
 use adit_shared::names;
 use adit_shared::search::{IndexDocument, IndexPlan};
-use adit_shared::store::{NewCollection, NewDocument, Store as _};
+use adit_shared::store::{NewCollection, NewDocument, StatusUpdate, Store as _};
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
@@ -182,6 +184,32 @@ impl Server {
         let answer = self.post(MINER, "/api/docsets", &body).await;
         assert_eq!(answer.status, 201, "{}", String::from_utf8_lossy(&answer.body));
         answer.header("location").unwrap().to_owned()
+    }
+
+    /// The same, but with nothing read of the body.
+    pub(crate) async fn open(&self, key: &str, path: &str) -> axum::response::Response {
+        let request = Request::builder().uri(path).header("x-api-key", key).body(Body::empty()).unwrap();
+        self.router.clone().oneshot(request).await.unwrap()
+    }
+
+    /// Another API process on the same parts.
+    pub(crate) async fn second(&self) -> (App, Router) {
+        let app = self.world.app().await;
+        (app.clone(), crate::router(app))
+    }
+
+    /// Finishes a package as its packager would; it expires in an hour.
+    pub(crate) async fn finish(&self, package: i64, size: u64) {
+        let now = self.app.clock.now_ms();
+        let update = StatusUpdate {
+            sequence: 1,
+            status: Some(Status::Successful),
+            size: Some(size),
+            expires: Some(now + 3_600_000),
+            ..StatusUpdate::default()
+        };
+        let package = self.world.store.update_package(PackageId(package), &update, now).await.unwrap().unwrap();
+        assert_eq!(package.status, Status::Successful);
     }
 
     pub(crate) async fn put(&self, key: &str, bytes: impl Into<Bytes>) {

@@ -40,7 +40,7 @@ MODULES = (models, documents, docsets, packages, assets, watches)
 OTHERS = {"packager", "service"}
 # What miners have no need of here.
 LEFT_OUT = {
-    "refreshDocsetByPost": "does what `refreshDocset` does, which may be sent again when a connection broke",
+    "getShared": "shows what `Client.follow_share` opens, which opens nothing to others and costs nothing",
     "dumpDocset": "does for shell scripts what `Docset.package` and `Package.download` do",
     "downloadPackage": "gives one of the assets, which `Package.download` finds in their list with its name",
     "followLink": "is for programs that send no key; `Asset.link` is such a link",

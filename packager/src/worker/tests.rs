@@ -64,10 +64,11 @@ async fn what_is_no_request_is_buried_and_the_next_one_served() {
     let world = World::new().await;
     let worker = world.packager();
     world.ask("make me a package").await;
+    let told = world.failed().await;
     world.ask(&world.request()).await;
     world.complete().await;
     let (body, reason) = world.buried().await;
-    assert_eq!(body, "make me a package");
+    assert_eq!((body.as_str(), &reason), ("make me a package", &told));
     assert!(reason.contains("URL"), "{reason}");
     worker.stop().await;
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Entitlement, Limits, OwnLimit, Scope};
+use super::{Entitlement, Holdings, Limits, OwnLimit, Scope};
 use crate::digest::Sha256;
 use crate::ids::KeyId;
 
@@ -61,6 +61,11 @@ pub struct ApiKey {
     pub limits: Limits<Option<u64>>,
     /// Its own limits.
     pub own_limits: Limits<OwnLimit>,
+    /// Limits of what it may have at one time: its own, or else those of its role; `None`:
+    /// unlimited.
+    pub holding_limits: Holdings<Option<u64>>,
+    /// Its own limits of that.
+    pub own_holding_limits: Holdings<OwnLimit>,
     /// What it is entitled to beyond what is open; an operator is to everything.
     pub entitlements: BTreeSet<Entitlement>,
     /// The scopes that it was given; `None`: all of its role.

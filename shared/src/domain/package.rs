@@ -155,8 +155,13 @@ pub struct Package {
     pub sha256: Option<Sha256>,
     /// Why it failed.
     pub problem: Option<String>,
-    /// Whether its documents are charged to its owner. What is not paid for is not sent.
+    /// Whether its documents are charged to its owner. What is not paid for is not sent, unless it
+    /// is paid for later.
     pub paid: bool,
+    /// Whether it was asked for by a GET, and is charged when it is fetched first.
+    pub pay_later: bool,
+    /// When its owner dismissed it, or deleted its archive before its time.
+    pub given_up: Option<i64>,
     /// Milliseconds since the epoch.
     pub created: i64,
     /// When the packager accepted it.
@@ -171,6 +176,20 @@ pub struct Package {
     pub sends: u32,
     /// When a status was last taken in.
     pub heard: Option<i64>,
+}
+
+impl Package {
+    /// Whether its archive is there and has not expired.
+    #[must_use]
+    pub fn is_there(&self, now: i64) -> bool {
+        self.content == Content::Available && self.expires.is_none_or(|expires| expires > now)
+    }
+
+    /// Whether it is there, or is being built.
+    #[must_use]
+    pub fn is_held(&self, now: i64) -> bool {
+        !self.status.is_terminal() || self.is_there(now)
+    }
 }
 
 #[cfg(test)]

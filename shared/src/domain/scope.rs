@@ -35,7 +35,7 @@ pub enum Scope {
     /// Make, read and delete watches.
     #[serde(rename = "watches")]
     Watches,
-    /// Read reports of use.
+    /// Read reports of use, and metrics.
     #[serde(rename = "usage")]
     Usage,
     /// Build packages: read where the files of any docset lie, and how any package stands.

@@ -44,6 +44,11 @@ pub struct OpenSearch {
     languages: Arc<Mutex<HashMap<IndexId, Option<Language>>>>,
 }
 
+/// Lowers a query for an index whose texts are analysed by `language`.
+pub(super) fn lower_for(query: &Query, language: Option<Language>) -> SearchResult<Value> {
+    lower::lower(query, language, &Queries { stems: language.is_some() })
+}
+
 impl OpenSearch {
     /// Makes ready to speak with the cluster; nothing is asked yet.
     ///
@@ -120,8 +125,7 @@ impl OpenSearch {
 
     /// The query in the engine's words.
     async fn lowered(&self, index: IndexId, query: &Query) -> SearchResult<Value> {
-        let language = self.known_language(index).await?;
-        lower::lower(query, language, &Queries { stems: language.is_some() })
+        lower_for(query, self.known_language(index).await?)
     }
 
     /// Gives all hits to `each`, page by page, up to the first error.

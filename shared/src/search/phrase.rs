@@ -240,7 +240,7 @@ impl LooseScorer {
     /// Goes to a document, and tells whether it has the phrase.
     fn test(&mut self, target: DocId) -> SeekDangerResult {
         let first = self.with_all_words(target);
-        self.doc = target;
+        (self.doc, self.count) = (target, 0);
         if first != target || first == TERMINATED {
             return SeekDangerResult::SeekLowerBound(first);
         }
@@ -287,14 +287,11 @@ impl DocSet for LooseScorer {
     }
 
     fn seek_danger(&mut self, target: DocId) -> SeekDangerResult {
-        if self.doc < target {
-            return self.test(target);
+        if self.doc > target || target == TERMINATED {
+            return SeekDangerResult::SeekLowerBound(self.doc.max(target));
         }
-        if self.doc == target && target < TERMINATED {
-            SeekDangerResult::Found
-        } else {
-            SeekDangerResult::SeekLowerBound(self.doc)
-        }
+        // An exclusion may ask for one document twice, and be told twice that it has no phrase.
+        if self.doc == target && self.count > 0 { SeekDangerResult::Found } else { self.test(target) }
     }
 
     fn doc(&self) -> DocId {

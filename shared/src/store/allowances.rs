@@ -139,15 +139,27 @@ pub(super) async fn mark_paid<'e>(
     package: PackageId,
     executor: impl Executor<'e, Database = Any>,
 ) -> StoreResult<bool> {
-    let mark = query("UPDATE packages SET paid = 1 WHERE id = $1 AND paid = 0 AND status = 'accepted'");
+    let mark =
+        query("UPDATE packages SET paid = 1 WHERE id = $1 AND paid = 0 AND status NOT IN ('failed', 'dismissed')");
     Ok(mark.bind(package.0).execute(executor).await?.rows_affected() > 0)
 }
 
 pub(super) async fn dismiss_unpaid(db: &SqlStore, package: PackageId, now: i64) -> StoreResult<()> {
-    let sql =
-        "UPDATE packages SET status = 'dismissed', finished = $2 WHERE id = $1 AND paid = 0 AND status = 'accepted'";
+    let sql = "UPDATE packages SET status = 'dismissed', finished = $2 \
+               WHERE id = $1 AND paid = 0 AND pay_later = 0 AND status = 'accepted'";
     query(sql).bind(package.0).bind(now).execute(&db.write).await?;
     Ok(())
+}
+
+pub(super) async fn defer_payment(db: &SqlStore, package: PackageId) -> StoreResult<()> {
+    query("UPDATE packages SET pay_later = 1 WHERE id = $1 AND paid = 0").bind(package.0).execute(&db.write).await?;
+    Ok(())
+}
+
+pub(super) async fn unpaid_documents(db: &SqlStore, owner: KeyId, since: i64) -> StoreResult<u64> {
+    let sql = "SELECT CAST(COALESCE(SUM(requested - withheld_rights - withheld_withdrawn), 0) AS BIGINT) AS unpaid \
+               FROM packages WHERE owner = $1 AND created >= $2 AND pay_later = 1 AND paid = 0 AND status <> 'failed'";
+    query(sql).bind(owner.0).bind(since).fetch_one(&db.read).await?.number("unpaid")
 }
 
 pub(super) async fn charged(db: &SqlStore, key: KeyId, limit: u32) -> StoreResult<Vec<(i64, u64)>> {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use sqlx::any::AnyRow;
 
+use super::holdings::{self, JOIN_LIMITS as JOIN_HOLDING_LIMITS, LIMITS as HOLDING_LIMITS, own_limit, stored_limit};
 use super::rights::{ENTITLEMENTS_OF_K, parse_entitlements};
 use super::rows::{Columns as _, int, join, made, query};
 use super::sql::returned;
@@ -15,8 +16,8 @@ use crate::ids::KeyId;
 /// Selects keys, each with the limits of its role, and with `more` columns.
 fn select(more: &str, rest: &str) -> String {
     format!(
-        "SELECT k.*, r.documents AS role_documents, r.requests AS role_requests, {ENTITLEMENTS_OF_K}{more} \
-         FROM api_keys k LEFT JOIN role_limits r ON r.role = k.role {rest}"
+        "SELECT k.*, r.documents AS role_documents, r.requests AS role_requests, {HOLDING_LIMITS}, \
+         {ENTITLEMENTS_OF_K}{more} FROM api_keys k LEFT JOIN role_limits r ON r.role = k.role {JOIN_HOLDING_LIMITS} {rest}"
     )
 }
 
@@ -36,9 +37,6 @@ pub(super) fn k_has_scope(scope: Scope) -> String {
     format!("k.role IN ({roles}) AND (k.scopes IS NULL OR ' ' || k.scopes || ' ' LIKE '% {scope} %')")
 }
 
-/// How "unlimited" is kept where NULL is "as the role".
-const UNLIMITED: i64 = -1;
-
 fn key_of(row: &AnyRow) -> StoreResult<ApiKey> {
     let own_limits = Limits { documents: own_limit(row, "quota")?, requests: own_limit(row, "per_minute")? };
     let limits = Limits {
@@ -51,6 +49,8 @@ fn key_of(row: &AnyRow) -> StoreResult<ApiKey> {
         role: row.parsed("role")?,
         limits,
         own_limits,
+        holding_limits: holdings::limits_of(row)?,
+        own_holding_limits: holdings::own_limits_of(row)?,
         entitlements: parse_entitlements(row.value("entitlements")?)?,
         own_scopes: row.value::<Option<&str>>("scopes")?.map(parse_scopes).transpose().map_err(StoreError::Corrupt)?,
         hash: row.digest("hash")?,
@@ -59,22 +59,6 @@ fn key_of(row: &AnyRow) -> StoreResult<ApiKey> {
         expires: row.value("expires")?,
         last_used: row.value("last_used")?,
     })
-}
-
-fn own_limit(row: &AnyRow, column: &str) -> StoreResult<OwnLimit> {
-    match row.value::<Option<i64>>(column)? {
-        None => Ok(OwnLimit::AsRole),
-        Some(UNLIMITED) => Ok(OwnLimit::Unlimited),
-        Some(_) => Ok(OwnLimit::AtMost(row.number(column)?)),
-    }
-}
-
-fn stored(limit: OwnLimit) -> Option<i64> {
-    match limit {
-        OwnLimit::AsRole => None,
-        OwnLimit::Unlimited => Some(UNLIMITED),
-        OwnLimit::AtMost(limit) => Some(int(limit)),
-    }
 }
 
 pub(super) async fn create(
@@ -126,8 +110,8 @@ pub(super) async fn all(db: &SqlStore) -> StoreResult<Vec<ApiKey>> {
 pub(super) async fn limit(db: &SqlStore, id: KeyId, own: &Limits<OwnLimit>) -> StoreResult<bool> {
     let limited = query("UPDATE api_keys SET quota = $2, per_minute = $3 WHERE id = $1 AND revoked IS NULL")
         .bind(id.0)
-        .bind(stored(own.documents))
-        .bind(stored(own.requests))
+        .bind(stored_limit(own.documents))
+        .bind(stored_limit(own.requests))
         .execute(&db.write)
         .await?;
     Ok(limited.rows_affected() > 0)
@@ -197,4 +181,12 @@ pub(super) async fn secret(db: &SqlStore, name: &str, fresh: &[u8; 32]) -> Store
     let insert = query("INSERT INTO secrets (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING");
     insert.bind(name).bind(&fresh[..]).execute(&db.write).await?;
     kept().await?.map(|Sha256(secret)| secret).ok_or(StoreError::NotFound("secret"))
+}
+
+pub(super) async fn replace_secret(db: &SqlStore, name: &str, fresh: &[u8; 32]) -> StoreResult<()> {
+    let replace = query(
+        "INSERT INTO secrets (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+    );
+    replace.bind(name).bind(&fresh[..]).execute(&db.write).await?;
+    Ok(())
 }

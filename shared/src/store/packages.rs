@@ -5,7 +5,7 @@ use sqlx::{Any, Transaction};
 
 use super::rows::{Columns as _, Statement, int, query, to_json};
 use super::sql::returned;
-use super::{NewPackage, SqlStore, StatusUpdate, StoreError, StoreResult, errors, rights};
+use super::{NewPackage, SqlStore, StatusUpdate, StoreError, StoreResult, errors, holdings, rights};
 use crate::digest::Sha256;
 use crate::domain::{Documents, Format, Package, Recipe, Status};
 use crate::ids::{DocsetId, KeyId, PackageId};
@@ -38,6 +38,8 @@ pub(super) fn package_of(row: &AnyRow) -> StoreResult<Package> {
         sha256: row.optional_digest("sha256")?,
         problem: row.value("problem")?,
         paid: row.value::<i64>("paid")? != 0,
+        pay_later: row.value::<i64>("pay_later")? != 0,
+        given_up: row.value("given_up")?,
         created: row.value("created")?,
         started: row.value("started")?,
         finished: row.value("finished")?,
@@ -59,10 +61,11 @@ fn formats_of(row: &AnyRow) -> StoreResult<Vec<Format>> {
 
 pub(super) async fn create(db: &SqlStore, package: &NewPackage, reuse: bool) -> StoreResult<(Package, bool)> {
     let mut transaction = db.begin().await?;
-    lock_owner(package.owner, &mut transaction).await?;
+    let limits = holdings::lock_limits(package.owner, &mut transaction).await?;
     if reuse && let Some(found) = find_live(package, &mut transaction).await? {
         return Ok((found, false));
     }
+    holdings::check_packages(&limits, package.owner, package.created, &mut transaction).await?;
     let names: Vec<&str> = package.recipe.formats.iter().map(Format::as_str).collect();
     let insert = query(
         "INSERT INTO packages (owner, docset, formats, layout, fingerprint, requested, created, options, about, \
@@ -91,7 +94,7 @@ pub(super) async fn create(db: &SqlStore, package: &NewPackage, reuse: bool) -> 
 
 /// Lets an owner's requests through one by one, by writing to its row: on PostgreSQL too, a second equal request then waits
 /// here, and finds the first one's package.
-async fn lock_owner(owner: KeyId, transaction: &mut Transaction<'_, Any>) -> StoreResult<()> {
+pub(super) async fn lock_owner(owner: KeyId, transaction: &mut Transaction<'_, Any>) -> StoreResult<()> {
     let locked =
         query("UPDATE api_keys SET name = name WHERE id = $1").bind(owner.0).execute(&mut **transaction).await?;
     if locked.rows_affected() == 0 { Err(StoreError::NotFound("key")) } else { Ok(()) }
@@ -100,10 +103,12 @@ async fn lock_owner(owner: KeyId, transaction: &mut Transaction<'_, Any>) -> Sto
 async fn find_live(package: &NewPackage, transaction: &mut Transaction<'_, Any>) -> StoreResult<Option<Package>> {
     let row = query(
         "SELECT * FROM packages WHERE owner = $1 AND fingerprint = $2 \
-         AND status NOT IN ('failed', 'dismissed') AND content <> 'erased' ORDER BY id DESC LIMIT 1",
+         AND status NOT IN ('failed', 'dismissed') AND content <> 'erased' AND (expires IS NULL OR expires > $3) \
+         ORDER BY id DESC LIMIT 1",
     )
     .bind(package.owner.0)
     .bind(&package.fingerprint.0[..])
+    .bind(package.created)
     .fetch_optional(&mut **transaction)
     .await?;
     row.as_ref().map(package_of).transpose()
@@ -227,6 +232,20 @@ async fn changed_or_as_it_stands(
         Some(row) => package_of(&row).map(Some),
         None => package(db, id, owner).await,
     }
+}
+
+/// An archive that has expired already is not given up any more.
+pub(super) async fn give_up(db: &SqlStore, id: PackageId, now: i64) -> StoreResult<()> {
+    let sql = "UPDATE packages SET given_up = $2 WHERE id = $1 AND given_up IS NULL AND (status IN ('accepted', 'running') \
+               OR content = 'available' AND (expires IS NULL OR expires > $2))";
+    query(sql).bind(id.0).bind(now).execute(&db.write).await?;
+    Ok(())
+}
+
+pub(super) async fn unfinished(db: &SqlStore, owner: KeyId, limit: u32) -> StoreResult<Vec<Package>> {
+    let sql = "SELECT * FROM packages WHERE owner = $1 AND status IN ('accepted', 'running') ORDER BY id LIMIT $2";
+    let statement = query(sql).bind(owner.0).bind(i64::from(limit));
+    statement.fetch_all(&db.read).await?.iter().map(package_of).collect()
 }
 
 pub(super) async fn expired(db: &SqlStore, now: i64, limit: u32) -> StoreResult<Vec<Package>> {

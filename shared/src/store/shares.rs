@@ -71,6 +71,15 @@ pub(super) async fn revoke(db: &SqlStore, docset: DocsetId, share: ShareId) -> S
     Ok(deleted.rows_affected() > 0)
 }
 
+pub(super) async fn shared(db: &SqlStore, share: ShareId, now: i64) -> StoreResult<Option<Docset>> {
+    let row = query(concat!(
+        "SELECT d.*, c.slug FROM shares s JOIN docsets d ON d.id = s.docset JOIN collections c ON c.id = d.collection ",
+        "JOIN api_keys k ON k.id = d.owner WHERE s.id = $1 AND s.expires > $2 AND ",
+        valid_key!("k", "$2")
+    ));
+    row.bind(share.0).bind(now).fetch_optional(&db.read).await?.as_ref().map(docsets::whole).transpose()
+}
+
 pub(super) async fn follow(db: &SqlStore, share: ShareId, guest: KeyId, now: i64) -> StoreResult<Option<DocsetId>> {
     let select = concat!(
         "SELECT s.docset FROM shares s JOIN docsets d ON d.id = s.docset JOIN api_keys k ON k.id = d.owner ",
@@ -92,7 +101,8 @@ pub(super) async fn docset(db: &SqlStore, id: DocsetId, reader: KeyId, now: i64)
         "EXISTS (SELECT 1 FROM shares s JOIN share_guests g ON g.share = s.id JOIN api_keys k ON k.id = d.owner ",
         "WHERE s.docset = d.id AND s.expires > $3 AND g.api_key = $2 AND ",
         valid_key!("k", "$3"),
-        "))"
+        ")) AND ",
+        docsets::not_deleted!()
     ))
     .bind(id.0)
     .bind(reader.0)

@@ -13,15 +13,15 @@ use sqlx::{Any, AnyPool, Executor, Transaction};
 
 use super::rows::{Statement, query};
 use super::{
-    Attempt, CurrentDocument, Exchange, ImportLease, Member, NewCollection, NewDocset, NewDocument, NewPackage,
-    NewWatch, Notice, Settling, Share, Standing, StatusUpdate, Store, StoreResult, Summary, UsageCount, Watch,
-    allowances, docsets, documents, import, keys, members, packages, refs, reindex, rights, shares, staging, summaries,
-    usage, watches, withdrawals,
+    Attempt, ChargedTo, CurrentDocument, Exchange, ImportLease, Member, NewCollection, NewDocset, NewDocument,
+    NewPackage, NewWatch, Notice, Settling, Share, Standing, StatusUpdate, Store, StoreResult, Summary, UsageCount,
+    Watch, allowances, charges, docsets, documents, holdings, import, keys, members, packages, refs, reindex, rights,
+    shares, staging, summaries, usage, watches, withdrawals,
 };
 use crate::digest::Sha256;
 use crate::domain::{
-    Access, Allowance, ApiKey, Clearance, Collection, Docset, Document, Entitlement, Format, Limits, Month, OwnLimit,
-    Package, Role, Scope, UsageSums, Withdrawn,
+    Access, Allowance, ApiKey, Clearance, Collection, Docset, Document, Entitlement, Format, Holdings, Limits, Month,
+    OwnLimit, Package, Role, Scope, UsageSums, Withdrawn,
 };
 use crate::ids::{CollectionId, DocsetId, IndexId, KeyId, PackageId, ShareId, VersionId, WatchId};
 
@@ -181,8 +181,20 @@ impl Store for SqlStore {
         docsets::rename(self, id, owner, name).await
     }
 
-    async fn delete_docset(&self, id: DocsetId, owner: Option<KeyId>) -> StoreResult<Option<Vec<Package>>> {
-        docsets::delete(self, id, owner).await
+    async fn docset_of_packages(&self, id: DocsetId) -> StoreResult<Option<Docset>> {
+        docsets::of_packages(self, id).await
+    }
+
+    async fn collection_of_docset(&self, id: DocsetId) -> StoreResult<Option<CollectionId>> {
+        docsets::collection(self, id).await
+    }
+
+    async fn delete_docset(&self, id: DocsetId, owner: Option<KeyId>, now: i64) -> StoreResult<Option<Vec<Package>>> {
+        docsets::delete(self, id, owner, now).await
+    }
+
+    async fn purge_deleted_docsets(&self, now: i64, limit: u32) -> StoreResult<Vec<Package>> {
+        docsets::purge_deleted(self, now, limit).await
     }
 
     async fn create_package(&self, package: &NewPackage, reuse: bool) -> StoreResult<(Package, bool)> {
@@ -217,6 +229,14 @@ impl Store for SqlStore {
         packages::dismiss(self, id, owner, now).await
     }
 
+    async fn give_up_package(&self, id: PackageId, now: i64) -> StoreResult<()> {
+        packages::give_up(self, id, now).await
+    }
+
+    async fn unfinished_packages(&self, owner: KeyId, limit: u32) -> StoreResult<Vec<Package>> {
+        packages::unfinished(self, owner, limit).await
+    }
+
     async fn erase_package(&self, id: PackageId, owner: Option<KeyId>) -> StoreResult<Option<Package>> {
         packages::erase(self, id, owner).await
     }
@@ -244,12 +264,12 @@ impl Store for SqlStore {
         keys::caller(self, hash, day).await
     }
 
-    async fn keys(&self) -> StoreResult<Vec<ApiKey>> {
-        keys::all(self).await
-    }
-
     async fn key(&self, id: KeyId) -> StoreResult<Option<ApiKey>> {
         keys::by_id(self, id).await
+    }
+
+    async fn keys(&self) -> StoreResult<Vec<ApiKey>> {
+        keys::all(self).await
     }
 
     async fn set_key_expiry(&self, id: KeyId, expires: Option<i64>) -> StoreResult<bool> {
@@ -270,6 +290,38 @@ impl Store for SqlStore {
 
     async fn secret(&self, name: &str, fresh: &[u8; 32]) -> StoreResult<[u8; 32]> {
         keys::secret(self, name, fresh).await
+    }
+
+    async fn replace_secret(&self, name: &str, fresh: &[u8; 32]) -> StoreResult<()> {
+        keys::replace_secret(self, name, fresh).await
+    }
+
+    async fn charged_documents(&self, to: ChargedTo<'_>, documents: &RoaringBitmap) -> StoreResult<RoaringBitmap> {
+        charges::find(self, to, documents).await
+    }
+
+    async fn record_charges(&self, to: ChargedTo<'_>, documents: &RoaringBitmap) -> StoreResult<RoaringBitmap> {
+        charges::record(self, to, documents).await
+    }
+
+    async fn forget_charges(&self, before: i64) -> StoreResult<()> {
+        charges::forget(self, before).await
+    }
+
+    async fn holdings(&self, key: KeyId, now: i64) -> StoreResult<Holdings<u64>> {
+        holdings::count(self, key, now).await
+    }
+
+    async fn limit_key_holdings(&self, id: KeyId, own: &Holdings<OwnLimit>) -> StoreResult<bool> {
+        holdings::limit_key(self, id, own).await
+    }
+
+    async fn role_holding_limits(&self, role: Role) -> StoreResult<Holdings<Option<u64>>> {
+        holdings::role_limits(self, role).await
+    }
+
+    async fn limit_role_holdings(&self, role: Role, limits: &Holdings<Option<u64>>) -> StoreResult<()> {
+        holdings::limit_role(self, role, limits).await
     }
 
     async fn grant(&self, key: KeyId, entitlement: &Entitlement) -> StoreResult<bool> {
@@ -352,6 +404,10 @@ impl Store for SqlStore {
         shares::revoke(self, docset, share).await
     }
 
+    async fn shared_docset(&self, share: ShareId, now: i64) -> StoreResult<Option<Docset>> {
+        shares::shared(self, share, now).await
+    }
+
     async fn follow_share(&self, share: ShareId, guest: KeyId, now: i64) -> StoreResult<Option<DocsetId>> {
         shares::follow(self, share, guest, now).await
     }
@@ -386,6 +442,14 @@ impl Store for SqlStore {
 
     async fn mark_paid(&self, id: PackageId) -> StoreResult<()> {
         allowances::mark_paid(id, &self.write).await.map(drop)
+    }
+
+    async fn defer_payment(&self, id: PackageId) -> StoreResult<()> {
+        allowances::defer_payment(self, id).await
+    }
+
+    async fn unpaid_documents(&self, owner: KeyId, since: i64) -> StoreResult<u64> {
+        allowances::unpaid_documents(self, owner, since).await
     }
 
     async fn standing(&self, key: KeyId, allowance: Allowance, window: i64) -> StoreResult<Standing> {

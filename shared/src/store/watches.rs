@@ -280,7 +280,7 @@ pub(super) async fn advance(
     let Some(row) = returned(advanced, &mut *transaction).await? else { return Ok(None) };
     let mut made = None;
     if let Some(found) = found {
-        let docset = docsets::insert(&mut *transaction, found).await?;
+        let docset = docsets::insert(&mut transaction, found).await?;
         let tell = watch.new.webhook.is_some() && row.value::<Option<i64>>("gone")?.is_none();
         let state = if tell { NoticeState::Pending } else { NoticeState::Silent };
         query(

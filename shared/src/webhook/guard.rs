@@ -10,35 +10,54 @@ use url::{Host, Url};
 /// Longest URL of a webhook, in characters.
 const LONGEST: usize = 2000;
 
-/// What is no place of the public internet: IANA's registries of special-purpose addresses (RFC 6890 and its updates), of which what is said to
-/// be globally reachable is left out only where a receiver could stand there, and multicast (RFC 5771). Of IPv6 all but 2000::/3 is no global
-/// unicast (RFC 4291); NAT64 is looked at by [`Guard::allows`].
-const SPECIAL: [&str; 22] = [
+/// Networks that are no place of the public internet: all of IANA's registries of special-purpose
+/// addresses (RFC 6890 and its updates), also those that are globally reachable, as no receiver of
+/// webhooks stands there; multicast (RFC 5771); and platforms' own. Of IPv6 all but 2000::/3 is no
+/// global unicast (RFC 4291); NAT64 is looked at by [`Guard::allows`].
+const SPECIAL: [&str; 31] = [
     "0.0.0.0/8",
     "10.0.0.0/8",
+    // Shared address space (RFC 6598); Alibaba's metadata is at 100.100.100.200.
     "100.64.0.0/10",
     "127.0.0.0/8",
+    // Link-local: metadata of most clouds is at 169.254.169.254.
     "169.254.0.0/16",
     "172.16.0.0/12",
+    // Oracle's metadata is at 192.0.0.192.
     "192.0.0.0/24",
     "192.0.2.0/24",
+    "192.31.196.0/24",
+    "192.52.193.0/24",
     "192.88.99.0/24",
     "192.168.0.0/16",
+    "192.175.48.0/24",
     "198.18.0.0/15",
     "198.51.100.0/24",
     "203.0.113.0/24",
     "224.0.0.0/4",
     "240.0.0.0/4",
+    // Public in the registries, but answered by the cloud that a machine stands in: Azure's host
+    // (WireServer, DNS, health probes), the private service endpoints of IBM Cloud, and Google's
+    // private and restricted APIs.
+    "168.63.129.16/32",
+    "161.26.0.0/16",
+    "166.8.0.0/14",
+    "199.36.153.4/30",
+    "199.36.153.8/30",
     "::/3",
-    // Teredo, ORCHID, benchmarks, documentation and other protocols' own.
+    // Teredo, ORCHID, benchmarks, AMT, AS112 and other protocols' own.
     "2001::/23",
     "2001:db8::/32",
     // 6to4: its relays are gone (RFC 7526), and what is behind it is an IPv4 address.
     "2002::/16",
+    "2620:4f:8000::/48",
     "3fff::/20",
     "4000::/2",
     "8000::/1",
 ];
+/// Least port that may be called beside 80 and 443: those below are for services of the system (RFC
+/// 6335), such as mail and remote shells, which a request could be smuggled into.
+const FIRST_USER_PORT: u16 = 1024;
 
 #[expect(clippy::expect_used, reason = "a test reads them all")]
 static SPECIAL_NETS: LazyLock<Vec<IpNet>> =
@@ -65,7 +84,8 @@ impl Guard {
     /// Reads a URL that may be a webhook. Where a name in it leads is seen when it is called.
     ///
     /// # Errors
-    /// A URL that is not of http or https, holds a user or a fragment, is too long, or whose host is an address that may not be called.
+    /// A URL that is not of http or https, holds a user or a fragment, is too long, or whose port
+    /// or address may not be called.
     pub fn read(&self, text: &str) -> Result<Url, InvalidWebhook> {
         if text.len() > LONGEST {
             return Err(InvalidWebhook("its URL is longer than 2000 bytes"));
@@ -76,6 +96,9 @@ impl Guard {
         }
         if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
             return Err(InvalidWebhook("its URL must have no user, password or fragment; messages are signed instead"));
+        }
+        if url.port_or_known_default().is_none_or(|port| port < FIRST_USER_PORT && !matches!(port, 80 | 443)) {
+            return Err(InvalidWebhook("its port must be 80, 443 or one from 1024 on"));
         }
         if !self.allows_literal(&url) {
             return Err(InvalidWebhook("its address is not public; the operator can allow it (ADIT_WEBHOOK_ALLOW)"));
@@ -144,6 +167,10 @@ mod tests {
             "::ffff:1.1.1.1",
             "64:ff9b::1.1.1.1",
             "2001:200::1",
+            "168.63.129.15",
+            "168.63.129.17",
+            "199.36.153.3",
+            "199.36.153.12",
         ] {
             assert!(allows(public), "{public}");
         }
@@ -157,6 +184,14 @@ mod tests {
             "172.16.0.1",
             "172.31.255.255",
             "192.0.0.1",
+            "192.0.0.192",
+            "100.100.100.200",
+            "168.63.129.16",
+            "::ffff:168.63.129.16",
+            "64:ff9b::168.63.129.16",
+            "161.26.0.10",
+            "166.9.14.1",
+            "199.36.153.8",
             "192.168.1.1",
             "198.19.0.1",
             "224.0.0.1",
@@ -185,6 +220,36 @@ mod tests {
             "ff02::1",
         ] {
             assert!(!allows(own), "{own}");
+        }
+    }
+
+    /// IANA's registries (iana-ipv4-special-registry and iana-ipv6-special-registry, as of October
+    /// 2025) but 64:ff9b::/96 and ::ffff:0:0/96, which are judged by the address of IPv4 in them.
+    const REGISTRIES: &str = "0.0.0.0/8 0.0.0.0/32 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.0.0/29
+        192.0.0.8/32 192.0.0.9/32 192.0.0.10/32 192.0.0.170/32 192.0.0.171/32 192.0.2.0/24 192.31.196.0/24 192.52.193.0/24 192.88.99.0/24
+        192.88.99.2/32 192.168.0.0/16 192.175.48.0/24 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 240.0.0.0/4 255.255.255.255/32
+        ::1/128 ::/128 64:ff9b:1::/48 100::/64 100:0:0:1::/64 2001::/23 2001::/32 2001:1::1/128 2001:1::2/128 2001:1::3/128 2001:2::/48
+        2001:3::/32 2001:4:112::/48 2001:10::/28 2001:20::/28 2001:30::/28 2001:db8::/32 2002::/16 2620:4f:8000::/48 3fff::/20 5f00::/16
+        fc00::/7 fe80::/10";
+
+    #[test]
+    fn nothing_in_ianas_registries_of_special_addresses_is_called() {
+        for net in REGISTRIES.split_whitespace() {
+            let net: IpNet = net.parse().unwrap();
+            for address in [net.network(), net.broadcast()] {
+                assert!(!Guard::default().allows(address), "{address} of {net}");
+            }
+        }
+    }
+
+    #[test]
+    fn ports_of_the_system_are_not_called_but_those_of_the_web() {
+        let reads = |port: u16| Guard::default().read(&format!("https://example.org:{port}/")).is_ok();
+        for port in [80, 443, 1024, 8080, 8443, 65_535] {
+            assert!(reads(port), "{port}");
+        }
+        for port in [0, 1, 22, 25, 53, 110, 143, 445, 465, 587, 993, 1023] {
+            assert!(!reads(port), "{port}");
         }
     }
 

@@ -110,7 +110,8 @@ async fn similar_words_are_short_and_few() {
     let bench = Bench::with_papers().await;
     let long = "x".repeat(33);
     assert!(refusal(&bench.search, json!(format!("text:{long}~2"))).await.contains("32 letters"));
-    let words = |count: usize| (0..count).map(|at| format!("text:similar{at}~2")).collect::<Vec<_>>().join(" ");
+    let word = |at: usize| format!("text:{}{at}~2", &long[..30]);
+    let words = |count: usize| (0..count).map(word).collect::<Vec<_>>().join(" OR ");
     assert!(refusal(&bench.search, json!(words(17))).await.contains("16 words"));
     bench.search.matching(index(1), &parse(&words(16))).await.unwrap();
     bench.search.matching(index(1), &parse(&format!("text:{}~2", &long[..32]))).await.unwrap();

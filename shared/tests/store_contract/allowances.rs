@@ -8,12 +8,13 @@ use futures::future::join_all;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _};
 
 use super::harness::Database;
+use super::holdings::forget_holdings;
 use super::samples::{key, new_package, owned_docset};
 
 const DAY: i64 = 86_400_000;
 
 /// Takes between `least` and `most` of 100 documents of the first day, at the time 10.
-fn take(key: KeyId, least: u64, most: u64) -> Exchange {
+pub(crate) fn take(key: KeyId, least: u64, most: u64) -> Exchange {
     Exchange {
         key,
         allowance: Allowance::Documents,
@@ -134,6 +135,7 @@ pub(crate) async fn a_package_is_paid_for_once_or_not_at_all(db: Database) {
 
 /// Takes the schema back to what it was before there were allowances.
 pub(crate) async fn forget_allowances(old: &mut AnyConnection) {
+    forget_holdings(old).await;
     for table in ["usage_counts", "allowances", "role_limits"] {
         old.execute(AssertSqlSafe(format!("DROP TABLE {table}"))).await.unwrap();
     }

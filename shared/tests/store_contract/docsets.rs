@@ -51,7 +51,7 @@ pub(crate) async fn a_docset_belongs_to_its_owner(db: Database) {
     assert_eq!(db.store.docset(id, Some(stranger)).await.unwrap(), None);
     assert_eq!(db.store.docset(DocsetId(99), None).await.unwrap(), None);
     assert!(!db.store.rename_docset(id, Some(stranger), Some("Theirs")).await.unwrap());
-    assert_eq!(db.store.delete_docset(id, Some(stranger)).await.unwrap(), None);
+    assert_eq!(db.store.delete_docset(id, Some(stranger), 50).await.unwrap(), None);
 
     let name = async || db.store.docset(id, Some(owner)).await.unwrap().unwrap().name;
     assert_eq!(name().await.as_deref(), Some("Mine"));
@@ -102,18 +102,18 @@ pub(crate) async fn deleting_a_docset_deletes_its_packages(db: Database) {
     let (newer, _) = db.store.create_package(&new_package(owner, docset, "2"), true).await.unwrap();
     assert_eq!(db.store.packages_of(docset).await.unwrap(), [newer.clone(), older.clone()]);
 
-    let deleted = db.store.delete_docset(docset, Some(owner)).await.unwrap();
+    let deleted = db.store.delete_docset(docset, Some(owner), 50).await.unwrap();
     assert_eq!(deleted, Some(vec![newer, older.clone()]));
     assert_eq!(db.store.docset(docset, None).await.unwrap(), None);
     assert_eq!(db.store.package(older.id, None).await.unwrap(), None);
-    assert_eq!(db.store.delete_docset(docset, Some(owner)).await.unwrap(), None);
+    assert_eq!(db.store.delete_docset(docset, Some(owner), 50).await.unwrap(), None);
 }
 
 pub(crate) async fn no_id_is_used_again(db: Database) {
     let (owner, docset) = owned_docset(&db.store, "owner").await;
     let (package, _) = db.store.create_package(&new_package(owner, docset, "1"), true).await.unwrap();
     let old = db.store.docset(docset, None).await.unwrap().unwrap();
-    db.store.delete_docset(docset, None).await.unwrap();
+    db.store.delete_docset(docset, None, 50).await.unwrap();
     let new = db.store.create_docset(&new_docset(owner, old.collection, old.members)).await.unwrap();
     assert!(new.id > docset);
     let (again, _) = db.store.create_package(&new_package(owner, new.id, "1"), true).await.unwrap();

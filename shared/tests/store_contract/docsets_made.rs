@@ -219,7 +219,7 @@ pub(crate) async fn a_link_opens_a_docset_until_it_ends(db: Database) {
     assert!(!db.store.revoke_share(docset, long.id).await.unwrap());
     assert_eq!(reads(guest, 100).await, None);
     assert_eq!(db.store.follow_share(long.id, guest, 100).await.unwrap(), None);
-    db.store.delete_docset(docset, Some(owner)).await.unwrap().unwrap();
+    db.store.delete_docset(docset, Some(owner), 50).await.unwrap().unwrap();
     assert_eq!(db.store.shares(docset, None, 9).await.unwrap(), []);
     assert_eq!(db.store.follow_share(short.id, guest, 30).await.unwrap(), None);
     assert!(db.store.create_share(docset, 0, 100).await.is_err());

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use adit_shared::digest::Sha256;
-use adit_shared::domain::{Allowance, ApiKey, KeyState, Limits, OwnLimit, Role, Scope};
+use adit_shared::domain::{Allowance, ApiKey, Holdings, KeyState, Limits, OwnLimit, Role, Scope};
 use adit_shared::ids::KeyId;
 use adit_shared::store::{Exchange, Store as _};
 use futures::future::join_all;
@@ -21,6 +21,8 @@ pub(crate) async fn a_key_is_found_by_its_hash_and_number_whatever_its_state(db:
         role: Role::Operator,
         limits: Limits { documents: Some(u64::from(u32::MAX)), requests: None },
         own_limits: Limits { documents: OwnLimit::AtMost(u64::from(u32::MAX)), requests: OwnLimit::AsRole },
+        holding_limits: Holdings::default(),
+        own_holding_limits: Holdings::default(),
         entitlements: BTreeSet::new(),
         own_scopes: None,
         hash,
@@ -150,4 +152,9 @@ pub(crate) async fn a_secret_is_made_once_for_all(db: Database) {
     assert_eq!(secrets.len(), 1);
     assert!(secrets.contains(&other.secret("links", &[99; 32]).await.unwrap()));
     assert_eq!(db.store.secret("other", &[99; 32]).await.unwrap(), [99; 32]);
+    db.store.replace_secret("links", &[100; 32]).await.unwrap();
+    db.store.replace_secret("third", &[101; 32]).await.unwrap();
+    for (name, replaced) in [("links", 100), ("third", 101), ("other", 99)] {
+        assert_eq!(other.secret(name, &[1; 32]).await.unwrap(), [replaced; 32], "{name}");
+    }
 }

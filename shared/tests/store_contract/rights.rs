@@ -128,7 +128,7 @@ pub(crate) async fn a_package_keeps_what_was_withheld_of_it(db: Database) {
     let (plain, _) = db.store.create_package(&new_package(owner, docset, "plain"), true).await.unwrap();
     assert!(db.store.clearance(plain.id).await.unwrap().is_empty());
 
-    db.store.delete_docset(docset, None).await.unwrap();
+    db.store.delete_docset(docset, None, 50).await.unwrap();
     assert!(db.store.clearance(package.id).await.unwrap().is_empty(), "it goes with its package");
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::path::Path;
 
 use adit_shared::digest::Sha256;
@@ -75,6 +75,15 @@ impl<'a> Reading<'a> {
         self.faults.push(Fault { file: self.within.clone(), entry: entry.map(str::to_owned), reason: reason.into() });
     }
 
+    /// Reads an archive of `length` bytes, by its kind.
+    pub(super) fn take_archive(&mut self, archive: impl Read + Seek, length: u64, kind: Kind) -> anyhow::Result<()> {
+        match kind {
+            Kind::Zip => super::zip_archive::read(archive, length, self),
+            Kind::TarZst => super::tar_archive::read(archive, length, self),
+            Kind::Table => Ok(()),
+        }
+    }
+
     /// Reads a file to its end, or until it is longer than `size`; returns how much that was. A text is kept if it has at most `keep` bytes.
     pub(super) fn take(
         &mut self,
@@ -136,15 +145,10 @@ fn is_read(path: &str) -> bool {
 
 /// Reads an archive, by its kind.
 pub(super) fn read_archive(path: &Path, kind: Kind, contents: &mut Contents, faults: &mut Vec<Fault>) {
-    let file = File::open(path).and_then(|file| Ok((file.metadata()?.len(), file))).context("cannot be read");
-    let limits = UnpackLimits::of_archive(file.as_ref().map_or(0, |(length, _)| *length));
+    let opened = File::open(path).and_then(|file| Ok((file.metadata()?.len(), file))).context("cannot be read");
+    let limits = UnpackLimits::of_archive(opened.as_ref().map_or(0, |(length, _)| *length));
     let mut reading = Reading::new(path, contents, faults, limits);
-    let read = file.and_then(|(_, file)| match kind {
-        Kind::Zip => super::zip_archive::read(file, &mut reading),
-        Kind::TarZst => super::tar_archive::read(file, &mut reading),
-        Kind::Table => Ok(()),
-    });
-    if let Err(error) = read {
+    if let Err(error) = opened.and_then(|(length, file)| reading.take_archive(file, length, kind)) {
         reading.fault(None, format!("{error:#}"));
     }
 }

@@ -1,7 +1,6 @@
 //! Reads a tar archive (POSIX.1-2017, pax) in zstd frames (RFC 8878) to its last byte.
 
 use std::cell::Cell;
-use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::rc::Rc;
 
@@ -17,9 +16,9 @@ const UNPACKED: u64 = 64;
 /// whatever length they say.
 const MAX_HEADERS: u64 = 1 << 20;
 
-/// Reads all of an archive into `reading`, which is told of everything that is wrong.
-pub(super) fn read(file: File, reading: &mut Reading<'_>) -> anyhow::Result<()> {
-    let length = file.metadata()?.len();
+/// Reads all of an archive of `length` bytes into `reading`, which is told of everything that is
+/// wrong.
+pub(super) fn read(file: impl Read, length: u64, reading: &mut Reading<'_>) -> anyhow::Result<()> {
     let keep = length.saturating_mul(UNPACKED).max(1 << 16);
     let frames = zstd::Decoder::with_buffer(BufReader::with_capacity(256 * 1024, file))?;
     let allowance = Rc::new(Cell::new(MAX_HEADERS));

@@ -375,3 +375,27 @@ fn a_bomb_is_told_of_and_not_set_off() {
         assert!(faults.iter().any(|fault| fault.reason.contains(told)), "{told}: {faults:?}");
     }
 }
+
+#[test]
+fn entries_over_the_same_bytes_are_named_and_not_read_again() {
+    const COPIES: u16 = 1000;
+    let mut zip = ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    zip.start_file("a.txt", SimpleFileOptions::default()).unwrap();
+    zip.write_all(&vec![b'a'; 1 << 20]).unwrap();
+    let mut archive = zip.finish().unwrap().into_inner();
+    // The end record is the last 22 bytes: the directory's entries, length and place (APPNOTE
+    // 4.3.16).
+    let mut end = archive.split_off(archive.len() - 22);
+    let directory = archive.split_off(u32::from_le_bytes(end[16..20].try_into().unwrap()) as usize);
+    archive.extend(directory.repeat(COPIES.into()));
+    end[8..10].copy_from_slice(&COPIES.to_le_bytes());
+    end[10..12].copy_from_slice(&COPIES.to_le_bytes());
+    end[12..16].copy_from_slice(&(directory.len() as u32 * u32::from(COPIES)).to_le_bytes());
+    archive.extend(end);
+    let (mut contents, mut faults) = (Contents::default(), Vec::new());
+    let limits = crate::miner::limits::UnpackLimits::of_archive(archive.len() as u64);
+    let mut reading = contents::Reading::new(Path::new("bomb.zip"), &mut contents, &mut faults, limits);
+    reading.take_archive(std::io::Cursor::new(&archive), archive.len() as u64, Kind::Zip).unwrap();
+    let within = faults.iter().filter(|fault| fault.reason.contains("within the entry before it")).count();
+    assert_eq!((within, faults.len(), contents.files.len()), (usize::from(COPIES) - 1, usize::from(COPIES) - 1, 1));
+}

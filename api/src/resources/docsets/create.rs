@@ -146,13 +146,13 @@ impl Draft {
     pub(super) async fn measure(self, app: &App) -> ApiResult<NewDocset> {
         let Self { owner, collection, corpus_version, name, origin, members } = self;
         let members = match origin.sample {
-            Some(sample) => draw(app, sample, members).await?,
+            Some(sample) => draw(app, ClientId::Key(owner), sample, members).await?,
             None => members,
         };
         if members.is_empty() {
             return Err(Problem::new(Kind::EmptyDocset, "nothing is selected; try a query with the search first"));
         }
-        let _pass = app.pass().await;
+        let _pass = app.pass(ClientId::Key(owner)).await?;
         let (fingerprint, formats) = store::measure(&*app.store, &members).await?;
         let created = app.clock.now_ms();
         Ok(NewDocset { owner, collection, name, origin, corpus_version, members, fingerprint, formats, created })
@@ -160,11 +160,16 @@ impl Draft {
 }
 
 /// The sample; what it is drawn from needs no ranking where all of it is taken.
-pub(super) async fn draw(app: &App, sample: Sample, members: RoaringBitmap) -> ApiResult<RoaringBitmap> {
+pub(super) async fn draw(
+    app: &App,
+    client: ClientId,
+    sample: Sample,
+    members: RoaringBitmap,
+) -> ApiResult<RoaringBitmap> {
     if members.len() <= sample.size {
         return Ok(members);
     }
-    let _pass = app.pass().await;
+    let _pass = app.pass(client).await?;
     let works = store::works(&*app.store, &members).await?;
     Ok(sample.pick(works))
 }
@@ -273,6 +278,7 @@ pub(super) async fn created(app: &App, docset: Docset) -> ApiResult<Response> {
     request_body(content((DocsetRequest = "application/json"), (lines::RefLine = "application/x-ndjson"))),
     responses((status = 201, description = "The docset", body = DocsetView, headers(("location" = String, description = "The docset"))),
               (status = 404, description = "There is no such collection, or no such docset in `from`"),
+              (status = 409, description = "The key has as many docsets as it may"),
               (status = 413, description = "The body has more than 8 MiB; of NDJSON, more than a million refs or 256 MiB"),
               (status = 415, description = "The body is declared as neither JSON nor NDJSON"),
               (status = 422, description = "It would be empty, or refs are unknown")))]

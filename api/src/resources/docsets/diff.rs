@@ -2,7 +2,7 @@
 
 use adit_shared::domain::{Difference, Docset};
 use adit_shared::ids::{CollectionId, VersionId};
-use adit_shared::store::{self, Member, StoreResult};
+use adit_shared::store::{self, Member};
 use async_stream::try_stream;
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -14,6 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{find, readable};
 use crate::auth::Caller;
+use crate::client::ClientId;
 use crate::extract::{Path, Query};
 use crate::paging::{Paging, link_next, write_cursor};
 use crate::problem::{ApiResult, Kind, Problem};
@@ -103,8 +104,8 @@ fn ids(difference: &Difference, change: Change) -> RoaringBitmap {
     }
 }
 
-async fn difference(app: &App, docset: &Docset, since: &Docset) -> StoreResult<Difference> {
-    let _pass = app.pass().await;
+async fn difference(app: &App, client: ClientId, docset: &Docset, since: &Docset) -> ApiResult<Difference> {
+    let _pass = app.pass(client).await?;
     let came = store::works(&*app.store, &(&docset.members - &since.members)).await?;
     let left = store::works(&*app.store, &(&since.members - &docset.members)).await?;
     Ok(Difference::of(came, left))
@@ -199,7 +200,7 @@ pub async fn diff(
     }
     let paging = Paging { limit, cursor };
     let limit = paging.limit()?;
-    let difference = difference(&app, &docset, &since).await?;
+    let difference = difference(&app, caller.client(), &docset, &since).await?;
     if wants_ndjson(&headers) {
         return Ok(lines(app, docset.collection, difference));
     }

@@ -95,8 +95,6 @@ pub(super) async fn read(request: Request, finder: &mut Finder<'_>) -> ApiResult
         let chunk = chunk.map_err(incomplete)?;
         bytes += chunk.len();
         lines.push(&chunk, |number, line| page.take(number, line));
-        let held = page.bytes + page.refs.len() * REF_COST + lines.begun.len();
-        account.as_ref().map_or(Ok(()), |account| account.hold(held))?;
         if page.count > MAX_REFS || bytes > MAX_BYTES {
             drain(stream, bytes).await;
             let detail =
@@ -107,6 +105,8 @@ pub(super) async fn read(request: Request, finder: &mut Finder<'_>) -> ApiResult
             page.bytes = 0;
             finder.find(&mem::take(&mut page.refs)).await?;
         }
+        let held = page.bytes + page.refs.len() * REF_COST + lines.begun.len();
+        account.as_ref().map_or(Ok(()), |account| account.hold(held))?;
     }
     lines.finish(|number, line| page.take(number, line));
     finder.find(&page.refs).await?;

@@ -96,7 +96,7 @@ impl Again<'_> {
             })?;
             let mut members = self.select(&docset).await?;
             if let Some(sample) = sample_of(&docset.origin) {
-                members = draw(self.app, sample, members).await?;
+                members = draw(self.app, self.caller.client(), sample, members).await?;
             }
             self.known.insert(id, members.clone());
             Ok(members)
@@ -121,7 +121,7 @@ async fn refreshed(app: &App, caller: &Caller, docset: Docset) -> ApiResult<Resp
     };
     let (collection, mut members) = collections::ask_newest(app, &docset.collection_slug, select).await?;
     if let Some(sample) = sample_of(&docset.origin) {
-        members = draw(app, sample, members).await?;
+        members = draw(app, caller.client(), sample, members).await?;
     }
     if members == docset.members {
         return Ok(axum::Json(DocsetView::whole(app, docset).await?).into_response());
@@ -135,7 +135,7 @@ async fn refreshed(app: &App, caller: &Caller, docset: Docset) -> ApiResult<Resp
         members,
     };
     let new = draft.measure(app).await?;
-    // GET may be sent twice by whatever lies between: what the first time has made is good for the second time.
+    // A request may be sent twice, after an answer that was lost: what the first time has made is good for the second time.
     let alike = app.store.docsets_like(new.owner, &new.fingerprint).await?;
     if let Some(made) = alike.into_iter().find(|made| made.collection == new.collection && made.origin == new.origin) {
         return Ok(axum::Json(DocsetView::whole(app, made).await?).into_response());
@@ -145,22 +145,12 @@ async fn refreshed(app: &App, caller: &Caller, docset: Docset) -> ApiResult<Resp
 
 /// Makes a docset as this one was made, of the newest corpus version: with the hits that its query has now, the newest versions of its works (those
 /// that are gone are left out), or what the docsets that it is made of give now. Where that is this docset, or one that was made so before, it is that one.
-#[utoipa::path(get, path = "/api/docsets/{id}/refresh", operation_id = "refreshDocset", tag = "docsets", security(("key" = [])), params(("id" = i64, Path)),
+#[utoipa::path(post, path = "/api/docsets/{id}/refresh", operation_id = "refreshDocset", tag = "docsets", security(("key" = [])), params(("id" = i64, Path)),
     responses((status = 200, description = "Nothing has changed since this docset was made", body = DocsetView),
               (status = 201, description = "The new docset", body = DocsetView, headers(("location" = String, description = "The docset"))),
-              (status = 409, description = "A docset that it is made of was deleted"),
+              (status = 409, description = "A docset that it is made of was deleted, or the key has as many docsets as it may"),
               (status = 422, description = "It would be empty")))]
-pub async fn get(State(app): State<App>, caller: Caller, Path(id): Path<i64>) -> ApiResult<Response> {
+pub async fn refresh(State(app): State<App>, caller: Caller, Path(id): Path<i64>) -> ApiResult<Response> {
     let docset = find_own(&app, &caller, id).await?;
     refreshed(&app, &caller, docset).await
-}
-
-/// The same as GET.
-#[utoipa::path(post, path = "/api/docsets/{id}/refresh", operation_id = "refreshDocsetByPost", tag = "docsets", security(("key" = [])), params(("id" = i64, Path)),
-    responses((status = 200, description = "Nothing has changed since this docset was made", body = DocsetView),
-              (status = 201, description = "The new docset", body = DocsetView, headers(("location" = String, description = "The docset"))),
-              (status = 409, description = "A docset that it is made of was deleted"),
-              (status = 422, description = "It would be empty")))]
-pub async fn post(state: State<App>, caller: Caller, path: Path<i64>) -> ApiResult<Response> {
-    get(state, caller, path).await
 }

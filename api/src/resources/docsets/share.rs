@@ -51,7 +51,7 @@ pub struct ShareView {
     /// Absolute URL of this resource; DELETE revokes the link.
     #[schema(format = "uri")]
     url: String,
-    /// The link. Who GETs it with a key of its own can read the docset from then on.
+    /// The link. Who POSTs to it with a key of its own can read the docset from then on; GET shows what it opens.
     #[schema(format = "uri")]
     link: String,
     /// RFC 3339.
@@ -147,8 +147,22 @@ pub async fn revoke(
     }
 }
 
+/// Shows the docset that a link opens. That lets nobody in yet: POST does.
+#[utoipa::path(get, path = "/api/shared/{token}", operation_id = "getShared", tag = "docsets", security(("key" = [])), params(("token" = String, Path, description = "The end of the link")),
+    responses((status = 200, description = "The docset", body = DocsetView),
+              (status = 403, description = "The link is wrong, has expired, or was revoked; ask its owner for another")))]
+pub async fn get(
+    State(app): State<App>,
+    _caller: Caller,
+    Path(token): Path<String>,
+) -> ApiResult<axum::Json<DocsetView>> {
+    let share = app.links().await?.shared(&token).ok_or_else(refuse)?;
+    let docset = app.store.shared_docset(share, app.clock.now_ms()).await?.ok_or_else(refuse)?;
+    Ok(axum::Json(DocsetView::whole(&app, docset).await?))
+}
+
 /// Follows a link: the caller's key can read the docset from now on, under the docset's own `url`, until the link expires or is revoked.
-#[utoipa::path(get, path = "/api/shared/{token}", operation_id = "followShare", tag = "docsets", security(("key" = [])), params(("token" = String, Path, description = "The end of the link")),
+#[utoipa::path(post, path = "/api/shared/{token}", operation_id = "followShare", tag = "docsets", security(("key" = [])), params(("token" = String, Path, description = "The end of the link")),
     responses((status = 200, description = "The docset", body = DocsetView),
               (status = 403, description = "The link is wrong, has expired, or was revoked; ask its owner for another")))]
 pub async fn follow(
@@ -156,9 +170,12 @@ pub async fn follow(
     caller: Caller,
     Path(token): Path<String>,
 ) -> ApiResult<axum::Json<DocsetView>> {
-    let refuse = || Problem::new(Kind::InvalidLink, "it may have been revoked too; ask the docset's owner for another");
     let share = app.links().await?.shared(&token).ok_or_else(refuse)?;
     let opened: StoreResult<_> = app.store.follow_share(share, caller.0.id, app.clock.now_ms()).await;
     let docset = find(&app, &caller, opened?.ok_or_else(refuse)?.0).await?;
     Ok(axum::Json(DocsetView::whole(&app, docset).await?))
+}
+
+fn refuse() -> Problem {
+    Problem::new(Kind::InvalidLink, "it may have been revoked too; ask the docset's owner for another")
 }

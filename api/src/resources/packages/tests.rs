@@ -1,10 +1,13 @@
 //! Asking for packages with options.
 
+use adit_shared::domain::{Holdings, OwnLimit, Package};
 use adit_shared::ids::DocsetId;
+use adit_shared::objects::ObjectKey;
 use adit_shared::store::Store as _;
+use axum::http::Method;
 use serde_json::{Value, json};
 
-use crate::testing::http::{MINER, STRANGER, Server};
+use crate::testing::http::{MINER, NOBODY, STRANGER, Server};
 
 /// A server with a docset of the collection `c`; its path.
 async fn server() -> (Server, String) {
@@ -151,4 +154,168 @@ async fn a_package_whose_request_could_not_be_sent_is_charged_once() {
     let asked = server.post(MINER, &path, &json!({})).await.json(202);
     assert_eq!((&asked["cost"], &asked["quota_after"]), (&json!(0), &json!(0)));
     assert_eq!(server.world.row_of(asked["id"].as_i64().unwrap()).await.sends, 1);
+}
+
+async fn ask(server: &Server, docset: &str, wish: Value) -> Value {
+    let answer = server.post(MINER, &format!("{docset}/packages"), &wish).await;
+    assert!(answer.status.is_success(), "{}", String::from_utf8_lossy(&answer.body));
+    serde_json::from_slice(&answer.body).unwrap()
+}
+
+#[tokio::test]
+async fn what_is_there_or_was_given_up_is_built_again_for_its_price() {
+    let (server, docset) = server().await;
+    server.limit(MINER, 100).await;
+    let cost = async |wish: Value| {
+        let asked = ask(&server, &docset, wish).await;
+        (asked["cost"].as_u64().unwrap(), asked["id"].as_i64().unwrap())
+    };
+    let first = cost(json!({})).await;
+    assert_eq!(first.0, 1);
+    for wish in [json!({}), json!({"reuse": false})] {
+        assert_eq!(cost(wish).await, (0, first.1), "it is being built, and not a second time at its side");
+    }
+    server.finish(first.1, 3).await;
+    assert_eq!(cost(json!({})).await, (0, first.1));
+    let mut last = first.1;
+    for _ in 0..3 {
+        let again = cost(json!({"reuse": false})).await;
+        assert_eq!(again.0, 1, "a second copy of what is there");
+        assert!(again.1 > last);
+        last = again.1;
+        server.finish(last, 3).await;
+    }
+    // Both that are there expire.
+    server.world.clock.advance(3_600_000);
+    for wish in [json!({"reuse": false}), json!({})] {
+        let (free, id) = cost(wish).await;
+        assert_eq!(free, 0, "what has expired is free once more");
+        assert!(id > last);
+        server.finish(id, 3).await;
+        last = id;
+        server.world.clock.advance(3_600_000);
+    }
+    for _ in 0..2 {
+        let (_, id) = cost(json!({})).await;
+        assert_eq!(server.ask(Method::DELETE, MINER, &format!("/api/packages/{id}"), &[]).await.status, 200);
+        let (again, id) = cost(json!({})).await;
+        assert_eq!(again, 1, "its owner has dismissed it");
+        server.finish(id, 3).await;
+        assert_eq!(server.ask(Method::DELETE, MINER, &format!("/api/packages/{id}"), &[]).await.status, 200);
+        let estimate = server.get(MINER, &format!("{docset}/estimate")).await.json(200);
+        assert_eq!(estimate["cost"], 1);
+        let (again, id) = cost(json!({})).await;
+        assert_eq!(again, 1, "its owner has deleted it");
+        server.finish(id, 3).await;
+        server.world.clock.advance(3_600_000);
+    }
+}
+
+async fn put_archive(server: &Server, package: &Package) {
+    let extension = package.recipe.layout.extension();
+    let key = ObjectKey::Archive { package: package.id, fingerprint: &package.fingerprint, extension };
+    server.put(&key.to_string(), "archive").await;
+}
+
+#[tokio::test]
+async fn a_dump_costs_nothing_until_it_is_fetched() {
+    let (server, docset) = server().await;
+    server.limit(MINER, 1).await;
+    let dump = format!("{docset}/dump");
+    let mut id = 0;
+    for _ in 0..3 {
+        let answer = server.get(MINER, &dump).await;
+        assert_eq!(answer.header("x-ratelimit-remaining"), Some("1"));
+        let asked = answer.json(202);
+        assert_eq!(asked["cost"], 0);
+        id = asked["id"].as_i64().unwrap();
+    }
+    let package = server.world.row_of(id).await;
+    assert_eq!((package.sends, package.paid, package.pay_later), (1, false, true));
+    let estimate = server.get(MINER, &format!("{docset}/estimate")).await.json(200);
+    assert_eq!(estimate["cost"], 1, "it is to be paid for still");
+    let refused = server.get(MINER, &format!("{docset}/dump?fmts=pdf")).await.json(429);
+    assert_eq!(refused["violated-policies"], json!(["documents"]), "nobody has more built than a day's documents");
+
+    server.finish(id, 7).await;
+    put_archive(&server, &package).await;
+    let ready = server.get(MINER, &dump).await;
+    assert_eq!((ready.status.as_u16(), ready.header("x-ratelimit-remaining")), (303, Some("1")));
+    let download = ready.header("location").unwrap();
+    assert_eq!(server.ask(Method::HEAD, MINER, download, &[]).await.status, 200);
+    assert!(!server.world.row_of(id).await.paid);
+    for _ in 0..2 {
+        let answer = server.ask(Method::GET, MINER, download, &[("range", "bytes=1-")]).await;
+        assert_eq!((answer.status.as_u16(), answer.header("x-ratelimit-remaining")), (206, Some("0")));
+    }
+    assert!(server.world.row_of(id).await.paid);
+    assert_eq!(ask(&server, &docset, json!({})).await["cost"], 0);
+}
+
+#[tokio::test]
+async fn a_dump_is_not_given_to_who_cannot_pay_nor_by_its_links() {
+    let (server, docset) = server().await;
+    server.limit(MINER, 1).await;
+    let id = server.get(MINER, &format!("{docset}/dump")).await.json(202)["id"].as_i64().unwrap();
+    let package = server.world.row_of(id).await;
+    server.finish(id, 7).await;
+    put_archive(&server, &package).await;
+    let assets = server.get(MINER, &format!("/api/packages/{id}/assets")).await.json(200)["assets"].clone();
+    let (url, link) = (assets[0]["url"].as_str().unwrap(), assets[0]["link"].as_str().unwrap());
+    server.put("packs/1/00-txt-00001", "one").await;
+    assert_eq!(server.get(MINER, "/api/documents/1/text").await.status, 200, "the document of the day");
+    for (key, path) in [(MINER, url), (NOBODY, link), (MINER, &format!("/api/packages/{id}/download"))] {
+        assert_eq!(server.get(key, path).await.json(429)["violated-policies"], json!(["documents"]), "{path}");
+    }
+    server.world.clock.advance(1000);
+    server.limit(MINER, 2).await;
+    assert_eq!(server.get(NOBODY, link).await.status, 200, "its owner pays");
+    assert!(server.world.row_of(id).await.paid);
+}
+
+#[tokio::test]
+async fn a_package_that_was_asked_for_by_get_is_charged_when_it_is_asked_for_by_post() {
+    let (server, docset) = server().await;
+    server.limit(MINER, 1).await;
+    let id = server.get(MINER, &format!("{docset}/dump")).await.json(202)["id"].clone();
+    let asked = ask(&server, &docset, json!({})).await;
+    assert_eq!((&asked["id"], &asked["cost"], &asked["quota_after"]), (&id, &json!(1), &json!(0)));
+    assert_eq!(server.world.row_of(id.as_i64().unwrap()).await.sends, 1);
+}
+
+#[tokio::test]
+async fn a_key_has_no_more_than_it_may_and_is_told_what_of() {
+    let (server, docset) = server().await;
+    let key = server.world.store.keys().await.unwrap().into_iter().find(|key| key.name == MINER).unwrap().id;
+    let limit = async |own| assert!(server.world.store.limit_key_holdings(key, &own).await.unwrap());
+    let at_most = OwnLimit::AtMost;
+    let refused = async |wish: Value| {
+        let problem = server.post(MINER, &format!("{docset}/packages"), &wish).await.json(409);
+        assert_eq!(problem["type"], "urn:adit:problem:limit-reached");
+        (problem["of"].as_str().unwrap().to_owned(), problem["limit"].as_u64().unwrap())
+    };
+    limit(Holdings { unfinished: at_most(1), ..Holdings::default() }).await;
+    let first = ask(&server, &docset, json!({})).await["id"].as_i64().unwrap();
+    assert_eq!(refused(json!({"layout": "bag"})).await, ("unfinished".to_owned(), 1));
+    assert_eq!(server.get(MINER, &format!("{docset}/dump?fmts=pdf")).await.status, 409, "nor by GET");
+    server.finish(first, 500).await;
+    let second = ask(&server, &docset, json!({"layout": "bag"})).await["id"].as_i64().unwrap();
+    server.finish(second, 500).await;
+    limit(Holdings { packages: at_most(2), ..Holdings::default() }).await;
+    assert_eq!(refused(json!({"layout": "jsonl"})).await, ("packages".to_owned(), 2));
+    limit(Holdings { stored_bytes: at_most(1000), ..Holdings::default() }).await;
+    assert_eq!(refused(json!({"layout": "jsonl"})).await, ("stored_bytes".to_owned(), 1000));
+    let held = server.get(MINER, "/api/me").await.json(200)["holdings"].clone();
+    assert_eq!(held["stored_bytes"], json!({"limit": 1000, "own": true, "role_limit": 1_u64 << 40, "used": 1000}));
+    assert_eq!(held["packages"], json!({"limit": 1000, "own": false, "role_limit": 1000, "used": 2}));
+    assert_eq!(server.ask(Method::DELETE, MINER, &format!("/api/packages/{first}"), &[]).await.status, 200);
+    ask(&server, &docset, json!({"layout": "jsonl"})).await;
+
+    limit(Holdings { docsets: at_most(1), ..Holdings::default() }).await;
+    let wish = json!({"collection": "c", "refs": ["a"]});
+    let full = server.post(MINER, "/api/docsets", &wish).await.json(409);
+    assert_eq!((&full["of"], &full["limit"]), (&json!("docsets"), &json!(1)));
+    assert!(full["detail"].as_str().unwrap().contains("delete some"), "{full}");
+    assert_eq!(server.ask(Method::DELETE, MINER, &docset, &[]).await.status, 204);
+    assert_eq!(server.post(MINER, "/api/docsets", &wish).await.status, 201);
 }

@@ -18,6 +18,7 @@ use tokio::io::AsyncReadExt as _;
 use utoipa::ToSchema;
 
 use crate::auth::Caller;
+use crate::client::ClientId;
 use crate::extract::whole;
 use crate::problem::{ApiResult, Kind, Problem};
 use crate::rights;
@@ -118,7 +119,9 @@ pub(super) async fn of_hits(
     let texts = if texts { texts_of(app, caller, index.collection, hits).await? } else { vec![None; hits.len()] };
     let wish = Arc::new(Wish { highlighter, fields, size });
     let hits = hits.iter().zip(texts);
-    let jobs: Vec<_> = hits.map(|((_, document), text)| of_hit(app, Arc::clone(&wish), document, text)).collect();
+    let client = caller.map_or(ClientId::Unknown, Caller::client);
+    let jobs: Vec<_> =
+        hits.map(|((_, document), text)| of_hit(app, client, Arc::clone(&wish), document, text)).collect();
     futures::stream::iter(jobs).buffered(AT_ONCE).try_collect().await
 }
 
@@ -131,12 +134,13 @@ struct Wish {
 
 async fn of_hit(
     app: &App,
+    client: ClientId,
     wish: Arc<Wish>,
     document: &Document,
     text: Option<(&FileRecord, u64)>,
 ) -> ApiResult<Snippets> {
-    // Of all requests together, so that memory stays bounded. The semaphore is never closed.
-    let _permit = app.limits.texts.acquire().await.ok();
+    // Of all requests together, so that memory stays bounded.
+    let _place = app.limits.texts.acquire(client).await.map_err(|full| Problem::no_place(full, "snippets"))?;
     let text = match text {
         Some((file, most)) => Some(read(app, file, most).await?),
         None => None,

@@ -156,6 +156,15 @@ class TooManyWatches(Problem):
     kinds = ("too-many-watches",)
 
 
+class LimitReached(Problem):
+    """The key has as many docsets, or as much of packages, as it may; delete some.
+
+    `members["of"]` tells of what, and `members["limit"]` how much of it there may be.
+    """
+
+    kinds = ("limit-reached",)
+
+
 class CursorGone(Problem):
     """The corpus has moved on since the iteration began; begin it again."""
 

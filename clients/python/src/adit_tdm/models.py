@@ -301,6 +301,26 @@ class Allowances:
 
 
 @dataclass
+class Holding:
+    """What a key has, and may have, at one time."""
+
+    limit: int | None
+    own: bool
+    role_limit: int | None
+    used: int
+
+
+@dataclass
+class Holdings:
+    """What a key has, and may have, at one time. What is deleted or expires is free again."""
+
+    docsets: Holding
+    packages: Holding
+    unfinished: Holding
+    stored_bytes: Holding
+
+
+@dataclass
 class PackageCost:
     """What a package of a docset would cost."""
 
@@ -323,5 +343,6 @@ class Me:
     quota: int | None
     remaining: int | None
     allowances: Allowances
+    holdings: Holdings
     usage: list[DayUsage]
     package: PackageCost | None

@@ -72,7 +72,7 @@ async fn what_is_not_the_servers_own_no_is_waited_out() {
     for refusal in refusals {
         let world = World::new().await;
         world.answer(|answers| answers.refusal = Some(refusal));
-        let worker = world.packager();
+        let worker = world.packager_with(|config| config.patience = Duration::from_hours(1));
         world.ask(&world.request()).await;
         // Far more often than a request may fail.
         while Memory::load(&*world.objects, PackageId(7)).await.unwrap().turn < 8 {

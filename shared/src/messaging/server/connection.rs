@@ -26,8 +26,8 @@ use writer::Writer;
 /// How long a client may take to say CONNECT, and one that is refused to read why.
 const LOGIN_PATIENCE: Duration = Duration::from_secs(2);
 
-/// What CONNECT may hold: 8 KiB, and no body.
-const LOGIN_LIMITS: Limits = Limits { headers: 32, head_bytes: 8 << 10, body_bytes: 0 };
+/// What the first frame may hold: 8 KiB in all.
+const LOGIN_LIMITS: Limits = Limits { headers: 32, head_bytes: 7 << 10, body_bytes: 1 << 10 };
 
 /// Bytes to read at a time before CONNECTED.
 const LOGIN_READ: usize = 1024;

@@ -430,9 +430,9 @@ async fn a_flood_of_silent_connections_shuts_nobody_out() {
 async fn before_the_login_a_client_may_say_little() {
     let server = start().await;
     for (head, why) in [
-        (format!("CONNECT\nlogin:{}", "x".repeat(9000)), "longer than 8192 bytes"),
-        ("CONNECT\ncontent-length:4194304\n\n".to_owned(), "the body is longer than 0 bytes"),
-        (format!("CONNECT\n\n{}", "x".repeat(100)), "the body is longer than 0 bytes"),
+        (format!("CONNECT\nlogin:{}", "x".repeat(9000)), "longer than 7168 bytes"),
+        ("CONNECT\ncontent-length:4194304\n\n".to_owned(), "the body is longer than 1024 bytes"),
+        (format!("CONNECT\n\n{}", "x".repeat(2000)), "the body is longer than 1024 bytes"),
         (format!("CONNECT\n{}", "a:b\n".repeat(33)), "more than 32 headers"),
     ] {
         let mut client = Client::open(&server).await;

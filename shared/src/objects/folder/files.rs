@@ -36,6 +36,9 @@ impl Folder {
         for dir in [&folder.temporary, &folder.uploads] {
             fs::create_dir_all(dir).map_err(failed("make the folder", dir))?;
         }
+        for dir in [root, &folder.temporary, &folder.uploads] {
+            check_writers(dir)?;
+        }
         tempfile::tempfile_in(&folder.temporary).map_err(failed("write to", &folder.temporary))?;
         sync_dir(root)?;
         sweep(&folder.temporary, STALE_TEMPORARY);
@@ -137,6 +140,18 @@ impl Folder {
     }
 }
 
+/// Refuses a folder that everybody can write to: any user of the machine could put links and
+/// objects there.
+fn check_writers(dir: &Path) -> ObjectResult<()> {
+    let mode = fs::metadata(dir).map_err(failed("look at", dir))?.permissions().mode();
+    if mode & 0o002 == 0 {
+        return Ok(());
+    }
+    let reason =
+        format!("every user of the machine can write to {}: `chmod o-w` it, or name a folder in it", dir.display());
+    Err(ObjectError::Refused(reason))
+}
+
 /// Reads a range that lies inside a file.
 pub(super) fn read_at(file: &File, range: &Range<u64>, key: &str) -> ObjectResult<Bytes> {
     let broken = |reason: String| ObjectError::Unavailable(format!("cannot read {key} at {range:?}: {reason}"));
@@ -188,6 +203,21 @@ mod tests {
         assert!(!old_file.exists() && new_file.exists());
         assert_eq!(folder.find_upload("a/old", 5).unwrap(), None);
         assert_eq!(folder.find_upload("a/new", 5).unwrap(), Some(new_upload));
+    }
+
+    #[test]
+    fn a_folder_that_everybody_can_write_to_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        open(dir.path(), 0o775);
+        Folder::open(dir.path()).unwrap();
+        for inside in ["", ".tmp", ".uploads"] {
+            let inside = dir.path().join(inside);
+            open(&inside, 0o1777);
+            let error = Folder::open(dir.path()).unwrap_err();
+            assert!(matches!(&error, ObjectError::Refused(reason) if reason.contains("chmod o-w")), "{error}");
+            open(&inside, 0o755);
+        }
     }
 
     #[test]

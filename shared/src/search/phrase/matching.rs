@@ -51,7 +51,7 @@ impl Matcher {
     }
 
     /// How often the phrase stands in a document in which the different words stand so often, as
-    /// `read` reads; with slop each time with other words, and only whether it does, as 1 or 0, if
+    /// `read` reads; each time with other words, and only whether it does, as 1 or 0, if
     /// `once`. 0 when the flag is set.
     pub(super) fn count(
         &mut self,
@@ -61,7 +61,8 @@ impl Matcher {
         stop: &StopFlag,
     ) -> u32 {
         if self.slop == 0 {
-            return self.count_side_by_side(frequencies, read, stop);
+            let count = self.count_side_by_side(frequencies, read, stop);
+            return if once { count.min(1) } else { count };
         }
         for (word, places) in self.places.iter_mut().enumerate() {
             read(word, places);

@@ -14,6 +14,10 @@ fn link(share: &Value) -> &str {
     share["link"].as_str().unwrap()
 }
 
+async fn follow(server: &Server, link: &str) -> Answer {
+    server.post(STRANGER, link, &json!({})).await
+}
+
 #[tokio::test]
 async fn a_link_opens_a_docset_for_reading_until_it_is_revoked() {
     let server = mines().await;
@@ -22,7 +26,12 @@ async fn a_link_opens_a_docset_for_reading_until_it_is_revoked() {
     let shared = share(&server, &docset, json!({})).await;
     assert_eq!(server.get(STRANGER, url).await.status, 404, "before the link is followed");
     assert_eq!(server.get(NOBODY, link(&shared)).await.status, 401);
-    assert_eq!(server.get(STRANGER, link(&shared)).await.json(200), docset);
+    for _ in 0..2 {
+        assert_eq!(server.get(STRANGER, link(&shared)).await.json(200), docset, "what the link opens");
+        assert_eq!(server.get(STRANGER, url).await.status, 404, "a GET opens nothing");
+    }
+    assert_eq!(server.get(MINER, &format!("{url}/share")).await.json(200)["shares"][0]["guests"], 0);
+    assert_eq!(follow(&server, link(&shared)).await.json(200), docset);
     assert_eq!(server.get(PACKAGER, url).await.status, 403, "packagers read no docsets");
 
     assert_eq!(server.get(STRANGER, url).await.json(200), docset);
@@ -53,8 +62,8 @@ async fn links_expire_and_are_listed() {
     let url = docset["url"].as_str().unwrap();
     let (short, long) =
         (share(&server, &docset, json!({"days": 1})).await, share(&server, &docset, json!({"days": 9})).await);
-    server.get(STRANGER, link(&short)).await.json(200);
-    server.get(STRANGER, link(&short)).await.json(200);
+    follow(&server, link(&short)).await.json(200);
+    follow(&server, link(&short)).await.json(200);
     let list = server.get(MINER, &format!("{url}/share")).await;
     assert_eq!(list.header("cache-control"), Some("private, no-store"));
     let shares = list.json(200)["shares"].clone();
@@ -66,7 +75,7 @@ async fn links_expire_and_are_listed() {
     server.world.clock.advance(DAY_MS);
     assert_eq!(server.get(STRANGER, url).await.status, 404);
     assert_eq!(server.get(STRANGER, link(&short)).await.json(403)["type"], "urn:adit:problem:invalid-link");
-    server.get(STRANGER, link(&long)).await.json(200);
+    follow(&server, link(&long)).await.json(200);
     assert_eq!(server.get(STRANGER, url).await.status, 200);
     for wrong in [json!({"days": 0}), json!({"days": 367}), json!({"days": null}), json!({"hours": 1})] {
         assert_eq!(server.post(MINER, &format!("{url}/share"), &wrong).await.status, 400, "{wrong}");
@@ -74,6 +83,7 @@ async fn links_expire_and_are_listed() {
     let forged = link(&long).replace("/shared/2-", "/shared/1-");
     for wrong in [forged.as_str(), "/api/shared/2", "/api/shared/-", "/api/shared/2-AAAA"] {
         assert_eq!(server.get(STRANGER, wrong).await.status, 403, "{wrong}");
+        assert_eq!(follow(&server, wrong).await.status, 403, "{wrong}");
     }
     assert_eq!(server.ask(Method::DELETE, MINER, &format!("{url}/share/99"), &[]).await.status, 404);
 }
@@ -84,7 +94,7 @@ async fn a_guest_reads_and_does_nothing_else() {
     let server = mines().await;
     let docset = make(&server, json!({"query": "coal"})).await;
     let shared = share(&server, &docset, json!({})).await;
-    server.get(STRANGER, link(&shared)).await.json(200);
+    follow(&server, link(&shared)).await.json(200);
     let api: Value = serde_json::from_str(&crate::openapi().to_json().unwrap()).unwrap();
     let (mut may, mut may_not) = (Vec::new(), Vec::new());
     for (path, item) in api["paths"].as_object().unwrap() {
@@ -113,7 +123,6 @@ async fn a_guest_reads_and_does_nothing_else() {
         ("getManifest", 403),
         ("listShares", 404),
         ("refreshDocset", 404),
-        ("refreshDocsetByPost", 404),
         ("renameDocset", 404),
         ("revokeShare", 404),
         ("shareDocset", 404),
@@ -122,4 +131,43 @@ async fn a_guest_reads_and_does_nothing_else() {
     assert_eq!(server.get(MINER, docset["url"].as_str().unwrap()).await.json(200), docset, "nothing has changed");
     let own = json!({"collection": "c", "from": {"union": [docset["id"]]}});
     assert_eq!(server.post(STRANGER, "/api/docsets", &own).await.status, 404, "what it is made of must be one's own");
+}
+
+#[tokio::test]
+async fn what_guests_have_paid_for_outlives_its_docset() {
+    let server = mines().await;
+    let docset = make(&server, json!({"query": "coal"})).await;
+    let url = docset["url"].as_str().unwrap();
+    follow(&server, link(&share(&server, &docset, json!({})).await)).await.json(200);
+    let ask = async |key| server.post(key, &format!("{url}/packages"), &json!({})).await.json(202);
+    let (own, theirs) = (ask(MINER).await, ask(STRANGER).await);
+    let (own, theirs) = (own["url"].as_str().unwrap(), theirs["url"].as_str().unwrap());
+    assert_eq!(server.ask(Method::DELETE, MINER, url, &[]).await.status, 204);
+    for key in [MINER, STRANGER] {
+        assert_eq!(server.get(key, url).await.status, 404);
+    }
+    assert_eq!(server.get(MINER, "/api/docsets").await.json(200)["docsets"], json!([]));
+    assert_eq!(server.get(MINER, own).await.status, 404);
+    assert_eq!(server.get(STRANGER, theirs).await.json(200)["status"], "accepted");
+    let manifest = server.get(PACKAGER, &format!("{url}/manifest?fmt=txt")).await;
+    assert_eq!(manifest.status, 200, "it is built still");
+
+    let id = theirs.rsplit('/').next().unwrap().parse().unwrap();
+    server.finish(id, 3).await;
+    assert_eq!(server.get(STRANGER, theirs).await.json(200)["content"], "available");
+    server.world.clock.advance(DAY_MS);
+    assert_eq!(server.get(STRANGER, theirs).await.json(200)["content"], "erased");
+    crate::dispatch::erase_expired(&server.app).await;
+    assert_eq!(server.get(STRANGER, theirs).await.status, 404);
+    assert_eq!(server.get(PACKAGER, &format!("{url}/manifest?fmt=txt")).await.status, 404, "nothing is left of it");
+}
+
+#[tokio::test]
+async fn a_docset_is_made_anew_by_post_only() {
+    let server = mines().await;
+    let docset = make(&server, json!({"query": "coal"})).await;
+    let path = format!("{}/refresh", docset["url"].as_str().unwrap());
+    let refused = server.get(MINER, &path).await;
+    assert_eq!((refused.header("allow"), refused.status.as_u16()), (Some("POST"), 405));
+    assert_eq!(server.post(MINER, &path, &json!({})).await.status, 200);
 }

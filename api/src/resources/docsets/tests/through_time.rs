@@ -9,7 +9,7 @@ async fn later(server: &Server) {
 }
 
 async fn refresh(server: &Server, docset: &Value) -> Answer {
-    server.get(MINER, &format!("{}/refresh", docset["url"].as_str().unwrap())).await
+    server.post(MINER, &format!("{}/refresh", docset["url"].as_str().unwrap()), &json!({})).await
 }
 
 async fn diff(server: &Server, docset: &Value, since: &Value, more: &str) -> Value {

@@ -1,4 +1,8 @@
-//! `adit`: one program for miners and operators. This file maps verbs to the modules that carry them out.
+//! `adit`: one program for miners and operators. This file maps verbs to the modules that carry
+//! them out.
+//!
+//! It is a library so that fuzz targets reach what reads foreign files (`fuzzing`); nothing else of
+//! it is for other crates.
 
 // What is printed holds foreign text: it goes through `terminal`, which lets none of it steer a
 // terminal.
@@ -6,8 +10,11 @@
 
 mod change;
 mod cli;
+mod data_folder;
 mod demo;
 mod embedded_broker;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod import;
 mod keys;
 mod miner;
@@ -34,14 +41,18 @@ use clap::Parser as _;
 use crate::cli::{Cli, KeysVerb, Verb};
 use crate::terminal::{errln, print_data, print_failure};
 
-/// How long work on threads of its own may go on when everything else has ended. None of it leaves half of anything behind where it is cut off.
+/// How long work on threads of its own may go on when everything else has ended. None of it leaves
+/// half of anything behind where it is cut off.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-fn main() -> ExitCode {
+/// Runs the program by the arguments of the process; its exit status.
+#[must_use]
+pub fn run_program() -> ExitCode {
     let cli = Cli::parse();
     telemetry::init(&cli.log_filter(), cli.log_json());
     open_files::raise_limit();
-    // One crypto provider for every TLS connection of the process; a second call could only mean that it is there already.
+    // One crypto provider for every TLS connection of the process; a second call could only mean
+    // that it is there already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     match block_on(run(cli)) {
         Ok(code) => code,
@@ -52,7 +63,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs to the end, and no longer: a runtime that is only dropped waits without limit for a lock, say, that some thread waits for.
+/// Runs to the end, and no longer: a runtime that is only dropped waits without limit for a lock,
+/// say, that some thread waits for.
 fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
     let outcome = runtime.block_on(work);
@@ -72,6 +84,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Reindex { collection, wait } => return reindex::run(&config, &collection, wait).await,
         Verb::Withdraw(args) => return withdraw::run(&config, &args).await,
         Verb::Keys(KeysVerb::Signing { out }) => signing::create(&config, out)?,
+        Verb::Keys(KeysVerb::RotateLinks) => keys::rotate_links(&config).await?,
         Verb::Keys(KeysVerb::Api(verb)) => keys::run(&config, verb).await?,
         Verb::Usage(args) => usage::run(&config, args).await?,
         Verb::Queues { json } => queues::run(&config, json).await?,
