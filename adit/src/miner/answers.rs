@@ -34,8 +34,8 @@ pub(crate) struct Refusal {
     /// The problem details, where the answer holds them.
     pub(crate) problem: Value,
     /// Whether it is of an object store that the server has redirected to.
-    pub(super) of_store: bool,
-    pub(super) message: String,
+    of_store: bool,
+    message: String,
 }
 
 impl Refusal {
@@ -49,7 +49,7 @@ impl Refusal {
     }
 
     /// Reads an answer that is no success: problem details (RFC 9457), where it holds them.
-    pub(super) async fn read(response: Response) -> Self {
+    pub(super) async fn read(response: Response, of_store: bool) -> Self {
         let status = response.status();
         let header =
             |name: HeaderName| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
@@ -59,7 +59,7 @@ impl Refusal {
         if let Some(location) = header(LOCATION).filter(|_| status.is_redirection()) {
             let message =
                 format!("the server is at {} now ({}); name it with --url", shown(&location), status.as_u16());
-            return Self { status, retry_after, problem: Value::Null, of_store: false, message };
+            return Self { status, retry_after, problem: Value::Null, of_store, message };
         }
         let bytes = read_body(response, MAX_PROBLEM).await.unwrap_or_default();
         let problem: Value = serde_json::from_slice(&bytes).unwrap_or_default();
@@ -71,7 +71,7 @@ impl Refusal {
             }
             _ => format!("{title} ({}): {detail}", status.as_u16()),
         };
-        Self { status, retry_after, problem, of_store: false, message }
+        Self { status, retry_after, problem, of_store, message }
     }
 }
 

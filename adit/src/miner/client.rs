@@ -216,5 +216,5 @@ async fn success(response: Response, of_store: bool) -> anyhow::Result<Response>
     if response.status().is_success() {
         return Ok(response);
     }
-    Err(Refusal { of_store, ..Refusal::read(response).await }.into())
+    Err(Refusal::read(response, of_store).await.into())
 }

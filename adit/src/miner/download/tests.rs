@@ -309,8 +309,8 @@ async fn nobody_waits_for_years() {
     })
     .await;
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("a.zip");
-    let download = server.download(&path, Some(ARCHIVE), Some(10), false);
+    let target = folder.path().join("a.zip");
+    let download = server.download(&target, Some(ARCHIVE), Some(10), false);
     let why = tokio::time::timeout(Duration::from_secs(60), download).await.expect("it gives up at once").unwrap_err();
     assert!(why.to_string().contains("503"), "{why:#}");
     assert_eq!(server.asked().len(), 1);

@@ -278,7 +278,7 @@ async fn a_hostile_archive_is_told_of_and_leaves_nothing() {
     }
     let bombs: [(&str, fn() -> Vec<u8>, &str); 4] = [
         ("zeros", || hostile_zip(100 << 20, None, None), "100 times its length"),
-        ("a lying directory", || hostile_zip(1 << 20, Some(10), None), "is not of the 10 bytes"),
+        ("a lying directory", || hostile_zip(1 << 20, Some(10), None), "cannot be unpacked"),
         ("an absurd length", || hostile_zip(10, Some(u32::MAX - 1), None), "100 times its length"),
         ("a device", || hostile_zip(10, None, Some(0o020_644)), "a device"),
     ];
