@@ -8,8 +8,11 @@ use crate::accept::quality;
 use crate::paging::{read_cursor, write_cursor};
 use crate::serve::{Request, unless_known, wanted_range};
 
+/// A check of one input.
+type Check = fn(&[u8]);
+
 /// The fuzz targets of this crate, by the names of their folders of seeds.
-pub const TARGETS: [(&str, fn(&[u8])); 1] = [("http_headers", check_http_headers)];
+pub const TARGETS: [(&str, Check); 1] = [("http_headers", check_http_headers)];
 
 const ETAG: &str = "\"5d41402abc4b2a76\"";
 
