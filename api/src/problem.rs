@@ -139,11 +139,6 @@ impl Problem {
         Self::new(Kind::NotFound, format!("there is no such {what}"))
     }
 
-    /// Tells its kind.
-    pub(crate) fn kind(&self) -> Kind {
-        self.kind
-    }
-
     /// A part of the service is away; try again in some seconds.
     #[must_use]
     pub fn unavailable(part: &str) -> Self {
