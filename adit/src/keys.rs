@@ -37,7 +37,7 @@ fn random_bytes() -> anyhow::Result<[u8; 32]> {
 pub(crate) async fn rotate_links(config: &Config) -> anyhow::Result<()> {
     secure_data_folder(config)?;
     adit_api::rotate_link_secret(&*open_store(config).await?, &random_bytes()?).await?;
-    println!("all links that need no key have ended, or will within a minute where servers run");
+    outln!("all links that need no key have ended, or will within a minute where servers run");
     Ok(())
 }
 

@@ -119,7 +119,7 @@ fn expected(needs: Needs, standing: &Standing, path: &str) -> ExpectedAnswer {
     match (standing, needs) {
         // The service's own pages know no keys.
         (Standing::Invalid(_), Nothing) if !path.starts_with("/api/") => ExpectedAnswer::Given,
-        (Standing::Invalid(kind), _) => ExpectedAnswer::Refused(401, *kind),
+        (Standing::Invalid(kind), _) => ExpectedAnswer::Refused(401, kind),
         (Standing::NoKey, Nothing | NothingOr(_)) | (Standing::Has(_), Nothing | AnyKey) => ExpectedAnswer::Given,
         (Standing::NoKey, _) => ExpectedAnswer::Refused(401, "unauthorized"),
         (Standing::Has(scopes), NothingOr(scope)) if scopes.contains(&scope) => ExpectedAnswer::Given,

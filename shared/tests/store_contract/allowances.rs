@@ -5,7 +5,6 @@ use adit_shared::domain::{Allowance, Status};
 use adit_shared::ids::KeyId;
 use adit_shared::store::{Exchange, SqlStore, Standing, Store as _, StoreError};
 use futures::future::join_all;
-use roaring::RoaringBitmap;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _};
 
 use super::harness::Database;

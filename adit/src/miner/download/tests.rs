@@ -268,7 +268,7 @@ async fn no_more_is_taken_than_was_announced() {
 
 #[tokio::test]
 async fn redirects_end_and_stay_within_tls_and_without_the_key() {
-    let server = Hostile::start(|path| Hostile::redirect(path)).await;
+    let server = Hostile::start(Hostile::redirect).await;
     let folder = tempfile::tempdir().unwrap();
     let why = server.download(&folder.path().join("a.zip"), Some(ARCHIVE), Some(10), false).await.unwrap_err();
     assert!(why.to_string().contains("redirected more than 5 times"), "{why:#}");

@@ -276,14 +276,14 @@ async fn a_hostile_archive_is_told_of_and_leaves_nothing() {
         assert!(why.contains(told), "{base}: {why}");
         assert_eq!(read(dir.path()).len(), 1, "{base}");
     }
-    let bombs: [(&str, fn() -> Vec<u8>, &str); 4] = [
-        ("zeros", || hostile_zip(100 << 20, None, None), "100 times its length"),
-        ("a lying directory", || hostile_zip(1 << 20, Some(10), None), "cannot be unpacked"),
-        ("an absurd length", || hostile_zip(10, Some(u32::MAX - 1), None), "100 times its length"),
-        ("a device", || hostile_zip(10, None, Some(0o020_644)), "a device"),
+    let bombs = [
+        ("zeros", (100 << 20, None, None), "100 times its length"),
+        ("a lying directory", (1 << 20, Some(10), None), "cannot be unpacked"),
+        ("an absurd length", (10, Some(u32::MAX - 1), None), "100 times its length"),
+        ("a device", (10, None, Some(0o020_644)), "a device"),
     ];
-    for (what, make, told) in bombs {
-        fs::write(&archive, make()).unwrap();
+    for (what, (zeros, length, mode), told) in bombs {
+        fs::write(&archive, hostile_zip(zeros, length, mode)).unwrap();
         assert!(fs::metadata(&archive).unwrap().len() < 1 << 20, "{what} is small on the wire");
         let why = format!("{:#}", unpack_beside(&archive).unwrap_err());
         assert!(why.contains(told), "{what}: {why}");

@@ -141,7 +141,7 @@ pub(super) async fn of_hits(
     let jobs: Vec<_> = hits
         .iter()
         .zip(&texts)
-        .map(|((_, document), text)| of_hit(app, client, Arc::clone(&wish), document, text.to_be_read()))
+        .map(|((_, document), text)| of_hit(app, client, Arc::clone(&wish), document, text.readable_part()))
         .collect();
     let snippets: Vec<Snippets> = futures::stream::iter(jobs).buffered(AT_ONCE).try_collect().await?;
     let withheld = texts.iter().map(SnippetText::withheld);
@@ -190,8 +190,8 @@ enum SnippetText<'a> {
 }
 
 impl<'a> SnippetText<'a> {
-    fn to_be_read(&self) -> Option<(&'a FileRecord, u64)> {
-        if let Self::Of(file, most) = self { Some((file, *most)) } else { None }
+    fn readable_part(self) -> Option<(&'a FileRecord, u64)> {
+        if let Self::Of(file, most) = self { Some((file, most)) } else { None }
     }
 
     fn withheld(&self) -> Option<Withheld> {
