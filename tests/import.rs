@@ -250,7 +250,7 @@ async fn texts_are_searched_in_the_language_of_their_index() {
     for manifest in fs::read_dir(&indexes[0]).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file())
     {
         let text = fs::read_to_string(&manifest).unwrap();
-        fs::write(&manifest, text.replacen("\"layout\":2", "\"layout\":1", 1)).unwrap();
+        fs::write(&manifest, text.replacen("\"layout\":3", "\"layout\":1", 1)).unwrap();
     }
     let outdated = import();
     assert_eq!(outdated.status.code(), Some(1));

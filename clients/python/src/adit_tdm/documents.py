@@ -76,8 +76,10 @@ class Document(Bound):
 
 @dataclass
 class Hit(Document):
-    """A document that a search has found. `snippets`, by field, are there where they were asked for; `text_withheld` tells why there
-    are none of the text."""
+    """A document that a search has found.
+
+    `snippets`, by field, are there where they were asked for; `text_withheld` tells why there are none of the text.
+    """
 
     score: float | None
     snippets: dict[str, list[Snippet]] | None

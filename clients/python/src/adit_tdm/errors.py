@@ -88,6 +88,7 @@ class InvalidRequest(Problem):
         "unknown-field",
         "unknown-format",
         "invalid-webhook",
+        "misdirected-request",
         "invalid-recipe",
         "invalid-cursor",
         "empty-docset",
@@ -192,7 +193,7 @@ class TooManyRequests(Problem):
 class Unavailable(Problem):
     """A part of the service is away, or it took too long."""
 
-    kinds = ("unavailable", "timeout")
+    kinds = ("unavailable", "timeout", "too-many-connections", "body-stalled")
 
 
 # What servers between the client and Adit, which send no problem details, mean by their statuses.

@@ -332,7 +332,10 @@ class PackageCost:
 
 @dataclass
 class Me:
-    """A key, as its holder sees it: what it may do (`scopes`), until when (`expires`), and the hour in which it was last used, as far as is stored."""
+    """A key, as its holder sees it.
+
+    It tells what the key may do (`scopes`), until when (`expires`), and the hour in which it was last used, as far as is stored.
+    """
 
     id: int
     name: str
