@@ -47,7 +47,7 @@ async fn a_whole_walk_leaves_no_secret_in_the_log(store: StoreKind) {
     server.request_as(Some(&other), Method::GET, share.strip_prefix(&server.url).unwrap()).send().await.unwrap();
     secrets.extend([("share link", right_of(share)), ("other key", other)]);
     // A watch whose webhook nobody answers.
-    let wish = json!({"query": "mining", "webhook": "http://127.0.0.1:9/hook/canary-of-a-webhook"});
+    let wish = json!({"query": "mining", "webhook": "http://127.0.0.1:1024/hook/canary-of-a-webhook"});
     let watch = expect(server.post("/api/collections/c/watch", &wish).await, 201).await;
     secrets.push(("webhook secret", watch["secret"].as_str().unwrap().to_owned()));
     secrets.push(("webhook URL", "canary-of-a-webhook".to_owned()));

@@ -18,6 +18,8 @@ use crate::testing::http::{Doc, MINER, NOBODY, STRANGER, Server};
 
 /// Requests that the attackers have.
 const REQUESTS: usize = 20_000;
+/// Time between two of them, in milliseconds: without a key, 1,200 a minute are allowed.
+const REST_MS: i64 = 200;
 /// Words of the text, and different ones that it is made of.
 const LENGTH: usize = 400;
 const VOCABULARY: usize = 150;
@@ -128,9 +130,15 @@ struct Attacker<'a> {
 }
 
 impl Attacker<'_> {
+    /// Counts a request, and lets time pass in which callers without a key get a new allowance.
+    fn count(&mut self) {
+        *self.asked += 1;
+        self.server.world.clock.advance(REST_MS);
+    }
+
     /// The answer to a query of the secret work.
     async fn search(&mut self, query: Value, more: Value) -> Value {
-        *self.asked += 1;
+        self.count();
         let mut body = more;
         body["query"] = json!({"bool": {"filter": {"term": {"ref": "secret"}}, "must": query}});
         let answer = self.server.post(self.key, SEARCH, &body).await;
@@ -156,14 +164,14 @@ impl Attacker<'_> {
                 !answer["facets"]["type"].as_array().unwrap().is_empty()
             }
             Lines => {
-                *self.asked += 1;
+                self.count();
                 let query = json!({"bool": {"filter": {"term": {"ref": "secret"}}, "must": query}});
                 let headers = [("content-type", "application/json"), ("accept", "application/x-ndjson")];
                 let body = Body::from(json!({"query": query}).to_string());
                 !self.server.send(Method::POST, self.key, SEARCH, &headers, body).await.lines().is_empty()
             }
             Docset => {
-                *self.asked += 1;
+                self.count();
                 let query = json!({"bool": {"filter": {"term": {"ref": "secret"}}, "must": query}});
                 let body = json!({"collection": "c", "query": query});
                 self.server.post(self.key, "/api/docsets", &body).await.status == 201
