@@ -61,7 +61,8 @@ async fn main() -> Outcome<()> {
     import(folder.path(), &data)?;
     let server = Server::start(&data, &[("ADIT_LOG", "warn"), ("ADIT_WORKERS", "1")]);
     let miner_key = server.new_key("miner", &[]);
-    let hostile_keys: Vec<String> = (0..attack::CLIENTS / 2).map(|n| server.new_key(&format!("hostile {n}"), &[])).collect();
+    let hostile_keys: Vec<String> =
+        (0..attack::CLIENTS / 2).map(|n| server.new_key(&format!("hostile {n}"), &[])).collect();
 
     let began = Instant::now();
     let searcher = server.new_key("who looks for queries", &["--per-minute", "unlimited"]);
@@ -85,7 +86,9 @@ async fn main() -> Outcome<()> {
 
     print_table(&quiet, &attacked);
     println!("\n{counts}");
-    println!("\nmemory of `adit up`: {before:.0} MiB before, at most {peak:.0} MiB; alive after {seconds} s: {alive}\n");
+    println!(
+        "\nmemory of `adit up`: {before:.0} MiB before, at most {peak:.0} MiB; alive after {seconds} s: {alive}\n"
+    );
     let goals = [
         ("no answer of 5xx for the miner", attacked.iter().all(|figures| figures.failed() == 0)),
         ("p99 of the miner below 1 s", attacked.iter().all(|figures| figures.percentile(99) < MAX_P99)),
@@ -127,7 +130,9 @@ fn memory(data: &Path, name: &str) -> Outcome<f64> {
 
 /// Prints the miner's figures, quiet and attacked side by side.
 fn print_table(quiet: &[Figures], attacked: &[Figures]) {
-    println!("| the miner's | alone: requests, p50, p99 | attacked: requests, p50, p99, worst | ratio of p50 | refused (429), 5xx or broken |");
+    println!(
+        "| the miner's | alone: requests, p50, p99 | attacked: requests, p50, p99, worst | ratio of p50 | refused (429), 5xx or broken |"
+    );
     println!("| --- | --- | --- | --- | --- |");
     for (quiet, attacked) in quiet.iter().zip(attacked) {
         println!(

@@ -124,7 +124,13 @@ fn attacker(kind: u8, number: u16) -> Ipv4Addr {
     Ipv4Addr::new(127, kind, (group / 250) as u8, 1 + (group % 250) as u8)
 }
 
-async fn search_for_ever(http: &reqwest::Client, url: &str, key: Option<String>, worst: &[CostlyQuery], counts: &Counts) {
+async fn search_for_ever(
+    http: &reqwest::Client,
+    url: &str,
+    key: Option<String>,
+    worst: &[CostlyQuery],
+    counts: &Counts,
+) {
     for query in worst.iter().cycle() {
         let request = http.request(Method::POST, url).json(&query.body);
         let request = match &key {

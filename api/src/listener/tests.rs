@@ -262,8 +262,8 @@ async fn whoever_fills_the_places_with_work_keeps_out_neither_operators_nor_chec
     world.store.create_key("operator's", Role::Operator, None, &secret_hash("operator's"), 0).await.unwrap();
     world.store.create_key("miner's", Role::Miner, None, &secret_hash("miner's"), 0).await.unwrap();
     let router = Router::new()
-        .route("/api/busy", any(std::future::pending::<()>))
-        .route("/api/quick", get(|| async { "quick" }))
+        .route("/api/collections", any(std::future::pending::<()>))
+        .route("/api/me", get(|| async { "quick" }))
         .route("/healthz", get(|| async { "ok" }));
     let router = layers::wrap(router, &world.app().await);
     let config = HttpConfig { connections: 32, connections_per_address: Some(4), ..patient() };
@@ -274,12 +274,12 @@ async fn whoever_fills_the_places_with_work_keeps_out_neither_operators_nor_chec
     };
     let mut busy = Vec::new();
     for _ in 0..4 {
-        busy.push(server.say("GET /api/busy HTTP/1.1\r\nhost: localhost\r\n\r\n").await);
+        busy.push(server.say("GET /api/collections HTTP/1.1\r\nhost: localhost\r\n\r\n").await);
     }
     // Until all four are being answered, a new one takes the place of one that is not.
     let refused = soon("no public place is left", async {
         loop {
-            let answer = ask("/api/busy", "").await;
+            let answer = ask("/api/collections", "").await;
             if !answer.is_empty() {
                 break answer;
             }
@@ -288,16 +288,18 @@ async fn whoever_fills_the_places_with_work_keeps_out_neither_operators_nor_chec
     let refused = refused.await;
     assert!(refused.starts_with("HTTP/1.1 503") && refused.contains("too-many-connections"), "{refused}");
     assert!(refused.contains("connection: close"), "{refused}");
-    assert!(ask("/api/quick", "miner's").await.starts_with("HTTP/1.1 503"));
-    assert!(ask("/api/quick", "operator's").await.ends_with("quick"));
+    assert!(ask("/api/me", "miner's").await.starts_with("HTTP/1.1 503"));
+    assert!(ask("/api/me", "operator's").await.ends_with("quick"));
     assert!(ask("/healthz", "").await.ends_with("ok"));
     // Silent connections do not hold the reserve either.
     let _silent = [server.connect().await, server.connect().await, server.connect().await];
-    assert!(ask("/api/quick", "operator's").await.ends_with("quick"));
+    assert!(ask("/api/me", "operator's").await.ends_with("quick"));
     // When operators fill it, everybody is told so.
     let last = soon("no place is left", async {
         loop {
-            busy.push(server.say("GET /api/busy HTTP/1.1\r\nhost: localhost\r\nx-api-key: operator's\r\n\r\n").await);
+            busy.push(
+                server.say("GET /api/collections HTTP/1.1\r\nhost: localhost\r\nx-api-key: operator's\r\n\r\n").await,
+            );
             let mut answer = [0; 12];
             let read = tokio::time::timeout(SOON, busy.last_mut().unwrap().read_exact(&mut answer)).await;
             if matches!(read, Ok(Ok(_))) {
