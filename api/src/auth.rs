@@ -48,7 +48,12 @@ fn presented(headers: &HeaderMap) -> Option<&str> {
         let (scheme, token) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then_some(token)
     };
-    headers.get(KEY_HEADER).and_then(|value| value.to_str().ok()).or_else(bearer).map(str::trim)
+    headers
+        .get(KEY_HEADER)
+        .and_then(|value| value.to_str().ok())
+        .or_else(bearer)
+        .map(str::trim)
+        .filter(|key| !key.is_empty())
 }
 
 /// Finds the key that a request shows; `None` without one.

@@ -233,10 +233,11 @@ impl IntoResponse for Problem {
         let mut response = (status, Value::Object(body).to_string()).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-        if status == StatusCode::UNAUTHORIZED {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"adit\""));
-        }
         headers.extend(self.headers);
+        if status == StatusCode::UNAUTHORIZED {
+            let challenge = HeaderValue::from_static("Bearer realm=\"adit\"");
+            headers.entry(header::WWW_AUTHENTICATE).or_insert(challenge);
+        }
         response
     }
 }

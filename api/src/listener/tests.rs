@@ -263,7 +263,7 @@ async fn whoever_fills_the_places_with_work_keeps_out_neither_operators_nor_chec
     world.store.create_key("miner's", Role::Miner, None, &secret_hash("miner's"), 0).await.unwrap();
     let router = Router::new()
         .route("/api/collections", any(std::future::pending::<()>))
-        .route("/api/collections/{slug}", get(|| async { "quick" }))
+        .route("/api/me", get(|| async { "quick" }))
         .route("/healthz", get(|| async { "ok" }));
     let router = layers::wrap(router, &world.app().await);
     let config = HttpConfig { connections: 32, connections_per_address: Some(4), ..patient() };
@@ -288,12 +288,12 @@ async fn whoever_fills_the_places_with_work_keeps_out_neither_operators_nor_chec
     let refused = refused.await;
     assert!(refused.starts_with("HTTP/1.1 503") && refused.contains("too-many-connections"), "{refused}");
     assert!(refused.contains("connection: close"), "{refused}");
-    assert!(ask("/api/collections/quick", "miner's").await.starts_with("HTTP/1.1 503"));
-    assert!(ask("/api/collections/quick", "operator's").await.ends_with("quick"));
+    assert!(ask("/api/me", "miner's").await.starts_with("HTTP/1.1 503"));
+    assert!(ask("/api/me", "operator's").await.ends_with("quick"));
     assert!(ask("/healthz", "").await.ends_with("ok"));
     // Silent connections do not hold the reserve either.
     let _silent = [server.connect().await, server.connect().await, server.connect().await];
-    assert!(ask("/api/collections/quick", "operator's").await.ends_with("quick"));
+    assert!(ask("/api/me", "operator's").await.ends_with("quick"));
     // When operators fill it, everybody is told so.
     let last = soon("no place is left", async {
         loop {
