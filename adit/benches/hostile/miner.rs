@@ -101,7 +101,7 @@ impl Miner {
     pub(crate) async fn work_for(&self, duration: Duration) -> [Figures; 3] {
         let [mut searches, mut polls, mut downloads] = ["search", "poll", "download"].map(Figures::new);
         let (poll, download) =
-            (format!("/api/packages/{}", self.package["id"]), self.package["download"].as_str().unwrap());
+            (format!("/api/packages/{}", self.package["id"]), self.package["download"].as_str().unwrap_or_default());
         let mut dice = Dice::new(7, 0, 0);
         let end = Instant::now() + duration;
         while Instant::now() < end {
