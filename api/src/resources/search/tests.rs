@@ -115,7 +115,7 @@ async fn a_text_that_gives_snippets_costs_a_document_once_for_key_and_day() {
     let collection = server.world.store.collection("c").await.unwrap().unwrap().id;
     let of = |metric| sums.get(&(collection, metric)).copied();
     let given = [Metric::Charged, Metric::Requests, Metric::UniqueRequests].map(of);
-    assert_eq!(given, [Some(4), Some(3 * 2 + 4 + 4), Some(4)]);
+    assert_eq!(given, [Some(4), Some(3 * 2 + 4 + 1 + 4), Some(4)]);
 
     server.world.clock.advance(Allowance::Documents.seconds() * 1000);
     assert_eq!(shown(&page(5).await).0.concat(), "abcd", "tomorrow it costs again");
