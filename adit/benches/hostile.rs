@@ -69,7 +69,8 @@ async fn main() -> Outcome<()> {
     let worst = queries::find_worst(&server, &searcher).await?;
     eprintln!("{} worst queries found in {:.0} s", worst.len(), began.elapsed().as_secs_f64());
     for query in worst.iter().take(4) {
-        eprintln!("  {:.3} s ({}): {:.100}", query.took.as_secs_f64(), query.status, query.body);
+        let begins: String = query.body.to_string().chars().take(100).collect();
+        eprintln!("  {:.3} s ({}): {begins}…", query.took.as_secs_f64(), query.status);
     }
 
     let miner = miner::Miner::prepare(&server, &miner_key).await?;
