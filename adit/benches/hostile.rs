@@ -77,7 +77,7 @@ async fn main() -> Outcome<()> {
     let quiet = miner.work_for(QUIET).await;
     let before = memory(&data, "VmRSS")?;
     let stop = CancellationToken::new();
-    let attack = attack::Attack::start(&server, &hostile_keys, &worst, miner.large_package(), &stop).await?;
+    let attack = attack::Attack::start(&server, &hostile_keys, &worst, &stop).await?;
     let attacked = miner.work_for(Duration::from_secs(seconds)).await;
     let counts = attack.counts();
     let alive = server.get("/healthz").await.status() == 200;

@@ -7,13 +7,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use reqwest::Method;
+use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::miner::build;
 use super::queries::CostlyQuery;
-use super::support::Server;
+use super::support::{Client, Server};
 use super::{Outcome, SLUG};
 
 /// Clients that search; half of them have keys.
@@ -61,9 +63,15 @@ impl Attack {
         server: &Server,
         keys: &[String],
         worst: &[CostlyQuery],
-        (download, key): (String, String),
         stop: &CancellationToken,
     ) -> Outcome<Self> {
+        let wish = json!({"formats": ["txt", "meta"], "layout": "flat"});
+        let mut downloads = Vec::new();
+        for key in keys {
+            let package = build(&Client::new(&server.url, key), "*", &wish).await?;
+            let url = package["download"].as_str().unwrap_or_default();
+            downloads.push((url.trim_start_matches(&server.url).to_owned(), key));
+        }
         let (counts, tasks) = (Arc::new(Counts::default()), TaskTracker::new());
         let address: SocketAddr = server.url.trim_start_matches("http://").parse()?;
         for number in 0..CLIENTS {
@@ -73,8 +81,7 @@ impl Attack {
             let attacking = async move { search_for_ever(&http, &url, key, &worst, &counts).await };
             tasks.spawn(stop.clone().run_until_cancelled_owned(attacking));
         }
-        let path = download.trim_start_matches(&server.url).to_owned();
-        for number in 0..SLOW_READERS {
+        for (number, (path, key)) in (0..SLOW_READERS).zip(downloads.iter().cycle()) {
             let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nx-api-key: {key}\r\n\r\n");
             let counts = counts.clone();
             let reading = async move { read_for_ever(address, attacker(2, number), &request, &counts).await };

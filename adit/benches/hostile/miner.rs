@@ -69,32 +69,25 @@ impl Figures {
     }
 }
 
-/// A miner with a key, a finished package and a large one.
+/// Has a package of a query's hits built.
+pub(crate) async fn build(client: &Client, query: &str, wish: &Value) -> Outcome<Value> {
+    let package = client.package(client.docset(SLUG, query).await, wish).await;
+    if package["status"] == "successful" { Ok(package) } else { Err(package.to_string().into()) }
+}
+
+/// A miner with a key and a finished package.
 pub(crate) struct Miner {
     client: Client,
     package: Value,
-    large: Value,
 }
 
 impl Miner {
-    /// Has the packages built that are polled and downloaded.
+    /// Has the package built that is polled and downloaded.
     pub(crate) async fn prepare(server: &Server, key: &str) -> Outcome<Self> {
         let client = Client::new(&server.url, key);
-        let docset = client.docset(SLUG, &format!("{} -ref:hostile*", word(150))).await;
-        let package = client.package(docset, &json!({"formats": ["txt", "meta"], "layout": "bag"})).await;
-        let all = client.docset(SLUG, "*").await;
-        let large = client.package(all, &json!({"formats": ["txt", "meta"], "layout": "flat"})).await;
-        for package in [&package, &large] {
-            if package["status"] != "successful" {
-                return Err(package.to_string().into());
-            }
-        }
-        Ok(Self { client, package, large })
-    }
-
-    /// Path of the large package's download, for readers who do not read.
-    pub(crate) fn large_package(&self) -> (String, String) {
-        (self.large["download"].as_str().unwrap_or_default().to_owned(), self.client.key.clone())
+        let query = format!("{} -ref:hostile*", word(150));
+        let package = build(&client, &query, &json!({"formats": ["txt", "meta"], "layout": "bag"})).await?;
+        Ok(Self { client, package })
     }
 
     /// Works for a time; gives the figures of searches, polls and downloads.
