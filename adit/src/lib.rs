@@ -8,6 +8,7 @@
 // terminal.
 #![warn(clippy::print_stderr)]
 
+mod allocator;
 mod change;
 mod cli;
 mod data_folder;
@@ -50,6 +51,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 pub fn run_program() -> ExitCode {
     let cli = Cli::parse();
     telemetry::init(&cli.log_filter(), cli.log_json());
+    allocator::bound_heaps();
     open_files::raise_limit();
     // One crypto provider for every TLS connection of the process; a second call could only mean
     // that it is there already.

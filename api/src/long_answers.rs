@@ -9,6 +9,7 @@ use axum::response::{IntoResponse as _, Response};
 use futures::StreamExt as _;
 
 use crate::client::ClientId;
+use crate::fair_pool::FairPermit;
 use crate::problem::Problem;
 use crate::state::App;
 
@@ -32,11 +33,16 @@ pub(crate) async fn layer(State(app): State<App>, request: Request, next: Next) 
         None => return response,
     };
     match pool.acquire(client).await {
-        Ok(place) => response.map(|body| {
-            Body::from_stream(body.into_data_stream().inspect(move |_| {
-                let _held = &place;
-            }))
-        }),
+        Ok(place) => hold_until_sent(response, place),
         Err(full) => Problem::no_place(full, what).into_response(),
     }
+}
+
+/// Holds a place until the body of an answer has been read or the client is gone.
+pub(crate) fn hold_until_sent(response: Response, place: FairPermit) -> Response {
+    response.map(|body| {
+        Body::from_stream(body.into_data_stream().inspect(move |_| {
+            let _held = &place;
+        }))
+    })
 }

@@ -1,6 +1,7 @@
 //! Turns of searches: as many work at once as there are cores, no client has all places, and those
 //! in line are served by turns of clients, not of requests.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use adit_shared::ids::IndexId;
@@ -9,7 +10,7 @@ use axum::http::{HeaderValue, header};
 use tokio::time::Instant;
 
 use crate::client::ClientId;
-use crate::fair_pool::{FairPermit, PoolFull};
+use crate::fair_pool::{FairPermit, FairPool, PoolFull};
 use crate::problem::{ApiResult, Kind, Problem};
 use crate::state::App;
 
@@ -62,11 +63,21 @@ pub(crate) async fn run_in_turn<T>(
 }
 
 async fn take_turn(app: &App, client: ClientId) -> ApiResult<SearchTurn<'_>> {
-    match tokio::time::timeout(LONGEST_WAIT, app.limits.searches.acquire(client)).await {
-        Ok(Ok(permit)) => Ok(SearchTurn { app, client, since: Instant::now(), _permit: permit }),
-        Ok(Err(full)) => Err(refuse_place(full)),
-        Err(_) => Err(refuse_place(PoolFull::OfAll)),
-    }
+    let permit = wait_for_place(&app.limits.searches, client).await?;
+    Ok(SearchTurn { app, client, since: Instant::now(), _permit: permit })
+}
+
+/// Takes a place for a page of many hits, which are in memory until the client has read them.
+///
+/// # Errors
+/// As [`run_in_turn`].
+pub(crate) async fn take_page_place(app: &App, client: ClientId) -> ApiResult<FairPermit> {
+    wait_for_place(&app.limits.pages, client).await
+}
+
+async fn wait_for_place(pool: &Arc<FairPool>, client: ClientId) -> ApiResult<FairPermit> {
+    let place = tokio::time::timeout(LONGEST_WAIT, pool.acquire(client)).await;
+    place.unwrap_or(Err(PoolFull::OfAll)).map_err(refuse_place)
 }
 
 /// Takes a place for an answer of so many hits, which are kept until the client has read them; `None` of small ones.
@@ -157,6 +168,32 @@ mod tests {
         assert_eq!(busy.header("retry-after"), Some("5"));
         drop((held, waiting));
         assert_eq!(server.post(NOBODY, SEARCH, &json!({"query": "soil"})).await.status, 200);
+    }
+
+    #[tokio::test]
+    async fn pages_of_many_hits_have_places_and_small_ones_need_none() {
+        let server = Server::new().await;
+        let many: Vec<(String, Value, Vec<(&str, &str)>)> =
+            (0..101).map(|n| (n.to_string(), json!({"title": "Soil"}), Vec::new())).collect();
+        let many: Vec<_> = many.iter().map(|(name, value, files)| (name.as_str(), value.clone(), &files[..])).collect();
+        server.import("papers", &many).await;
+        let pool = server.app.limits.pages.clone();
+        let miner = client_of(&server, MINER).await;
+        let held: Vec<FairPermit> = std::iter::from_fn(|| pool.try_acquire(miner).ok()).collect();
+        let page = |limit: u32| json!({"query": "soil", "limit": limit});
+        let large = page(101);
+        let mut waiting = std::pin::pin!(server.post(MINER, SEARCH, &large));
+        while pool.in_line() == 0 {
+            assert!(waiting.as_mut().now_or_never().is_none(), "the client has its share of places");
+            tokio::task::yield_now().await;
+        }
+        let small = server.post(MINER, SEARCH, &page(100)).await.json(200);
+        assert_eq!(small["documents"].as_array().unwrap().len(), 100);
+        let others = server.post(STRANGER, SEARCH, &large).await.json(200);
+        assert_eq!(others["documents"].as_array().unwrap().len(), 101);
+        drop(held);
+        assert_eq!(waiting.await.json(200)["hits"], 101);
+        assert_eq!((pool.taken(), pool.in_line()), (0, 0));
     }
 
     #[tokio::test]

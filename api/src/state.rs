@@ -63,6 +63,8 @@ pub struct Limits {
     pub bodies: Arc<BodyBudget>,
     /// Searches that work; more of them wait, by turns of their clients.
     pub searches: Arc<FairPool>,
+    /// Pages of many hits, from when their documents are read until they are sent; more of them wait.
+    pub pages: Arc<FairPool>,
     /// Whole answers of many hits, each in memory until its client has read it; more of them are refused.
     pub answers: Arc<FairPool>,
 }
@@ -70,10 +72,14 @@ pub struct Limits {
 /// Searches in line, at most; a client has a quarter of them.
 const WAITING_SEARCHES: usize = 64;
 
-/// A place for each core, two at least, of which a client has half at most: a search keeps a core
-/// busy.
+/// Cores of the machine, or two where it has less or does not tell.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(2, std::num::NonZero::get).max(2)
+}
+
+/// A place for each core, of which a client has half at most: a search keeps a core busy.
 fn search_places() -> Arc<FairPool> {
-    let places = std::thread::available_parallelism().map_or(2, std::num::NonZero::get).max(2);
+    let places = cores();
     FairPool::new(places, places.div_ceil(2), WAITING_SEARCHES)
 }
 
@@ -84,11 +90,12 @@ impl Default for Limits {
         Self {
             passes: FairPool::new(4, 1, 400),
             streams: FairPool::new(200, 20, 0),
-            texts: FairPool::new(8, 2, 2000),
+            texts: FairPool::new(2 * cores(), 2, 2000),
             lines: FairPool::new(64, 8, 400),
             downloads: FairPool::new(512, 64, 2000),
             bodies: BodyBudget::usual(),
             searches: search_places(),
+            pages: FairPool::new(48, 3, 400),
             answers: FairPool::new(8, 2, 0),
         }
     }

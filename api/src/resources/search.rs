@@ -24,11 +24,12 @@ use self::whole::Form;
 use crate::auth::Caller;
 use crate::client::ClientId;
 use crate::extract::{Json, Path, whole_number_or_null, word};
+use crate::long_answers::hold_until_sent;
 use crate::paging::{read_cursor, write_cursor};
 use crate::problem::{ApiResult, Kind, Problem};
 use crate::resources::collections;
 use crate::rights;
-use crate::search_turn::{run_in_turn, take_answer_place};
+use crate::search_turn::{run_in_turn, take_answer_place, take_page_place};
 use crate::state::App;
 use crate::wire::DocumentView;
 
@@ -36,6 +37,9 @@ use crate::wire::DocumentView;
 const MAX_LIMIT: u32 = 1000;
 /// Hits on a page, where nothing else is said.
 const LIMIT: u32 = 20;
+/// Hits of a page that takes a place among [`crate::state::Limits::pages`], if it has more: documents of one kilobyte
+/// or two each, and as much again when they are written.
+const SMALL_PAGE: usize = 100;
 /// How deep a search may be paged; beyond that a docset or the whole answer is the better way.
 const MAX_DEPTH: u64 = 100_000;
 
@@ -230,6 +234,7 @@ async fn page(
     app.usage().count(collection.id, caller.map(|Caller(key)| key.id), Metric::Searches, 1);
     let offset = at.offset + answer.hits.len() as u64;
     let more = limit > 0 && offset <= MAX_DEPTH && !answer.hits.is_empty() && offset < answer.total;
+    let place = if answer.hits.len() > SMALL_PAGE { Some(take_page_place(app, client).await?) } else { None };
     let found = documents(app, &answer.hits).await?;
     let snippets: Vec<(Option<Snippets>, Option<Withheld>)> = match wish {
         Some(wish) => {
@@ -251,7 +256,11 @@ async fn page(
         next: more.then(|| write_cursor(&list(&collection), &Position { offset, ..at })),
         corpus_version: at.version,
     };
-    Ok(axum::Json(response).into_response())
+    let response = axum::Json(response).into_response();
+    Ok(match place {
+        Some(place) => hold_until_sent(response, place),
+        None => response,
+    })
 }
 
 async fn all(

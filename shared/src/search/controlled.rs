@@ -32,7 +32,8 @@ pub(super) struct ControlledSearch<'a> {
 impl<'a> ControlledSearch<'a> {
     /// Makes a query ready whose words and clauses take so many bytes for each segment that is
     /// searched at the same time. Where they take much, segments are searched one after the other,
-    /// so that no machine with many cores refuses what a small one takes.
+    /// so that no machine with many cores refuses what a small one takes. So they are where it is
+    /// not `alone`: on the threads that all share, a short search would wait for the long ones.
     ///
     /// # Errors
     /// Those of [`SearchControl::check`].
@@ -40,6 +41,7 @@ impl<'a> ControlledSearch<'a> {
         searcher: &'a Searcher,
         query: Box<dyn Query>,
         bytes: usize,
+        alone: bool,
         control: &'a SearchControl,
     ) -> SearchResult<Self> {
         let shared = searcher.index().search_executor();
@@ -47,8 +49,8 @@ impl<'a> ControlledSearch<'a> {
             Executor::SingleThread => 1,
             Executor::ThreadPool(pool) => pool.current_num_threads().min(searcher.segment_readers().len()).max(1),
         };
-        let few = bytes.saturating_mul(threads) <= control.memory() / 2;
-        let (executor, threads) = if few { (shared, threads) } else { (&Executor::SingleThread, 1) };
+        let side_by_side = alone && bytes.saturating_mul(threads) <= control.memory() / 2;
+        let (executor, threads) = if side_by_side { (shared, threads) } else { (&Executor::SingleThread, 1) };
         let mut charge = control.open_charge(Part::Words);
         charge.grow(bytes.saturating_mul(threads));
         control.check()?;

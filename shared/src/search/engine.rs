@@ -32,8 +32,8 @@ const OPEN_VERSIONS: usize = 3;
 /// Memory in bytes that an import's postings may take before they are written to disk as a segment.
 const WRITER_MEMORY: usize = 50_000_000;
 
-/// Looks at the parts of an index side by side, on threads that all indexes of this process share: one search alone is quicker so, and many at
-/// once take no more threads.
+/// Looks at the parts of an index side by side, on threads that all indexes of this process share:
+/// one search alone is quicker so. Of several at once each has the one thread that it runs on.
 static EXECUTOR: LazyLock<Executor> = LazyLock::new(|| {
     let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
     Executor::multi_thread(threads, "search-").unwrap_or_else(|error| {
@@ -203,11 +203,12 @@ impl TantivySearch {
         let _ends = control.flag().stop_on_drop();
         let running = self.running.clone();
         let search = blocking(move || {
-            let _counted = Counted::new(running);
+            let counted = Counted::new(running);
             control.check()?;
             let queries = lower::IndexQueries::new(Layout::of(version.language), &control);
             let query = lower::lower(&query, version.language, &queries)?.controlled(&control);
-            work(&ControlledSearch::new(&version.searcher, query, queries.bytes(), &control)?)
+            let (bytes, alone) = (queries.bytes(), counted.is_alone());
+            work(&ControlledSearch::new(&version.searcher, query, bytes, alone, &control)?)
         });
         tokio::time::timeout(self.limits.time, search).await.unwrap_or(Err(SearchError::TimedOut))
     }
@@ -220,6 +221,11 @@ impl Counted {
     fn new(running: Arc<AtomicUsize>) -> Self {
         running.fetch_add(1, Ordering::AcqRel);
         Self(running)
+    }
+
+    /// Tells that no other search is worked on.
+    fn is_alone(&self) -> bool {
+        self.0.load(Ordering::Acquire) == 1
     }
 }
 

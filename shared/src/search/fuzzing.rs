@@ -104,7 +104,7 @@ fn check_search(query: Query) {
             let control = SearchControl::new(SearchLimits::default().memory);
             let queries = lower::IndexQueries::new(Layout::of(*language), &control);
             let query = lower::lower(query, *language, &queries)?.controlled(&control);
-            collect::ids(&ControlledSearch::new(searcher, query, queries.bytes(), &control)?)
+            collect::ids(&ControlledSearch::new(searcher, query, queries.bytes(), true, &control)?)
         };
         // An outside engine takes what the own one takes.
         let outside = lower_for(&query, *language);

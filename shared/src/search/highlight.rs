@@ -93,14 +93,20 @@ impl Highlighter {
         chosen.into_iter().map(|words| snippet(text, &found, words)).collect()
     }
 
-    /// All words of the text that match, in order.
+    /// The words of the text that match, in order: all of them, up to where there are too many in
+    /// one form.
     fn find(&self, patterns: &Patterns, text: &str) -> Vec<Found> {
-        let mut found = Vec::new();
+        let (mut found, mut end) = (Vec::new(), text.len());
         for form in [Form::Stem, Form::Exact] {
             if patterns.look_at(form) {
-                found.extend(patterns.find(self.analyzer, form, text, &self.stop));
+                let words = patterns.find(self.analyzer, form, text, &self.stop);
+                if let Some((last, _)) = words.get(patterns::MOST - 1) {
+                    end = end.min(last.end);
+                }
+                found.extend(words);
             }
         }
+        found.retain(|(bytes, _)| bytes.end <= end);
         found.sort_by_key(|(bytes, pattern): &(Range<usize>, usize)| (bytes.start, bytes.end, *pattern));
         found.dedup();
         let (mut at, mut chars) = (0, 0);

@@ -7,6 +7,11 @@ use super::super::analysis::{Analyzer, Form, Former};
 use super::super::schema::{FIELDS, Kind};
 use super::super::{FieldRef, Fields, Fuzziness, Phrase, Query, StopFlag, Words};
 
+/// Words found in one text: among so many are passages enough, and a text may be made of one word.
+pub(super) const MOST: usize = 20_000;
+/// Different words of a text whose likeness is remembered.
+const REMEMBERED: usize = 50_000;
+
 /// What words may look like; each has a number.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Patterns {
@@ -135,8 +140,8 @@ impl Patterns {
         }
     }
 
-    /// The words of a text that are like one in that form: their bytes, and which one; those before
-    /// the flag is set.
+    /// The words of a text that are like one in that form: their bytes, and which one; the first
+    /// [`MOST`], and those before the flag is set.
     pub(super) fn find(
         &self,
         analyzer: Analyzer,
@@ -150,6 +155,12 @@ impl Patterns {
         let mut word = String::new();
         let mut found = Vec::new();
         for bytes in former.cut(text).take_while(|_| !stop.is_stopped()) {
+            if found.len() == MOST {
+                break;
+            }
+            if known.len() == REMEMBERED {
+                known.clear();
+            }
             let like = known.entry(&text[bytes.clone()]).or_insert_with_key(|written| {
                 word.clear();
                 if former.write(written, &mut word) { self.like(form, &word) } else { None }

@@ -64,6 +64,20 @@ fn passages_are_cut_between_words_around_the_words_that_match() {
 }
 
 #[test]
+fn a_text_of_one_word_over_and_over_has_passages_too() {
+    let text = "a ".repeat(patterns::MOST * 2);
+    let highlighter = Highlighter::new(&parse("a* OR b OR =a").unwrap(), Some(Language::En));
+    let found = highlighter.find(&highlighter.patterns["text"], &text);
+    assert_eq!(found.len(), patterns::MOST, "memory is bounded");
+    let snippets = highlighter.snippets("text", &text, 2);
+    assert_eq!(snippets.len(), 2);
+    assert!(snippets.iter().all(|snippet| snippet.marks.len() > 80), "{snippets:?}");
+    // What one form has beyond the place where the other has too much would be marked in part.
+    let text = format!("{text}min mining");
+    assert_eq!(marked("a OR min*", None, "text", &text).matches("min").count(), 0);
+}
+
+#[test]
 fn texts_without_spaces_are_cut_too() {
     let text = format!("{}土壤水分{}", "我们研究".repeat(100), "机器学习".repeat(100));
     for language in [None, Some(Language::Zh)] {

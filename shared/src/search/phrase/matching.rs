@@ -4,6 +4,9 @@ use crate::search::control::StopFlag;
 
 /// Tries between two looks at the flag; each of them looks at all words of the phrase.
 const TRIES: u32 = 256;
+/// Times that a phrase is counted in a document: more of them hardly change a score, which rises
+/// by less the more often the phrase stands there already.
+const MOST: u32 = 1024;
 
 /// The words of a phrase, and their places in the document that is looked at.
 pub(super) struct Matcher {
@@ -51,8 +54,8 @@ impl Matcher {
     }
 
     /// How often the phrase stands in a document in which the different words stand so often, as
-    /// `read` reads; each time with other words, and only whether it does, as 1 or 0, if
-    /// `once`. 0 when the flag is set.
+    /// `read` reads; each time with other words, up to [`MOST`], and only whether it does, as 1 or
+    /// 0, if `once`. 0 when the flag is set.
     pub(super) fn count(
         &mut self,
         frequencies: &[usize],
@@ -60,14 +63,14 @@ impl Matcher {
         once: bool,
         stop: &StopFlag,
     ) -> u32 {
+        let most = if once { 1 } else { MOST };
         if self.slop == 0 {
-            let count = self.count_side_by_side(frequencies, read, stop);
-            return if once { count.min(1) } else { count };
+            return self.count_side_by_side(frequencies, read, stop).min(most);
         }
         for (word, places) in self.places.iter_mut().enumerate() {
             read(word, places);
         }
-        self.count_near(once, stop)
+        self.count_near(most, stop)
     }
 
     /// How often the words stand side by side. The rarest one tells where the phrase may begin, and
@@ -108,20 +111,20 @@ impl Matcher {
         u32::try_from(begins.len()).unwrap_or(u32::MAX)
     }
 
-    /// How often the words stand within the slop.
+    /// How often the words stand within the slop, up to `most`.
     ///
     /// A word at place `p` that is the `i`th of the phrase is shifted by `p - i`; the phrase
     /// matches where the shifts of all its words lie within the slop of each other. So for a least
     /// shift each word takes the first place that it allows, and as none can do with less, the
     /// greatest of their shifts tells the next least one that is worth a try.
-    fn count_near(&mut self, once: bool, stop: &StopFlag) -> u32 {
+    fn count_near(&mut self, most: u32, stop: &StopFlag) -> u32 {
         self.passed.fill(0);
         let mut least = i64::MIN;
         let (mut count, mut tries) = (0, 0_u32);
         while let Some(greatest) = self.try_from(least) {
             if greatest - self.slop <= least {
                 count += 1;
-                if once {
+                if count == most {
                     break;
                 }
                 least = greatest + 1;
@@ -227,6 +230,9 @@ mod tests {
         assert_eq!(count("aA", "a", 50, true), 0);
         assert_eq!(count("ab", "abxabxxba", 0, false), 2);
         assert_eq!(count("ab", "abxabxxba", 2, false), 3);
+        for slop in [0, 2] {
+            assert_eq!(count("ab", &"abxx".repeat(2000), slop, false), MOST);
+        }
     }
 
     proptest! {
