@@ -212,7 +212,9 @@ fn line<T: fmt::Display>(f: &mut fmt::Formatter<'_>, name: &str, value: Option<&
 /// or that a database refuses. So a value cannot start a line of its own.
 fn one_line(text: &str) -> String {
     let pieces = text.split(char::is_control).map(str::trim).filter(|piece| !piece.is_empty());
-    pieces.collect::<Vec<_>>().join(" ").chars().take(MAX_VALUE).collect()
+    let line: String = pieces.collect::<Vec<_>>().join(" ").chars().take(MAX_VALUE).collect();
+    // Reading trims what the cut may have left at the end.
+    line.trim_end().to_owned()
 }
 
 impl FromStr for StatusMessage {
@@ -229,7 +231,7 @@ impl FromStr for StatusMessage {
                 documents: field(body, "Documents", "Documents: <done>/<all>", fraction)?,
                 bytes: field(body, "Bytes", "Bytes: <done>/<all>", fraction)?,
             }),
-            "Complete" if rest.is_empty() => Err(invalid("Complete: <url>", first)),
+            "Complete" if one_line(rest).is_empty() => Err(invalid("Complete: <url>", first)),
             "Complete" => Ok(Self::Complete(Complete {
                 url: one_line(rest),
                 size: field(body, "Size", "Size: <bytes>", number)?,
