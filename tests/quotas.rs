@@ -80,12 +80,12 @@ async fn ask_until_refused(server: Client, key: String, paths: Paths) -> Seen {
             return seen;
         };
         let (status, refused) = (response.status(), response.headers().contains_key("retry-after"));
-        if response.bytes().await.is_err() {
+        let Ok(body) = response.bytes().await else {
             seen.lost += 1;
             return seen;
-        }
+        };
         let granted = status == 200;
-        assert!(granted || status == 429 && refused, "{status}");
+        assert!(granted || status == 429 && refused, "{status}: {}", String::from_utf8_lossy(&body));
         seen.answers.push(Answer { sent, received: Instant::now(), granted });
         if !granted {
             return seen;

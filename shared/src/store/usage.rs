@@ -28,6 +28,10 @@ pub struct UsageCount {
 }
 
 pub(super) async fn count(db: &SqlStore, counts: &[UsageCount]) -> StoreResult<()> {
+    // In one order everywhere: two processes that lock the same rows in different orders would wait
+    // for each other.
+    let mut counts: Vec<&UsageCount> = counts.iter().collect();
+    counts.sort_unstable_by_key(|count| (&count.month, count.collection, count.key, count.metric));
     let mut transaction = db.begin().await?;
     for counts in counts.chunks(AT_ONCE) {
         let sql = format!(
