@@ -173,9 +173,8 @@ mod tests {
     #[tokio::test]
     async fn pages_of_many_hits_have_places_and_small_ones_need_none() {
         let server = Server::new().await;
-        let many: Vec<(String, Value, Vec<(&str, &str)>)> =
-            (0..101).map(|n| (n.to_string(), json!({"title": "Soil"}), Vec::new())).collect();
-        let many: Vec<_> = many.iter().map(|(name, value, files)| (name.as_str(), value.clone(), &files[..])).collect();
+        let names: Vec<String> = (0..101).map(|number| number.to_string()).collect();
+        let many: Vec<_> = names.iter().map(|name| (name.as_str(), json!({"title": "Soil"}), &[][..])).collect();
         server.import("papers", &many).await;
         let pool = server.app.limits.pages.clone();
         let miner = client_of(&server, MINER).await;
