@@ -19,6 +19,7 @@ mod lazy;
 mod links;
 mod logs;
 mod outages;
+mod pipes;
 mod proof;
 mod quotas;
 mod reindex;
