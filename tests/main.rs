@@ -12,6 +12,7 @@ mod deltas;
 mod docsets;
 mod files;
 mod fleet;
+mod full_disk;
 mod import;
 mod journey;
 mod layouts;
