@@ -3,7 +3,8 @@
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::mpsc;
 use std::time::Instant;
 
 use serde_json::json;
@@ -27,10 +28,23 @@ impl Drop for Owned {
 fn await_end(mut child: Child) -> Output {
     let began = Instant::now();
     while child.try_wait().unwrap().is_none() {
-        assert!(began.elapsed() < PATIENCE, "it hangs");
+        if began.elapsed() > PATIENCE {
+            child.kill().unwrap();
+            panic!("it hangs");
+        }
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
     child.wait_with_output().unwrap()
+}
+
+/// The first line with that text, which must come; after it nobody reads on.
+fn await_line(output: ChildStdout, text: &'static str) -> String {
+    let (found, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut lines = BufReader::new(output).lines().map_while(Result::ok);
+        let _ = found.send(lines.find(|line| line.contains(text)));
+    });
+    told.recv_timeout(PATIENCE).expect("it says nothing").expect("it ended too soon")
 }
 
 /// A pipe's writing end that nobody reads.
@@ -48,10 +62,7 @@ async fn a_server_outlives_its_readers() {
         let mut command = adit(&data);
         command.args(["--listen", "127.0.0.1:0", "--log", "debug", "up"]).stdout(Stdio::piped()).stderr(log);
         let mut server = Owned(command.spawn().unwrap());
-        let mut lines = BufReader::new(server.0.stdout.take().unwrap()).lines().map(Result::unwrap);
-        let line = lines.find(|line| line.contains("API ")).unwrap();
-        // Its output has no reader any more either.
-        drop(lines);
+        let line = await_line(server.0.stdout.take().unwrap(), "API ");
         let url = line.trim().trim_start_matches("API").trim().trim_end_matches("/api").to_owned();
         let key = adit(&data).args(["keys", "create", "t"]).output().unwrap().stdout;
         let client = Client::new(&url, String::from_utf8(key).unwrap().lines().last().unwrap());
