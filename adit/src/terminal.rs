@@ -87,7 +87,7 @@ fn write_data(out: &mut impl Write, data: &[u8], on_terminal: bool) -> io::Resul
 /// and the number of SIGPIPE.
 const READER_GONE: i32 = 141;
 
-/// Whether this process goes on when its standard output cannot be written.
+/// Set where this process goes on when its standard output cannot be written.
 static OUTLIVES_READERS: AtomicBool = AtomicBool::new(false);
 
 /// Lets this process go on when its standard output cannot be written: what a server prints matters

@@ -70,7 +70,7 @@ struct Inner {
     charges: Charges,
     /// Told when the first account is opened.
     opened: Notify,
-    /// When the database was found to take nothing, in milliseconds since the epoch.
+    /// Tells when the database took nothing last, in milliseconds since the epoch.
     failed_at: AtomicI64,
 }
 
@@ -133,7 +133,7 @@ impl Quotas {
             if purse.is_empty(limit, allowance.window(now), now) {
                 return Err(self.spent(key, allowance, 1));
             }
-            if self.rests() && purse.borrow(limit, allowance.window(now)) {
+            if self.has_database_failed() && purse.borrow(limit, allowance.window(now)) {
                 return Ok(());
             }
             let (quotas, account, key_id) = (self.clone(), account.clone(), key.id);
@@ -145,7 +145,7 @@ impl Quotas {
             let outcome;
             (outcome, turn) = match to_the_end(exchange).await {
                 Err(away) if away.kind() == Kind::Unavailable => {
-                    self.begin_rest();
+                    self.note_database_failure();
                     return if purse.borrow(limit, allowance.window(now)) { Ok(()) } else { Err(away) };
                 }
                 answered => answered?,
@@ -205,17 +205,17 @@ impl Quotas {
         match self.0.store.exchange(&self.giving_back(key, allowance, ended)).await {
             Ok((_, standing)) => Some(standing),
             Err(error) => {
-                self.begin_rest();
+                self.note_database_failure();
                 tracing::warn!(%key, %error, lost = ended.unused, "a lease of {} did not go back", allowance.as_str());
                 None
             }
         }
     }
 
-    /// Ends the lease of a purse without taking another, and books what was borrowed; for who has its turn.
+    /// Ends the lease of a purse without taking another, and books its loans; for who has its turn.
     async fn settle(&self, key: KeyId, allowance: Allowance, purse: &Purse) {
         if let Err(error) = self.book_loans(key, allowance, purse).await {
-            self.begin_rest();
+            self.note_database_failure();
             tracing::warn!(%key, %error, "what was borrowed of {} is not booked yet", allowance.as_str());
         }
         let ended = purse.end(self.now());
@@ -323,7 +323,7 @@ impl Quotas {
 
     /// Gives back the leases that have had their time, and forgets keys that are no longer served.
     async fn sweep(&self) {
-        if self.rests() {
+        if self.has_database_failed() {
             return;
         }
         let now = self.now();

@@ -1,8 +1,10 @@
-//! Tries the parts that the service needs, for `/readyz`: not only whether they answer, but whether they keep what they are given.
+//! Tries the parts that the service needs, for `/readyz`: not only whether they answer, but whether
+//! they keep what they are given.
 //!
-//! A disk that is full answers reads. So a counter is raised in the database, a persistent message goes to the broker and back, and the
-//! object store writes a file that it forgets. That costs little, and is done at most once a second, however many ask: all
-//! who ask meanwhile get the same answer.
+//! A disk that is full answers reads. So a counter is raised in the database, a persistent message
+//! goes to the broker and back, and the object store writes a file that it forgets. That costs
+//! little, and is done at most once a second, however many ask: all who ask meanwhile get the same
+//! answer.
 
 use std::time::Duration;
 
@@ -11,7 +13,8 @@ use tokio::time::{Instant, timeout};
 
 use crate::state::App;
 
-/// How long a part may take to answer before it counts as away: who balances load does not wait for long.
+/// How long a part may take to answer before it counts as away: who balances load does not wait for
+/// long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 /// How long an answer is good for others.
 const FRESH: Duration = Duration::from_secs(1);
@@ -52,7 +55,7 @@ impl ReadinessTrials {
     }
 }
 
-/// Why a part does not do what is asked, if it does not.
+/// Finds why a part does not do what is asked, if it does not.
 async fn find_fault<T, E: std::fmt::Display>(check: impl Future<Output = Result<T, E>>) -> Option<String> {
     match timeout(PATIENCE, check).await {
         Ok(answered) => answered.err().map(|error| error.to_string()),
@@ -60,8 +63,9 @@ async fn find_fault<T, E: std::fmt::Display>(check: impl Future<Output = Result<
     }
 }
 
-/// Why the database does not answer or takes nothing. One that answers, but where somebody else's transaction holds the right to write
-/// for long, as the commit of a large import does, is not away for that, unless it was.
+/// Finds why the database does not answer or takes nothing. One that answers, but where somebody else's
+/// transaction holds the right to write for long, as the commit of a large import does, is not away
+/// for that, unless it was.
 async fn try_database(app: &App, was_away: bool) -> Option<String> {
     let (answers, writes) = tokio::join!(find_fault(app.store.ping()), timeout(PATIENCE, app.store.check_writes()));
     answers.or(match writes {

@@ -1,6 +1,6 @@
-//! What a key borrows while the database answers but takes nothing, on a full disk above all: a small part of its limit, in memory,
-//! so that miners go on reading. What was borrowed is booked when the database takes it; a process that ends before that
-//! forgets it.
+//! Loans of allowances while the database answers but takes nothing, on a full disk above all: a
+//! small part of a key's limit, in memory, so that miners go on reading. Loans are booked when the
+//! database takes them; a process that ends before that forgets them.
 
 use std::collections::BTreeMap;
 
@@ -15,15 +15,15 @@ use super::{Ended, Quotas};
 const PARTS: u64 = 16;
 /// The most that it lends in a window.
 const MOST: u64 = 1024;
-/// For so long, in milliseconds, a database that took nothing is not asked again by those who can borrow.
+/// For so long, in milliseconds, nobody who can borrow asks a database that took nothing.
 const REST_MS: i64 = 1_000;
 
-/// What is borrowed of one allowance and not booked, by the beginning of its window.
+/// Loans of one allowance that are not booked, by the beginning of their window.
 #[derive(Debug, Default)]
 pub(super) struct Loans(BTreeMap<i64, u64>);
 
 impl Loans {
-    /// Lends one of a window of which so much is left, if that is not more than is lent.
+    /// Lends one of a window of which so much is left; false if the window's loans are used up.
     pub(super) fn lend(&mut self, limit: Option<u64>, left: u64, window: i64) -> bool {
         let most = limit.map_or(MOST, |limit| (limit / PARTS).clamp(1, MOST)).min(left);
         let lent = self.0.entry(window).or_default();
@@ -32,8 +32,8 @@ impl Loans {
         is_lent
     }
 
-    /// What is lent of a window.
-    pub(super) fn of(&self, window: i64) -> u64 {
+    /// Counts the loans of a window.
+    pub(super) fn count_lent(&self, window: i64) -> u64 {
         self.0.get(&window).copied().unwrap_or_default()
     }
 
@@ -48,26 +48,26 @@ impl Loans {
         *self.0.entry(window).or_default() += lent;
     }
 
-    /// Whether nothing is to be booked.
+    /// Tells whether nothing is to be booked.
     pub(super) fn is_empty(&self) -> bool {
         self.0.values().all(|lent| *lent == 0)
     }
 }
 
 impl Quotas {
-    /// Whether the database has taken nothing a moment ago.
-    pub(super) fn rests(&self) -> bool {
+    /// Tells whether the database has taken nothing a moment ago.
+    pub(super) fn has_database_failed(&self) -> bool {
         let now = self.now();
         let since = self.0.failed_at.load(std::sync::atomic::Ordering::Relaxed);
         (0..REST_MS).contains(&now.saturating_sub(since))
     }
 
     /// Remembers that the database takes nothing now.
-    pub(super) fn begin_rest(&self) {
+    pub(super) fn note_database_failure(&self) {
         self.0.failed_at.store(self.now(), std::sync::atomic::Ordering::Relaxed);
     }
 
-    /// Books what was borrowed; for who has the purse's turn.
+    /// Books the loans of a purse; for who has its turn.
     pub(super) async fn book_loans(&self, key: KeyId, allowance: Allowance, purse: &Purse) -> StoreResult<()> {
         while let Some((window, lent)) = purse.take_oldest_loan() {
             let no_lease = Ended { window, size: 0, unused: 0 };

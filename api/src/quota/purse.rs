@@ -33,12 +33,12 @@ struct State {
     wish: u64,
     /// Until when it is known that nothing is left of this limit.
     spent: Option<(u64, i64)>,
-    /// What is borrowed, because the database took nothing.
+    /// Borrowed while the database took nothing.
     loans: Loans,
 }
 
 impl State {
-    /// What is left of a limit in a window, but for what is borrowed.
+    /// Counts what is left of a limit in a window, loans not counted.
     fn left_of(&self, limit: u64, window: i64) -> u64 {
         if self.window == window { limit.saturating_sub(self.taken.saturating_sub(self.left)) } else { limit }
     }
@@ -140,7 +140,7 @@ impl Purse {
     /// What is left of a limit in a window, as far as this process knows.
     pub(super) fn left(&self, limit: u64, window: i64) -> u64 {
         let state = self.state();
-        state.left_of(limit, window).saturating_sub(state.loans.of(window))
+        state.left_of(limit, window).saturating_sub(state.loans.count_lent(window))
     }
 
     /// Borrows one while the database takes nothing, if there is any left.
@@ -166,13 +166,13 @@ impl Purse {
         if state.window == window { state.left } else { 0 }
     }
 
-    /// Whether there is a lease that has had its time, or something to be booked.
+    /// Tells whether there is a lease that has had its time, or something to be booked.
     pub(super) fn is_due(&self, now: i64) -> bool {
         let state = self.state();
         (state.size > 0 && !state.is_younger(now, USED_MS)) || !state.loans.is_empty()
     }
 
-    /// Whether there is a lease, or something to be booked.
+    /// Tells whether there is a lease, or something to be booked.
     pub(super) fn is_held(&self) -> bool {
         let state = self.state();
         state.size > 0 || !state.loans.is_empty()

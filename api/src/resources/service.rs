@@ -26,9 +26,9 @@ pub async fn healthz() -> &'static str {
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PartState {
-    /// It does what it is for.
+    /// The part does what it is for.
     Ok,
-    /// It does not answer, or takes nothing.
+    /// The part does not answer, or takes nothing.
     Away,
 }
 
@@ -36,7 +36,7 @@ pub enum PartState {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Readiness(BTreeMap<&'static str, PartState>);
 
-/// Every part that the service needs answers and keeps what it is given; else 503 with the parts that do not.
+/// Every part answers and keeps what it is given; else 503 with the parts that do not.
 ///
 /// They are tried at most once a second, whoever asks.
 #[utoipa::path(get, path = "/readyz", operation_id = "getReadiness", tag = "service",

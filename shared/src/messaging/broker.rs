@@ -168,8 +168,8 @@ impl Broker {
         Ok(self.publisher.connection().await?.flavour())
     }
 
-    /// Has a persistent message sent, handed back and acknowledged, for readiness checks: it is the marker of a drain, in a queue that
-    /// expires when nobody uses it.
+    /// Has a persistent message sent, handed back and acknowledged, for readiness checks: it is the
+    /// marker of a drain, in a queue that expires when nobody uses it.
     ///
     /// # Errors
     /// Any [`BrokerError`], among them the refusal of a broker that cannot keep messages now.

@@ -69,8 +69,8 @@ async fn open_sqlite(mut url: Url) -> StoreResult<SqlStore> {
     let read = connections(SQLITE_READERS, BUSY * 2).after_connect(|connection, _| prepare_reader(connection).boxed());
     let (write, read) = (write.connect_lazy_with(options.clone()), read.connect_lazy_with(options));
     let store = SqlStore { read, write, begin: "BEGIN IMMEDIATE" };
-    // A reader stays open as long as the pool, and with it the files of the log: when the write connection is replaced, nothing
-    // has to be made anew on a disk that may be full.
+    // A reader stays open as long as the pool, and with it the files of the log: when the write
+    // connection is replaced, nothing has to be made anew on a disk that may be full.
     store.ping().await?;
     Ok(store)
 }
@@ -114,10 +114,12 @@ fn connections(most: u32, patience: Duration) -> AnyPoolOptions {
     })
 }
 
-/// Tells whether a connection that comes back may be used again: not if a transaction did not end in order.
+/// Tells whether a connection that comes back may be used again: not if a transaction did not end
+/// in order.
 ///
-/// After some errors (a full disk, a failed read) SQLite rolls back by itself. sqlx then fails to roll back, and counts the
-/// connection as in a transaction for ever: each later one would be refused. Such a connection is closed, and a new one takes its place.
+/// After some errors (a full disk, a failed read) SQLite rolls back by itself. sqlx then fails to
+/// roll back, and counts the connection as in a transaction for ever: each later one would be
+/// refused. Such a connection is closed, and a new one takes its place.
 async fn is_out_of_transaction(connection: &mut AnyConnection) -> Result<bool, sqlx::Error> {
     if connection.is_in_transaction() {
         // A rollback may still be on its way to the connection's thread; an answer comes behind it.

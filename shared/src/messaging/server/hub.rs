@@ -19,7 +19,8 @@ const TIMER_GRAIN: Duration = Duration::from_secs(1);
 /// The timer looks at least this often, in case the clock was set.
 const TIMER_LIMIT: Duration = Duration::from_secs(3600);
 
-/// Pauses between two tries to write a failed journal anew: the first, and the longest that they double to.
+/// Pauses between two tries to write a failed journal anew: the first, and the longest that they
+/// double to.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LONGEST_RETRY: Duration = Duration::from_secs(2);
 
@@ -116,8 +117,8 @@ impl Hub {
         }
     }
 
-    /// Has a journal that failed written anew from memory, with pauses that grow, until it is well again; for as long as it is
-    /// polled.
+    /// Has a journal that failed written anew from memory, with pauses that grow, until it is well
+    /// again; for as long as it is polled.
     pub(super) async fn run_recovery(&self) {
         let Some(journal) = &self.journal else { return };
         let mut progress = journal.progress();

@@ -4,8 +4,9 @@
 //! was busy; [`Journal::progress`] says how far that is. What a record looks like is in [`record`]. Which messages live is
 //! for [`super::state`] to know: the journal is given them when it writes its file anew.
 //!
-//! After a write that failed nothing can be said about the file's end. The journal confirms nothing then, and takes nothing,
-//! until it has been written anew from memory: [`super::hub`] tries that again and again.
+//! After a write that failed nothing can be said about the file's end. The journal confirms nothing
+//! then, and takes nothing, until it has been written anew from memory: [`super::hub`] tries that
+//! again and again.
 
 mod record;
 
@@ -149,8 +150,8 @@ impl Journal {
         !pending.failed && pending.rewrite.is_none() && pending.file_size > COMPACT_FROM.max(2 * live as u64)
     }
 
-    /// Writes the file anew with `live`, which is what all changes handed over so far lead to. That mends a journal that has
-    /// failed, too, if it succeeds.
+    /// Writes the file anew with `live`, which is what all changes handed over so far lead to. That
+    /// mends a journal that has failed, too, if it succeeds.
     pub(super) fn rewrite(&self, live: Vec<Stored>) {
         let mut pending = self.shared.lock();
         pending.failed = false;
@@ -245,7 +246,8 @@ impl Writer {
         }
         {
             let mut pending = self.shared.lock();
-            // The numbers go on: one that was given out before would pass for a record that is safe on disk.
+            // The numbers go on: one that was given out before would pass for a record that is safe
+            // on disk.
             *pending = Pending { failed: true, last: pending.last, closing: pending.closing, ..Pending::default() };
         }
         let why = format!("the journal in {folder} failed: {error}; it is tried again");
