@@ -30,7 +30,7 @@ pub(crate) use program::{Process, adit, last_line, run, succeed, succeeded};
 pub(crate) use samples::{Doc, import_noise, noise, stored_parts, text, unzip, write_collection};
 
 /// How long a condition may take to come true before a test fails.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Waits for something that must come.
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {

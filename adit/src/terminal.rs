@@ -4,10 +4,12 @@
 //! as they are where standard output is no terminal.
 //!
 //! Values that belong into one line are wrapped by [`Printable::line`] where they are printed.
-
-#![expect(clippy::print_stderr, reason = "everything that is printed passes here")]
+//!
+//! Nothing that cannot be printed ends in a panic. A verb whose standard output nobody reads any
+//! more ends quietly; a server goes on ([`outlive_readers`]).
 
 use std::io::{self, IsTerminal as _, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use adit_shared::config::ConfigErrors;
 use adit_shared::display::{JsonPrintable, Printable};
@@ -30,9 +32,9 @@ pub(crate) fn print_text(text: &str) {
     finish(writeln!(io::stdout(), "{}", Printable::lines(text)));
 }
 
-/// Prints a line of text to standard error.
+/// Prints a line of text to standard error. Where that cannot be written, nobody can be told.
 pub(crate) fn print_error(text: &str) {
-    eprintln!("{}", Printable::lines(text));
+    let _ = writeln!(io::stderr(), "{}", Printable::lines(text));
 }
 
 /// Prints why a verb has failed, with all reasons behind it: in one line, but for mistakes of the
@@ -81,12 +83,30 @@ fn write_data(out: &mut impl Write, data: &[u8], on_terminal: bool) -> io::Resul
     write!(out, "{}", Printable::lines(&text))
 }
 
-/// Ends the process when standard output can be written no more: quietly where nobody reads on.
+/// Exit status of a program whose standard output nobody reads any more, as shells count it: 128
+/// and the number of SIGPIPE.
+const READER_GONE: i32 = 141;
+
+/// Set where this process goes on when its standard output cannot be written.
+static OUTLIVES_READERS: AtomicBool = AtomicBool::new(false);
+
+/// Lets this process go on when its standard output cannot be written: what a server prints matters
+/// less than what it serves.
+pub(crate) fn outlive_readers() {
+    OUTLIVES_READERS.store(true, Ordering::Relaxed);
+}
+
+/// Ends a verb when standard output can be written no more: quietly where nobody reads on.
 fn finish(written: io::Result<()>) {
     let Err(error) = written else { return };
-    if error.kind() != io::ErrorKind::BrokenPipe {
-        eprintln!("adit: cannot write to standard output: {error}");
+    if OUTLIVES_READERS.load(Ordering::Relaxed) {
+        tracing::warn!(%error, "standard output cannot be written; the process goes on");
+        return;
     }
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        std::process::exit(READER_GONE)
+    }
+    print_error(&format!("adit: cannot write to standard output: {error}"));
     std::process::exit(1)
 }
 

@@ -26,7 +26,7 @@ use crate::open_files;
 use crate::running::{self, Hold, Running};
 use crate::services::{Services, await_objects};
 use crate::signing;
-use crate::terminal::outln;
+use crate::terminal::{outlive_readers, outln};
 
 /// How the name of the key begins that the packager inside `adit up` uses; made anew at each start, revoked at its end.
 const OWN_PACKAGER: &str = "packager inside adit up";
@@ -65,6 +65,7 @@ pub(crate) async fn up(config: Config) -> anyhow::Result<()> {
 impl Server {
     /// Starts the embedded broker (unless another is named), the API and a packager.
     pub(crate) async fn start(config: Config) -> anyhow::Result<Self> {
+        outlive_readers();
         let services = Services::open(&config).await?;
         let hold = Hold::take(&config.data).await?;
         let signing_key = signing::named_or_own(&config)?;
@@ -158,6 +159,7 @@ fn ended_early(part: &str, ended: Result<anyhow::Result<()>, tokio::task::JoinEr
 
 /// Runs an API server on outside parts.
 pub(crate) async fn api(config: Config) -> anyhow::Result<()> {
+    outlive_readers();
     let broker_url = outside_broker(&config)?;
     let public_keys = signing::published(&config, signing::named(&config)?.as_ref())?;
     let broker = Broker::new(broker_config(&config, broker_url.reveal())?);
@@ -176,6 +178,7 @@ pub(crate) async fn api(config: Config) -> anyhow::Result<()> {
 
 /// Runs a packager on outside parts.
 pub(crate) async fn packager(config: Config) -> anyhow::Result<()> {
+    outlive_readers();
     let broker_url = outside_broker(&config)?;
     let Some(key) = config.api_key.clone() else {
         bail!(

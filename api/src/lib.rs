@@ -24,6 +24,7 @@ pub mod paging;
 mod permissions;
 pub mod problem;
 pub mod quota;
+mod readiness;
 pub mod recipe;
 pub mod resources;
 pub mod rights;

@@ -4,12 +4,16 @@
 //! exchange a second for each key and allowance while there is plenty. Towards the end leases become small, so that the last ones are taken one
 //! by one; and who finds nothing left while others hold leases waits until these have come back or expired. So no more is ever given than there
 //! is, and nobody is refused while something is left.
+//!
+//! While the database takes nothing, keys borrow a little (`loans`).
 
 mod charges;
 mod headers;
+mod loans;
 mod purse;
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -66,6 +70,8 @@ struct Inner {
     charges: Charges,
     /// Told when the first account is opened.
     opened: Notify,
+    /// Tells when the database took nothing last, in milliseconds since the epoch.
+    failed_at: AtomicI64,
 }
 
 /// What came of an exchange.
@@ -84,6 +90,7 @@ impl Quotas {
             accounts: Mutex::default(),
             charges: Charges::default(),
             opened: Notify::new(),
+            failed_at: AtomicI64::new(i64::MIN),
         }))
     }
 
@@ -126,6 +133,9 @@ impl Quotas {
             if purse.is_empty(limit, allowance.window(now), now) {
                 return Err(self.spent(key, allowance, 1));
             }
+            if self.has_database_failed() && purse.borrow(limit, allowance.window(now)) {
+                return Ok(());
+            }
             let (quotas, account, key_id) = (self.clone(), account.clone(), key.id);
             let exchange = async move {
                 let outcome = quotas.exchange(key_id, &account, allowance, limit).await?;
@@ -133,7 +143,13 @@ impl Quotas {
             };
             // To the end, for what is taken would be lost if the client went away.
             let outcome;
-            (outcome, turn) = to_the_end(exchange).await?;
+            (outcome, turn) = match to_the_end(exchange).await {
+                Err(away) if away.kind() == Kind::Unavailable => {
+                    self.note_database_failure();
+                    return if purse.borrow(limit, allowance.window(now)) { Ok(()) } else { Err(away) };
+                }
+                answered => answered?,
+            };
             match outcome {
                 Outcome::Granted => return Ok(()),
                 Outcome::Spent => return Err(self.spent(key, allowance, 1)),
@@ -151,6 +167,7 @@ impl Quotas {
         limit: Option<u64>,
     ) -> StoreResult<Outcome> {
         let purse = account.purse(allowance);
+        self.book_loans(key, allowance, purse).await?;
         let now = self.now();
         let window = allowance.window(now);
         let mut ended = purse.end(now);
@@ -188,14 +205,19 @@ impl Quotas {
         match self.0.store.exchange(&self.giving_back(key, allowance, ended)).await {
             Ok((_, standing)) => Some(standing),
             Err(error) => {
+                self.note_database_failure();
                 tracing::warn!(%key, %error, lost = ended.unused, "a lease of {} did not go back", allowance.as_str());
                 None
             }
         }
     }
 
-    /// Ends the lease of a purse without taking another; for who has its turn.
+    /// Ends the lease of a purse without taking another, and books its loans; for who has its turn.
     async fn settle(&self, key: KeyId, allowance: Allowance, purse: &Purse) {
+        if let Err(error) = self.book_loans(key, allowance, purse).await {
+            self.note_database_failure();
+            tracing::warn!(%key, %error, "what was borrowed of {} is not booked yet", allowance.as_str());
+        }
         let ended = purse.end(self.now());
         if let Some(standing) = self.give_back(key, allowance, &ended).await {
             purse.learn(ended.window, standing.taken);
@@ -301,6 +323,9 @@ impl Quotas {
 
     /// Gives back the leases that have had their time, and forgets keys that are no longer served.
     async fn sweep(&self) {
+        if self.has_database_failed() {
+            return;
+        }
         let now = self.now();
         self.save_charges().await;
         self.settle_where(|purse| purse.is_due(now)).await;

@@ -22,6 +22,7 @@ use crate::links::{Key, Signer};
 use crate::metrics::Metrics;
 use crate::problem::{ApiResult, Problem};
 use crate::quota::Quotas;
+use crate::readiness::ReadinessTrials;
 use crate::usage::Usage;
 
 /// The API's settings.
@@ -112,6 +113,7 @@ struct Inner {
     quotas: Quotas,
     usage: Usage,
     anonymous: AnonymousAllowance,
+    readiness: ReadinessTrials,
 }
 
 /// The parts of [`App`].
@@ -144,7 +146,8 @@ impl App {
         let quotas = Quotas::new(parts.store.clone(), parts.clock.clone());
         let usage = Usage::new(parts.store.clone(), parts.clock.clone());
         let anonymous = AnonymousAllowance::new(parts.settings.anonymous);
-        Self(Arc::new(Inner { parts, links: Key::default(), quotas, usage, anonymous }))
+        let readiness = ReadinessTrials::default();
+        Self(Arc::new(Inner { parts, links: Key::default(), quotas, usage, anonymous, readiness }))
     }
 
     /// What keys may use, as far as this process holds it.
@@ -155,6 +158,11 @@ impl App {
     /// What callers without a key have used.
     pub(crate) fn anonymous(&self) -> &AnonymousAllowance {
         &self.0.anonymous
+    }
+
+    /// Trials of the parts, shared by all who ask.
+    pub(crate) fn readiness(&self) -> &ReadinessTrials {
+        &self.0.readiness
     }
 
     /// Counts of what is used.

@@ -15,6 +15,7 @@ use adit_shared::objects;
 use adit_shared::search::TantivySearch;
 use adit_shared::signing::PublicKeys;
 use adit_shared::store::{NewCollection, NewDocset, NewPackage, SqlStore, Store as _};
+use sqlx::{AnyConnection, Connection as _, Executor as _, Row as _};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +24,10 @@ use crate::state::{App, Limits, Parts, Settings};
 
 /// The public key of RFC 8037, appendix A.2.
 const PUBLIC_KEY: &str = r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+
+fn database_in(folder: &TempDir) -> String {
+    format!("sqlite://{}/adit.db", folder.path().display())
+}
 
 /// The parts that API processes share.
 pub(crate) struct World {
@@ -35,9 +40,25 @@ pub(crate) struct World {
 impl World {
     pub(crate) async fn new() -> Self {
         let folder = TempDir::new().unwrap();
-        let store = SqlStore::open(&format!("sqlite://{}/adit.db", folder.path().display())).await.unwrap();
+        let store = SqlStore::open(&database_in(&folder)).await.unwrap();
         let server = BrokerServer::start(ServerConfig::default()).await.unwrap();
         Self { store, clock: Arc::new(ManualClock::at(1_700_000_000_000)), server, folder }
+    }
+
+    /// Runs a statement in the database, as another process would.
+    pub(crate) async fn run_sql(&self, sql: &'static str) {
+        sqlx::any::install_default_drivers();
+        let mut connection = AnyConnection::connect(&database_in(&self.folder)).await.unwrap();
+        connection.execute(sql).await.unwrap();
+        connection.close().await.unwrap();
+    }
+
+    /// How often the database was tried whether it takes what it is given.
+    pub(crate) async fn trials_of_writing(&self) -> i64 {
+        sqlx::any::install_default_drivers();
+        let mut connection = AnyConnection::connect(&database_in(&self.folder)).await.unwrap();
+        let row = connection.fetch_one("SELECT value FROM counters WHERE name = 'write_trials'").await.unwrap();
+        row.get(0)
     }
 
     /// How its broker is reached.

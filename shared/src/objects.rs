@@ -161,6 +161,13 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
     /// The object's length in bytes, or `None` where there is none.
     async fn size(&self, key: &str) -> ObjectResult<Option<u64>>;
 
+    /// Tells whether the store answers, and, where that costs nothing, whether it takes what it is
+    /// given. A bucket is only asked: each write there is paid for, and one with versions would
+    /// keep all of them.
+    async fn check_writes(&self) -> ObjectResult<()> {
+        self.size("readyz").await.map(drop)
+    }
+
     /// Deletes objects; those that are not there are no error.
     async fn delete(&self, keys: &[String]) -> ObjectResult<()>;
 

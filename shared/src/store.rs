@@ -42,6 +42,7 @@ mod summaries;
 mod usage;
 mod watches;
 mod withdrawals;
+mod writes;
 
 pub use allowances::{Exchange, Standing};
 pub use charges::ChargedTo;
@@ -251,6 +252,8 @@ pub struct StatusUpdate {
 pub trait Store: fmt::Debug + Send + Sync {
     /// Answers when the database does.
     async fn ping(&self) -> StoreResult<()>;
+    /// Commits a change that means nothing: the database takes what it is given.
+    async fn check_writes(&self) -> StoreResult<()>;
 
     // ---- collections and documents ----
 

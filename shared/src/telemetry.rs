@@ -12,10 +12,15 @@ use crate::display::Printable;
 /// `filter` is a `tracing` directive list such as `info,adit_packager=debug`; an unreadable one
 /// falls back to `info`. Later calls have no effect. Values of fields come from anywhere: in text
 /// they are shown by [`Printable`], so that none begins a line of its own or steers a terminal.
+///
+/// A line that cannot be written (nobody reads on, the disk of the log is full) is lost, and
+/// nothing else: by itself the library tells that on standard error too, where it panics, in
+/// whatever thread has logged.
 pub fn init(filter: &str, json: bool) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .log_internal_errors(false)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
     // A subscriber that is already there (a test's, say) stays.

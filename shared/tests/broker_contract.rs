@@ -78,6 +78,7 @@ contract!(
     many_drains_at_once_share_the_connections,
     messages_published_together_all_arrive,
     a_message_expires,
+    trials_of_delivery_succeed_and_disturb_nobody,
     the_embedded_broker_lists_its_queues,
 );
 
@@ -256,6 +257,16 @@ async fn messages_published_together_all_arrive(place: &Place) {
     let mut taken = take(&broker, &queue).await;
     taken.sort_by_key(|text| text.parse::<usize>().unwrap());
     assert_eq!(taken, sent);
+}
+
+async fn trials_of_delivery_succeed_and_disturb_nobody(place: &Place) {
+    let brokers: Vec<Broker> = (0..3).map(|_| place.broker()).collect();
+    let queue = queue();
+    publish(&brokers[0], &queue, numbers(0..3)).await;
+    for _ in 0..5 {
+        try_join_all(brokers.iter().map(Broker::check_delivery)).await.unwrap();
+    }
+    assert_eq!(take(&brokers[0], &queue).await, numbers(0..3));
 }
 
 async fn a_message_expires(place: &Place) {

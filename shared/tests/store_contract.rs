@@ -64,6 +64,7 @@ contract! {
     opening:
         many_can_open_a_new_database_at_once,
         what_is_stored_outlives_the_process,
+        a_trial_of_writing_changes_nothing_that_is_read,
         versions_from_before_imports_were_recorded_stay,
         a_schema_from_the_future_is_refused,
         errors_tell_neither_statements_nor_values;

@@ -163,6 +163,7 @@ impl Quotas {
             match self.0.store.record_charges(to, &documents).await {
                 Ok(recorded) => self.refund(to, documents.len() - recorded.len()).await,
                 Err(error) => {
+                    self.note_database_failure();
                     tracing::warn!(%key, %error, "charges of documents are not stored yet");
                     self.0.charges.remember(to, &documents, true);
                 }

@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use adit_shared::store::Standing;
 
+use super::loans::Loans;
+
 /// How long a lease is used, in milliseconds. What is left of it then goes back, for other processes to take.
 pub(super) const USED_MS: i64 = 1_000;
 /// After so many milliseconds others no longer reckon with it that a lease comes back: its process is taken for dead.
@@ -31,9 +33,16 @@ struct State {
     wish: u64,
     /// Until when it is known that nothing is left of this limit.
     spent: Option<(u64, i64)>,
+    /// Borrowed while the database took nothing.
+    loans: Loans,
 }
 
 impl State {
+    /// Counts what is left of a limit in a window, loans not counted.
+    fn left_of(&self, limit: u64, window: i64) -> u64 {
+        if self.window == window { limit.saturating_sub(self.taken.saturating_sub(self.left)) } else { limit }
+    }
+
     /// Whether the last exchange is no older than that, in milliseconds; not if the clock was set back.
     fn is_younger(&self, now: i64, age: i64) -> bool {
         (0..age).contains(&(now - self.since))
@@ -100,8 +109,9 @@ impl Purse {
     /// Takes a new lease in, which may be empty.
     pub(super) fn begin(&self, window: i64, now: i64, lease: u64, standing: &Standing) {
         let mut state = self.state();
-        let wish = state.wish;
-        *state = State { window, taken: standing.taken, size: lease, left: lease, since: now, wish, spent: None };
+        let (wish, loans) = (state.wish, std::mem::take(&mut state.loans));
+        *state =
+            State { window, taken: standing.taken, size: lease, left: lease, since: now, wish, spent: None, loans };
     }
 
     /// Takes in how things stand in a window, unless the lease makes that known better.
@@ -130,7 +140,24 @@ impl Purse {
     /// What is left of a limit in a window, as far as this process knows.
     pub(super) fn left(&self, limit: u64, window: i64) -> u64 {
         let state = self.state();
-        if state.window == window { limit.saturating_sub(state.taken.saturating_sub(state.left)) } else { limit }
+        state.left_of(limit, window).saturating_sub(state.loans.count_lent(window))
+    }
+
+    /// Borrows one while the database takes nothing, if there is any left.
+    pub(super) fn borrow(&self, limit: Option<u64>, window: i64) -> bool {
+        let mut state = self.state();
+        let left = limit.map_or(u64::MAX, |limit| state.left_of(limit, window));
+        state.loans.lend(limit, left, window)
+    }
+
+    /// Takes the oldest window's loans out, to be booked.
+    pub(super) fn take_oldest_loan(&self) -> Option<(i64, u64)> {
+        self.state().loans.take_oldest()
+    }
+
+    /// Takes back what could not be booked.
+    pub(super) fn put_loan_back(&self, window: i64, lent: u64) {
+        self.state().loans.put_back(window, lent);
     }
 
     /// What is left of the lease, if it is of that window.
@@ -139,21 +166,22 @@ impl Purse {
         if state.window == window { state.left } else { 0 }
     }
 
-    /// Whether there is a lease that has had its time.
+    /// Tells whether there is a lease that has had its time, or something to be booked.
     pub(super) fn is_due(&self, now: i64) -> bool {
         let state = self.state();
-        state.size > 0 && !state.is_younger(now, USED_MS)
+        (state.size > 0 && !state.is_younger(now, USED_MS)) || !state.loans.is_empty()
     }
 
-    /// Whether there is a lease.
+    /// Tells whether there is a lease, or something to be booked.
     pub(super) fn is_held(&self) -> bool {
-        self.state().size > 0
+        let state = self.state();
+        state.size > 0 || !state.loans.is_empty()
     }
 
     /// Whether nothing is held, and was not for so long that nothing need be remembered.
     pub(super) fn is_idle(&self, now: i64) -> bool {
         let state = self.state();
-        state.size == 0 && !state.is_younger(now, EXPIRES_MS)
+        state.size == 0 && state.loans.is_empty() && !state.is_younger(now, EXPIRES_MS)
     }
 }
 

@@ -182,3 +182,55 @@ async fn a_new_window_brings_a_new_allowance() {
     assert_eq!(takes(&quotas, &key, 5).await, 3);
     assert_eq!(world.store.charged(key.id, 9).await.unwrap(), [(LATE + 60_000, 3), (LATE - 86_340_000, 3)]);
 }
+
+const FULL_DISK: [&str; 2] = [
+    "CREATE TRIGGER full_disk BEFORE INSERT ON allowances BEGIN SELECT RAISE(ROLLBACK, 'full'); END",
+    "CREATE TRIGGER full_disk_too BEFORE INSERT ON charges BEGIN SELECT RAISE(ROLLBACK, 'full'); END",
+];
+const ROOM_AGAIN: [&str; 2] = ["DROP TRIGGER full_disk", "DROP TRIGGER full_disk_too"];
+
+async fn taken(world: &World, key: &ApiKey, allowance: Allowance) -> u64 {
+    world.store.standing(key.id, allowance, allowance.window(LATE)).await.unwrap().taken
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_database_takes_nothing_keys_borrow_a_little_and_it_is_booked_later() {
+    let world = World::new().await;
+    let key = key(&world, 320, 160).await;
+    let clock = Arc::new(ManualClock::at(LATE));
+    let process = Process::start(&world, clock.clone());
+    assert_eq!(takes(&process.quotas, &key, 3).await, 3);
+    let before = taken(&world, &key, Allowance::Documents).await;
+    for sql in FULL_DISK {
+        world.run_sql(sql).await;
+    }
+    clock.advance(2_000);
+    // A sixteenth of each limit, whether the database has just failed or rests.
+    assert_eq!(takes(&process.quotas, &key, 100).await, 20);
+    clock.advance(2_000);
+    assert_eq!(takes(&process.quotas, &key, 10).await, 0);
+    let refused = process.quotas.take(&key, Allowance::Documents).await.unwrap_err();
+    assert_eq!(refused.kind(), Kind::Unavailable);
+    process.quotas.take(&key, Allowance::Requests).await.unwrap();
+    for sql in ROOM_AGAIN {
+        world.run_sql(sql).await;
+    }
+    clock.advance(2_000);
+    assert_eq!(takes(&process.quotas, &key, 1).await, 1);
+    process.stop().await;
+    assert!(taken(&world, &key, Allowance::Documents).await >= before + 21);
+    assert_eq!(taken(&world, &key, Allowance::Requests).await, 1, "booked at the end, at the latest");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nothing_is_left_of_is_not_lent() {
+    let world = World::new().await;
+    let key = key(&world, 3, 100).await;
+    let clock = Arc::new(ManualClock::at(LATE));
+    let process = Process::start(&world, clock.clone());
+    assert_eq!(takes(&process.quotas, &key, 3).await, 3);
+    world.run_sql(FULL_DISK[0]).await;
+    clock.advance(2_000);
+    assert_eq!(takes(&process.quotas, &key, 3).await, 0);
+    process.stop().await;
+}

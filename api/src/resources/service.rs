@@ -1,7 +1,6 @@
 //! Outside `/api`: the keys that receipts are checked with, liveness, readiness, metrics and the contract itself.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use adit_shared::config::MetricsAccess;
 use adit_shared::signing::JwkSet;
@@ -27,9 +26,9 @@ pub async fn healthz() -> &'static str {
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PartState {
-    /// It answers.
+    /// The part does what it is for.
     Ok,
-    /// It does not.
+    /// The part does not answer, or takes nothing.
     Away,
 }
 
@@ -37,34 +36,18 @@ pub enum PartState {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Readiness(BTreeMap<&'static str, PartState>);
 
-/// How long a part may take to answer before it counts as away: who balances load does not wait for long.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Why a part does not answer, if it does not.
-async fn silence<T, E: std::fmt::Display>(check: impl Future<Output = Result<T, E>>) -> Option<String> {
-    match tokio::time::timeout(PATIENCE, check).await {
-        Ok(answered) => answered.err().map(|error| error.to_string()),
-        Err(_) => Some(format!("no answer within {PATIENCE:?}")),
-    }
-}
-
-/// Every part that the service needs answers; else 503 with the parts that do not.
+/// Every part answers and keeps what it is given; else 503 with the parts that do not.
+///
+/// They are tried at most once a second, whoever asks.
 #[utoipa::path(get, path = "/readyz", operation_id = "getReadiness", tag = "service",
     responses((status = 200, description = "Each part with `ok`", body = Readiness),
               (status = 503, description = "Each part with `ok` or `away`", body = Readiness, headers(("retry-after" = u64)))))]
 pub async fn readyz(State(app): State<App>) -> Response {
-    let (database, objects, broker, search) = tokio::join!(
-        silence(app.store.ping()),
-        silence(app.objects.size("readyz")),
-        silence(app.broker.check()),
-        silence(app.search.ping())
-    );
-    let parts =
-        [("database", database), ("object store", objects), ("message broker", broker), ("search index", search)];
     let mut status = StatusCode::OK;
-    let readiness = parts.into_iter().map(|(part, error)| {
-        let Some(error) = error else { return (part, PartState::Ok) };
-        tracing::warn!(part, error, "not ready");
+    let readiness = app.readiness().find_faults(&app).await.into_iter().map(|(part, error)| {
+        if error.is_none() {
+            return (part, PartState::Ok);
+        }
         status = StatusCode::SERVICE_UNAVAILABLE;
         (part, PartState::Away)
     });

@@ -146,6 +146,8 @@ pub struct Broker {
     connector: Arc<Connector>,
     publisher: Arc<Publisher>,
     drains: Arc<Drains>,
+    /// Where [`Broker::check_delivery`] sends: no other handle, in whatever process, reads there.
+    trials: Arc<Queue>,
 }
 
 impl Broker {
@@ -154,7 +156,8 @@ impl Broker {
     pub fn new(config: BrokerConfig) -> Self {
         let connector = Arc::new(Connector::new(config));
         let publisher = Arc::new(Publisher::new(connector.clone()));
-        Self { publisher, drains: Arc::new(Drains::new(connector.clone())), connector }
+        let trials = Arc::new(Queue::Package(format!("readyz-{:016x}", rand::random::<u64>())));
+        Self { publisher, drains: Arc::new(Drains::new(connector.clone())), connector, trials }
     }
 
     /// Which broker answers; for readiness checks and at start-up. Tries once.
@@ -163,6 +166,18 @@ impl Broker {
     /// [`BrokerError::Unreachable`] or [`BrokerError::Refused`], with the reason.
     pub async fn check(&self) -> Result<Flavour, BrokerError> {
         Ok(self.publisher.connection().await?.flavour())
+    }
+
+    /// Has a persistent message sent, handed back and acknowledged, for readiness checks: it is the
+    /// marker of a drain, in a queue that expires when nobody uses it.
+    ///
+    /// # Errors
+    /// Any [`BrokerError`], among them the refusal of a broker that cannot keep messages now.
+    pub async fn check_delivery(&self) -> Result<(), BrokerError> {
+        match self.drain(&self.trials).await? {
+            Some(drained) => drained.ack().await,
+            None => Ok(()),
+        }
     }
 
     /// Sends a message over a kept connection and waits until the broker has it. Calls at the same time share the

@@ -169,6 +169,8 @@ impl BrokerServer {
         }
         let timer = hub.clone();
         tasks.spawn(close.clone().run_until_cancelled_owned(async move { timer.run_timer().await }));
+        let mender = hub.clone();
+        tasks.spawn(close.clone().run_until_cancelled_owned(async move { mender.run_recovery().await }));
         let (stop_accepting, close_connections) = (stop_accepting.drop_guard(), close.drop_guard());
         Ok(Self { addr, socket, inside: InsideBroker(desk), hub, tasks, stop_accepting, close_connections })
     }
@@ -200,6 +202,8 @@ impl BrokerServer {
         self.tasks.close();
         self.tasks.wait().await;
         let hub = self.hub;
+        // The last try for what only memory has.
+        hub.rewrite_failed_journal();
         let closed = tokio::task::spawn_blocking(move || hub.journal.as_ref().map(Journal::close)).await;
         if let Err(error) = closed {
             tracing::error!(%error, "the broker's journal was not closed in order");

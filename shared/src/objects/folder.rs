@@ -85,6 +85,10 @@ impl ObjectStore for FolderStore {
         self.run(move |folder| folder.size(&key)).await
     }
 
+    async fn check_writes(&self) -> ObjectResult<()> {
+        self.run(Folder::check_writes).await
+    }
+
     async fn delete(&self, keys: &[String]) -> ObjectResult<()> {
         let keys = keys.to_vec();
         self.run(move |folder| folder.delete(&keys)).await

@@ -108,6 +108,10 @@ impl ObjectStore for Recorder {
         self.inner.size(key).await
     }
 
+    async fn check_writes(&self) -> ObjectResult<()> {
+        self.inner.check_writes().await
+    }
+
     async fn delete(&self, keys: &[String]) -> ObjectResult<()> {
         self.add(Call::Delete, 1, 0);
         self.inner.delete(keys).await

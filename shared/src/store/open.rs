@@ -11,7 +11,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AnyConnection, ConnectOptions as _, Connection as _, Executor as _};
 use url::Url;
 
-use super::{SqlStore, StoreError, StoreResult};
+use super::{SqlStore, Store as _, StoreError, StoreResult};
 
 static SQLITE: Migrator = sqlx::migrate!("../migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("../migrations/postgres");
@@ -68,7 +68,11 @@ async fn open_sqlite(mut url: Url) -> StoreResult<SqlStore> {
     let write = connections(1, BUSY * 2).after_connect(|connection, _| prepare_sqlite(connection).boxed());
     let read = connections(SQLITE_READERS, BUSY * 2).after_connect(|connection, _| prepare_reader(connection).boxed());
     let (write, read) = (write.connect_lazy_with(options.clone()), read.connect_lazy_with(options));
-    Ok(SqlStore { read, write, begin: "BEGIN IMMEDIATE" })
+    let store = SqlStore { read, write, begin: "BEGIN IMMEDIATE" };
+    // A reader stays open as long as the pool, and with it the files of the log: when the write
+    // connection is replaced, nothing has to be made anew on a disk that may be full.
+    store.ping().await?;
+    Ok(store)
 }
 
 async fn open_postgres(url: Url) -> StoreResult<SqlStore> {
@@ -98,6 +102,7 @@ async fn make_parent(file: &Path) -> StoreResult<()> {
 /// all of them there, as the pool does by itself, costs under load a third of what a small statement costs.
 fn connections(most: u32, patience: Duration) -> AnyPoolOptions {
     let options = AnyPoolOptions::new().max_connections(most).acquire_timeout(patience);
+    let options = options.after_release(|connection, _| is_out_of_transaction(connection).boxed());
     options.idle_timeout(None).max_lifetime(None).test_before_acquire(false).before_acquire(|connection, meta| {
         async move {
             if meta.idle_for > FRESH {
@@ -107,6 +112,24 @@ fn connections(most: u32, patience: Duration) -> AnyPoolOptions {
         }
         .boxed()
     })
+}
+
+/// Tells whether a connection that comes back may be used again: not if a transaction did not end
+/// in order.
+///
+/// After some errors (a full disk, a failed read) SQLite rolls back by itself. sqlx then fails to
+/// roll back, and counts the connection as in a transaction for ever: each later one would be
+/// refused. Such a connection is closed, and a new one takes its place.
+async fn is_out_of_transaction(connection: &mut AnyConnection) -> Result<bool, sqlx::Error> {
+    if connection.is_in_transaction() {
+        // A rollback may still be on its way to the connection's thread; an answer comes behind it.
+        connection.ping().await?;
+    }
+    let is_out = !connection.is_in_transaction();
+    if !is_out {
+        tracing::warn!("a connection to the database is replaced: a transaction on it did not end in order");
+    }
+    Ok(is_out)
 }
 
 /// In WAL mode readers and the writer do not block each other. `synchronous = FULL` syncs the log at every commit: with
@@ -157,6 +180,7 @@ fn schema_error(error: sqlx::migrate::MigrateError) -> StoreError {
 mod tests {
     use sqlx::Row as _;
 
+    use super::super::NewCollection;
     use super::*;
 
     #[tokio::test]
@@ -171,5 +195,22 @@ mod tests {
             let row = pool.fetch_one("PRAGMA journal_mode").await.unwrap();
             assert_eq!(row.get::<String, _>(0), "wal");
         }
+    }
+
+    /// A trigger rolls back behind sqlx's back, as SQLite does by itself when the disk is full.
+    #[tokio::test]
+    async fn a_transaction_that_sqlite_ends_by_itself_leaves_nothing_behind() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let store = SqlStore::open(&format!("sqlite://{}/adit.db", folder.path().display())).await.unwrap();
+        let collection = NewCollection { slug: "c".into(), name: "C".into(), ..NewCollection::default() };
+        let full_disk =
+            "CREATE TRIGGER full_disk BEFORE INSERT ON collections BEGIN SELECT RAISE(ROLLBACK, 'full'); END";
+        store.write.execute(full_disk).await.unwrap();
+        for _ in 0..3 {
+            let error = store.begin_import(&collection, 0, 1000).await.unwrap_err();
+            assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+        }
+        store.write.execute("DROP TRIGGER full_disk").await.unwrap();
+        store.begin_import(&collection, 0, 1000).await.unwrap();
     }
 }

@@ -16,7 +16,7 @@ use super::{
     Attempt, ChargedTo, CurrentDocument, Exchange, ImportLease, Member, NewCollection, NewDocset, NewDocument,
     NewPackage, NewWatch, Notice, Settling, Share, Standing, StatusUpdate, Store, StoreResult, Summary, UsageCount,
     Watch, allowances, charges, docsets, documents, holdings, import, keys, members, packages, refs, reindex, rights,
-    shares, staging, summaries, usage, watches, withdrawals,
+    shares, staging, summaries, usage, watches, withdrawals, writes,
 };
 use crate::digest::Sha256;
 use crate::domain::{
@@ -64,6 +64,10 @@ impl Store for SqlStore {
     async fn ping(&self) -> StoreResult<()> {
         query("SELECT 1").fetch_one(&self.read).await?;
         Ok(())
+    }
+
+    async fn check_writes(&self) -> StoreResult<()> {
+        writes::check(self).await
     }
 
     async fn collections(&self) -> StoreResult<Vec<Collection>> {

@@ -37,6 +37,16 @@ pub(crate) async fn what_is_stored_outlives_the_process(db: Database) {
     assert_eq!(db.open_again().await.collections().await.unwrap(), [collection]);
 }
 
+pub(crate) async fn a_trial_of_writing_changes_nothing_that_is_read(db: Database) {
+    let (collection, _) = import(&db.store, "kept", &["a"], &["txt"]).await;
+    let first = db.store.reserve_versions(1).await.unwrap();
+    for _ in 0..3 {
+        db.store.check_writes().await.unwrap();
+    }
+    assert_eq!(db.store.reserve_versions(1).await.unwrap().0, first.0 + 1);
+    assert_eq!(db.store.collections().await.unwrap(), [collection]);
+}
+
 pub(crate) async fn versions_from_before_imports_were_recorded_stay(db: Database) {
     let (collection, ids) = import(&db.store, "kept", &["a"], &["txt"]).await;
     let owner = key(&db.store, "miner").await;

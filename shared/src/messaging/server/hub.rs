@@ -19,6 +19,11 @@ const TIMER_GRAIN: Duration = Duration::from_secs(1);
 /// The timer looks at least this often, in case the clock was set.
 const TIMER_LIMIT: Duration = Duration::from_secs(3600);
 
+/// Pauses between two tries to write a failed journal anew: the first, and the longest that they
+/// double to.
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+const LONGEST_RETRY: Duration = Duration::from_secs(2);
+
 /// What all connections share.
 #[derive(Debug)]
 pub(super) struct Hub {
@@ -109,6 +114,34 @@ impl Hub {
                 () = tokio::time::sleep(wait) => drop(self.with(|_, _| ())),
                 () = self.rearm.notified() => {}
             }
+        }
+    }
+
+    /// Has a journal that failed written anew from memory, with pauses that grow, until it is well
+    /// again; for as long as it is polled.
+    pub(super) async fn run_recovery(&self) {
+        let Some(journal) = &self.journal else { return };
+        let mut progress = journal.progress();
+        // An error says that the journal's thread has ended: nothing can be done any more.
+        while progress.wait_for(|progress| progress.failed.is_some()).await.is_ok() {
+            let mut pause = FIRST_RETRY;
+            while progress.borrow_and_update().failed.is_some() {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_RETRY);
+                self.rewrite_failed_journal();
+                if progress.changed().await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Asks for a journal that failed to be written anew.
+    pub(super) fn rewrite_failed_journal(&self) {
+        // Under the lock: nothing changes between what is written and what is appended behind it.
+        let inner = self.lock();
+        if let Some(journal) = self.journal.as_ref().filter(|journal| journal.needs_rewrite()) {
+            journal.rewrite(inner.state.persistent());
         }
     }
 }

@@ -2,7 +2,11 @@
 //!
 //! Changes are handed over in memory and written by one thread, which makes one `fsync` do for all that arrived while it
 //! was busy; [`Journal::progress`] says how far that is. What a record looks like is in [`record`]. Which messages live is
-//! for [`super::state`] to know: the journal asks for them when it writes its file anew.
+//! for [`super::state`] to know: the journal is given them when it writes its file anew.
+//!
+//! After a write that failed nothing can be said about the file's end. The journal confirms nothing
+//! then, and takes nothing, until it has been written anew from memory: [`super::hub`] tries that
+//! again and again.
 
 mod record;
 
@@ -50,7 +54,7 @@ pub enum JournalError {
 pub(super) struct Progress {
     /// The last record that is safe on disk.
     pub durable: u64,
-    /// Why nothing will be written any more.
+    /// Why nothing is confirmed: the file must be written anew first.
     pub failed: Option<Arc<str>>,
 }
 
@@ -67,7 +71,7 @@ struct Pending {
     /// Size of the file with all that is pending.
     file_size: u64,
     closing: bool,
-    /// The thread has given up: nothing is collected for it.
+    /// A write has failed: nothing is collected before the file is written anew.
     failed: bool,
 }
 
@@ -146,9 +150,11 @@ impl Journal {
         !pending.failed && pending.rewrite.is_none() && pending.file_size > COMPACT_FROM.max(2 * live as u64)
     }
 
-    /// Writes the file anew with `live`, which is what all changes handed over so far lead to.
+    /// Writes the file anew with `live`, which is what all changes handed over so far lead to. That
+    /// mends a journal that has failed, too, if it succeeds.
     pub(super) fn rewrite(&self, live: Vec<Stored>) {
         let mut pending = self.shared.lock();
+        pending.failed = false;
         pending.bytes.clear();
         pending.file_size = 0;
         pending.sync = true;
@@ -161,7 +167,12 @@ impl Journal {
         self.progress.clone()
     }
 
-    /// Why the journal takes nothing any more, if so.
+    /// Tells whether a write has failed and nobody has asked for another since.
+    pub(super) fn needs_rewrite(&self) -> bool {
+        self.shared.lock().failed
+    }
+
+    /// Why the journal takes nothing now, if so.
     pub(super) fn failure(&self) -> Option<Arc<str>> {
         failure(&self.progress)
     }
@@ -187,7 +198,7 @@ impl Journal {
     }
 }
 
-/// Why a journal confirms nothing any more, if so.
+/// Why a journal confirms nothing now, if so.
 pub(super) fn failure(progress: &watch::Receiver<Progress>) -> Option<Arc<str>> {
     let ended = progress.has_changed().is_err().then(|| "the journal's thread has ended".into());
     progress.borrow().failed.clone().or(ended)
@@ -212,21 +223,35 @@ struct Writer {
 impl Writer {
     fn run(mut self) {
         while let Some(work) = self.next() {
-            if let Err(error) = self.write(work.bytes, work.rewrite, work.sync) {
-                // After a failed write or fsync nothing can be said about the file's end: no promise is given any more.
-                let folder = self.folder.display();
-                tracing::error!(journal = %folder, %error, "the broker's journal failed; restart once the disk is well");
-                let why = format!("the journal in {folder} failed: {error}");
-                {
-                    let mut pending = self.shared.lock();
-                    // The numbers go on: one that was given out before would pass for a record that is safe on disk.
-                    *pending = Pending { failed: true, last: pending.last, ..Pending::default() };
-                }
-                self.report.send_modify(|progress| progress.failed = Some(why.into()));
-                return;
+            match self.write(work.bytes, work.rewrite, work.sync) {
+                Ok(()) => self.report_done(work.last),
+                Err(error) => self.report_failure(&error),
             }
-            self.report.send_modify(|progress| progress.durable = work.last);
         }
+    }
+
+    fn report_done(&self, last: u64) {
+        if self.report.borrow().failed.is_some() {
+            tracing::info!(journal = %self.folder.display(), "the broker's journal is written anew; it is well again");
+        }
+        self.report.send_modify(|progress| *progress = Progress { durable: last, failed: None });
+    }
+
+    fn report_failure(&self, error: &io::Error) {
+        let folder = self.folder.display();
+        if self.report.borrow().failed.is_none() {
+            tracing::error!(journal = %folder, %error, "the broker's journal failed; it is tried again until the disk is well");
+        } else {
+            tracing::debug!(journal = %folder, %error, "the broker's journal cannot be written anew yet");
+        }
+        {
+            let mut pending = self.shared.lock();
+            // The numbers go on: one that was given out before would pass for a record that is safe
+            // on disk.
+            *pending = Pending { failed: true, last: pending.last, closing: pending.closing, ..Pending::default() };
+        }
+        let why = format!("the journal in {folder} failed: {error}; it is tried again");
+        self.report.send_modify(|progress| progress.failed = Some(why.into()));
     }
 
     /// Takes all that is pending; `None` when the journal is closed and everything is written.

@@ -346,6 +346,45 @@ async fn a_broken_journal_refuses_persistent_messages_only() {
 }
 
 #[tokio::test]
+async fn a_journal_that_failed_is_written_anew_from_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("journal");
+    let config = |path| ServerConfig { journal: Some(path), ..ServerConfig::default() };
+    let server = BrokerServer::start(config(journal.clone())).await.unwrap();
+    let mut client = Client::connect(&server).await;
+    for body in ["1", "2", "3"] {
+        client.sure(send("q", body)).await;
+    }
+    let first = client.ask(subscribe("q", "client-individual")).await;
+    assert_eq!(client.bodies(2).await, ["2", "3"]);
+
+    // What fails first is a compaction.
+    std::fs::remove_dir_all(&journal).unwrap();
+    let opened = server.hub.journal.as_ref().unwrap();
+    opened.rewrite(vec![]);
+    let mut progress = opened.progress();
+    timeout(DEADLINE, progress.wait_for(|progress| progress.failed.is_some())).await.unwrap().unwrap();
+    let mut refused = Client::connect(&server).await;
+    refused.tell(send("q", "refused")).await;
+    assert!(message_of(&refused.hear().await.unwrap()).contains("cannot keep persistent messages"));
+    // What is done meanwhile is done in memory.
+    client.tell(ack(&first)).await;
+    while server.queues()[0].unacknowledged > 2 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+
+    std::fs::create_dir(&journal).unwrap();
+    timeout(DEADLINE, progress.wait_for(|progress| progress.failed.is_none())).await.unwrap().unwrap();
+    Client::connect(&server).await.sure(send("q", "4")).await;
+    let killed = tempfile::tempdir().unwrap();
+    std::fs::copy(journal.join("broker.journal"), killed.path().join("broker.journal")).unwrap();
+    let after = BrokerServer::start(config(killed.path().to_owned())).await.unwrap();
+    let mut client = Client::connect(&after).await;
+    client.tell(subscribe("q", "client-individual")).await;
+    assert_eq!(client.bodies(3).await, ["2", "3", "4"]);
+}
+
+#[tokio::test]
 async fn heart_beats_go_both_ways_and_silence_ends_the_connection() {
     let config = ServerConfig { heart_beat: Duration::from_millis(20), ..ServerConfig::default() };
     let server = BrokerServer::start(config).await.unwrap();

@@ -18,6 +18,8 @@ use super::durable::{failed, is_absent, place, prune, sync_dir};
 const STALE_TEMPORARY: Duration = Duration::from_hours(24);
 /// An upload that got no part for so long is given up; a build that still wants it begins anew.
 const STALE_UPLOAD: Duration = Duration::from_hours(7 * 24);
+/// Bytes that are written to see whether the disk takes them: a block of most file systems.
+const TRIAL: usize = 4096;
 
 /// The folder, and what is done in it; every call waits for the disk.
 #[derive(Debug)]
@@ -90,6 +92,16 @@ impl Folder {
             Err(error) if is_absent(&error) => Ok(None),
             Err(error) => Err(failed("look at", &path)(error)),
         }
+    }
+
+    /// Writes a block into a file without a name, which is gone when it is closed.
+    pub(super) fn check_writes(&self) -> ObjectResult<()> {
+        let write = || {
+            let mut file = tempfile::tempfile_in(&self.temporary)?;
+            file.write_all(&[0; TRIAL])?;
+            file.sync_data()
+        };
+        write().map_err(failed("write to", &self.temporary))
     }
 
     pub(super) fn delete(&self, keys: &[String]) -> ObjectResult<()> {
