@@ -292,7 +292,7 @@ impl From<SearchError> for Problem {
             SearchError::TimedOut => {
                 Self::new(Kind::Timeout, text).header(header::RETRY_AFTER, HeaderValue::from_static("5"))
             }
-            SearchError::Index(_) => Self::internal(&text),
+            SearchError::Index(_) | SearchError::Damaged { .. } => Self::internal(&text),
             SearchError::Outdated(_) => {
                 tracing::error!("{text}");
                 Self::new(Kind::Unavailable, text).with("part", "search index")
