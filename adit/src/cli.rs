@@ -57,6 +57,9 @@ pub(crate) enum Verb {
         #[arg(long)]
         wait: bool,
     },
+    /// Prove that the object store holds what the database names, and heal it
+    #[command(subcommand)]
+    Storage(StorageVerb),
     /// Withdraw documents: nobody gets their files any more, and searches do not find them. The exit status is 75 when an import into the
     /// collection runs: then searches lack them after the next one
     Withdraw(WithdrawArgs),
@@ -178,6 +181,30 @@ pub(crate) enum ApiKeysVerb {
     Revoke {
         /// The number that `list` shows
         id: i64,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StorageVerb {
+    /// Look for every object that the database names, with its length, and compare a sample of the files with their SHA-256. Damaged
+    /// documents are named; the exit status is 1 while something is wrong
+    Check {
+        /// Read and compare all files, archives and indexes
+        #[arg(long)]
+        full: bool,
+        /// The findings as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Read everything, and heal what is damaged: files from good copies, known by their SHA-256, in FOLDER or elsewhere in the store;
+    /// indexes from the texts; damaged packages are erased, and built again when they are asked for. The exit status is 1 while
+    /// something is wrong
+    Repair {
+        /// Where good copies are: the folder that was imported, any folder with such files, or a copy of the object store
+        folder: Option<PathBuf>,
+        /// What is still damaged, as JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 
