@@ -16,6 +16,7 @@ use url::Url;
 
 use crate::anonymous_allowance::{AnonymousAllowance, AnonymousLimits};
 use crate::body_budget::BodyBudget;
+use crate::checked_files::CheckedFiles;
 use crate::client::ClientId;
 use crate::fair_pool::{FairPermit, FairPool};
 use crate::links::{Key, Signer};
@@ -112,6 +113,7 @@ struct Inner {
     quotas: Quotas,
     usage: Usage,
     anonymous: AnonymousAllowance,
+    checked_files: CheckedFiles,
 }
 
 /// The parts of [`App`].
@@ -144,7 +146,8 @@ impl App {
         let quotas = Quotas::new(parts.store.clone(), parts.clock.clone());
         let usage = Usage::new(parts.store.clone(), parts.clock.clone());
         let anonymous = AnonymousAllowance::new(parts.settings.anonymous);
-        Self(Arc::new(Inner { parts, links: Key::default(), quotas, usage, anonymous }))
+        let (links, checked_files) = (Key::default(), CheckedFiles::default());
+        Self(Arc::new(Inner { parts, links, quotas, usage, anonymous, checked_files }))
     }
 
     /// What keys may use, as far as this process holds it.
@@ -155,6 +158,11 @@ impl App {
     /// What callers without a key have used.
     pub(crate) fn anonymous(&self) -> &AnonymousAllowance {
         &self.0.anonymous
+    }
+
+    /// Reads documents' files.
+    pub(crate) fn checked_files(&self) -> &CheckedFiles {
+        &self.0.checked_files
     }
 
     /// Counts of what is used.
