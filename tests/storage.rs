@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::support::{Doc, Server, expect, noise, run, succeed, text, write_collection};
+use crate::support::{Doc, Server, adit, expect, noise, run, succeed, succeeded, text, write_collection};
 
 /// A folder with three documents, short and long, and a data folder into which it was imported.
 struct Site {
@@ -202,4 +202,32 @@ async fn a_damaged_text_and_a_lost_index_do_not_lock_a_collection() {
     assert_eq!(site.damages(&["repair", site.folder.to_str().unwrap()]), Vec::<String>::new());
     succeed(&site.data, &["reindex", "c"]);
     assert_eq!(hits("text:won").await, 1);
+}
+
+#[tokio::test]
+async fn a_damaged_archive_is_found_and_the_miner_gets_a_good_one_by_asking_again() {
+    let site = Site::new();
+    let server = Server::start(&site.data, &[]);
+    let package = |output: &str| {
+        let mut command = adit(&site.data);
+        command.env("ADIT_API_KEY", &server.key).current_dir(site.dir.path());
+        succeeded(command.args(["--url", &server.url, "package", "1", "--formats", "pdf", "--output", output]));
+        fs::read(site.dir.path().join(output)).unwrap()
+    };
+    server.docset("c", "*").await;
+    let good = package("first.zip");
+    assert_eq!(site.damages(&["check", "--full"]), Vec::<String>::new());
+    flip(&site.object("packages/1", ".zip"), 5000);
+    assert_eq!(site.damages(&["check"]), Vec::<String>::new(), "its length is right");
+    assert_eq!(site.damages(&["check", "--full"]), ["package"]);
+    assert!(package("second.zip") == good);
+    assert_eq!(site.damages(&["check", "--full"]), Vec::<String>::new(), "the damaged one is erased");
+
+    cut(&site.object("packages/2", ".zip"), 1);
+    assert_eq!(site.damages(&["check"]), ["package"]);
+    assert!(package("third.zip") == good);
+
+    flip(&site.object("packages/3", ".zip"), 5000);
+    assert_eq!(site.damages(&["repair"]), Vec::<String>::new());
+    assert!(package("fourth.zip") == good);
 }

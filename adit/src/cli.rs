@@ -48,8 +48,9 @@ pub(crate) enum Verb {
         #[arg(long)]
         wait: bool,
     },
-    /// Make the search index of a collection anew, from what is stored of its documents. Searches go on in the old one until it is done; the
-    /// exit status is 75 when an import into the collection runs
+    /// Make the search index of a collection anew, from what is stored of its documents. Searches go
+    /// on in the old one until it is done. The exit status is 2 when texts were left out because
+    /// they are damaged, 75 when an import into the collection runs
     Reindex {
         /// Slug of the collection
         collection: String,
@@ -186,8 +187,9 @@ pub(crate) enum ApiKeysVerb {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum StorageVerb {
-    /// Look for every object that the database names, with its length, and compare a sample of the files with their SHA-256. Damaged
-    /// documents are named; the exit status is 1 while something is wrong
+    /// Look for every object that the database names, with its length, and compare a sample of the
+    /// files with their SHA-256. Damaged documents are named; the exit status is 1 while something
+    /// is wrong
     Check {
         /// Read and compare all files, archives and indexes
         #[arg(long)]
@@ -196,13 +198,14 @@ pub(crate) enum StorageVerb {
         #[arg(long)]
         json: bool,
     },
-    /// Read everything, and heal what is damaged: files from good copies, known by their SHA-256, in FOLDER or elsewhere in the store;
-    /// indexes from the texts; damaged packages are erased, and built again when they are asked for. The exit status is 1 while
-    /// something is wrong
+    /// Read everything, and heal the damaged: files from good copies, known by their SHA-256, in
+    /// FOLDER or elsewhere in the store; indexes from the texts; damaged packages are erased, and
+    /// built again when they are asked for. The exit status is 1 while something is wrong
     Repair {
-        /// Where good copies are: the folder that was imported, any folder with such files, or a copy of the object store
+        /// Folder with good copies: the one that was imported, any with such files, or a copy of the
+        /// object store
         folder: Option<PathBuf>,
-        /// What is still damaged, as JSON
+        /// The damages that are left, as JSON
         #[arg(long)]
         json: bool,
     },

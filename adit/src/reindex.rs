@@ -26,26 +26,26 @@ use crate::withdraw;
 /// Damaged texts that are named; the rest is counted.
 const SHOWN: u64 = 100;
 
-/// What an index was made of.
+/// Counts the documents of a new index.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Filled {
+pub(crate) struct IndexedCounts {
     documents: u64,
     /// Of these, the documents whose text is damaged, and so not in the index.
     damaged: u64,
 }
 
-/// Carries out `adit reindex`. The exit status is 75 when an import into the collection is running, and 2 when texts were left out because
-/// what is stored of them is damaged.
+/// Carries out `adit reindex`. The exit status is 75 when an import into the collection is running,
+/// and 2 when texts were left out because they are damaged.
 pub(crate) async fn run(config: &Config, slug: &str, wait: bool) -> anyhow::Result<ExitCode> {
     let services = Services::open(config).await?;
-    let (collection, filled) = match reindex(&services, slug, wait).await {
+    let (collection, counts) = match reindex(&services, slug, wait).await {
         Err(error) if change::is_another_running(&error) => {
             print_failure(&error);
             return Ok(ExitCode::from(TRY_LATER));
         }
         made => made?,
     };
-    let Filled { documents, damaged } = filled;
+    let IndexedCounts { documents, damaged } = counts;
     outln!("{slug}: {documents} documents are indexed anew in corpus version {}", collection.corpus_version);
     if damaged > 0 {
         errln!(
@@ -57,7 +57,11 @@ pub(crate) async fn run(config: &Config, slug: &str, wait: bool) -> anyhow::Resu
 }
 
 /// Makes the index of a collection anew.
-pub(crate) async fn reindex(services: &Services, slug: &str, wait: bool) -> anyhow::Result<(Collection, Filled)> {
+pub(crate) async fn reindex(
+    services: &Services,
+    slug: &str,
+    wait: bool,
+) -> anyhow::Result<(Collection, IndexedCounts)> {
     new_index(services, slug, wait, true, async |index, lease| fill(services, lease, index).await).await
 }
 
@@ -100,7 +104,7 @@ pub(crate) async fn new_index<T>(
 }
 
 /// Adds all documents of the lease's base.
-async fn fill(services: &Services, lease: &ImportLease, index: &mut dyn IndexBuild) -> anyhow::Result<Filled> {
+async fn fill(services: &Services, lease: &ImportLease, index: &mut dyn IndexBuild) -> anyhow::Result<IndexedCounts> {
     let ids = services.store.indexed(lease).await?;
     let collection = services.store.collection_by_id(lease.collection()).await?.context("the collection is gone")?;
     let formats: Vec<Format> = collection.formats.into_iter().map(|total| total.format).collect();
@@ -114,7 +118,7 @@ async fn fill(services: &Services, lease: &ImportLease, index: &mut dyn IndexBui
     };
     let damaged = add(services, services.store.described_members(&ids, &formats), &closed, index, count).await?;
     bar.finish_and_clear();
-    Ok(Filled { documents: ids.len(), damaged })
+    Ok(IndexedCounts { documents: ids.len(), damaged })
 }
 
 /// Adds stored documents, with their metadata as JSON; `closed` has those of them that are not
