@@ -29,6 +29,7 @@ mod rights;
 mod serving;
 mod several;
 mod shapes;
+mod storage;
 mod support;
 mod terminal;
 mod verbs;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use adit_shared::clock::{Clock as _, SystemClock};
 use adit_shared::domain::Collection;
+use adit_shared::objects::ObjectError;
 use adit_shared::search::{KEPT_INDEXES, SearchError};
 use adit_shared::store::{ImportLease, StoreError, StoreResult};
 use anyhow::Context as _;
@@ -41,7 +42,7 @@ pub(crate) fn is_another_running(error: &anyhow::Error) -> bool {
 /// Why the index of the version before cannot be built upon, and what helps.
 pub(crate) fn no_base(error: SearchError, slug: &str) -> anyhow::Error {
     match error {
-        error @ SearchError::VersionGone(_) => {
+        error @ (SearchError::VersionGone(_) | SearchError::Objects(ObjectError::NotFound(_))) => {
             let advice = format!("the index of {slug} is not in this search engine; make it by `adit reindex {slug}`");
             anyhow::Error::new(error).context(advice)
         }

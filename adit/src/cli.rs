@@ -48,8 +48,9 @@ pub(crate) enum Verb {
         #[arg(long)]
         wait: bool,
     },
-    /// Make the search index of a collection anew, from what is stored of its documents. Searches go on in the old one until it is done; the
-    /// exit status is 75 when an import into the collection runs
+    /// Make the search index of a collection anew, from what is stored of its documents. Searches go
+    /// on in the old one until it is done. The exit status is 2 when texts were left out because
+    /// they are damaged, 75 when an import into the collection runs
     Reindex {
         /// Slug of the collection
         collection: String,
@@ -57,6 +58,9 @@ pub(crate) enum Verb {
         #[arg(long)]
         wait: bool,
     },
+    /// Prove that the object store holds what the database names, and heal it
+    #[command(subcommand)]
+    Storage(StorageVerb),
     /// Withdraw documents: nobody gets their files any more, and searches do not find them. The exit status is 75 when an import into the
     /// collection runs: then searches lack them after the next one
     Withdraw(WithdrawArgs),
@@ -178,6 +182,32 @@ pub(crate) enum ApiKeysVerb {
     Revoke {
         /// The number that `list` shows
         id: i64,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StorageVerb {
+    /// Look for every object that the database names, with its length, and compare a sample of the
+    /// files with their SHA-256. Damaged documents are named; the exit status is 1 while something
+    /// is wrong
+    Check {
+        /// Read and compare all files, archives and indexes
+        #[arg(long)]
+        full: bool,
+        /// The findings as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Read everything, and heal the damaged: files from good copies, known by their SHA-256, in
+    /// FOLDER or elsewhere in the store; indexes from the texts; damaged packages are erased, and
+    /// built again when they are asked for. The exit status is 1 while something is wrong
+    Repair {
+        /// Folder with good copies: the one that was imported, any with such files, or a copy of the
+        /// object store
+        folder: Option<PathBuf>,
+        /// The damages that are left, as JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 

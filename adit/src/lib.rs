@@ -25,6 +25,7 @@ mod reindex;
 mod running;
 mod services;
 mod signing;
+mod storage;
 mod terminal;
 mod up;
 mod usage;
@@ -84,6 +85,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Packager => up::packager(config).await?,
         Verb::Import { folder, wait } => return import::run(&config, &folder, wait).await,
         Verb::Reindex { collection, wait } => return reindex::run(&config, &collection, wait).await,
+        Verb::Storage(verb) => return storage::run(&config, verb).await,
         Verb::Withdraw(args) => return withdraw::run(&config, &args).await,
         Verb::Keys(KeysVerb::Signing { out }) => signing::create(&config, out)?,
         Verb::Keys(KeysVerb::RotateLinks) => keys::rotate_links(&config).await?,

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use adit_shared::clock::{Clock as _, SystemClock};
 use adit_shared::config::Config;
+use adit_shared::display::Printable;
 use adit_shared::domain::{Access, Collection, Format};
 use adit_shared::search::{IndexBuild, IndexDocument, IndexPlan};
 use adit_shared::store::{ImportLease, Member, StoreError, StoreResult};
@@ -19,22 +20,49 @@ use roaring::RoaringBitmap;
 
 use crate::change::{self, Brings, LEASE_MS, TRY_LATER};
 use crate::services::Services;
-use crate::terminal::{outln, print_failure};
+use crate::terminal::{errln, outln, print_failure};
 use crate::withdraw;
 
-/// Carries out `adit reindex`. The exit status is 75 when an import into the collection is running.
+/// Damaged texts that are named; the rest is counted.
+const SHOWN: u64 = 100;
+
+/// Counts the documents of a new index.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct IndexedCounts {
+    documents: u64,
+    /// Of these, the documents whose text is damaged, and so not in the index.
+    damaged: u64,
+}
+
+/// Carries out `adit reindex`. The exit status is 75 when an import into the collection is running,
+/// and 2 when texts were left out because they are damaged.
 pub(crate) async fn run(config: &Config, slug: &str, wait: bool) -> anyhow::Result<ExitCode> {
     let services = Services::open(config).await?;
-    let made = new_index(&services, slug, wait, true, async |index, lease| fill(&services, lease, index).await).await;
-    let (collection, count) = match made {
+    let (collection, counts) = match reindex(&services, slug, wait).await {
         Err(error) if change::is_another_running(&error) => {
             print_failure(&error);
             return Ok(ExitCode::from(TRY_LATER));
         }
         made => made?,
     };
-    outln!("{slug}: {count} documents are indexed anew in corpus version {}", collection.corpus_version);
+    let IndexedCounts { documents, damaged } = counts;
+    outln!("{slug}: {documents} documents are indexed anew in corpus version {}", collection.corpus_version);
+    if damaged > 0 {
+        errln!(
+            "{damaged} of them without their text, which is damaged: run `adit storage repair FOLDER` with good files, and `adit reindex {slug}` again"
+        );
+        return Ok(ExitCode::from(2));
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Makes the index of a collection anew.
+pub(crate) async fn reindex(
+    services: &Services,
+    slug: &str,
+    wait: bool,
+) -> anyhow::Result<(Collection, IndexedCounts)> {
+    new_index(services, slug, wait, true, async |index, lease| fill(services, lease, index).await).await
 }
 
 /// Makes a corpus version without new documents, whose index is what `fill` makes: of the index before it, or of nothing (`afresh`). Nothing of
@@ -75,8 +103,8 @@ pub(crate) async fn new_index<T>(
     outcome
 }
 
-/// Adds all documents of the lease's base; gives their number.
-async fn fill(services: &Services, lease: &ImportLease, index: &mut dyn IndexBuild) -> anyhow::Result<u64> {
+/// Adds all documents of the lease's base.
+async fn fill(services: &Services, lease: &ImportLease, index: &mut dyn IndexBuild) -> anyhow::Result<IndexedCounts> {
     let ids = services.store.indexed(lease).await?;
     let collection = services.store.collection_by_id(lease.collection()).await?.context("the collection is gone")?;
     let formats: Vec<Format> = collection.formats.into_iter().map(|total| total.format).collect();
@@ -88,22 +116,31 @@ async fn fill(services: &Services, lease: &ImportLease, index: &mut dyn IndexBui
             bar.set_message(format!("{} documents", bar.position()));
         }
     };
-    add(services, services.store.described_members(&ids, &formats), &closed, index, count).await?;
+    let damaged = add(services, services.store.described_members(&ids, &formats), &closed, index, count).await?;
     bar.finish_and_clear();
-    Ok(ids.len())
+    Ok(IndexedCounts { documents: ids.len(), damaged })
 }
 
 /// Adds stored documents, with their metadata as JSON; `closed` has those of them that are not
-/// open, and `each` is told of every one.
+/// open, and `each` is told of every one. Documents whose text is damaged are named and added without
+/// it, so that they are found by their metadata; gives their number.
 pub(crate) async fn add(
     services: &Services,
     documents: BoxStream<'_, StoreResult<(Member, String)>>,
     closed: &[(Access, RoaringBitmap)],
     index: &mut dyn IndexBuild,
     each: impl Fn(),
-) -> anyhow::Result<()> {
+) -> anyhow::Result<u64> {
     let mut documents = texts::with_texts(services.objects.clone(), documents);
+    let mut damaged = 0;
     while let Some((member, metadata, text)) = documents.try_next().await? {
+        let text = text.unwrap_or_else(|damage| {
+            damaged += 1;
+            if damaged <= SHOWN {
+                errln!("{} (document {}): its text is left out: {damage}", Printable::line(&member.r#ref), member.id);
+            }
+            None
+        });
         let level = closed.iter().find(|(_, ids)| ids.contains(member.id.0));
         let document = IndexDocument {
             id: member.id,
@@ -117,5 +154,8 @@ pub(crate) async fn add(
         index.add(document).await?;
         each();
     }
-    Ok(())
+    if damaged > SHOWN {
+        errln!("… and {} more", damaged - SHOWN);
+    }
+    Ok(damaged)
 }

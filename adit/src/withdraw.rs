@@ -103,5 +103,7 @@ async fn take_back(
     formats.dedup();
     let ids = settling.back.iter().map(|id| id.0).collect();
     let closed = services.store.closed(lease.collection(), &ids).await?;
-    reindex::add(services, services.store.described_members(&ids, &formats), &closed, index, || ()).await
+    // Damaged texts are named there, and searched again once they are healed and indexed anew.
+    reindex::add(services, services.store.described_members(&ids, &formats), &closed, index, || ()).await?;
+    Ok(())
 }

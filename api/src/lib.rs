@@ -6,6 +6,7 @@ pub mod accept;
 pub mod anonymous_allowance;
 pub mod auth;
 pub mod body_budget;
+mod checked_files;
 pub mod client;
 pub mod contract;
 mod delta;

@@ -65,6 +65,8 @@ const PERMISSIONS: &[(&str, Permission)] = &[
     ("listAssets", OneOf(&[Scope::PackagesRead])),
     ("downloadAsset", OneOf(&[Scope::PackagesRead])),
     ("downloadPackage", OneOf(&[Scope::PackagesRead])),
+    // What is erased by it is of no use to anybody.
+    ("checkPackage", OneOf(&[Scope::PackagesRead])),
     ("listWithdrawals", OneOf(&[Scope::PackagesRead])),
     // The link is the right; the key that it was made for is checked there.
     ("followLink", Public),

@@ -1,7 +1,8 @@
 //! Errors as the client sees them: RFC 9457 problem details. This is the only place where an error becomes HTTP;
 //! what must not be seen outside is logged here and replaced by a general text.
 
-use adit_shared::domain::{Holding, InvalidFormat, InvalidLayout, InvalidRecipe};
+use adit_shared::domain::{Document, FileRecord, Holding, InvalidFormat, InvalidLayout, InvalidRecipe};
+use adit_shared::integrity::FileDamage;
 use adit_shared::messaging::BrokerError;
 use adit_shared::objects::ObjectError;
 use adit_shared::search::SearchError;
@@ -105,6 +106,8 @@ kinds! {
     QuotaSpent = TOO_MANY_REQUESTS "quota-spent" "The quota is spent";
     /// A client asks for more at once, or in a minute, than is its share.
     TooManyRequests = TOO_MANY_REQUESTS "too-many-requests" "This client asks for too much at once";
+    /// What is stored of a file is not what was imported.
+    DamagedFile = INTERNAL_SERVER_ERROR "damaged-file" "The stored file is damaged";
     /// Our fault.
     Internal = INTERNAL_SERVER_ERROR "internal" "Something went wrong on our side";
     /// A part of the service is away.
@@ -191,6 +194,16 @@ impl Problem {
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
+    }
+
+    /// Tells that a document's file is damaged in the store.
+    #[must_use]
+    pub fn damaged_file(document: &Document, file: &FileRecord, damage: FileDamage) -> Self {
+        let Document { id, r#ref, .. } = document;
+        tracing::error!(document = %id, format = %file.format, object = file.place.object, %damage, "a stored file is damaged");
+        let detail =
+            format!("the {} of document {id} ({ref}) is damaged in the store; the operator can repair it", file.format);
+        Self::new(Kind::DamagedFile, detail).with("document", id.0).with("format", file.format.as_str())
     }
 
     fn internal(error: &dyn std::fmt::Display) -> Self {
@@ -292,7 +305,7 @@ impl From<SearchError> for Problem {
             SearchError::TimedOut => {
                 Self::new(Kind::Timeout, text).header(header::RETRY_AFTER, HeaderValue::from_static("5"))
             }
-            SearchError::Index(_) => Self::internal(&text),
+            SearchError::Index(_) | SearchError::Damaged { .. } => Self::internal(&text),
             SearchError::Outdated(_) => {
                 tracing::error!("{text}");
                 Self::new(Kind::Unavailable, text).with("part", "search index")

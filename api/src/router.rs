@@ -63,6 +63,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(events::events))
         .routes(routes!(assets::download))
         .routes(routes!(assets::list))
+        .routes(routes!(assets::check))
         .routes(routes!(assets::asset))
         .routes(routes!(assets::follow))
         .routes(routes!(watches::create))

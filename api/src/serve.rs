@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use adit_shared::digest::Sha256;
-use adit_shared::domain::{Encoding, FileRecord};
+use adit_shared::domain::{Document, Encoding, FileRecord};
+use adit_shared::integrity::FileFault;
 use adit_shared::objects::{ObjectStore, content_disposition};
 use async_compression::tokio::bufread::GzipDecoder;
 use axum::body::Body;
@@ -11,13 +12,16 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use futures::TryStreamExt as _;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{StreamExt as _, TryStreamExt as _};
 use tokio_util::io::{ReaderStream, StreamReader};
 use utoipa::IntoParams;
 
 use crate::accept::quality;
 use crate::long_answers::LongAnswer;
 use crate::problem::{ApiResult, Kind, Problem};
+use crate::state::App;
 
 /// The digest of the whole representation, whatever part of it is sent (RFC 9530, section 3).
 pub const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
@@ -168,6 +172,20 @@ fn finish(builder: axum::http::response::Builder, body: Body) -> ApiResult<Respo
 
 /// Sends bytes as they lie, whole or the wanted range.
 pub async fn send(objects: &dyn ObjectStore, stored: Stored<'_>, request: Request<'_>) -> ApiResult<Response> {
+    let (object, offset) = (stored.object, stored.offset);
+    let read = async |part: Range<u64>| {
+        let place = offset + part.start..offset + part.end;
+        Ok(Body::from_stream(objects.read(object, Some(place)).await?))
+    };
+    send_part(&stored, request, read).await
+}
+
+/// Sends what is wanted of the bytes that `read` gives.
+async fn send_part(
+    stored: &Stored<'_>,
+    request: Request<'_>,
+    read: impl AsyncFnOnce(Range<u64>) -> ApiResult<Body>,
+) -> ApiResult<Response> {
     if let Some(response) = unless_known(request.headers, &stored.etag) {
         return Ok(response);
     }
@@ -176,7 +194,7 @@ pub async fn send(objects: &dyn ObjectStore, stored: Stored<'_>, request: Reques
         Some(range) => (StatusCode::PARTIAL_CONTENT, range),
         None => (StatusCode::OK, 0..stored.length),
     };
-    let mut builder = head(status, &stored)
+    let mut builder = head(status, stored)
         .header(header::ACCEPT_RANGES, "bytes")
         .header(header::CONTENT_LENGTH, part.end - part.start);
     if status == StatusCode::PARTIAL_CONTENT {
@@ -186,8 +204,7 @@ pub async fn send(objects: &dyn ObjectStore, stored: Stored<'_>, request: Reques
     if part.is_empty() || request.is_head() {
         return finish(builder, Body::empty());
     }
-    let place = stored.offset + part.start..stored.offset + part.end;
-    finish_download(builder, Body::from_stream(objects.read(stored.object, Some(place)).await?))
+    finish_download(builder, read(part).await?)
 }
 
 /// Hands out a whole object to be saved as `file_name`: from the object store itself, where that has URLs, else from here.
@@ -214,9 +231,9 @@ pub async fn send_download(
     Ok(response)
 }
 
-/// Sends a document's file. A gzip member goes out as it lies to a client that takes gzip and wants all of it; others get it decoded, which
-/// has no ranges.
-pub async fn send_file(objects: &dyn ObjectStore, file: &FileRecord, request: Request<'_>) -> ApiResult<Response> {
+/// Sends a document's file, of which nothing leaves that is not what was imported. A gzip member goes out as it lies to a client that takes gzip
+/// and wants all of it; others get it decoded, which has no ranges.
+pub async fn send_file(app: &App, document: &Document, file: &FileRecord, request: Request<'_>) -> ApiResult<Response> {
     let place = &file.place;
     let stored = Stored {
         object: &place.object,
@@ -226,13 +243,14 @@ pub async fn send_file(objects: &dyn ObjectStore, file: &FileRecord, request: Re
         sha256: Some(file.sha256),
         media_type: &file.media_type,
     };
+    let read = async |part: Range<u64>| read_checked(app, document, file, part).await;
     if file.encoding == Encoding::Identity {
-        return send(objects, stored, request).await;
+        return send_part(&stored, request, async |part| Ok(Body::from_stream(read(part).await?))).await;
     }
     if takes_gzip(request.headers) && !request.headers.contains_key(header::RANGE) {
         // Of the coded bytes, which are what a digest would be of here, no hash is kept.
         let coded = Stored { etag: format!("\"{}-gzip\"", file.sha256), sha256: None, ..stored };
-        let mut response = send(objects, coded, request).await?;
+        let mut response = send_part(&coded, request, async |part| Ok(Body::from_stream(read(part).await?))).await?;
         response.headers_mut().remove(header::ACCEPT_RANGES);
         if response.status() == StatusCode::OK {
             response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
@@ -250,9 +268,25 @@ pub async fn send_file(objects: &dyn ObjectStore, file: &FileRecord, request: Re
     if request.is_head() {
         return finish(builder, Body::empty());
     }
-    let bytes = objects.read(&place.object, Some(place.offset..place.offset + place.stored)).await?;
-    let decoder = GzipDecoder::new(StreamReader::new(bytes.map_err(std::io::Error::other)));
+    let decoder = GzipDecoder::new(StreamReader::new(read(0..place.stored).await?));
     finish_download(builder, Body::from_stream(ReaderStream::with_capacity(decoder, 64 * 1024)))
+}
+
+/// Reads a part of a file's stored bytes.
+async fn read_checked(
+    app: &App,
+    document: &Document,
+    file: &FileRecord,
+    part: Range<u64>,
+) -> ApiResult<BoxStream<'static, std::io::Result<Bytes>>> {
+    let problem = |fault| match fault {
+        FileFault::Damaged(damage) => Problem::damaged_file(document, file, damage),
+        FileFault::Store(error) => error.into(),
+    };
+    let files = app.checked_files();
+    let checked = files.open(&app.objects, file).await.map_err(problem)?;
+    let bytes = files.read(&app.objects, &checked, part).await.map_err(problem)?;
+    Ok(bytes.map_err(std::io::Error::other).boxed())
 }
 
 /// How many bytes an answer has, by its own word.

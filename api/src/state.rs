@@ -16,6 +16,7 @@ use url::Url;
 
 use crate::anonymous_allowance::{AnonymousAllowance, AnonymousLimits};
 use crate::body_budget::BodyBudget;
+use crate::checked_files::CheckedFiles;
 use crate::client::ClientId;
 use crate::fair_pool::{FairPermit, FairPool};
 use crate::links::{Key, Signer};
@@ -114,6 +115,7 @@ struct Inner {
     usage: Usage,
     anonymous: AnonymousAllowance,
     readiness: ReadinessTrials,
+    checked_files: CheckedFiles,
 }
 
 /// The parts of [`App`].
@@ -146,8 +148,8 @@ impl App {
         let quotas = Quotas::new(parts.store.clone(), parts.clock.clone());
         let usage = Usage::new(parts.store.clone(), parts.clock.clone());
         let anonymous = AnonymousAllowance::new(parts.settings.anonymous);
-        let readiness = ReadinessTrials::default();
-        Self(Arc::new(Inner { parts, links: Key::default(), quotas, usage, anonymous, readiness }))
+        let (links, readiness, checked_files) = (Key::default(), ReadinessTrials::default(), CheckedFiles::default());
+        Self(Arc::new(Inner { parts, links, quotas, usage, anonymous, readiness, checked_files }))
     }
 
     /// What keys may use, as far as this process holds it.
@@ -163,6 +165,11 @@ impl App {
     /// Trials of the parts, shared by all who ask.
     pub(crate) fn readiness(&self) -> &ReadinessTrials {
         &self.0.readiness
+    }
+
+    /// Reads documents' files.
+    pub(crate) fn checked_files(&self) -> &CheckedFiles {
+        &self.0.checked_files
     }
 
     /// Counts of what is used.

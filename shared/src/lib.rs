@@ -11,6 +11,7 @@ pub mod domain;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod ids;
+pub mod integrity;
 pub mod messaging;
 pub mod names;
 pub mod objects;

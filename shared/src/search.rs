@@ -84,6 +84,15 @@ pub enum SearchError {
     /// collection's slug; see [`SearchError::of`].
     #[error("the search index is not of the kind that this server makes and reads: run `adit reindex {0}`")]
     Outdated(String),
+    /// What is stored of the index is damaged; all documents must be added afresh. With the collection's
+    /// slug; see [`SearchError::of`].
+    #[error("object {object} of the search index is damaged: run `adit reindex {slug}`")]
+    Damaged {
+        /// Key of the object.
+        object: String,
+        /// The collection.
+        slug: String,
+    },
     /// The object store failed.
     #[error(transparent)]
     Objects(#[from] ObjectError),
@@ -104,6 +113,7 @@ impl SearchError {
     pub fn of(self, slug: &str) -> Self {
         match self {
             Self::Outdated(_) => Self::Outdated(slug.to_owned()),
+            Self::Damaged { object, .. } => Self::Damaged { object, slug: slug.to_owned() },
             other => other,
         }
     }
@@ -223,6 +233,15 @@ pub trait IndexBuild: Send {
     async fn finish(self: Box<Self>) -> SearchResult<()>;
 }
 
+/// Something that is wrong with a stored index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IndexDamage {
+    /// Key of the object.
+    pub object: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
 /// Searches collections.
 #[async_trait]
 pub trait Search: fmt::Debug + Send + Sync {
@@ -255,6 +274,14 @@ pub trait Search: fmt::Debug + Send + Sync {
     /// Deletes all indexes of a collection up to the newest of `kept` but those of `kept`, and the files that only they need: superseded
     /// ones, and those of imports that died or were overtaken. `kept` must be committed. What is newer may be an import's that is under way.
     async fn retain(&self, collection: CollectionId, kept: &[IndexId]) -> SearchResult<()>;
+    /// Looks whether all that is stored of an index is there with its length, and `full` also whether it
+    /// has its checksum; gives what is wrong. An engine that keeps its indexes itself has nothing here.
+    ///
+    /// # Errors
+    /// [`SearchError::VersionGone`] where the index is not there at all.
+    async fn check(&self, _index: IndexId, _full: bool) -> SearchResult<Vec<IndexDamage>> {
+        Ok(Vec::new())
+    }
     /// Answers when the engine does; what is part of this process always does.
     async fn ping(&self) -> SearchResult<()>;
     /// The fields that a query may name.

@@ -339,6 +339,9 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// The keys of all packs that hold files of the collection's documents, staged ones too. What else an import finds in the object
     /// store while it holds the lease, a dead one has left there.
     async fn pack_keys(&self, collection: CollectionId) -> StoreResult<HashSet<String>>;
+    /// The ids of all document versions of a collection that its packs must hold: of every committed
+    /// import, superseded ones too.
+    async fn stored_versions(&self, collection: CollectionId) -> StoreResult<RoaringBitmap>;
 
     // ---- docsets ----
 
@@ -398,6 +401,8 @@ pub trait Store: fmt::Debug + Send + Sync {
     async fn erase_package(&self, id: PackageId, owner: Option<KeyId>) -> StoreResult<Option<Package>>;
     /// Packages whose archive is available although it has expired, at most `limit`.
     async fn expired_packages(&self, now: i64, limit: u32) -> StoreResult<Vec<Package>>;
+    /// Packages of all keys whose archive is available, by rising id from behind `after`, at most `limit`.
+    async fn available_packages(&self, after: Option<PackageId>, limit: u32) -> StoreResult<Vec<Package>>;
 
     /// Packages that are not terminal and of which nothing was sent or heard since `before`, at most `limit`.
     async fn forgotten_packages(&self, before: i64, limit: u32) -> StoreResult<Vec<Package>>;

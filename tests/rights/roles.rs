@@ -27,7 +27,8 @@ use Needs::{AnyKey, Nothing, NothingOr, OneOf};
 
 /// What was decided for each operation. The program has a table of its own; this one is written out
 /// by hand, to be compared with it.
-const EXPECTED: [(&str, Needs); 43] = [
+const EXPECTED: [(&str, Needs); 44] = [
+    ("checkPackage", OneOf(&["packages:read"])),
     ("createDocset", OneOf(&["docsets:write"])),
     ("createPackage", OneOf(&["packages:write"])),
     ("createWatch", OneOf(&["watches"])),
@@ -220,6 +221,7 @@ impl Things {
             "getPackage" => get(package("")),
             "followPackage" => get(package("/events")),
             "listAssets" => get(package("/assets")),
+            "checkPackage" => (Method::POST, package("/check"), None, &[200]),
             "downloadAsset" => get(package("/assets/manifest.json")),
             "downloadPackage" => get(package("/download")),
             "listWithdrawals" => get(package("/withdrawals")),

@@ -179,6 +179,7 @@ impl<'a> Walk<'a> {
                 self.each_package(operation).await
             }
             "downloadAsset" | "followLink" => self.assets(operation).await,
+            "checkPackage" => self.check_packages(operation).await,
             "deletePackage" => self.delete_packages(operation).await,
             "getUsage" => self.look(operation, &format!("/api/usage?collection={SLUG}")).await,
             "getMe" => self.look(operation, "/api/me").await,
@@ -323,6 +324,15 @@ impl<'a> Walk<'a> {
             _ => format!("/api/packages/{}/assets/manifest.json", self.others.package),
         };
         assert!(self.get(operation, &path).await.status >= 400);
+    }
+
+    async fn check_packages(&mut self, operation: &str) {
+        let ids: Vec<i64> = self.packages.iter().map(|package| package["id"].as_i64().unwrap()).collect();
+        for id in ids.into_iter().chain([self.others.package]) {
+            let request = self.request(Method::POST, &format!("/api/packages/{id}/check"));
+            let status = self.send(operation, request).await.status;
+            assert!(id != self.others.package || status >= 400, "{operation} of another's package");
+        }
     }
 
     async fn delete_packages(&mut self, operation: &str) {

@@ -113,7 +113,7 @@ impl Downloads<'_> {
             }
             self.begin(part, item.tag().as_deref())?;
             if anew {
-                bail!("the server sends other bytes than those that it announces, twice; run it again later");
+                return Err(OtherBytes.into());
             }
             anew = true;
         }
@@ -183,6 +183,18 @@ impl Downloads<'_> {
         part.begin(tag)
     }
 }
+
+/// The bytes that came do not have their SHA-256, also when all was fetched anew.
+#[derive(Debug)]
+pub(crate) struct OtherBytes;
+
+impl std::fmt::Display for OtherBytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the server sends other bytes than those that it announces, twice; run it again later")
+    }
+}
+
+impl std::error::Error for OtherBytes {}
 
 /// What answers have brought.
 enum Received {

@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::client::{Client, Refusal};
-use super::download::{Downloads, Item, may_pass, retry_after};
+use super::download::{Downloads, Item, OtherBytes, may_pass, retry_after};
 use super::patience::Patience;
 use super::proof::Proof;
 use crate::cli::PackageArgs;
@@ -176,7 +176,8 @@ fn read_assets(answer: &Value) -> anyhow::Result<Vec<Asset>> {
 }
 
 /// Downloads all that a finished package consists of, goes on where an earlier download stopped,
-/// and verifies each SHA-256. What is erased meanwhile is built again, with the same bytes.
+/// and verifies each SHA-256. What is erased meanwhile, or turns out to be damaged in the server's
+/// store, is built again, with the same bytes.
 /// `output` is the place of the archive, or a folder, which packages in shards always get. Other
 /// files that are there already are an error, unless `overwrite` is set.
 ///
@@ -197,6 +198,7 @@ pub(crate) async fn fetch(
                 bar.finish_and_clear();
                 return Ok(fetched);
             }
+            Err(error) if error.is::<OtherBytes>() => have_checked(client, &package, error).await,
             Err(error) => error,
         };
         let Some(body) = erased(&error) else { return Err(error) };
@@ -206,6 +208,17 @@ pub(crate) async fn fetch(
         package = watch(client, asked).await?;
     }
     bail!("the package was erased {REBUILDS} times while it was downloaded; run it again to go on")
+}
+
+/// Lets the server compare a package, of which other bytes have come, with its SHA-256. Gives the
+/// server's refusal if it is damaged there; else the error stays, for then the bytes were changed
+/// on their way.
+async fn have_checked(client: &Client, package: &PackageState, error: anyhow::Error) -> anyhow::Error {
+    let path = format!("/api/packages/{}/check", package.id);
+    match patiently(async || client.post(&path, &json!({})).await).await {
+        Err(refused) if erased(&refused).is_some() => refused,
+        _ => error,
+    }
 }
 
 /// What to ask for again, if the server says that the package was erased.

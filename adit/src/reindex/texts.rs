@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use adit_shared::domain::{Encoding, FileRecord};
+use adit_shared::integrity::{FileCheck, FileDamage, FileFault};
 use adit_shared::objects::ObjectStore;
 use adit_shared::store::{Member, StoreResult};
 use anyhow::Context as _;
@@ -24,11 +25,11 @@ const MAX_GAP: u64 = 64 * 1024;
 /// Stretches of packs that are fetched at once.
 const READS: usize = 4;
 
-/// A document with its metadata and, if it has one, its text.
-pub(super) type Described = (Member, Map<String, Value>, Option<String>);
+/// A document with its metadata and, if it has one, its text, or what is wrong with what is stored of that.
+pub(super) type Described = (Member, Map<String, Value>, Result<Option<String>, FileDamage>);
 
-/// A stored text, and where it stands in what was fetched.
-type Fetched = (Member, String, Option<Bytes>);
+/// The stored bytes of a document's text, if it has one.
+type Fetched = (Member, String, Option<Result<Bytes, FileDamage>>);
 
 /// Adds their texts to documents, whose metadata is JSON as the database has it.
 pub(super) fn with_texts<'a>(
@@ -92,26 +93,71 @@ async fn fetch(objects: Arc<dyn ObjectStore>, batch: Vec<(Member, String)>) -> a
             (run, within)
         }));
     }
-    let reads: Vec<_> = runs.iter().map(|run| objects.get(run.object, Some(run.start..run.end))).collect();
-    let stretches = stream::iter(reads).buffered(READS).try_collect::<Vec<Bytes>>().await;
-    let stretches = stretches.context("the texts of stored documents cannot be read")?;
-    let cut = |(run, within): (usize, std::ops::Range<u64>)| {
-        let (start, end) = (usize::try_from(within.start)?, usize::try_from(within.end)?);
-        anyhow::Ok(stretches[run].slice(start..end))
+    let reads: Vec<_> = runs.iter().map(|run| read(&*objects, run.object, run.start..run.end)).collect();
+    let stretches: Vec<_> = stream::iter(reads).buffered(READS).try_collect().await?;
+    let mut fetched = Vec::with_capacity(batch.len());
+    for ((member, metadata), place) in batch.into_iter().zip(places) {
+        let text = match (place, text_of(&member)) {
+            (Some((run, within)), Some(file)) => Some(match &stretches[run] {
+                Ok(bytes) => Ok(bytes.slice(usize::try_from(within.start)?..usize::try_from(within.end)?)),
+                // Others than this one may be what is not there.
+                Err(_) => {
+                    read(&*objects, &file.place.object, file.place.offset..file.place.offset + wanted(file)).await?
+                }
+            }),
+            _ => None,
+        };
+        fetched.push((member, metadata, text));
+    }
+    Ok(fetched)
+}
+
+/// Reads a stretch of a pack. That it is damaged is no error.
+async fn read(
+    objects: &dyn ObjectStore,
+    object: &str,
+    range: std::ops::Range<u64>,
+) -> anyhow::Result<Result<Bytes, FileDamage>> {
+    let fault = match objects.get(object, Some(range)).await.map_err(FileFault::from) {
+        Ok(bytes) => return Ok(Ok(bytes)),
+        Err(fault) => fault,
     };
-    let texts = places.into_iter().map(|place| place.map(cut).transpose()).collect::<anyhow::Result<Vec<_>>>()?;
-    Ok(batch.into_iter().zip(texts).map(|((member, metadata), text)| (member, metadata, text)).collect())
+    match fault {
+        FileFault::Damaged(damage) => Ok(Err(damage)),
+        // A disk that cannot read one place still tells the length; a store that is away does not.
+        FileFault::Store(_) if objects.size(object).await.is_ok() => Ok(Err(FileDamage::Unreadable)),
+        FileFault::Store(error) => Err(error).context("the texts of stored documents cannot be read"),
+    }
 }
 
 /// Blocks on the processor.
 fn unpack((member, metadata, stored): Fetched) -> anyhow::Result<Described> {
-    let unreadable = || format!("the stored document {} ({}) is damaged", member.r#ref, member.id);
-    let metadata = serde_json::from_str(&metadata).with_context(unreadable)?;
-    let encoding = text_of(&member).map(|file| file.encoding);
-    let text = match stored.zip(encoding) {
-        None => None,
-        Some((bytes, Encoding::Identity)) => Some(decoded(&*bytes).with_context(unreadable)?),
-        Some((bytes, Encoding::Gzip)) => Some(decoded(GzDecoder::new(&*bytes)).with_context(unreadable)?),
+    let metadata = serde_json::from_str(&metadata)
+        .with_context(|| format!("the metadata of {} ({}) in the database is damaged", member.r#ref, member.id))?;
+    let text = match stored.zip(text_of(&member)) {
+        None => Ok(None),
+        Some((bytes, file)) => bytes.and_then(|bytes| text_in(file, &bytes)).map(Some),
     };
     Ok((member, metadata, text))
+}
+
+/// The text in stored bytes. Of one so long that not all of it is read, only the form is proved.
+fn text_in(file: &FileRecord, bytes: &[u8]) -> Result<String, FileDamage> {
+    let is_whole = bytes.len() as u64 == file.place.stored;
+    match file.encoding {
+        Encoding::Identity => {
+            if is_whole {
+                FileCheck::prove(file, bytes)?;
+            }
+            decoded(bytes).map_err(|_| FileDamage::OtherContent)
+        }
+        Encoding::Gzip => {
+            // The decoder proves the content by the trailer, and the record proves the trailer.
+            let crc32 = bytes.len().checked_sub(8).and_then(|at| bytes[at..].first_chunk());
+            if is_whole && crc32 != Some(&file.crc32.to_le_bytes()) {
+                return Err(FileDamage::OtherContent);
+            }
+            decoded(GzDecoder::new(bytes)).map_err(|_| FileDamage::BrokenMember)
+        }
+    }
 }

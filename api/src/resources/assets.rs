@@ -11,8 +11,10 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
+use futures::TryStreamExt as _;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
+use sha2::Digest as _;
 use utoipa::openapi::schema::OneOfBuilder;
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
@@ -371,7 +373,11 @@ async fn send(
     file_name: &str,
     request: Request<'_>,
 ) -> ApiResult<Response> {
-    let Some(length) = app.objects.size(&asset.key).await? else { return absent(app, package, payer).await };
+    let found = app.objects.size(&asset.key).await?;
+    // One of another length was cut, or is of somebody else: there is no use in it.
+    let Some(length) = found.filter(|length| asset.size.is_none_or(|size| size == *length)) else {
+        return absent(app, package, payer).await;
+    };
     // The same bytes have the same tag, whichever package they were built for. Those of unknown hash are only known to be this archive's.
     let etag = match asset.sha256 {
         Some(sha256) => format!("\"{sha256}\""),
@@ -404,9 +410,82 @@ async fn absent(app: &App, package: &Package, payer: Option<&ApiKey>) -> ApiResu
         pay_unpaid(app, package, payer).await?;
         return Ok((StatusCode::FOUND, [(header::LOCATION, elsewhere.to_owned())]).into_response());
     }
-    // The store has lost or expired it (a lifecycle rule, say): the database learns of it here.
-    app.store.erase_package(package.id, None).await?;
+    // The store has lost or expired it (a lifecycle rule, say), or has something else there: the database learns of it here. What is left
+    // of it goes as soon as the broker is there to tell a packager.
+    if let Err(problem) = dispatch::erase(app, package).await {
+        tracing::warn!(package = %package.id, ?problem, "what is left of a lost package stays in the store");
+        app.store.erase_package(package.id, None).await?;
+    }
     Err(erased(app, package))
+}
+
+/// Has a package compared with its SHA-256, for somebody who has fetched other bytes. A damaged one is erased, and the answer says how to ask for
+/// it again, which costs nothing. It goes on to its end although the client goes away.
+#[utoipa::path(post, path = "/api/packages/{id}/check", operation_id = "checkPackage", tag = "packages", security(("key" = [])), params(("id" = i64, Path)),
+    responses((status = 200, description = "All of it is as it was built", body = PackageCheck),
+              (status = 409, description = "Not ready, or failed"),
+              (status = 410, description = "Erased, be it now or before; `rebuild` tells where to ask for it again"),
+              (status = 429)))]
+pub async fn check(State(app): State<App>, caller: Caller, Path(id): Path<i64>) -> ApiResult<axum::Json<PackageCheck>> {
+    let package = available(&app, find(&app, &caller, id).await?).await?;
+    let pass = app.pass(caller.client()).await?;
+    dispatch::to_the_end(async move {
+        let _pass = pass;
+        check_assets(&app, &package).await.map(axum::Json)
+    })
+    .await
+}
+
+/// What a check of a package has looked at.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PackageCheck {
+    /// Assets whose bytes were read and are right.
+    assets: u64,
+    /// Their length together.
+    bytes: u64,
+}
+
+async fn check_assets(app: &App, package: &Package) -> ApiResult<PackageCheck> {
+    let mut check = PackageCheck { assets: 0, bytes: 0 };
+    let stock = match stock(app, package).await {
+        // Its manifest is unreadable.
+        Err(problem) if problem.kind() == Kind::Internal => return Err(erase_damaged(app, package).await?),
+        stock => stock?,
+    };
+    for asset in stock {
+        let found = match app.objects.size(&asset.key).await? {
+            None if elsewhere(package).is_some() => continue,
+            None => return Err(erase_damaged(app, package).await?),
+            Some(size) => size,
+        };
+        let is_right = asset.size.is_none_or(|size| size == found)
+            && match asset.sha256 {
+                Some(sha256) => hash(app, &asset.key).await? == sha256,
+                None => true,
+            };
+        if !is_right {
+            return Err(erase_damaged(app, package).await?);
+        }
+        check.assets += 1;
+        check.bytes += found;
+    }
+    Ok(check)
+}
+
+async fn hash(app: &App, object: &str) -> ApiResult<Sha256> {
+    let mut hash = sha2::Sha256::new();
+    let mut chunks = app.objects.read(object, None).await?;
+    while let Some(chunk) = chunks.try_next().await? {
+        hash.update(&chunk);
+    }
+    Ok(Sha256(hash.finalize().into()))
+}
+
+/// Takes a damaged package away, as if it had expired; gives the answer that says so.
+async fn erase_damaged(app: &App, package: &Package) -> ApiResult<Problem> {
+    tracing::error!(package = %package.id, "a package is damaged in the store; it is erased, and built again when it is asked for");
+    dispatch::erase(app, package).await?;
+    Ok(gone(app, package, "the archive was damaged, and is erased"))
 }
 
 #[cfg(test)]

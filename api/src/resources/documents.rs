@@ -53,7 +53,7 @@ async fn serve(
     rights::check_file(caller, document, &file.format)?;
     let collection = app.store.collection_by_id(document.collection).await?;
     let collection = collection.ok_or_else(|| Problem::not_found("document"))?;
-    let mut response = send_file(&*app.objects, file, Request { method, headers }).await?;
+    let mut response = send_file(app, document, file, Request { method, headers }).await?;
     response.headers_mut().extend(rights::tdm_headers(rights::tdm(document, &collection).as_ref()));
     // What publishers wrote is saved, not shown on our origin.
     let file_name = content_disposition(&format!("{}.{}", document.name, file.format));

@@ -111,7 +111,7 @@ impl Cache {
         }
         output.flush().await.map_err(|error| disk(&part, &error))?;
         if (size, crc32.finalize()) != (file.size, file.crc32) {
-            return Err(SearchError::Index(format!("object {key} is damaged; import the collection anew")));
+            return Err(manifest::damaged(key));
         }
         Ok(part)
     }

@@ -21,8 +21,8 @@ use super::manifest::{self, Manifest};
 use super::schema::Layout;
 use super::scratch::{self, Scratch};
 use super::{
-    Hit, IndexBuild, IndexPlan, Language, Query, Search, SearchAnswer, SearchError, SearchPage, SearchResult, Sort,
-    blocking, lower, ordered, schema, words,
+    Hit, IndexBuild, IndexDamage, IndexPlan, Language, Query, Search, SearchAnswer, SearchError, SearchPage,
+    SearchResult, Sort, blocking, lower, ordered, schema, words,
 };
 use crate::ids::{CollectionId, IndexId};
 use crate::objects::{ObjectKey, ObjectStore};
@@ -324,6 +324,10 @@ impl Search for TantivySearch {
         objects.delete(&manifest::file_keys(collection, names.iter().filter(unneeded))).await?;
         self.close(collection, |slot| slot.index.corpus_version <= newest && !kept.contains(&slot.index));
         self.evict(collection, manifests).await
+    }
+
+    async fn check(&self, index: IndexId, full: bool) -> SearchResult<Vec<IndexDamage>> {
+        manifest::find_damage(&*self.cache.objects, index, full).await
     }
 
     async fn ping(&self) -> SearchResult<()> {

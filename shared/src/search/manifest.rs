@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use futures::TryStreamExt as _;
 use serde::{Deserialize, Serialize};
 
-use super::{Language, SearchError, SearchResult};
+use super::{IndexDamage, Language, SearchError, SearchResult};
 use crate::ids::{CollectionId, ImportId, IndexId};
 use crate::objects::{ObjectError, ObjectKey, ObjectStore};
 
@@ -63,8 +64,7 @@ impl Manifest {
             Err(ObjectError::NotFound(_)) => return Err(SearchError::VersionGone(index.corpus_version)),
             other => other?,
         };
-        serde_json::from_slice(&bytes)
-            .map_err(|error| SearchError::Index(format!("object {key} is no index manifest ({error}); import again")))
+        serde_json::from_slice(&bytes).map_err(|_| damaged(key))
     }
 
     /// Stores it: from then on the index can be searched.
@@ -78,6 +78,46 @@ impl Manifest {
 /// The error of an index of another kind. Indexes know only the collection's number: who knows its name puts it in.
 pub(super) fn outdated() -> SearchError {
     SearchError::Outdated("SLUG".to_owned())
+}
+
+/// The error of an index with a damaged object; of the collection's name the same holds.
+pub(super) fn damaged(object: String) -> SearchError {
+    SearchError::Damaged { object, slug: "SLUG".to_owned() }
+}
+
+/// Compares what is stored of an index with its manifest: lengths, and with `full` checksums too.
+pub(super) async fn find_damage(
+    objects: &dyn ObjectStore,
+    index: IndexId,
+    full: bool,
+) -> SearchResult<Vec<IndexDamage>> {
+    let manifest = match Manifest::of_any_layout(objects, index).await {
+        Err(SearchError::Damaged { object, .. }) => {
+            return Ok(vec![IndexDamage { object, reason: "it is no index manifest".to_owned() }]);
+        }
+        manifest => manifest?,
+    };
+    let mut damage = Vec::new();
+    for file in manifest.files.values() {
+        let object = ObjectKey::IndexFile { collection: index.collection, name: &file.object }.to_string();
+        let reason = match objects.size(&object).await? {
+            None => "it is not there".to_owned(),
+            Some(size) if size != file.size => format!("it has {size} bytes and not {}", file.size),
+            Some(_) if full && read_crc32(objects, &object).await? != file.crc32 => "its CRC-32 is wrong".to_owned(),
+            Some(_) => continue,
+        };
+        damage.push(IndexDamage { object, reason });
+    }
+    Ok(damage)
+}
+
+async fn read_crc32(objects: &dyn ObjectStore, object: &str) -> SearchResult<u32> {
+    let mut crc32 = crc32fast::Hasher::new();
+    let mut chunks = objects.read(object, None).await?;
+    while let Some(chunk) = chunks.try_next().await? {
+        crc32.update(&chunk);
+    }
+    Ok(crc32.finalize())
 }
 
 /// The keys of all manifests of a collection, with their corpus versions.

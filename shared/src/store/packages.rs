@@ -257,3 +257,12 @@ pub(super) async fn expired(db: &SqlStore, now: i64, limit: u32) -> StoreResult<
             .await?;
     rows.iter().map(package_of).collect()
 }
+
+pub(super) async fn available(db: &SqlStore, after: Option<PackageId>, limit: u32) -> StoreResult<Vec<Package>> {
+    let rows = query("SELECT * FROM packages WHERE content = 'available' AND id > $1 ORDER BY id LIMIT $2")
+        .bind(after.map_or(0, |id| id.0))
+        .bind(i64::from(limit))
+        .fetch_all(&db.read)
+        .await?;
+    rows.iter().map(package_of).collect()
+}

@@ -3,8 +3,8 @@
 use roaring::RoaringBitmap;
 
 use super::rows::{Columns as _, query};
-use super::{ImportLease, SqlStore, StoreError, StoreResult, import};
-use crate::ids::ImportId;
+use super::{ImportLease, SqlStore, StoreError, StoreResult, documents, import};
+use crate::ids::{CollectionId, ImportId};
 
 /// Ids that are read as one text: for each row that the driver hands over, threads must wake each other.
 const PAGE: i64 = 50_000;
@@ -23,17 +23,32 @@ pub(super) async fn begin(db: &SqlStore, slug: &str, now: i64, lease_ms: i64) ->
 }
 
 pub(super) async fn indexed(db: &SqlStore, lease: &ImportLease) -> StoreResult<RoaringBitmap> {
+    let page = "SELECT string_agg(CAST(id AS TEXT), ' ') AS ids FROM (\
+        SELECT id FROM documents WHERE collection = $1 AND added <= $2 \
+        AND (superseded IS NULL OR superseded > $2) AND id > $3 ORDER BY id LIMIT $4) page";
+    read_ids(db, page, lease.collection(), lease.base.corpus_version).await
+}
+
+/// Those of all committed versions, whether or not they are current.
+pub(super) async fn stored_versions(db: &SqlStore, collection: CollectionId) -> StoreResult<RoaringBitmap> {
+    let page = "SELECT string_agg(CAST(id AS TEXT), ' ') AS ids FROM (\
+        SELECT id FROM documents WHERE collection = $1 AND added <= $2 AND id > $3 ORDER BY id LIMIT $4) page";
+    let collection = documents::collection_by_id(&db.read, collection).await?;
+    let collection = collection.ok_or(StoreError::NotFound("collection"))?;
+    read_ids(db, page, collection.id, collection.corpus_version).await
+}
+
+/// Reads the ids that `page` gives, a text of ids behind the third parameter.
+async fn read_ids(
+    db: &SqlStore,
+    page: &'static str,
+    collection: CollectionId,
+    corpus_version: i64,
+) -> StoreResult<RoaringBitmap> {
     let mut ids = RoaringBitmap::new();
     loop {
-        let page = query(
-            "SELECT string_agg(CAST(id AS TEXT), ' ') AS ids FROM (\
-                SELECT id FROM documents WHERE collection = $1 AND added <= $2 \
-                AND (superseded IS NULL OR superseded > $2) AND id > $3 ORDER BY id LIMIT $4) page",
-        )
-        .bind(lease.collection().0)
-        .bind(lease.base.corpus_version)
-        .bind(ids.max().map_or(-1, i64::from))
-        .bind(PAGE);
+        let last = ids.max().map_or(-1, i64::from);
+        let page = query(page).bind(collection.0).bind(corpus_version).bind(last).bind(PAGE);
         let row = page.fetch_one(&db.read).await?;
         let Some(text) = row.value::<Option<String>>("ids")? else { return Ok(ids) };
         for id in text.split(' ') {

@@ -169,6 +169,10 @@ impl Store for SqlStore {
         import::pack_keys(self, collection).await
     }
 
+    async fn stored_versions(&self, collection: CollectionId) -> StoreResult<RoaringBitmap> {
+        reindex::stored_versions(self, collection).await
+    }
+
     async fn create_docset(&self, docset: &NewDocset) -> StoreResult<Docset> {
         docsets::create(self, docset).await
     }
@@ -247,6 +251,10 @@ impl Store for SqlStore {
 
     async fn expired_packages(&self, now: i64, limit: u32) -> StoreResult<Vec<Package>> {
         packages::expired(self, now, limit).await
+    }
+
+    async fn available_packages(&self, after: Option<PackageId>, limit: u32) -> StoreResult<Vec<Package>> {
+        packages::available(self, after, limit).await
     }
 
     async fn forgotten_packages(&self, before: i64, limit: u32) -> StoreResult<Vec<Package>> {

@@ -240,6 +240,13 @@ pub(crate) async fn expired_packages_are_found(db: Database) {
     assert_eq!(expired(1000, 2).await, [ids[1], ids[2]]);
     db.store.erase_package(ids[1], None).await.unwrap();
     assert_eq!(expired(1000, 10).await, [ids[2], ids[0]]);
+    let available = async |after, limit| {
+        let packages = db.store.available_packages(after, limit).await.unwrap();
+        packages.iter().map(|package| package.id).collect::<Vec<_>>()
+    };
+    assert_eq!(available(None, 10).await, [ids[0], ids[2], ids[3]]);
+    assert_eq!(available(None, 2).await, [ids[0], ids[2]]);
+    assert_eq!(available(Some(ids[2]), 10).await, [ids[3]]);
 }
 
 pub(crate) async fn packages_of_one_fingerprint_are_found_for_their_owner(db: Database) {

@@ -3,7 +3,7 @@
 use adit_shared::store::{Store as _, StoreError};
 
 use super::harness::Database;
-use super::samples::{HOUR, import, new_collection};
+use super::samples::{HOUR, import, new_collection, stage};
 
 pub(crate) async fn a_corpus_version_can_be_new_by_its_index_alone(db: Database) {
     let (before, _) = import(&db.store, "c", &["a", "b"], &["txt"]).await;
@@ -41,6 +41,14 @@ pub(crate) async fn an_index_holds_what_is_current(db: Database) {
     let indexed: Vec<u32> = db.store.indexed(&lease).await.unwrap().iter().collect();
     assert_eq!(indexed, [old[0].0, new[0].0, new[1].0]);
     db.store.commit_reindex(&lease, 2).await.unwrap();
+    let collection = lease.collection();
+    let stored: Vec<u32> = db.store.stored_versions(collection).await.unwrap().iter().collect();
+    assert_eq!(stored, [old[0].0, old[1].0, new[0].0, new[1].0], "superseded versions too");
+    // What an import has staged and not committed has no packs yet.
+    let staging = db.store.begin_import(&new_collection("c"), 3, HOUR).await.unwrap();
+    let staged = stage(&db.store, &staging, &["d".to_owned()], &["txt"]).await;
+    assert!(!db.store.stored_versions(collection).await.unwrap().contains(staged[0].0));
+    db.store.abort_import(&staging).await.unwrap();
 
     let many: Vec<String> = (0..120_000).map(|number| format!("m{number}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();

@@ -3,15 +3,16 @@
 use adit_packager::archive_name;
 use adit_shared::digest::Sha256;
 use adit_shared::domain::{
-    Asset, MANIFEST_NAME, MANIFEST_TYPE, ManifestDocuments, Package, PackageManifest, Payload, RECEIPT_NAME, Scope,
-    Status,
+    Asset, Content, MANIFEST_NAME, MANIFEST_TYPE, ManifestDocuments, Package, PackageManifest, Payload, RECEIPT_NAME,
+    Scope, Status,
 };
 use adit_shared::objects::ObjectKey;
 use adit_shared::store::{StatusUpdate, Store as _};
+use axum::body::Body;
 use axum::http::Method;
 use serde_json::{Value, json};
 
-use crate::testing::http::{MINER, NOBODY, PACKAGER, STRANGER, Server};
+use crate::testing::http::{Answer, MINER, NOBODY, PACKAGER, STRANGER, Server};
 
 /// A server, and a package of it that is asked for.
 async fn asked(wish: &Value) -> (Server, Package) {
@@ -232,4 +233,53 @@ async fn what_is_not_there_yet_or_any_more_is_told_apart() {
 
 async fn gone_url(server: &Server, path: &str) -> String {
     server.get(MINER, path).await.json(410)["rebuild"]["url"].as_str().unwrap().to_owned()
+}
+
+/// The key of a package's archive.
+fn archive_of(package: &Package) -> String {
+    let extension = package.recipe.layout.extension();
+    ObjectKey::Archive { package: package.id, fingerprint: &package.fingerprint, extension }.to_string()
+}
+
+/// Asserts that the answer tells how to ask for the package again, and that this costs nothing and makes a new one.
+async fn assert_rebuilt(server: &Server, package: &Package, answer: &Answer) {
+    let rebuild = answer.json(410)["rebuild"].clone();
+    let asked = server.post(MINER, rebuild["url"].as_str().unwrap(), &rebuild["body"]).await.json(202);
+    assert_ne!(asked["id"], package.id.0);
+    assert_eq!(asked["cost"], 0);
+}
+
+#[tokio::test]
+async fn an_archive_of_another_length_is_not_there() {
+    for other in ["archiv", "archive.", ""] {
+        let (server, package) = built(&json!({"layout": "flat"}), &[("archive.zip", "archive")]).await;
+        server.put(&archive_of(&package), other).await;
+        let answer = server.get(MINER, &format!("/api/packages/{}/download", package.id)).await;
+        assert_rebuilt(&server, &package, &answer).await;
+    }
+}
+
+#[tokio::test]
+async fn a_package_is_compared_when_somebody_asks_and_erased_where_it_is_damaged() {
+    let shards = [("data-00001-of-00001.parquet", "rows")];
+    for (body, assets) in
+        [(json!({"layout": "flat"}), &[("archive.zip", "archive")][..]), (json!({"layout": "parquet"}), &shards[..])]
+    {
+        let (server, package) = built(&body, assets).await;
+        let check = format!("/api/packages/{}/check", package.id);
+        let ask = async |key| server.send(Method::POST, key, &check, &[], Body::empty()).await;
+        let found = ask(MINER).await.json(200);
+        assert_eq!(found["assets"], 3, "with manifest and receipt: {found}");
+        assert_eq!((ask(STRANGER).await.status.as_u16(), ask(NOBODY).await.status.as_u16()), (404, 401));
+        let (name, content) = assets[0];
+        let fingerprint = &package.fingerprint;
+        let key = match name {
+            "archive.zip" => archive_of(&package),
+            name => ObjectKey::Asset { package: package.id, fingerprint, name }.to_string(),
+        };
+        server.put(&key, content.to_uppercase()).await;
+        assert_rebuilt(&server, &package, &ask(MINER).await).await;
+        let package = server.world.row(&package).await;
+        assert_eq!(package.content, Content::Erased);
+    }
 }

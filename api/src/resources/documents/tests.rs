@@ -5,19 +5,20 @@ use adit_shared::store::Store as _;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
+use futures::StreamExt as _;
 use futures::future::join_all;
 use futures::poll;
 use serde_json::json;
 use tower::ServiceExt as _;
 
-use crate::testing::http::{Answer, MINER, STRANGER, Server};
+use crate::testing::http::{Answer, Doc, MINER, STRANGER, Server};
 
 const DAY_MS: i64 = 86_400_000;
 
 /// A server with documents whose files are not stored compressed, and a limit for the miner.
 async fn server(documents: u64) -> Server {
     let server = Server::new().await;
-    let files: &[_] = &[("txt", "four"), ("pdf", "4pdf")];
+    let files: &[_] = &[("txt", "four"), ("pdf", "four")];
     let (a, b, empty) = (("a", json!({}), files), ("b", json!({}), files), ("c", json!({}), &[("txt", "")][..]));
     server.import("c", &[a, b, empty]).await;
     server.put("packs/1/00-txt-00001", "four").await;
@@ -136,4 +137,103 @@ async fn downloads_that_are_not_read_hold_up_only_their_own_key() {
     assert_eq!(waits.await.status(), 200);
     drop(unread);
     assert_eq!(server.app.limits.downloads.taken(), 0);
+}
+
+const PACK: &str = "packs/1/00-txt-00001";
+const BLOCK: usize = 64 * 1024;
+
+/// A server with one document, whose only file is a PDF of that content.
+async fn one_pdf(content: &str) -> Server {
+    let server = Server::new().await;
+    let document: Doc<'_> = ("a", json!({}), &[("pdf", content)]);
+    server.import("c", &[document]).await;
+    server.put(PACK, content.to_owned()).await;
+    server
+}
+
+fn flipped(content: &str, at: usize) -> Vec<u8> {
+    let mut bytes = content.as_bytes().to_vec();
+    bytes[at] ^= 1;
+    bytes
+}
+
+/// Asserts that it is the problem that names the document.
+fn assert_damaged(answer: &Answer) {
+    let problem = answer.json(500);
+    assert_eq!(problem["type"], "urn:adit:problem:damaged-file");
+    assert_eq!((&problem["document"], &problem["format"]), (&json!(1), &json!("pdf")));
+    assert!(problem["detail"].as_str().unwrap().contains("document 1 (a)"), "{problem}");
+}
+
+#[tokio::test]
+async fn no_damaged_byte_is_served_whole_or_in_part_and_none_is_charged() {
+    let path = "/api/documents/1/files/pdf";
+    for length in [1, 4, BLOCK, BLOCK + 1, 5 * BLOCK, 5 * BLOCK + 17] {
+        let content = "0123456789abcdef".repeat(length / 16 + 1)[..length].to_owned();
+        let server = one_pdf(&content).await;
+        server.limit(MINER, 5).await;
+        server.put(PACK, flipped(&content, length - 1)).await;
+        assert_damaged(&server.get(MINER, path).await);
+        for range in ["bytes=0-0", "bytes=-1", "bytes=0-"] {
+            assert_damaged(&part(&server, path, range).await);
+        }
+        server.put(PACK, content[..length - 1].to_owned()).await;
+        assert_damaged(&server.get(MINER, path).await);
+        server.app.objects.delete(&[PACK.to_owned()]).await.unwrap();
+        assert_damaged(&server.get(MINER, path).await);
+
+        server.put(PACK, content.clone()).await;
+        let whole = server.get(MINER, path).await;
+        assert_eq!((seen(&whole), &whole.body[..]), ((200, Some("4")), content.as_bytes()), "{length}");
+    }
+}
+
+#[tokio::test]
+async fn every_range_of_a_long_file_is_what_was_imported() {
+    let path = "/api/documents/1/files/pdf";
+    let content: String = (0..40_000).map(|number| format!("{number} ")).collect();
+    let server = one_pdf(&content).await;
+    let edges = [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, content.len() - 1];
+    for from in edges {
+        for to in edges.into_iter().filter(|to| *to >= from) {
+            let answer = part(&server, path, &format!("bytes={from}-{to}")).await;
+            assert_eq!(
+                (answer.status.as_u16(), &answer.body[..]),
+                (206, &content.as_bytes()[from..=to]),
+                "{from}-{to}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_rots_while_it_is_known_is_cut_off_before_the_damage() {
+    let path = "/api/documents/1/files/pdf";
+    let content = "0123456789abcdef".repeat(5 * BLOCK / 16);
+    let server = one_pdf(&content).await;
+    assert_eq!(server.get(MINER, path).await.status, 200);
+    server.put(PACK, flipped(&content, 3 * BLOCK)).await;
+    let first = part(&server, path, "bytes=5-99").await;
+    assert_eq!((first.status.as_u16(), &first.body[..]), (206, &content.as_bytes()[5..100]), "of a sound block");
+    let mut body = server.open(MINER, path).await.into_body().into_data_stream();
+    let (mut sent, mut is_cut) = (0, false);
+    while let Some(chunk) = body.next().await {
+        match chunk {
+            Ok(bytes) => sent += bytes.len(),
+            Err(_) => is_cut = true,
+        }
+    }
+    assert_eq!((sent, is_cut), (3 * BLOCK, true));
+    assert_damaged(&server.get(MINER, path).await);
+    assert_damaged(&part(&server, path, "bytes=5-99").await);
+}
+
+#[tokio::test]
+async fn a_damaged_block_of_a_known_file_is_the_problem_where_it_comes_first() {
+    let path = "/api/documents/1/files/pdf";
+    let content = "0123456789abcdef".repeat(5 * BLOCK / 16);
+    let server = one_pdf(&content).await;
+    assert_eq!(server.get(MINER, path).await.status, 200);
+    server.put(PACK, flipped(&content, 3 * BLOCK)).await;
+    assert_damaged(&part(&server, path, &format!("bytes={}-", 4 * BLOCK - 1)).await);
 }

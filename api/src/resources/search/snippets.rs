@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use adit_shared::domain::{ApiKey, Document, Encoding, FileRecord, Metric, Scope};
 use adit_shared::ids::{CollectionId, IndexId};
+use adit_shared::integrity::FileFault;
 use adit_shared::search::{Highlighter, Hit, Query, Snippet, StopFlag};
 use async_compression::tokio::bufread::GzipDecoder;
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -216,7 +217,7 @@ async fn of_hit(
     // Of all requests together, so that memory stays bounded.
     let _place = app.limits.texts.acquire(client).await.map_err(|full| Problem::no_place(full, "snippets"))?;
     let text = match text {
-        Some((file, most)) => Some(read(app, file, most).await?),
+        Some((file, most)) => Some(read(app, document, file, most).await?),
         None => None,
     };
     let (r#ref, metadata) = (document.r#ref.clone(), document.metadata.clone());
@@ -260,18 +261,25 @@ fn text_file(document: &Document) -> Option<&FileRecord> {
     document.files.iter().find(|file| file.format.as_str() == TEXT_FORMAT && file.size > 0)
 }
 
-/// The first `most` bytes of a text, or some less where they compress badly.
-async fn read(app: &App, file: &FileRecord, most: u64) -> ApiResult<String> {
-    let place = &file.place;
-    let stored = place.stored.min(most);
-    let bytes = app.objects.get(&place.object, Some(place.offset..place.offset + stored)).await?;
+/// The first `most` bytes of a text, or some less where they compress badly. Of a damaged text there are
+/// no snippets: neither does it keep others from their hits, nor is any of it shown.
+async fn read(app: &App, document: &Document, file: &FileRecord, most: u64) -> ApiResult<String> {
+    let stored = file.place.stored.min(most);
+    let bytes = match read_stored(app, file, stored).await {
+        Ok(bytes) => bytes,
+        Err(FileFault::Store(error)) => return Err(error.into()),
+        Err(FileFault::Damaged(damage)) => {
+            tracing::error!(document = %document.id, %damage, "a text is damaged, and no snippets are made of it");
+            return Ok(String::new());
+        }
+    };
     let text = match file.encoding {
-        Encoding::Identity => bytes.into(),
+        Encoding::Identity => bytes,
         Encoding::Gzip => {
             let mut text = Vec::new();
             match GzipDecoder::new(&bytes[..]).take(most).read_to_end(&mut text).await {
                 // What was cut off from the member is missing there.
-                Err(error) if stored == place.stored || error.kind() != std::io::ErrorKind::UnexpectedEof => {
+                Err(error) if stored == file.place.stored || error.kind() != std::io::ErrorKind::UnexpectedEof => {
                     return Err(error.into());
                 }
                 _ => text,
@@ -279,6 +287,18 @@ async fn read(app: &App, file: &FileRecord, most: u64) -> ApiResult<String> {
         }
     };
     Ok(String::from_utf8(text).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+}
+
+/// Reads the first bytes of a file as it is stored, proved.
+async fn read_stored(app: &App, file: &FileRecord, length: u64) -> Result<Vec<u8>, FileFault> {
+    let files = app.checked_files();
+    let checked = files.open(&app.objects, file).await?;
+    let mut chunks = files.read(&app.objects, &checked, 0..length).await?;
+    let mut bytes = Vec::new();
+    while let Some(chunk) = chunks.try_next().await? {
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
 }
 
 /// The texts in a value of metadata.

@@ -227,3 +227,17 @@ async fn an_operator_can_keep_closed_texts_from_being_found_at_all() {
     server.describe("c", |_| ()).await;
     assert_eq!(found(&server, NOBODY, json!("text:coal")).await.concat(), "abcclosedde");
 }
+
+#[tokio::test]
+async fn a_damaged_text_gives_no_snippet_and_keeps_nobody_from_the_hits() {
+    let server = server().await;
+    let wanted = json!({"query": "coal", "sort": "ref", "highlight": true});
+    let sound = shown(&server.post(MINER, SEARCH, &wanted).await).0;
+    assert_eq!(sound, ["a", "b", "c", "d", "e"]);
+    for damaged in [TEXT.replacen('o', "x", 1), TEXT[1..].to_owned()] {
+        server.put("packs/1/00-txt-00001", damaged).await;
+        let answer = server.post(MINER, SEARCH, &wanted).await;
+        assert_eq!(answer.json(200)["documents"].as_array().unwrap().len(), 6);
+        assert_eq!(shown(&answer).0, Vec::<String>::new());
+    }
+}

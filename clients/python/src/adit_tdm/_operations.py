@@ -28,6 +28,7 @@ OPERATIONS: dict[str, tuple[str, str]] = {
     "getPackage": ("GET", "/api/packages/{id}"),
     "deletePackage": ("DELETE", "/api/packages/{id}"),
     "listWithdrawals": ("GET", "/api/packages/{id}/withdrawals"),
+    "checkPackage": ("POST", "/api/packages/{id}/check"),
     "listAssets": ("GET", "/api/packages/{id}/assets"),
     "downloadAsset": ("GET", "/api/packages/{id}/assets/{name}"),
     "createWatch": ("POST", "/api/collections/{slug}/watch"),

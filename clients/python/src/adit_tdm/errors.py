@@ -127,6 +127,12 @@ class NotFound(Problem):
     kinds = ("not-found", "no-such-path")
 
 
+class DamagedFile(Problem):
+    """What the service has stored of the file is damaged; `members["document"]` and `members["format"]` name it for the operator."""
+
+    kinds = ("damaged-file",)
+
+
 class NotReady(Problem):
     """The package is still being built."""
 

@@ -253,6 +253,14 @@ class Estimate:
 
 
 @dataclass
+class PackageCheck:
+    """What a check of a package has found to be right."""
+
+    assets: int
+    bytes: int
+
+
+@dataclass
 class Bytes:
     """Archive bytes written and to be written."""
 

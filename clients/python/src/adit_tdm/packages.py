@@ -17,7 +17,7 @@ from ._pages import pages
 from ._progress import progress_bar
 from .assets import Asset, AssetList
 from .errors import PREFIX, AditError, PackageFailed, WaitTimeout
-from .models import Bytes, Compression, Content, Documents, Layout, Member, MemberList, Status
+from .models import Bytes, Compression, Content, Documents, Layout, Member, MemberList, PackageCheck, Status
 
 if TYPE_CHECKING:
     import pandas
@@ -95,6 +95,13 @@ class Package(Bound):
     def delete(self) -> Package:
         """Dismisses it while it is being built; deletes its archive when it is finished."""
         return self._become(self._api.json("deletePackage", id=self.id))
+
+    def check(self) -> PackageCheck:
+        """Lets the service compare all that it consists of with its SHA-256, after a `DamagedDownload`.
+
+        Raises `PackageErased` where it is damaged: it is erased then, and costs nothing when the docset is asked for it again.
+        """
+        return decode(PackageCheck, self._api.json("checkPackage", id=self.id), self._api)
 
     def withdrawals(self) -> Iterator[Member]:
         """The documents of which it has files and which were withdrawn since it was asked for: delete your copies of these."""

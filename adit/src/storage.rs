@@ -1,0 +1,43 @@
+//! `adit storage`: proves that the object store holds what the database names, and heals it.
+//!
+//! [`check`] looks and changes nothing, [`repair`] heals what it finds, [`findings`] is what both tell.
+//! Each verb has a module of its own.
+
+mod check;
+mod findings;
+mod packages;
+mod repair;
+mod rewrite;
+mod sources;
+
+use std::process::ExitCode;
+
+use adit_shared::config::Config;
+
+use crate::cli::StorageVerb;
+use crate::services::Services;
+use crate::terminal::{errln, outln, print_json};
+
+/// Carries out `adit storage …`. The exit status is 1 while something is wrong.
+pub(crate) async fn run(config: &Config, verb: StorageVerb) -> anyhow::Result<ExitCode> {
+    let services = Services::open(config).await?;
+    let (json, findings) = match verb {
+        StorageVerb::Check { full, json } => (json, check::check(&services, full).await?),
+        StorageVerb::Repair { folder, json } => (json, repair::repair(&services, folder.as_deref()).await?),
+    };
+    if json {
+        print_json(&findings.report())?;
+    } else {
+        findings.lines().iter().for_each(|line| outln!("{line}"));
+        outln!("{}", findings.summary());
+    }
+    if findings.is_healthy() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !json {
+        errln!(
+            "adit: what is damaged is not served; `adit storage repair FOLDER` heals what has a good copy in FOLDER"
+        );
+    }
+    Ok(ExitCode::FAILURE)
+}
