@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a journey that cannot go on ends in a panic")]
 
 mod answers;
+mod backup;
 mod bad_input;
 mod broker;
 mod connections;

@@ -209,6 +209,13 @@ pub(crate) enum StorageVerb {
         #[arg(long)]
         json: bool,
     },
+    /// Copy the data folder, while a server may work on it: the database as it is now, then the
+    /// objects that it names
+    Backup {
+        /// Folder that is made: it must not be there yet, or be empty
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -12,7 +12,7 @@ use crate::data_folder::secure_data_folder;
 use crate::terminal::{errln, print_data};
 
 /// Where the key lies that signs unless another is named.
-fn default_path(data: &Path) -> PathBuf {
+pub(crate) fn default_path(data: &Path) -> PathBuf {
     data.join("signing-key.pem")
 }
 

@@ -1,8 +1,10 @@
 //! `adit storage`: proves that the object store holds what the database names, and heals it.
 //!
-//! [`check`] looks and changes nothing, [`repair`] heals what it finds, [`findings`] is what both tell.
+//! [`check`] looks and changes nothing, [`repair`] heals what it finds, [`findings`] is what both tell;
+//! [`backup`] copies all of it.
 //! Each verb has a module of its own.
 
+mod backup;
 mod check;
 mod findings;
 mod packages;
@@ -20,10 +22,11 @@ use crate::terminal::{errln, outln, print_json};
 
 /// Carries out `adit storage …`. The exit status is 1 while something is wrong.
 pub(crate) async fn run(config: &Config, verb: StorageVerb) -> anyhow::Result<ExitCode> {
-    let services = Services::open(config).await?;
+    let open = || Services::open(config);
     let (json, findings) = match verb {
-        StorageVerb::Check { full, json } => (json, check::check(&services, full).await?),
-        StorageVerb::Repair { folder, json } => (json, repair::repair(&services, folder.as_deref()).await?),
+        StorageVerb::Check { full, json } => (json, check::check(&open().await?, full).await?),
+        StorageVerb::Repair { folder, json } => (json, repair::repair(&open().await?, folder.as_deref()).await?),
+        StorageVerb::Backup { folder } => return backup::run(config, &folder).await.map(|()| ExitCode::SUCCESS),
     };
     if json {
         print_json(&findings.report())?;

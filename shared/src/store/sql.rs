@@ -4,6 +4,7 @@
 //! what each method does lives in the file of its group beside it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::path::Path;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
@@ -40,6 +41,17 @@ pub struct SqlStore {
 impl SqlStore {
     pub(super) async fn begin(&self) -> StoreResult<Transaction<'static, Any>> {
         Ok(self.write.begin_with(self.begin).await?)
+    }
+
+    /// Writes a SQLite database as it is at one moment to a new file, while others read and write.
+    /// The file is not synced to the disk.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the file is there, or cannot be written, and on PostgreSQL,
+    /// which has `pg_dump`.
+    pub async fn copy_to(&self, file: &Path) -> StoreResult<()> {
+        let copied = query("VACUUM INTO $1").bind(file.to_string_lossy().into_owned()).execute(&self.read).await;
+        Ok(copied.map(drop)?)
     }
 
     /// Closes all connections, after what they are doing.
