@@ -28,6 +28,7 @@ use self::documents::{Counts, Importer};
 pub(crate) use self::documents::{INDEXED_TEXT, decoded};
 use self::folder::Folder;
 use self::packs::Packs;
+pub(crate) use self::packs::remove_leftovers;
 use crate::change::{self, Brings, LEASE_MS, TRY_LATER};
 use crate::services::Services;
 use crate::terminal::{errln, outln, print_failure};
@@ -103,7 +104,6 @@ async fn write_all(
     lease: &ImportLease,
     packs: &mut Packs,
 ) -> anyhow::Result<Counts> {
-    packs::remove_leftovers(&*services.objects, &*services.store, lease).await?;
     let mut index = begin_index(services, collection, lease).await?;
     let settled = withdraw::settle(services, lease, &mut *index).await?;
     let bar = change::progress_bar(folder.length());
