@@ -14,6 +14,7 @@ use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::task::JoinHandle;
 
+use crate::import::remove_leftovers;
 use crate::services::Services;
 use crate::terminal::errln;
 use crate::up::stop_signal;
@@ -68,7 +69,8 @@ pub(crate) async fn take_lease(
             Err(error @ StoreError::ImportRunning { until_ms }) => {
                 let seconds = (until_ms - SystemClock.now_ms()).max(0) / 1000 + 1;
                 let advice = format!(
-                    "nothing was changed; try again later, or wait with --wait (should the other be dead, {seconds} s are enough)"
+                    "nothing was changed; try again later, or wait with --wait (should the other be dead, {seconds} s are enough, \
+                     and `adit leases break {slug}` lets you in at once)"
                 );
                 return Err(anyhow::Error::new(error).context(advice));
             }
@@ -77,7 +79,7 @@ pub(crate) async fn take_lease(
     }
 }
 
-/// Carries `write` out, which writes what the new corpus version needs, and commits it. When that fails, the index is removed; what else was
+/// Removes what dead changes of the collection left in the object store, then carries `write` out, which writes what the new corpus version needs, and commits it. When that fails, the index is removed; what else was
 /// written is for the caller to take back.
 pub(crate) async fn carry_out<T>(
     services: &Services,
@@ -86,6 +88,10 @@ pub(crate) async fn carry_out<T>(
     write: impl Future<Output = anyhow::Result<T>>,
 ) -> anyhow::Result<(Collection, T)> {
     let mut renewal = keep_lease(services, lease);
+    let write = async {
+        remove_leftovers(&*services.objects, &*services.store, lease).await?;
+        write.await
+    };
     let written = tokio::select! {
         written = write => written,
         lost = &mut renewal => Err(lost.map_or_else(anyhow::Error::from, anyhow::Error::from)),
@@ -170,4 +176,42 @@ pub(crate) fn progress_bar(length: u64) -> ProgressBar {
     let bar = ProgressBar::new(length);
     let style = ProgressStyle::with_template("{bar:40} {percent:>3}%  {msg}  {eta} left");
     bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+#[cfg(test)]
+mod tests {
+    use adit_shared::config::Config;
+    use adit_shared::objects::ObjectKey;
+    use adit_shared::store::NewCollection;
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_takes_the_lease_gives_up_the_uploads_of_dead_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().display().to_string();
+        let config = Config::load(|name| (name == "ADIT_DATA").then(|| data.clone())).unwrap();
+        let services = Services::open(&config).await.unwrap();
+        let begin = async |slug: &str| {
+            let collection = NewCollection { slug: slug.to_owned(), ..NewCollection::default() };
+            let lease = services.store.begin_import(&collection, SystemClock.now_ms(), LEASE_MS).await.unwrap();
+            let (collection, import) = (lease.collection(), lease.import);
+            let key = ObjectKey::Pack { collection, import, format: "txt", number: 1 }.to_string();
+            let upload = services.objects.create_upload(&key, 8).await.unwrap();
+            services.objects.put_part(&upload, 1, Bytes::from_static(b"of a pack")[..8].to_vec().into()).await.unwrap();
+            (lease, upload)
+        };
+        let (_, other) = begin("other").await;
+        for _ in 0..5 {
+            begin("c").await;
+            services.store.break_lease("c").await.unwrap();
+        }
+        assert_eq!(services.objects.list_uploads("packs/").await.unwrap().len(), 6);
+        let (lease, own) = begin("c").await;
+        carry_out(&services, &lease, Brings::Documents, async { Ok(()) }).await.unwrap();
+        let mut left = services.objects.list_uploads("packs/").await.unwrap();
+        left.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        assert_eq!(left, [other, own], "those of imports that may live");
+    }
 }

@@ -69,6 +69,11 @@ pub(crate) enum Verb {
     Keys(KeysVerb),
     /// Report what was used in a month: COUNTER's Database Report for text and data mining
     Usage(UsageArgs),
+    /// Show which changes of collections (imports, reindexes, withdrawals) hold a lease, or break one
+    Leases {
+        #[command(subcommand)]
+        verb: Option<LeasesVerb>,
+    },
     /// Show the broker's queues
     Queues {
         /// As JSON
@@ -215,6 +220,15 @@ pub(crate) enum StorageVerb {
         /// Folder that is made: it must not be there yet, or be empty
         #[arg(value_name = "DIR")]
         folder: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LeasesVerb {
+    /// Let the next change of a collection begin at once, although a lease keeps it out. A change that still runs finds itself overtaken
+    Break {
+        /// Slug of the collection
+        collection: String,
     },
 }
 

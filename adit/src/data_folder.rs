@@ -6,7 +6,7 @@
 
 use std::fs::{self, DirBuilder, Metadata, Permissions};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use adit_shared::config::Config;
 use anyhow::{Context as _, bail};
@@ -28,7 +28,8 @@ const ROOT: u32 = 0;
 /// other users may share, the umask stays as it is.
 ///
 /// # Errors
-/// When the folder or something in it belongs to another user, or cannot be mended.
+/// When the folder, the database's file or the objects' folder belongs to another user (to root
+/// too: what root makes there its owner cannot read), or something cannot be mended.
 pub(crate) fn secure_data_folder(config: &Config) -> anyhow::Result<()> {
     let data = &config.data;
     let made = DirBuilder::new().recursive(true).mode(0o700).create(data);
@@ -38,14 +39,15 @@ pub(crate) fn secure_data_folder(config: &Config) -> anyhow::Result<()> {
     }
     let folder = fs::metadata(data).with_context(|| format!("cannot look at {}", data.display()))?;
     let own = geteuid().as_raw();
-    if folder.uid() != own && own != ROOT {
+    if folder.uid() != own {
         bail!(
-            "the data folder {} belongs to another user ({}); run this as that user, or choose a folder of your own with --data, such as \
-             one in there that this user may make",
+            "the data folder {} belongs to another user ({}); run this as that user{}, or choose a folder of your own with --data",
             data.display(),
-            folder.uid()
+            folder.uid(),
+            hint_at_sudo(own, folder.uid())
         );
     }
+    refuse_foreign_parts(config)?;
     // First, so that nobody can change what is looked at after that.
     close_to(OTHERS, data, &folder)?;
     let entries = fs::read_dir(data).with_context(|| format!("cannot list {}", data.display()))?;
@@ -69,17 +71,53 @@ pub(crate) fn secure_data_folder(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Refuses root where the objects' folder or the database's file belongs to another user: what root
+/// makes there that user's service cannot read. Other users may share them by their group.
+///
+/// # Errors
+/// When root would write into another user's database or folder of objects.
+pub(crate) fn refuse_foreign_parts(config: &Config) -> anyhow::Result<()> {
+    let own = geteuid().as_raw();
+    let parts = [("database", database_file(config)), ("folder of objects", objects_folder(config))];
+    for (part, path) in parts.into_iter().filter_map(|(part, path)| Some((part, path?))).filter(|_| own == ROOT) {
+        if let Some(owner) = fs::metadata(&path).ok().map(|about| about.uid()).filter(|owner| *owner != own) {
+            bail!(
+                "the {part} {} belongs to another user ({owner}), who could not read what root makes there; run this as \
+                 that user{}",
+                path.display(),
+                hint_at_sudo(own, owner)
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Shows root how to become another user for one command.
+fn hint_at_sudo(own: u32, owner: u32) -> String {
+    if own == ROOT { format!(" (`sudo -u '#{owner}' adit …`)") } else { String::new() }
+}
+
+/// Gives the folder of objects, where they lie in a folder.
+fn objects_folder(config: &Config) -> Option<PathBuf> {
+    let url = url::Url::parse(&config.store_url).ok().filter(|url| url.scheme() == "file")?;
+    url.to_file_path().ok()
+}
+
+/// Gives the database's file, where it is one.
+fn database_file(config: &Config) -> Option<PathBuf> {
+    let path = config.database_url.reveal().strip_prefix("sqlite://").and_then(|path| path.split('?').next());
+    path.map(PathBuf::from)
+}
+
 /// Says if objects are kept in a folder that is not in the data folder.
 fn objects_are_elsewhere(config: &Config) -> bool {
-    let folder = url::Url::parse(&config.store_url).ok().filter(|url| url.scheme() == "file");
-    folder.and_then(|url| url.to_file_path().ok()).is_some_and(|folder| !folder.starts_with(&config.data))
+    objects_folder(config).is_some_and(|folder| !folder.starts_with(&config.data))
 }
 
 /// Takes a SQLite file that is not in the data folder from all but its owner and its group, whose
 /// processes may be meant to share it. SQLite gives the files beside it the same permissions.
 fn close_database_elsewhere(config: &Config) -> anyhow::Result<()> {
-    let path = config.database_url.reveal().strip_prefix("sqlite://").and_then(|path| path.split('?').next());
-    let Some(path) = path.map(Path::new).filter(|path| !path.starts_with(&config.data)) else { return Ok(()) };
+    let Some(path) = database_file(config).filter(|path| !path.starts_with(&config.data)) else { return Ok(()) };
     for beside in ["", "-wal", "-shm"] {
         let mut file = path.as_os_str().to_owned();
         file.push(beside);
@@ -205,10 +243,34 @@ mod tests {
         chown(&planted, Some(4321), None).unwrap();
         let error = secure_data_folder(&config(data.path(), None)).unwrap_err().to_string();
         assert!(error.contains("adit.sqlite belongs to another user (4321)"), "{error}");
-        // A service's own folder, looked at by root.
-        chown(data.path(), Some(4321), None).unwrap();
-        secure_data_folder(&config(data.path(), None)).unwrap();
-        assert_eq!(mode(&planted), 0o600);
+    }
+
+    #[test]
+    fn root_leaves_nothing_in_what_belongs_to_a_service() {
+        if geteuid().as_raw() != ROOT {
+            eprintln!("skipped: only root can give a file to another user");
+            return;
+        }
+        let parent = tempfile::tempdir().unwrap();
+        let [data, objects, database] = ["data", "objects", "adit.sqlite"].map(|name| parent.path().join(name));
+        fs::create_dir(&data).unwrap();
+        fs::create_dir(&objects).unwrap();
+        fs::write(&database, "x").unwrap();
+        let get = |name: &str| match name {
+            "ADIT_DATA" => Some(data.display().to_string()),
+            "ADIT_DATABASE_URL" => Some(format!("sqlite://{}?mode=rwc", database.display())),
+            "ADIT_STORE_URL" => Some(adit_shared::config::file_url(&objects)),
+            _ => None,
+        };
+        secure_data_folder(&Config::load(get).unwrap()).unwrap();
+        for theirs in [&data, &objects, &database] {
+            chown(theirs, Some(4321), None).unwrap();
+            let error = secure_data_folder(&Config::load(get).unwrap()).unwrap_err().to_string();
+            assert!(error.contains(&theirs.display().to_string()), "{error}");
+            assert!(error.contains("sudo -u '#4321'"), "{error}");
+            chown(theirs, Some(ROOT), None).unwrap();
+        }
+        assert_eq!(fs::read_dir(&data).unwrap().count(), 0);
     }
 
     #[test]

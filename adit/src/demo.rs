@@ -34,6 +34,7 @@ pub(crate) async fn run(config: Config, once: bool) -> anyhow::Result<()> {
     outln!("   {}  (documentation: {}/docs/)", server.url, server.url);
     if let Some(key) = &server.first_key {
         outln!("   an operator's key, shown only now: {key}");
+        server.forget_first_key();
     }
     let (url, services) = (server.url.clone(), server.services().clone());
     let job = main_job(&config, &url, &services);

@@ -29,6 +29,7 @@ pub(crate) use self::documents::{INDEXED_TEXT, decoded};
 use self::folder::Folder;
 pub(crate) use self::meta::render as render_meta;
 use self::packs::Packs;
+pub(crate) use self::packs::remove_leftovers;
 pub(crate) use self::prepare::{Content, Payload, measure, prepare};
 use crate::change::{self, Brings, LEASE_MS, TRY_LATER};
 use crate::services::Services;
@@ -105,7 +106,6 @@ async fn write_all(
     lease: &ImportLease,
     packs: &mut Packs,
 ) -> anyhow::Result<Counts> {
-    packs::remove_leftovers(&*services.objects, &*services.store, lease).await?;
     let mut index = begin_index(services, collection, lease).await?;
     let settled = withdraw::settle(services, lease, &mut *index).await?;
     let bar = change::progress_bar(folder.length());

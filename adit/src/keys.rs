@@ -41,6 +41,11 @@ pub(crate) async fn rotate_links(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Makes the secret of a key to be.
+pub(crate) fn new_secret() -> anyhow::Result<String> {
+    Ok(format!("adit_{}", random_secret()?))
+}
+
 /// Makes a key and returns it with its secret, which is kept nowhere.
 pub(crate) async fn create(
     store: &dyn Store,
@@ -48,7 +53,7 @@ pub(crate) async fn create(
     role: Role,
     quota: Option<u64>,
 ) -> anyhow::Result<(ApiKey, String)> {
-    let secret = format!("adit_{}", random_secret()?);
+    let secret = new_secret()?;
     let key = store.create_key(name, role, quota, &secret_hash(&secret), SystemClock.now_ms()).await?;
     Ok((key, secret))
 }

@@ -18,8 +18,10 @@ mod embedded_broker;
 pub mod fuzzing;
 mod import;
 mod keys;
+mod leases;
 mod miner;
 mod open_files;
+mod own_keys;
 mod queues;
 mod reindex;
 mod running;
@@ -91,6 +93,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Keys(KeysVerb::RotateLinks) => keys::rotate_links(&config).await?,
         Verb::Keys(KeysVerb::Api(verb)) => keys::run(&config, verb).await?,
         Verb::Usage(args) => usage::run(&config, args).await?,
+        Verb::Leases { verb } => leases::run(&config, verb).await?,
         Verb::Queues { json } => queues::run(&config, json).await?,
         Verb::Watches(verb) => watches::run(&config, verb).await?,
         Verb::Openapi { check } => return openapi(check.as_deref()),

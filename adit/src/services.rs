@@ -10,7 +10,7 @@ use adit_shared::search::{Address, OpenSearch, Search, SearchLimits, TantivySear
 use adit_shared::store::{SqlStore, Store, StoreError};
 use anyhow::Context as _;
 
-use crate::data_folder::secure_data_folder;
+use crate::data_folder::{refuse_foreign_parts, secure_data_folder};
 
 /// The opened parts.
 #[derive(Debug, Clone)]
@@ -104,6 +104,7 @@ fn open_search(config: &Config, objects: &Arc<dyn ObjectStore>) -> anyhow::Resul
 
 /// Opens the object store alone.
 pub(crate) async fn open_objects(config: &Config) -> anyhow::Result<Arc<dyn ObjectStore>> {
+    refuse_foreign_parts(config)?;
     objects::open(&config.store_url).await.context("cannot open the object store (ADIT_STORE_URL)")
 }
 

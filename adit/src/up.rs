@@ -1,7 +1,7 @@
 //! The servers: `adit up` (everything in one process), `adit api` and `adit packager`.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,6 @@ use adit_api::anonymous_allowance::AnonymousLimits;
 use adit_api::{App, Parts, Settings};
 use adit_packager::PackagerConfig;
 use adit_shared::config::{Config, Part, Secret};
-use adit_shared::domain::{ApiKey, Role};
 use adit_shared::ids::KeyId;
 use adit_shared::messaging::{Broker, BrokerConfig, BrokerError};
 use adit_shared::signing::{PublicKeys, SigningKey};
@@ -20,16 +19,15 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use crate::data_folder::secure_data_folder;
 use crate::embedded_broker::{EmbeddedBroker, LOGIN};
-use crate::keys;
 use crate::open_files;
-use crate::running::{self, Hold, Running};
+use crate::own_keys::{end_key, forget_first_key, prepare_keys};
+use crate::running::{Hold, Running};
 use crate::services::{Services, await_objects};
 use crate::signing;
 use crate::terminal::{outlive_readers, outln};
 
-/// How the name of the key begins that the packager inside `adit up` uses; made anew at each start, revoked at its end.
-const OWN_PACKAGER: &str = "packager inside adit up";
 /// How long running requests may take to end after a stop was asked for.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -40,6 +38,7 @@ pub(crate) struct Server {
     pub(crate) url: String,
     /// The key that was made because there was none.
     pub(crate) first_key: Option<String>,
+    data: PathBuf,
     services: Services,
     packager_key: KeyId,
     stop: CancellationToken,
@@ -58,6 +57,7 @@ pub(crate) async fn up(config: Config) -> anyhow::Result<()> {
     }
     if let Some(key) = &server.first_key {
         outln!("  Key   {key}   (role operator; shown only now, `adit keys create NAME` makes more)");
+        server.forget_first_key();
     }
     server.run_until(stop_signal()).await
 }
@@ -66,8 +66,10 @@ impl Server {
     /// Starts the embedded broker (unless another is named), the API and a packager.
     pub(crate) async fn start(config: Config) -> anyhow::Result<Self> {
         outlive_readers();
-        let services = Services::open(&config).await?;
+        secure_data_folder(&config)?;
+        // Before the database is opened, which migrates it: an older `adit up` may be at work on it.
         let hold = Hold::take(&config.data).await?;
+        let services = Services::open(&config).await?;
         let signing_key = signing::named_or_own(&config)?;
         let public_keys = signing::published(&config, Some(&signing_key))?;
         let (listener, address) = listen(&config).await?;
@@ -81,7 +83,7 @@ impl Server {
             pid: std::process::id(),
             api: trimmed(&url),
             broker: broker_url,
-            packager_key: keys.packager.id.0,
+            packager_key: keys.packager.0,
         })?;
         let broker = Broker::new(broker);
         let stop = CancellationToken::new();
@@ -91,14 +93,20 @@ impl Server {
         Ok(Self {
             url: trimmed(&url),
             first_key: keys.first,
+            data: config.data,
             services,
-            packager_key: keys.packager.id,
+            packager_key: keys.packager,
             stop,
             api,
             packager,
             broker: embedded,
             _hold: hold,
         })
+    }
+
+    /// Forgets the first key, which was printed: until then each start prints it.
+    pub(crate) fn forget_first_key(&self) {
+        forget_first_key(&self.data);
     }
 
     /// The parts that the server works on.
@@ -130,8 +138,8 @@ impl Server {
                 tracing::warn!("{error:#}");
             }
         }
-        if let Err(error) = self.services.store.revoke_key(self.packager_key, self.services.clock.now_ms()).await {
-            tracing::warn!(%error, "key {} of the packager inside is not revoked", self.packager_key);
+        if let Err(error) = end_key(&self.services, self.packager_key).await {
+            tracing::warn!(%error, "key {} of the packager inside stays until the next start", self.packager_key);
         }
         if let Some(broker) = self.broker {
             broker.server.shutdown().await;
@@ -301,37 +309,6 @@ async fn open_broker(config: &Config) -> anyhow::Result<(Option<EmbeddedBroker>,
     Ok((Some(embedded), url, inside))
 }
 
-/// Keys of a run.
-struct Keys {
-    /// Secret of the first key, where it had to be made.
-    first: Option<String>,
-    /// The key of the packager inside.
-    packager: ApiKey,
-    /// Its secret.
-    secret: Secret,
-}
-
-/// Makes the first key of a new database, and the packager's of this run. The packager's key of a run that was killed is revoked; those of
-/// servers that run on other data folders, but on the same database, are left alone.
-async fn prepare_keys(services: &Services, data: &Path) -> anyhow::Result<Keys> {
-    let store = &*services.store;
-    let name = format!("{OWN_PACKAGER} on {}", data.display());
-    let existing = store.keys().await?;
-    if let Some(killed) = running::last(data) {
-        // The name is compared, too: the folder may have been used with another database then.
-        for old in existing.iter().filter(|key| key.id.0 == killed.packager_key && key.name == name) {
-            store.revoke_key(old.id, services.clock.now_ms()).await?;
-        }
-    }
-    let first = if existing.iter().all(|key| key.name.starts_with(OWN_PACKAGER)) {
-        Some(keys::create(store, "first key", Role::Operator, None).await?.1)
-    } else {
-        None
-    };
-    let (packager, secret) = keys::create(store, &name, Role::Packager, None).await?;
-    Ok(Keys { first, packager, secret: Secret::new(secret) })
-}
-
 /// A packager that shows its key to no other server than the one at that URL.
 fn packager_config(
     config: &Config,
@@ -425,6 +402,19 @@ mod tests {
     use adit_shared::messaging::{BrokerServer, ServerConfig};
 
     use super::*;
+
+    #[tokio::test]
+    async fn who_finds_another_running_leaves_the_database_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().display().to_string();
+        let config = Config::load(|name| (name == "ADIT_DATA").then(|| data.clone())).unwrap();
+        secure_data_folder(&config).unwrap();
+        let _hold = Hold::take(&config.data).await.unwrap();
+        let error = Server::start(config).await.unwrap_err().to_string();
+        assert!(error.contains("another `adit up`"), "{error}");
+        let made: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(made, ["lock"], "no database was opened, or migrated");
+    }
 
     #[tokio::test]
     async fn a_broker_that_refuses_ends_the_start_and_one_that_is_away_does_not() {

@@ -3,6 +3,7 @@
 //! Nothing here runs by itself. A poll drains the package's queue, stores the newest status and only then acknowledges; a poll that finds a
 //! package silent for too long sends its request again, which every step of a build is ready for.
 
+use adit_shared::clock::is_past;
 use adit_shared::domain::{Content, Documents, Package, Status};
 use adit_shared::ids::PackageId;
 use adit_shared::messaging::{Complete, DeleteRequest, Incoming, Outgoing, PackageRequest, Queue, StatusMessage};
@@ -187,13 +188,18 @@ fn apply_complete(update: &mut StatusUpdate, complete: Complete, app: &App, pack
 /// a long queue is not filled up with repetitions. What was never sent is sent here only where its maker did not come to it, and only if it is
 /// paid for, or to be paid for later.
 fn is_silent(app: &App, package: &Package) -> bool {
+    let now = app.clock.now_ms();
     let Some(sent) = package.sent else {
-        return (package.paid || package.pay_later) && app.clock.now_ms() - package.created > FIRST_SENDING;
+        let is_old = now - package.created > FIRST_SENDING || !is_past(package.created, now);
+        return (package.paid || package.pay_later) && is_old;
     };
-    let last = package.heard.map_or(sent, |heard| heard.max(sent));
+    // What a clock noted that was ahead says nothing: else a package would count as heard of for as
+    // long as that clock was ahead.
+    let known = [Some(sent), package.heard].into_iter().flatten().filter(|at| is_past(*at, now));
+    let Some(last) = known.max() else { return true };
     let limit = i64::try_from(app.settings.resend_after.as_millis()).unwrap_or(i64::MAX);
     let limit = limit.saturating_mul(1 << package.sends.saturating_sub(1).min(6));
-    app.clock.now_ms() - last > limit
+    now - last > limit
 }
 
 async fn erase_if_expired(app: &App, package: Package) -> ApiResult<Package> {

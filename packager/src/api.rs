@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use adit_shared::digest::Sha256;
 use adit_shared::domain::{Content, Layout, Role, Status};
 use adit_shared::ids::PackageId;
 use adit_shared::messaging::PackageRequest;
@@ -125,6 +126,7 @@ struct Standing {
     status: Status,
     content: Option<Content>,
     documents: Option<Counted>,
+    fingerprint: Option<Sha256>,
 }
 
 #[derive(Deserialize)]
@@ -139,6 +141,8 @@ pub(crate) enum Wanted {
     Yes {
         /// The docset's members, as the server's record of the package has them; `None` where it has none.
         documents: Option<u64>,
+        /// The package's fingerprint; `None` where the server tells none.
+        fingerprint: Option<Sha256>,
     },
     /// Not any more.
     No,
@@ -278,7 +282,7 @@ impl Api {
             status @ (StatusCode::NOT_FOUND | StatusCode::GONE) => {
                 if !says_gone(answer).await {
                     tracing::warn!(%status, %url, "that is no answer of the server about the package; building on");
-                    return Ok(Wanted::Yes { documents: None });
+                    return Ok(Wanted::Yes { documents: None, fingerprint: None });
                 }
                 // To a miner every package of somebody else is unknown.
                 self.check_key(request).await?;
@@ -287,7 +291,8 @@ impl Api {
             status if status.is_success() => {
                 let standing = answer.json::<Standing>().await?;
                 let documents = standing.documents.as_ref().map(|documents| documents.requested);
-                Ok(if standing.is_wanted() { Wanted::Yes { documents } } else { Wanted::No })
+                let wanted = Wanted::Yes { documents, fingerprint: standing.fingerprint };
+                Ok(if standing.is_wanted() { wanted } else { Wanted::No })
             }
             _ => Err(ApiError::answered(answer, &url).await),
         }

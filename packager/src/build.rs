@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::BuildError;
 use crate::plan::{AssetPlan, Index, Plan, Project, Source};
 use crate::read::Spare;
-pub(crate) use site::{remove, remove_unfinished};
+pub(crate) use site::{forget_other, remove, remove_unfinished};
 use state::package_folder;
 pub(crate) use state::{Archive, Done, State, Stored, seconds};
 

@@ -339,6 +339,10 @@ impl ObjectStore for Fused {
         self.call(self.inner.find_upload(key, part_size)).await
     }
 
+    async fn list_uploads(&self, prefix: &str) -> ObjectResult<Vec<Upload>> {
+        self.call(self.inner.list_uploads(prefix)).await
+    }
+
     async fn put_part(&self, upload: &Upload, number: u32, bytes: Bytes) -> ObjectResult<Part> {
         if (self.puts.fetch_add(1, Ordering::SeqCst) + 1) % self.loses == 0 {
             return Err(ObjectError::NotFound(upload.id.clone()));

@@ -12,7 +12,7 @@ mod statuses;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use adit_shared::clock::{Clock, rfc3339};
 use adit_shared::messaging::{Broker, BrokerError, Consumer, Delivery, Incoming, Outgoing, Queue};
@@ -51,6 +51,10 @@ pub struct PackagerConfig {
     pub attempts: u32,
     /// How long a store or server that is away or in trouble is waited for before the package has failed. 1 h.
     pub patience: Duration,
+    /// How long this process must have run before it makes an attempt that counts, of a request
+    /// whose process before has died: one that is killed at once time and again is no fault of the
+    /// package. 1 s.
+    pub steady_after: Duration,
     /// Wait before the second attempt; it doubles with each further one. 1 s.
     pub backoff: Duration,
     /// The longest such wait. 60 s.
@@ -75,6 +79,7 @@ impl PackagerConfig {
             workers: 1,
             attempts: 5,
             patience: Duration::from_hours(1),
+            steady_after: Duration::from_secs(1),
             backoff: Duration::from_secs(1),
             longest_backoff: Duration::from_secs(60),
             progress_every: Duration::from_secs(1),
@@ -146,6 +151,7 @@ pub async fn run(
         running,
         speed: Speed::default(),
         spare: Spare::default(),
+        began: Instant::now(),
         stop: stop.clone(),
     });
     let mut tasks = JoinSet::new();
@@ -173,6 +179,8 @@ struct Packager {
     running: Running,
     speed: Speed,
     spare: Spare,
+    /// When this process began to take requests.
+    began: Instant,
     stop: CancellationToken,
 }
 

@@ -10,6 +10,30 @@ pub trait Clock: Debug + Send + Sync {
     fn now_ms(&self) -> i64;
 }
 
+/// How far apart the clocks of two machines may be, or one clock before and after it was set, in
+/// milliseconds. What lies further ahead was written by a clock that was wrong.
+pub const ALLOWED_SKEW_MS: i64 = 60_000;
+
+/// Tells whether a lease of `length_ms` that ends at `until` keeps others out at `now`. One that
+/// ends further ahead than its length and the allowed skew is void: the clock that wrote it was
+/// wrong, and it would keep others out for as long as that clock was ahead.
+#[must_use]
+pub fn is_lease_valid(until: i64, now: i64, length_ms: i64) -> bool {
+    until > now && until <= latest_end(now, length_ms)
+}
+
+/// Gives the latest end, in milliseconds since the epoch, that a lease of that length can have.
+#[must_use]
+pub fn latest_end(now: i64, length_ms: i64) -> i64 {
+    now.saturating_add(length_ms).saturating_add(ALLOWED_SKEW_MS)
+}
+
+/// Tells whether an instant that was noted as past can be so: not one from a clock that was ahead.
+#[must_use]
+pub fn is_past(at: i64, now: i64) -> bool {
+    at <= latest_end(now, 0)
+}
+
 /// The clock of the operating system.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct SystemClock;
@@ -63,6 +87,22 @@ mod tests {
     fn instants_are_shown_in_utc_with_milliseconds() {
         assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000Z");
         assert_eq!(rfc3339(1_795_302_000_123), "2026-11-21T23:00:00.123Z");
+    }
+
+    #[test]
+    fn a_lease_that_ends_further_ahead_than_it_can_is_void() {
+        let (now, length) = (1_000_000, 30_000);
+        for (until, valid) in [
+            (now, false),
+            (now + 1, true),
+            (now + length + ALLOWED_SKEW_MS, true),
+            (now + length + ALLOWED_SKEW_MS + 1, false),
+            (i64::MAX, false),
+        ] {
+            assert_eq!(is_lease_valid(until, now, length), valid, "{until}");
+        }
+        assert!(is_past(now + ALLOWED_SKEW_MS, now) && !is_past(now + ALLOWED_SKEW_MS + 1, now));
+        assert_eq!(latest_end(i64::MAX, 1), i64::MAX);
     }
 
     #[test]

@@ -181,6 +181,10 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
     /// found or, where the store keeps no part sizes (S3), shows by the lengths of its parts.
     async fn find_upload(&self, key: &str, part_size: u64) -> ObjectResult<Option<Upload>>;
 
+    /// Lists the unfinished uploads of all keys that begin with `prefix` (as in [`ObjectStore::list`]),
+    /// made by any process, to give them up. Where the store keeps no part sizes (S3), theirs are 0.
+    async fn list_uploads(&self, prefix: &str) -> ObjectResult<Vec<Upload>>;
+
     /// Stores one part; a part of that number is replaced. May be called for several parts at once.
     async fn put_part(&self, upload: &Upload, number: u32, bytes: Bytes) -> ObjectResult<Part>;
 

@@ -44,7 +44,7 @@ mod watches;
 mod withdrawals;
 mod writes;
 
-pub use allowances::{Exchange, Standing};
+pub use allowances::{ALLOWANCE_LEASE_MS, Exchange, Standing};
 pub use charges::ChargedTo;
 pub use docsets::NewDocset;
 pub use shares::Share;
@@ -137,6 +137,17 @@ impl ImportLease {
     pub fn made(&self) -> IndexId {
         self.base.next(self.import)
     }
+}
+
+/// An import lease as the database has it, whether it still keeps others out or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldLease {
+    /// Slug of the collection.
+    pub slug: String,
+    /// The import that took it.
+    pub import: ImportId,
+    /// When it ends unless it is renewed; milliseconds since the epoch.
+    pub until_ms: i64,
 }
 
 /// A document version that an import adds.
@@ -307,13 +318,19 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// import left behind when it died are removed.
     ///
     /// # Errors
-    /// [`StoreError::ImportRunning`] while another import holds an unexpired lease.
+    /// [`StoreError::ImportRunning`] while another import holds a lease that is valid: see
+    /// [`crate::clock::is_lease_valid`].
     async fn begin_import(&self, collection: &NewCollection, now: i64, lease_ms: i64) -> StoreResult<ImportLease>;
     /// Keeps the lease until `now + lease_ms`.
     ///
     /// # Errors
     /// [`StoreError::ImportOvertaken`] when it is no longer held.
     async fn renew_import(&self, lease: &ImportLease, now: i64, lease_ms: i64) -> StoreResult<()>;
+    /// Lists the import leases that are held, by slug; those of dead imports too.
+    async fn held_leases(&self) -> StoreResult<Vec<HeldLease>>;
+    /// Takes the lease of a collection from the import that holds it, and returns that import. It
+    /// finds itself overtaken.
+    async fn break_lease(&self, slug: &str) -> StoreResult<Option<ImportId>>;
     /// Takes `count` fresh version ids, consecutive, above all taken before; returns the first. They are never given out again, used or not.
     async fn reserve_versions(&self, count: u32) -> StoreResult<VersionId>;
     /// The current versions of documents by ref.
@@ -434,6 +451,9 @@ pub trait Store: fmt::Debug + Send + Sync {
     async fn keys(&self) -> StoreResult<Vec<ApiKey>>;
     /// Revokes a key; false if there is none or it is revoked already.
     async fn revoke_key(&self, id: KeyId, now: i64) -> StoreResult<bool>;
+    /// Removes a key's row, with what was counted of its use; false where there is none, or where
+    /// something belongs to the key. For keys that a program made for itself.
+    async fn remove_key(&self, id: KeyId) -> StoreResult<bool>;
     /// The secret of that name, the same for all processes of the installation: `fresh` (random) bytes if there was none.
     async fn secret(&self, name: &str, fresh: &[u8; 32]) -> StoreResult<[u8; 32]>;
     /// Replaces the secret of that name; makes it if there was none.

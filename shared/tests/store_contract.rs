@@ -50,6 +50,7 @@ macro_rules! contract {
 contract! {
     allowances:
         an_exchange_grants_what_is_left_and_small_leases_at_the_end,
+        a_lease_of_a_clock_that_was_ahead_is_waited_for_by_nobody,
         exchanges_at_once_never_take_more_than_there_is,
         minutes_are_forgotten_and_days_are_not,
         a_package_is_paid_for_once_or_not_at_all,
@@ -72,6 +73,7 @@ contract! {
         a_key_is_found_by_its_hash_and_number_whatever_its_state,
         a_key_is_narrowed_and_expires,
         the_last_use_of_a_key_is_the_latest,
+        a_key_that_nothing_belongs_to_is_removed,
         keys_from_before_they_had_scopes_may_do_as_much_as_before,
         a_keys_own_limits_go_before_those_of_its_role,
         a_secret_is_made_once_for_all;
@@ -83,7 +85,9 @@ contract! {
         a_commit_may_be_asked_for_again,
         a_corpus_version_names_the_import_that_made_it,
         who_begins_while_another_commits_stands_on_what_that_one_made,
-        only_one_of_many_gets_the_lease;
+        only_one_of_many_gets_the_lease,
+        a_lease_further_ahead_than_it_can_be_is_void,
+        a_lease_is_shown_and_can_be_broken;
     imports:
         nothing_is_visible_before_the_commit,
         a_new_version_replaces_the_old_one_from_its_corpus_version_on,

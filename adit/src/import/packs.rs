@@ -126,7 +126,7 @@ impl Packs {
     }
 }
 
-/// Removes the packs of imports that died before they could. `lease` must have come from the store just now.
+/// Removes the packs of imports that died before they could, and gives up their uploads. `lease` must have come from the store just now.
 pub(crate) async fn remove_leftovers(
     objects: &dyn ObjectStore,
     store: &dyn Store,
@@ -136,12 +136,19 @@ pub(crate) async fn remove_leftovers(
     let any = ObjectKey::Pack { collection, import, format: "any", number: 0 }.to_string();
     let folder = any.rfind('/').map_or("", |slash| &any[..=slash]);
     let listed = objects.list(folder).await?;
+    let uploads = objects.list_uploads(folder).await?;
     // If the lease still holds, no other import began before the list was made: what is in it and not in the database has no owner.
     store.renew_import(lease, SystemClock.now_ms(), LEASE_MS).await?;
     let known = store.pack_keys(collection).await?;
     let left: Vec<String> = listed.into_iter().map(|(key, _)| key).filter(|key| !known.contains(key)).collect();
-    if !left.is_empty() {
-        tracing::info!(packs = left.len(), "removing packs that interrupted imports left behind");
+    let own = format!("{folder}{import}-");
+    let foreign: Vec<Upload> = uploads.into_iter().filter(|upload| !upload.key.starts_with(&own)).collect();
+    if !left.is_empty() || !foreign.is_empty() {
+        let (packs, uploads) = (left.len(), foreign.len());
+        tracing::info!(packs, uploads, "removing what interrupted imports left behind");
+    }
+    for upload in &foreign {
+        objects.abort_upload(upload).await?;
     }
     Ok(objects.delete(&left).await?)
 }

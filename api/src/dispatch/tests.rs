@@ -1,3 +1,4 @@
+use adit_shared::clock::Clock as _;
 use adit_shared::messaging::Broker;
 use futures::future::join_all;
 
@@ -26,6 +27,24 @@ async fn many_who_find_a_package_silent_send_its_request_once() {
         assert_eq!(polled.unwrap().sends, 2);
     }
     assert_eq!(waiting(&world).await, 2);
+}
+
+#[tokio::test]
+async fn a_request_that_a_clock_ahead_has_sent_is_sent_again_at_once() {
+    const DAY: i64 = 86_400_000;
+    let world = World::new().await;
+    let app = world.app().await;
+    let package = world.package().await;
+    world.clock.advance(DAY);
+    send_request(&app, &package).await.unwrap();
+    world.clock.advance(-DAY);
+    let found = world.row(&package).await;
+    refresh(&app, found).await.unwrap();
+    let row = world.row(&package).await;
+    assert_eq!((row.sends, row.sent, waiting(&world).await), (2, Some(world.clock.now_ms()), 2));
+    // Once, and not at each poll from now on.
+    refresh(&app, row).await.unwrap();
+    assert_eq!(world.row(&package).await.sends, 2);
 }
 
 #[tokio::test]

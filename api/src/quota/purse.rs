@@ -3,14 +3,14 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use adit_shared::store::Standing;
+use adit_shared::store::{ALLOWANCE_LEASE_MS, Standing};
 
 use super::loans::Loans;
 
 /// How long a lease is used, in milliseconds. What is left of it then goes back, for other processes to take.
 pub(super) const USED_MS: i64 = 1_000;
 /// After so many milliseconds others no longer reckon with it that a lease comes back: its process is taken for dead.
-pub(super) const EXPIRES_MS: i64 = 10_000;
+pub(super) const EXPIRES_MS: i64 = ALLOWANCE_LEASE_MS;
 /// So many leases, at least, make up a limit: what a killed process takes with it is less than half a percent.
 const LEASES: u64 = 256;
 /// Largest lease, which is many requests' worth.
@@ -131,10 +131,11 @@ impl Purse {
         self.state().spent = Some((limit, until));
     }
 
-    /// Whether it is known that nothing is left.
+    /// Tells whether it is known that nothing is left: for [`USED_MS`], however the clock is set.
     pub(super) fn is_empty(&self, limit: Option<u64>, window: i64, now: i64) -> bool {
         let state = self.state();
-        state.window == window && state.spent.is_some_and(|(of, until)| Some(of) == limit && now < until)
+        state.window == window
+            && state.spent.is_some_and(|(of, until)| Some(of) == limit && (until - USED_MS..until).contains(&now))
     }
 
     /// What is left of a limit in a window, as far as this process knows.
@@ -263,6 +264,7 @@ mod tests {
         purse.is_empty_until(100, 1000);
         assert!(purse.is_empty(Some(100), 0, 999));
         assert!(!purse.is_empty(Some(200), 0, 999), "the limit was raised");
+        assert!(!purse.is_empty(Some(100), 0, -1), "the clock was set back");
         purse.learn(60_000, 0);
         assert!(!purse.is_empty(Some(100), 60_000, 999), "in a new window");
     }

@@ -1,5 +1,6 @@
 //! `/packages`, and `POST /docsets/{id}/packages`, which asks for one. What they consist of is fetched by [`super::assets`].
 
+use adit_shared::clock::is_past;
 use adit_shared::digest::Sha256;
 use adit_shared::domain::{
     About, Allowance, ApiKey, Clearance, Compression, Content, Docset, Format, Layout, Metric, Package, Recipe, Role,
@@ -199,8 +200,9 @@ fn is_free(app: &App, alike: &[Package], reuse: bool) -> bool {
 
 /// Who asks again and again by `dump` must learn of a failure, not set off one build after the other.
 fn failed_lately(app: &App, package: &Package) -> bool {
-    let since = app.clock.now_ms() - FAILURE_SHOWN_MS;
-    package.status == Status::Failed && package.finished.is_some_and(|finished| finished > since)
+    let now = app.clock.now_ms();
+    let is_late = |finished| finished > now - FAILURE_SHOWN_MS && is_past(finished, now);
+    package.status == Status::Failed && package.finished.is_some_and(is_late)
 }
 
 /// What a package would cost the caller now: nothing where one like it is paid for.

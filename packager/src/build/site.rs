@@ -91,6 +91,15 @@ pub(super) async fn abandon(objects: &dyn ObjectStore, archive: &Archive) -> Obj
     Ok(())
 }
 
+/// Forgets the builds of another package of this number, and gives up what they were uploading. The
+/// turn stays, so that what is said next is newer than all that was said.
+pub(crate) async fn forget_other(objects: &dyn ObjectStore, other: State) -> ObjectResult<State> {
+    if let Some(archive) = &other.archive {
+        abandon(objects, archive).await?;
+    }
+    Ok(State { turn: other.turn, by: other.by, ..State::default() })
+}
+
 /// Removes all that there is of a package: its archives, its unfinished upload, and last the state that knows of them.
 pub(crate) async fn remove(objects: &dyn ObjectStore, package: PackageId) -> ObjectResult<()> {
     let state = State::load(objects, package).await?;

@@ -185,6 +185,29 @@ async fn attempts_that_ended_with_their_process_count() {
 }
 
 #[tokio::test]
+async fn processes_that_die_right_after_their_start_do_not_count_against_the_package() {
+    let world = World::new().await;
+    world.answer(|answers| answers.hangs = true);
+    world.ask(&world.request()).await;
+    world.hand_out().await;
+    // More often than a request may fail.
+    for _ in 0..5 {
+        let killed = world.packager_with(|config| config.steady_after = Duration::from_hours(1));
+        // It has the request as soon as it speaks of it.
+        while world.waiting("7").await.is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        killed.run.abort();
+        assert!(killed.run.await.unwrap_err().is_cancelled());
+        world.wait_for(&Queue::PackageRequests, 1).await;
+    }
+    world.answer(|answers| answers.hangs = false);
+    let worker = world.packager();
+    world.complete().await;
+    worker.stop().await;
+}
+
+#[tokio::test]
 async fn a_request_that_was_not_handed_out_before_says_nothing_of_earlier_attempts() {
     let world = World::new().await;
     let memory = Memory { attempts: 3, ..Memory::default() };
@@ -197,6 +220,33 @@ async fn a_request_that_was_not_handed_out_before_says_nothing_of_earlier_attemp
     }
     worker.stop().await;
     assert_eq!(Memory::load(&*world.objects, PackageId(7)).await.unwrap().attempts, 3);
+}
+
+#[tokio::test]
+async fn what_another_package_of_the_same_number_left_is_not_believed() {
+    let world = World::new().await;
+    let worker = world.packager();
+    world.ask(&world.request()).await;
+    let before = world.complete().await;
+    // The database was restored: the number is given out again, for a package of other documents.
+    let mut other = world.corpus.clone();
+    let left: Vec<_> = other.members.split_off(15);
+    other.contents.retain(|(r#ref, _), _| left.iter().all(|member| member.r#ref != *r#ref));
+    let fingerprint = other.project(Layout::Flat, 4096).fingerprint;
+    world.answer(|answers| {
+        answers.fingerprint = Some(fingerprint);
+        answers.manifest = Bytes::from_static(b"not to be had yet");
+    });
+    world.ask(&world.request()).await;
+    world.failed().await;
+    world.answer(|answers| answers.manifest = other.manifest().into());
+    world.ask(&world.request()).await;
+    let after = world.complete().await;
+    assert_ne!(after.sha256, before.sha256);
+    let key = world.keys().await.into_iter().find(|key| key.contains(&fingerprint.to_string()[..16]));
+    let archive = world.objects.get(&key.unwrap(), None).await.unwrap();
+    assert_eq!((after.size, after.sha256), (Some(archive.len() as u64), Some(Sha256::of(&archive))));
+    worker.stop().await;
 }
 
 #[tokio::test]

@@ -109,6 +109,11 @@ impl ObjectStore for FolderStore {
         self.run(move |folder| folder.find_upload(&key, part_size)).await
     }
 
+    async fn list_uploads(&self, prefix: &str) -> ObjectResult<Vec<Upload>> {
+        let prefix = prefix.to_owned();
+        self.run(move |folder| folder.list_uploads(&prefix)).await
+    }
+
     async fn put_part(&self, upload: &Upload, number: u32, bytes: Bytes) -> ObjectResult<Part> {
         let upload = upload.clone();
         self.run(move |folder| folder.put_part(&upload, number, &bytes)).await

@@ -24,6 +24,7 @@ pub enum Call {
     List,
     CreateUpload,
     FindUpload,
+    ListUploads,
     PutPart,
     Parts,
     CompleteUpload,
@@ -130,6 +131,11 @@ impl ObjectStore for Recorder {
     async fn find_upload(&self, key: &str, part_size: u64) -> ObjectResult<Option<Upload>> {
         self.add(Call::FindUpload, 1, 0);
         self.inner.find_upload(key, part_size).await
+    }
+
+    async fn list_uploads(&self, prefix: &str) -> ObjectResult<Vec<Upload>> {
+        self.add(Call::ListUploads, 1, 0);
+        self.inner.list_uploads(prefix).await
     }
 
     async fn put_part(&self, upload: &Upload, number: u32, bytes: Bytes) -> ObjectResult<Part> {

@@ -239,6 +239,11 @@ impl ObjectStore for S3Store {
         uploads::find(self, key, part_size).await
     }
 
+    async fn list_uploads(&self, prefix: &str) -> ObjectResult<Vec<Upload>> {
+        check_prefix(prefix)?;
+        uploads::list(self, prefix).await
+    }
+
     async fn put_part(&self, upload: &Upload, number: u32, bytes: Bytes) -> ObjectResult<Part> {
         uploads::put_part(self, upload, number, bytes).await
     }

@@ -8,12 +8,16 @@ use sqlx::{Any, Executor};
 
 use super::rows::{Columns as _, Statement, int, query};
 use super::{SqlStore, StoreError, StoreResult, errors};
+use crate::clock::{ALLOWED_SKEW_MS, is_lease_valid};
 use crate::domain::Allowance;
 use crate::ids::{KeyId, PackageId};
 
 /// Which part of what is left one statement hands out at most, beyond what is needed at once: leases shrink with what is left, so that at the
 /// end no process sits on what another one needs.
 const SHARE: u64 = 16;
+/// How long a process is given to bring a lease back, in milliseconds. After that it is taken for
+/// dead.
+pub const ALLOWANCE_LEASE_MS: i64 = 10_000;
 /// How long rows of past minutes are kept, in milliseconds: for processes whose clocks are behind. Those of past days are the key's history.
 const MINUTES_KEPT_MS: i64 = 600_000;
 
@@ -57,7 +61,7 @@ impl Standing {
     /// What may still come back.
     #[must_use]
     pub fn returnable(&self, now: i64) -> u64 {
-        if self.held_until > now { self.held } else { 0 }
+        if is_lease_valid(self.held_until, now, ALLOWANCE_LEASE_MS) { self.held } else { 0 }
     }
 }
 
@@ -71,6 +75,8 @@ static EXCHANGE: LazyLock<String> = LazyLock::new(|| {
         )
     };
     let leased = |granted: &str| format!("CASE WHEN ({granted}) > $7 THEN ({granted}) - $7 ELSE 0 END");
+    // Such an end was written by a clock that was ahead.
+    let void = format!("allowances.held_until > $10 + {ALLOWED_SKEW_MS}");
     let (first, next) = (granted("0"), granted("allowances.taken - $6"));
     let (first_leased, next_leased) = (leased(&first), leased(&next));
     format!(
@@ -78,8 +84,8 @@ static EXCHANGE: LazyLock<String> = LazyLock::new(|| {
          VALUES ($1, $2, $3, {first}, {first_leased}, $10, {first}) \
          ON CONFLICT (api_key, kind, window_start) DO UPDATE SET \
          taken = allowances.taken - $6 + {next}, \
-         held = CASE WHEN allowances.held_until <= $9 OR allowances.held < $5 THEN 0 ELSE allowances.held - $5 END + {next_leased}, \
-         held_until = CASE WHEN {next_leased} > 0 AND allowances.held_until < $10 THEN $10 ELSE allowances.held_until END, \
+         held = CASE WHEN allowances.held_until <= $9 OR {void} OR allowances.held < $5 THEN 0 ELSE allowances.held - $5 END + {next_leased}, \
+         held_until = CASE WHEN {void} OR {next_leased} > 0 AND allowances.held_until < $10 THEN $10 ELSE allowances.held_until END, \
          granted = {next} \
          RETURNING granted, taken, held, held_until"
     )

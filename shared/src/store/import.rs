@@ -6,12 +6,14 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use sqlx::any::AnyRow;
 use sqlx::{Any, Row as _, Transaction};
 
 use super::documents::{collection_by_id, collection_of, select_collections};
 use super::rows::{Columns as _, Statement, int, query, to_json};
 use super::sql::returned;
-use super::{ImportLease, NewCollection, SqlStore, StoreError, StoreResult, rights, withdrawals};
+use super::{HeldLease, ImportLease, NewCollection, SqlStore, StoreError, StoreResult, rights, withdrawals};
+use crate::clock::latest_end;
 use crate::domain::{Collection, Format, FormatTotal};
 use crate::ids::{CollectionId, ImportId, VersionId};
 use crate::search::Language;
@@ -27,7 +29,7 @@ const TAKE_LEASE: &str = "\
             AND collections.access IS NOT DISTINCT FROM excluded.access \
             AND collections.language IS NOT DISTINCT FROM excluded.language \
             AND collections.tdm IS NOT DISTINCT FROM excluded.tdm THEN collections.updated ELSE excluded.updated END \
-    WHERE collections.import IS NULL OR collections.import_until <= $5 \
+    WHERE collections.import IS NULL OR collections.import_until <= $5 OR collections.import_until > $12 \
     RETURNING id";
 
 pub(super) async fn begin(
@@ -48,7 +50,8 @@ pub(super) async fn begin(
         .bind(collection.access.stored())
         .bind(collection.tdm.as_ref().map(to_json).transpose()?)
         .bind(collection.language.map(Language::as_str))
-        .bind(i64::from(collection.hide_closed_text));
+        .bind(i64::from(collection.hide_closed_text))
+        .bind(latest_end(now, lease_ms));
     hold(db, take, import, &collection.slug, now).await
 }
 
@@ -107,6 +110,28 @@ pub(super) async fn renew(db: &SqlStore, lease: &ImportLease, until: i64) -> Sto
         .execute(&db.write)
         .await?;
     if renewed.rows_affected() == 0 { Err(StoreError::ImportOvertaken) } else { Ok(()) }
+}
+
+pub(super) async fn held_leases(db: &SqlStore) -> StoreResult<Vec<HeldLease>> {
+    let held = query("SELECT slug, import, import_until FROM collections WHERE import IS NOT NULL ORDER BY slug");
+    let lease = |row: &AnyRow| {
+        let until: Option<i64> = row.value("import_until")?;
+        Ok(HeldLease { slug: row.value("slug")?, import: row.parsed("import")?, until_ms: until.unwrap_or_default() })
+    };
+    held.fetch_all(&db.read).await?.iter().map(lease).collect()
+}
+
+/// What the holder has staged stays unseen, and goes when the next lease is taken.
+pub(super) async fn break_lease(db: &SqlStore, slug: &str) -> StoreResult<Option<ImportId>> {
+    let mut transaction = db.begin().await?;
+    // Locks the row, so that the import that is told is the one whose lease is broken.
+    let lock = query("UPDATE collections SET import = import WHERE slug = $1 RETURNING import").bind(slug);
+    let row = returned(lock, &mut *transaction).await?.ok_or(StoreError::NotFound("collection"))?;
+    let broken = row.optional_parsed("import")?;
+    let free = query("UPDATE collections SET import = NULL, import_until = NULL WHERE slug = $1").bind(slug);
+    free.execute(&mut *transaction).await?;
+    transaction.commit().await?;
+    Ok(broken)
 }
 
 pub(super) async fn reserve_versions(db: &SqlStore, count: u32) -> StoreResult<VersionId> {

@@ -8,7 +8,7 @@ use super::holdings::{self, JOIN_LIMITS as JOIN_HOLDING_LIMITS, LIMITS as HOLDIN
 use super::rights::{ENTITLEMENTS_OF_K, parse_entitlements};
 use super::rows::{Columns as _, int, join, made, query};
 use super::sql::returned;
-use super::{SqlStore, StoreError, StoreResult};
+use super::{SqlStore, StoreError, StoreResult, errors};
 use crate::digest::Sha256;
 use crate::domain::{Allowance, ApiKey, Limits, OwnLimit, Role, Scope, join_scopes, parse_scopes};
 use crate::ids::KeyId;
@@ -167,6 +167,22 @@ pub(super) async fn revoke(db: &SqlStore, id: KeyId, now: i64) -> StoreResult<bo
         .execute(&db.write)
         .await?;
     Ok(revoked.rows_affected() > 0)
+}
+
+pub(super) async fn remove(db: &SqlStore, id: KeyId) -> StoreResult<bool> {
+    let mut transaction = db.begin().await?;
+    query("DELETE FROM allowances WHERE api_key = $1").bind(id.0).execute(&mut *transaction).await?;
+    match query("DELETE FROM api_keys WHERE id = $1").bind(id.0).execute(&mut *transaction).await {
+        Err(error) if errors::is_foreign_key_violation(&error) => {
+            transaction.rollback().await?;
+            Ok(false)
+        }
+        removed => {
+            let removed = removed?.rows_affected() > 0;
+            transaction.commit().await?;
+            Ok(removed)
+        }
+    }
 }
 
 pub(super) async fn secret(db: &SqlStore, name: &str, fresh: &[u8; 32]) -> StoreResult<[u8; 32]> {

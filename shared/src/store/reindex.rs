@@ -4,6 +4,7 @@ use roaring::RoaringBitmap;
 
 use super::rows::{Columns as _, query};
 use super::{ImportLease, SqlStore, StoreError, StoreResult, documents, import};
+use crate::clock::latest_end;
 use crate::ids::{CollectionId, ImportId};
 
 /// Ids that are read as one text: for each row that the driver hands over, threads must wake each other.
@@ -13,12 +14,13 @@ pub(super) async fn begin(db: &SqlStore, slug: &str, now: i64, lease_ms: i64) ->
     let import = ImportId(rand::random());
     let take = query(
         "UPDATE collections SET import = $2, import_until = $3 \
-         WHERE slug = $1 AND (import IS NULL OR import_until <= $4) RETURNING id",
+         WHERE slug = $1 AND (import IS NULL OR import_until <= $4 OR import_until > $5) RETURNING id",
     )
     .bind(slug)
     .bind(import.to_string())
     .bind(now + lease_ms)
-    .bind(now);
+    .bind(now)
+    .bind(latest_end(now, lease_ms));
     import::hold(db, take, import, slug, now).await
 }
 

@@ -14,17 +14,17 @@ use sqlx::{Any, AnyPool, Executor, Transaction};
 
 use super::rows::{Statement, query};
 use super::{
-    Attempt, ChargedTo, CurrentDocument, Exchange, ImportLease, Member, NewCollection, NewDocset, NewDocument,
-    NewPackage, NewWatch, Notice, Settling, Share, Standing, StatusUpdate, Store, StoreResult, Summary, UsageCount,
-    Watch, allowances, charges, docsets, documents, holdings, import, keys, members, packages, refs, reindex, rights,
-    shares, staging, summaries, usage, watches, withdrawals, writes,
+    Attempt, ChargedTo, CurrentDocument, Exchange, HeldLease, ImportLease, Member, NewCollection, NewDocset,
+    NewDocument, NewPackage, NewWatch, Notice, Settling, Share, Standing, StatusUpdate, Store, StoreResult, Summary,
+    UsageCount, Watch, allowances, charges, docsets, documents, holdings, import, keys, members, packages, refs,
+    reindex, rights, shares, staging, summaries, usage, watches, withdrawals, writes,
 };
 use crate::digest::Sha256;
 use crate::domain::{
     Access, Allowance, ApiKey, Clearance, Collection, Docset, Document, Entitlement, Format, Holdings, Limits, Month,
     OwnLimit, Package, Role, Scope, UsageSums, Withdrawn,
 };
-use crate::ids::{CollectionId, DocsetId, IndexId, KeyId, PackageId, ShareId, VersionId, WatchId};
+use crate::ids::{CollectionId, DocsetId, ImportId, IndexId, KeyId, PackageId, ShareId, VersionId, WatchId};
 
 /// A database: SQLite or PostgreSQL. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -147,6 +147,14 @@ impl Store for SqlStore {
 
     async fn renew_import(&self, lease: &ImportLease, now: i64, lease_ms: i64) -> StoreResult<()> {
         import::renew(self, lease, now + lease_ms).await
+    }
+
+    async fn held_leases(&self) -> StoreResult<Vec<HeldLease>> {
+        import::held_leases(self).await
+    }
+
+    async fn break_lease(&self, slug: &str) -> StoreResult<Option<ImportId>> {
+        import::break_lease(self, slug).await
     }
 
     async fn reserve_versions(&self, count: u32) -> StoreResult<VersionId> {
@@ -310,6 +318,10 @@ impl Store for SqlStore {
 
     async fn revoke_key(&self, id: KeyId, now: i64) -> StoreResult<bool> {
         keys::revoke(self, id, now).await
+    }
+
+    async fn remove_key(&self, id: KeyId) -> StoreResult<bool> {
+        keys::remove(self, id).await
     }
 
     async fn secret(&self, name: &str, fresh: &[u8; 32]) -> StoreResult<[u8; 32]> {

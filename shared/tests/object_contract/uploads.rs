@@ -176,6 +176,14 @@ pub(crate) async fn uploads_of_similar_keys_are_told_apart(place: &Place) {
     for upload in &uploads {
         assert_eq!(store.find_upload(&upload.key, SIZE).await.unwrap().as_ref(), Some(upload));
     }
+    let mut listed = store.list_uploads("p/").await.unwrap();
+    assert_eq!(store.list_uploads("").await.unwrap().len(), listed.len());
+    assert_eq!(store.list_uploads("q/").await.unwrap(), []);
+    listed.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+    let mut begun = uploads.clone();
+    begun.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+    let ids = |uploads: &[Upload]| uploads.iter().map(|upload| upload.id.clone()).collect::<Vec<_>>();
+    assert_eq!(ids(&listed), ids(&begun));
     assert_eq!(store.find_upload("p/x.zi", SIZE).await.unwrap(), None);
     store.abort_upload(&uploads[2]).await.unwrap();
     assert_eq!(store.find_upload("p/x.zip", SIZE).await.unwrap(), None);

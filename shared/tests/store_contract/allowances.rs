@@ -3,7 +3,7 @@
 use adit_shared::digest::Sha256;
 use adit_shared::domain::{Allowance, Status};
 use adit_shared::ids::KeyId;
-use adit_shared::store::{Exchange, SqlStore, Standing, Store as _, StoreError};
+use adit_shared::store::{ALLOWANCE_LEASE_MS, Exchange, SqlStore, Standing, Store as _, StoreError};
 use futures::future::join_all;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _};
 
@@ -67,6 +67,17 @@ pub(crate) async fn an_exchange_grants_what_is_left_and_small_leases_at_the_end(
     assert_eq!(taken, 1);
     let stranger = db.store.exchange(&take(KeyId(99), 1, 1)).await;
     assert!(matches!(stranger, Err(StoreError::NotFound("key"))), "{stranger:?}");
+}
+
+pub(crate) async fn a_lease_of_a_clock_that_was_ahead_is_waited_for_by_nobody(db: Database) {
+    let key = key(&db.store, "miner").await;
+    let exchange = async |wanted: Exchange| db.store.exchange(&wanted).await.unwrap();
+    let hours = 5 * 3_600_000;
+    let ahead = Exchange { now: hours, held_until: hours + ALLOWANCE_LEASE_MS, ..take(key, 1, 50) };
+    assert_eq!(exchange(ahead).await, (6, standing(6, 5, hours + ALLOWANCE_LEASE_MS)));
+    let shown = db.store.standing(key, Allowance::Documents, 0).await.unwrap();
+    assert_eq!((shown.returnable(10), shown.returnable(hours)), (0, 5));
+    assert_eq!(exchange(take(key, 94, 94)).await, (94, standing(100, 0, 1000)), "from now on nothing is held");
 }
 
 pub(crate) async fn exchanges_at_once_never_take_more_than_there_is(db: Database) {

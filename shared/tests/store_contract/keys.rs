@@ -9,8 +9,9 @@ use adit_shared::store::{Exchange, Store as _};
 use futures::future::join_all;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _};
 
+use super::allowances::take;
 use super::harness::Database;
-use super::samples::key;
+use super::samples::{key, owned_docset};
 
 pub(crate) async fn a_key_is_found_by_its_hash_and_number_whatever_its_state(db: Database) {
     let hash = Sha256::of(b"one");
@@ -157,4 +158,16 @@ pub(crate) async fn a_secret_is_made_once_for_all(db: Database) {
     for (name, replaced) in [("links", 100), ("third", 101), ("other", 99)] {
         assert_eq!(other.secret(name, &[1; 32]).await.unwrap(), [replaced; 32], "{name}");
     }
+}
+
+pub(crate) async fn a_key_that_nothing_belongs_to_is_removed(db: Database) {
+    let own = key(&db.store, "own").await;
+    db.store.exchange(&take(own, 1, 1)).await.unwrap();
+    assert!(db.store.remove_key(own).await.unwrap());
+    assert!(!db.store.remove_key(own).await.unwrap());
+    assert_eq!(db.store.key(own).await.unwrap(), None);
+    let (owner, docset) = owned_docset(&db.store, "miner").await;
+    assert!(!db.store.remove_key(owner).await.unwrap());
+    assert!(db.store.key(owner).await.unwrap().is_some());
+    assert!(db.store.docset(docset, Some(owner)).await.unwrap().is_some());
 }

@@ -1,7 +1,8 @@
 //! Who may import, and what happens to an import that dies, is overtaken or gives up.
 
+use adit_shared::clock::ALLOWED_SKEW_MS;
 use adit_shared::ids::VersionId;
-use adit_shared::store::{ImportLease, NewCollection, Store as _, StoreError};
+use adit_shared::store::{HeldLease, ImportLease, NewCollection, Store as _, StoreError};
 use futures::future::join_all;
 
 use super::harness::Database;
@@ -152,4 +153,39 @@ pub(crate) async fn only_one_of_many_gets_the_lease(db: Database) {
     assert_eq!(outcomes.iter().filter(|(_, outcome)| refused(outcome)).count(), 19);
     let collection = db.store.collection("c").await.unwrap().unwrap();
     assert_eq!((collection.id, collection.description), (won[0].1.collection(), format!("of {}", won[0].0)));
+}
+
+pub(crate) async fn a_lease_further_ahead_than_it_can_be_is_void(db: Database) {
+    import(&db.store, "c", &["a"], &["txt"]).await;
+    // By a clock that was a day ahead, and an import that was killed.
+    let ahead = 86_400_000;
+    for _ in 0..2 {
+        let killed = db.store.begin_import(&new_collection("c"), ahead, 500).await.unwrap();
+        let next = db.store.begin_import(&new_collection("c"), 1000, 500).await.unwrap();
+        assert!(matches!(db.store.renew_import(&killed, ahead, 500).await, Err(StoreError::ImportOvertaken)));
+        let second = db.store.begin_reindex("c", 1000, 500).await;
+        assert!(matches!(second, Err(StoreError::ImportRunning { until_ms: 1500 })), "{second:?}");
+        db.store.abort_import(&next).await.unwrap();
+    }
+    let killed = db.store.begin_reindex("c", ahead, 500).await.unwrap();
+    let next = db.store.begin_reindex("c", 1000, 500).await.unwrap();
+    assert_ne!(killed.import, next.import);
+    db.store.abort_import(&next).await.unwrap();
+    // Clocks that differ a little are none that are wrong.
+    db.store.begin_import(&new_collection("c"), 1000 + ALLOWED_SKEW_MS, 500).await.unwrap();
+    let second = db.store.begin_import(&new_collection("c"), 1000, 500).await;
+    assert!(matches!(second, Err(StoreError::ImportRunning { .. })), "{second:?}");
+}
+
+pub(crate) async fn a_lease_is_shown_and_can_be_broken(db: Database) {
+    assert_eq!(db.store.held_leases().await.unwrap(), []);
+    let lease = db.store.begin_import(&new_collection("c"), 1000, 500).await.unwrap();
+    let held = HeldLease { slug: "c".to_owned(), import: lease.import, until_ms: 1500 };
+    assert_eq!(db.store.held_leases().await.unwrap(), [held]);
+    assert_eq!(db.store.break_lease("c").await.unwrap(), Some(lease.import));
+    assert_eq!(db.store.break_lease("c").await.unwrap(), None);
+    assert!(matches!(db.store.break_lease("other").await, Err(StoreError::NotFound(_))));
+    assert_eq!(db.store.held_leases().await.unwrap(), []);
+    assert!(matches!(db.store.commit_import(&lease, 1100).await, Err(StoreError::ImportOvertaken)));
+    db.store.begin_import(&new_collection("c"), 1100, 500).await.unwrap();
 }

@@ -11,7 +11,7 @@ use tracing::Instrument as _;
 
 use super::{Begun, End, Job};
 use crate::api::Wanted;
-use crate::build::{Build, Built, Progress, State};
+use crate::build::{Build, Built, Progress, State, forget_other};
 use crate::error::BuildError;
 use crate::plan::Project;
 use crate::planning;
@@ -24,8 +24,15 @@ impl Job {
     /// Makes the archive, or finds that an earlier attempt has.
     pub(super) async fn attempt(&mut self) -> Result<Built, End> {
         self.request.docset = self.packager.api.docset(&self.request)?;
+        self.wait_until_steady().await?;
         let (objects, package) = (self.packager.objects.clone(), self.package);
-        let state = self.wait_for(State::load(&*objects, package)).await??;
+        let mut state = self.wait_for(State::load(&*objects, package)).await??;
+        if self.is_of_another_package(&state).await? {
+            tracing::warn!(
+                "what is noted beside the archive is of another package of this number, and is not believed"
+            );
+            state = self.wait_for(forget_other(&*objects, state)).await??;
+        }
         let state = self.begin(state)?;
         let noting = async {
             state.save(&*objects, package).await?;
@@ -42,13 +49,33 @@ impl Job {
             match request.package {
                 Some(package) => api.wants(&request, package).await,
                 // A server that gave it no number cannot change its mind.
-                None => Ok(Wanted::Yes { documents: None }),
+                None => Ok(Wanted::Yes { documents: None, fingerprint: None }),
             }
         };
         match self.wait_for(asking).await?? {
             Wanted::Yes { .. } => Ok(built),
             Wanted::No => Err(End::Dismissed),
         }
+    }
+
+    /// Waits with the first attempt at a request whose process before has died until this process
+    /// has run for a while. From then on the attempt counts: a package that ends its packager is
+    /// given up, and one that is only there when the packager ends by itself is not.
+    async fn wait_until_steady(&mut self) -> Result<(), End> {
+        let left = self.packager.config.steady_after.saturating_sub(self.packager.began.elapsed());
+        let follows_death = self.counts && self.begun.is_none();
+        if follows_death && !left.is_zero() { self.rest(left).await } else { Ok(()) }
+    }
+
+    /// Tells whether a memory is of another package that had the same number: a database that was
+    /// restored from a backup gives numbers out again. Where the server tells no fingerprint, the
+    /// number is all that there is to go by.
+    async fn is_of_another_package(&mut self, state: &State) -> Result<bool, End> {
+        let (Some(archive), Some(package)) = (&state.archive, self.request.package) else { return Ok(false) };
+        let (api, request) = (self.packager.api.clone(), self.request.clone());
+        let wanted = self.wait_for(async move { api.wants(&request, package).await }).await??;
+        let Wanted::Yes { fingerprint: Some(fingerprint), .. } = wanted else { return Ok(false) };
+        Ok(fingerprint != archive.fingerprint)
     }
 
     /// One more attempt, to be noted where a crash cannot make it forgotten; the package is this packager's then.
@@ -90,7 +117,7 @@ impl Job {
             let mut promised = None;
             if let Some(package) = request.package {
                 match packager.api.wants(&request, package).await? {
-                    Wanted::Yes { documents } => promised = documents,
+                    Wanted::Yes { documents, .. } => promised = documents,
                     Wanted::No => return Ok(None),
                 }
             }

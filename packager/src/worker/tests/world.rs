@@ -37,6 +37,8 @@ pub(super) struct Answers {
     pub(super) hangs: bool,
     /// What the server says of the package when it is asked for the first time, second time, and so on.
     pub(super) standing: Vec<&'static str>,
+    /// The package's fingerprint, where the server tells it.
+    pub(super) fingerprint: Option<Sha256>,
     /// The key's role; `None`: the server has no `/me`.
     pub(super) role: Option<&'static str>,
     /// What happens between the question for the manifest and its answer, once.
@@ -71,10 +73,12 @@ async fn manifest(State(answers): State<Shared>, Path(docset): Path<i64>, header
 }
 
 async fn standing(State(answers): State<Shared>, Path(_): Path<i64>) -> Response {
-    let status = {
-        let standing = &mut answers.lock().unwrap().standing;
-        if standing.len() > 1 { standing.remove(0) } else { standing[0] }
+    let (status, fingerprint) = {
+        let answers = &mut *answers.lock().unwrap();
+        let standing = &mut answers.standing;
+        (if standing.len() > 1 { standing.remove(0) } else { standing[0] }, answers.fingerprint)
     };
+    let fingerprint = fingerprint.map_or("null".to_owned(), |fingerprint| format!("\"{fingerprint}\""));
     match status {
         "hangs" => std::future::pending().await,
         "away" => StatusCode::SERVICE_UNAVAILABLE.into_response(),
@@ -84,7 +88,7 @@ async fn standing(State(answers): State<Shared>, Path(_): Path<i64>) -> Response
         "a proxy's 404" => (StatusCode::NOT_FOUND, "<h1>Not Found</h1>").into_response(),
         "a proxy's 410" => (StatusCode::GONE, r#"{"type": "about:blank"}"#).into_response(),
         "of 999 documents" => r#"{"id": 7, "status": "running", "documents": {"requested": 999}}"#.into_response(),
-        status => format!(r#"{{"id": 7, "status": "{status}", "terminal": false}}"#).into_response(),
+        status => format!(r#"{{"id": 7, "status": "{status}", "fingerprint": {fingerprint}}}"#).into_response(),
     }
 }
 
@@ -152,6 +156,7 @@ impl World {
             refusal: None,
             hangs: false,
             standing: vec!["running"],
+            fingerprint: None,
             role: Some("packager"),
             meanwhile: None,
         };
@@ -203,6 +208,7 @@ impl World {
         config.longest_backoff = Duration::from_millis(20);
         (config.backoff, config.ask_every) = (Duration::from_millis(1), Duration::from_millis(1));
         config.progress_every = Duration::from_millis(1);
+        config.steady_after = Duration::ZERO;
         change(&mut config);
         // What it says before it knows its turn is numbered by the time.
         self.clock.advance(1000);

@@ -16,6 +16,10 @@ use super::durable::{failed, is_absent, place, prune, sync_dir};
 
 /// A temporary file of this age belongs to nobody: writing one takes seconds.
 const STALE_TEMPORARY: Duration = Duration::from_hours(24);
+/// What looks old is removed once it has looked so for as long as this.
+const CONFIRMED: Duration = Duration::from_hours(24);
+/// How the name of the file ends that says since when something has looked old.
+const MARK: &str = "old";
 /// An upload that got no part for so long is given up; a build that still wants it begins anew.
 const STALE_UPLOAD: Duration = Duration::from_hours(7 * 24);
 /// Bytes that are written to see whether the disk takes them: a block of most file systems.
@@ -173,14 +177,25 @@ pub(super) fn read_at(file: &File, range: &Range<u64>, key: &str) -> ObjectResul
     Ok(bytes.into())
 }
 
-/// Removes what has not been changed for `age`. What cannot be removed is left and told: it harms nobody but the disk.
+/// Removes what has not been changed for `age`, and was found so by an earlier sweep, [`CONFIRMED`]
+/// ago or longer: a clock that was just set forward makes everything look old. What cannot be
+/// removed is left and told: it harms nobody but the disk.
 fn sweep(dir: &Path, age: Duration) {
-    let stale = |path: &Path| {
-        let changed = fs::symlink_metadata(path).and_then(|about| about.modified());
-        changed.is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|idle| idle > age))
-    };
-    for path in fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).filter(|path| stale(path)) {
-        let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+    let mark_of = |path: &Path| path.with_extension(MARK);
+    let paths = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    let (marks, paths): (Vec<_>, Vec<_>) = paths.partition(|path| path.extension().is_some_and(|end| end == MARK));
+    for path in &paths {
+        let mark = mark_of(path);
+        if idle(path).is_none_or(|idle| idle <= age) {
+            continue;
+        }
+        if idle(&mark).is_none_or(|idle| idle <= CONFIRMED) || changed(path) > changed(&mark) {
+            if !mark.exists() || changed(path) > changed(&mark) {
+                note_mark(&mark);
+            }
+            continue;
+        }
+        let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
         match removed {
             Err(error) if !is_absent(&error) => {
                 tracing::warn!(path = %path.display(), %error, "cannot remove leftovers")
@@ -188,6 +203,26 @@ fn sweep(dir: &Path, age: Duration) {
             _ => tracing::info!(path = %path.display(), "removed leftovers of an interrupted write"),
         }
     }
+    // Those of what was removed, now or by whoever wrote it.
+    for mark in marks.iter().filter(|mark| !paths.iter().any(|path| path.exists() && mark_of(path) == **mark)) {
+        let _ = fs::remove_file(mark);
+    }
+}
+
+/// Notes the time at which something was found to be old, as the modification time of a file.
+fn note_mark(mark: &Path) {
+    if let Err(error) = File::create(mark).and_then(|file| file.set_modified(SystemTime::now())) {
+        tracing::warn!(path = %mark.display(), %error, "cannot note that something is left over");
+    }
+}
+
+fn changed(path: &Path) -> Option<SystemTime> {
+    fs::symlink_metadata(path).and_then(|about| about.modified()).ok()
+}
+
+/// Tells how long ago something was changed; nothing where it is not there, or the clock was behind.
+fn idle(path: &Path) -> Option<Duration> {
+    SystemTime::now().duration_since(changed(path)?).ok()
 }
 
 #[cfg(test)]
@@ -196,6 +231,32 @@ mod tests {
 
     fn age(path: &Path, by: Duration) {
         File::open(path).unwrap().set_modified(SystemTime::now() - by).unwrap();
+    }
+
+    #[test]
+    fn a_clock_that_jumps_ahead_makes_nobody_clear_away_what_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        let file = folder.temporary.join("half");
+        fs::write(&file, b"half").unwrap();
+        let upload = folder.create_upload("a", 5).unwrap();
+        // To a clock that has jumped by eight days, all that there is looks eight days old.
+        let look_old = |by| {
+            age(&file, by);
+            age(&folder.uploads.join(&upload.id), by);
+        };
+        look_old(STALE_UPLOAD + Duration::from_hours(24));
+        for _ in 0..3 {
+            Folder::open(dir.path()).unwrap();
+            assert!(file.exists() && folder.find_upload("a", 5).unwrap().is_some());
+        }
+        assert_eq!(folder.list_uploads("").unwrap(), std::slice::from_ref(&upload));
+        // A day later its build has put a part.
+        let mark_of = |path: &Path| path.with_extension(MARK);
+        age(&mark_of(&folder.uploads.join(&upload.id)), CONFIRMED + Duration::from_mins(1));
+        folder.put_part(&upload, 1, b"abc").unwrap();
+        Folder::open(dir.path()).unwrap();
+        assert!(folder.find_upload("a", 5).unwrap().is_some());
     }
 
     #[test]
@@ -212,7 +273,13 @@ mod tests {
         age(&folder.uploads.join(&new_upload.id), STALE_UPLOAD - Duration::from_mins(1));
 
         let folder = Folder::open(dir.path()).unwrap();
+        assert!(old_file.exists(), "at first sight it is only noted");
+        for old in [&old_file, &folder.uploads.join(&old_upload.id)] {
+            age(&old.with_extension(MARK), CONFIRMED + Duration::from_mins(1));
+        }
+        let folder = Folder::open(dir.path()).unwrap();
         assert!(!old_file.exists() && new_file.exists());
+        assert_eq!(fs::read_dir(&folder.temporary).unwrap().count(), 1, "and no note");
         assert_eq!(folder.find_upload("a/old", 5).unwrap(), None);
         assert_eq!(folder.find_upload("a/new", 5).unwrap(), Some(new_upload));
     }

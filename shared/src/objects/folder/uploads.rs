@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::super::checks::{check_held, check_key, check_part, check_part_size, check_parts, no_upload};
+use super::super::checks::{check_held, check_key, check_part, check_part_size, check_parts, check_prefix, no_upload};
 use super::super::{ObjectError, ObjectResult, Part, Upload};
 use super::durable::{failed, is_absent, sync_dir};
 use super::files::Folder;
@@ -57,14 +57,28 @@ impl Folder {
     pub(super) fn find_upload(&self, key: &str, part_size: u64) -> ObjectResult<Option<Upload>> {
         check_key(key)?;
         let wanted = Record { key: key.to_owned(), part_size };
-        let list = || -> io::Result<Vec<PathBuf>> { fs::read_dir(&self.uploads)?.map(|e| Ok(e?.path())).collect() };
-        let mut dirs = list().map_err(failed("list", &self.uploads))?;
+        let mut dirs = self.upload_dirs()?;
         // Ids begin with the time of creation.
         dirs.sort_unstable_by(|a, b| b.cmp(a));
         // Without data an upload is finished: its process died before it could clear up.
         let found = dirs.iter().find(|dir| read_record(dir).is_some_and(|r| r == wanted) && dir.join(DATA).exists());
         let id = found.and_then(|dir| dir.file_name()).and_then(|name| name.to_str());
         Ok(id.map(|id| Upload { key: wanted.key, id: id.to_owned(), part_size }))
+    }
+
+    pub(super) fn list_uploads(&self, prefix: &str) -> ObjectResult<Vec<Upload>> {
+        check_prefix(prefix)?;
+        let unfinished = |dir: PathBuf| {
+            let Record { key, part_size } = read_record(&dir).filter(|_| dir.join(DATA).exists())?;
+            let id = dir.file_name()?.to_str()?.to_owned();
+            key.starts_with(prefix).then_some(Upload { key, id, part_size })
+        };
+        Ok(self.upload_dirs()?.into_iter().filter_map(unfinished).collect())
+    }
+
+    fn upload_dirs(&self) -> ObjectResult<Vec<PathBuf>> {
+        let list = || -> io::Result<Vec<PathBuf>> { fs::read_dir(&self.uploads)?.map(|e| Ok(e?.path())).collect() };
+        list().map_err(failed("list", &self.uploads))
     }
 
     pub(super) fn put_part(&self, upload: &Upload, number: u32, bytes: &[u8]) -> ObjectResult<Part> {

@@ -7,7 +7,7 @@ use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
 
-use super::super::checks::{check_held, check_part, check_part_size, check_parts, no_upload};
+use super::super::checks::{check_held, check_key, check_part, check_part_size, check_parts, no_upload};
 use super::super::{ObjectError, ObjectResult, Part, Upload};
 use super::reason::{failed, is_absent};
 use super::{S3Store, SEND, patience};
@@ -35,24 +35,49 @@ pub(super) async fn create(store: &S3Store, key: &str, part_size: u64) -> Object
 /// S3 keeps no part size: the caller gives the one that it would use, and sees by the parts' lengths whether they are its own.
 pub(super) async fn find(store: &S3Store, key: &str, part_size: u64) -> ObjectResult<Option<Upload>> {
     let full = store.full(key)?;
-    let mut newest = None;
+    // The prefix also matches longer keys.
+    let found = begun(store, &full, key).await?.into_iter().filter(|begun| begun.key == full);
+    Ok(found.max_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id))).map(|begun| Upload {
+        key: key.to_owned(),
+        id: begun.id,
+        part_size,
+    }))
+}
+
+pub(super) async fn list(store: &S3Store, prefix: &str) -> ObjectResult<Vec<Upload>> {
+    let found = begun(store, &format!("{}{prefix}", store.prefix), prefix).await?;
+    let own = found.into_iter().filter_map(|Begun { key, id, .. }| {
+        // Others may keep things in the bucket.
+        let key = key.strip_prefix(&store.prefix).filter(|key| check_key(key).is_ok())?.to_owned();
+        Some(Upload { key, id, part_size: 0 })
+    });
+    Ok(own.collect())
+}
+
+/// An unfinished upload as the server lists it.
+struct Begun {
+    key: String,
+    at: Option<(i64, u32)>,
+    id: String,
+}
+
+/// Lists the unfinished uploads of keys that begin with `full`, of which errors speak as `about`.
+async fn begun(store: &S3Store, full: &str, about: &str) -> ObjectResult<Vec<Begun>> {
+    let mut found = Vec::new();
     let (mut key_marker, mut id_marker) = (None, None);
     loop {
-        let request = store.client.list_multipart_uploads().bucket(&store.bucket).prefix(&full);
+        let request = store.client.list_multipart_uploads().bucket(&store.bucket).prefix(full);
         let request = request.set_key_marker(key_marker).set_upload_id_marker(id_marker);
-        let page = request.send().await.map_err(|error| failed("list the uploads of", key, error))?;
-        for upload in page.uploads.unwrap_or_default() {
-            // The prefix also matches longer keys.
-            if let (Some(id), true) = (upload.upload_id, upload.key.as_deref() == Some(&full)) {
-                newest = newest.max(Some((upload.initiated.map(|at| (at.secs(), at.subsec_nanos())), id)));
-            }
-        }
+        let page = request.send().await.map_err(|error| failed("list the uploads of", about, error))?;
+        found.extend(page.uploads.unwrap_or_default().into_iter().filter_map(|upload| {
+            let at = upload.initiated.map(|at| (at.secs(), at.subsec_nanos()));
+            Some(Begun { key: upload.key?, at, id: upload.upload_id? })
+        }));
         (key_marker, id_marker) = (page.next_key_marker, page.next_upload_id_marker);
         if page.is_truncated != Some(true) || key_marker.is_none() {
-            break;
+            return Ok(found);
         }
     }
-    Ok(newest.map(|(_, id)| Upload { key: key.to_owned(), id, part_size }))
 }
 
 pub(super) async fn put_part(store: &S3Store, upload: &Upload, number: u32, bytes: Bytes) -> ObjectResult<Part> {
