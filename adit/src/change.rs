@@ -79,8 +79,9 @@ pub(crate) async fn take_lease(
     }
 }
 
-/// Removes what dead changes of the collection left in the object store, then carries `write` out, which writes what the new corpus version needs, and commits it. When that fails, the index is removed; what else was
-/// written is for the caller to take back.
+/// Removes what dead changes of the collection left in the object store, then carries `write` out,
+/// which writes what the new corpus version needs, and commits it. When that fails, the index is
+/// removed; what else was written is for the caller to take back.
 pub(crate) async fn carry_out<T>(
     services: &Services,
     lease: &ImportLease,

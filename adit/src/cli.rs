@@ -69,7 +69,8 @@ pub(crate) enum Verb {
     Keys(KeysVerb),
     /// Report what was used in a month: COUNTER's Database Report for text and data mining
     Usage(UsageArgs),
-    /// Show which changes of collections (imports, reindexes, withdrawals) hold a lease, or break one
+    /// Show which changes of collections (imports, reindexes, withdrawals) hold a lease, or break
+    /// one
     Leases {
         #[command(subcommand)]
         verb: Option<LeasesVerb>,
@@ -225,7 +226,8 @@ pub(crate) enum StorageVerb {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum LeasesVerb {
-    /// Let the next change of a collection begin at once, although a lease keeps it out. A change that still runs finds itself overtaken
+    /// Let the next change of a collection begin at once, although a lease keeps it out. A change
+    /// that still runs finds itself overtaken
     Break {
         /// Slug of the collection
         collection: String,

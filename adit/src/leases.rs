@@ -17,23 +17,23 @@ pub(crate) async fn run(config: &Config, verb: Option<LeasesVerb>) -> anyhow::Re
     secure_data_folder(config)?;
     let store = &*open_store(config).await?;
     match verb {
-        None => list(store).await,
+        None => list_leases(store).await,
         Some(LeasesVerb::Break { collection }) => break_lease(store, &collection).await,
     }
 }
 
-async fn list(store: &dyn Store) -> anyhow::Result<()> {
+async fn list_leases(store: &dyn Store) -> anyhow::Result<()> {
     outln!("{:24}  {:16}  {:24}  state", "collection", "import", "until");
     let now = SystemClock.now_ms();
     for lease in store.held_leases().await? {
         let HeldLease { slug, import, until_ms } = &lease;
-        outln!("{slug:24}  {import:16}  {:24}  {}", rfc3339(*until_ms), state(&lease, now));
+        outln!("{slug:24}  {import:16}  {:24}  {}", rfc3339(*until_ms), describe_state(&lease, now));
     }
     Ok(())
 }
 
 /// Says what a lease means to whoever wants the collection now.
-fn state(lease: &HeldLease, now: i64) -> &'static str {
+fn describe_state(lease: &HeldLease, now: i64) -> &'static str {
     match is_lease_valid(lease.until_ms, now, LEASE_MS) {
         true => "held",
         false if lease.until_ms > now => "void: it ends further ahead than a lease can; keeps nobody out",
@@ -64,7 +64,8 @@ mod tests {
 
     #[test]
     fn a_lease_is_told_to_be_held_expired_or_void() {
-        let state = |until_ms| state(&HeldLease { slug: "c".into(), import: ImportId(1), until_ms }, 1_000_000);
+        let state =
+            |until_ms| describe_state(&HeldLease { slug: "c".into(), import: ImportId(1), until_ms }, 1_000_000);
         assert_eq!(state(1_000_000 + LEASE_MS), "held");
         assert!(state(1_000_000).starts_with("expired"));
         assert!(state(1_000_000 + 86_400_000).starts_with("void"));

@@ -16,11 +16,11 @@ use anyhow::Context as _;
 use crate::services::Services;
 use crate::{keys, running};
 
-/// How the name of the key begins that the packager inside `adit up` uses; made anew at each start,
-/// removed at its end.
+/// Begins the name of the key that the packager inside `adit up` uses; it is made anew at each start
+/// and removed at the end.
 const OWN_PACKAGER: &str = "packager inside adit up";
 
-/// Keys of a run.
+/// Holds the keys of a run.
 pub(crate) struct OwnKeys {
     /// Secret of the first key, until [`forget_first_key`] says that it was printed.
     pub(crate) first: Option<String>,

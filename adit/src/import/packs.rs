@@ -126,7 +126,8 @@ impl Packs {
     }
 }
 
-/// Removes the packs of imports that died before they could, and gives up their uploads. `lease` must have come from the store just now.
+/// Removes the packs of imports that died before they could, and gives up their uploads. `lease`
+/// must have come from the store just now.
 pub(crate) async fn remove_leftovers(
     objects: &dyn ObjectStore,
     store: &dyn Store,
