@@ -122,8 +122,8 @@ async fn fill(services: &Services, lease: &ImportLease, index: &mut dyn IndexBui
 }
 
 /// Adds stored documents, with their metadata as JSON; `closed` has those of them that are not
-/// open, and `each` is told of every one. Documents whose text is damaged are named and added without
-/// it, so that they are found by their metadata; gives their number.
+/// open, and `each` is told of every one. Documents whose text is damaged are named and added
+/// without it, so that they are found by their metadata; gives their number.
 pub(crate) async fn add(
     services: &Services,
     documents: BoxStream<'_, StoreResult<(Member, String)>>,

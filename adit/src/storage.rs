@@ -1,8 +1,7 @@
 //! `adit storage`: proves that the object store holds what the database names, and heals it.
 //!
-//! [`check`] looks and changes nothing, [`repair`] heals what it finds, [`findings`] is what both tell;
-//! [`backup`] copies all of it.
-//! Each verb has a module of its own.
+//! [`check`] looks and changes nothing, [`repair`] heals what it finds, [`findings`] is what both
+//! tell; [`backup`] copies all of it. Each verb has a module of its own.
 
 mod backup;
 mod check;

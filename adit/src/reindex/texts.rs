@@ -25,7 +25,7 @@ const MAX_GAP: u64 = 64 * 1024;
 /// Stretches of packs that are fetched at once.
 const READS: usize = 4;
 
-/// A document with its metadata and, if it has one, its text, or what is wrong with what is stored of that.
+/// A document with its metadata and, if it has one, its text, or the damage of the stored text.
 pub(super) type Described = (Member, Map<String, Value>, Result<Option<String>, FileDamage>);
 
 /// The stored bytes of a document's text, if it has one.

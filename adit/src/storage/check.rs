@@ -1,8 +1,9 @@
 //! `adit storage check`: compares the object store with what the database names. Changes nothing.
 //!
-//! Every object is looked for, with its length. Of the files, a sample is read and compared with its
-//! SHA-256, or all of them. Servers and imports may go on meanwhile: what they make is either seen whole
-//! or not at all, and what they take away is asked for once more before it counts as missing.
+//! Every object is looked for, with its length. Of the files, a sample is read and compared with
+//! its SHA-256, or all of them. Servers and imports may go on meanwhile: what they make is either
+//! seen whole or not at all, and what they take away is asked for once more before it counts as
+//! missing.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
