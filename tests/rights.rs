@@ -424,7 +424,8 @@ async fn a_withdrawal_waits_for_no_import() {
     let id = document_of(&api, "gone").await["id"].clone();
     let store = SqlStore::open(deployment.setting("ADIT_DATABASE_URL")).await.unwrap();
     let collection = NewCollection { slug: SLUG.to_owned(), name: SLUG.to_owned(), ..NewCollection::default() };
-    let lease = store.begin_import(&collection, SystemClock.now_ms(), 600_000).await.unwrap();
+    // As long ahead as a lease may be: more would be void.
+    let lease = store.begin_import(&collection, SystemClock.now_ms(), 60_000).await.unwrap();
 
     let withdraw = ["withdraw", "gone", "--collection", SLUG, "--reason", "Retracted."];
     let withdrawing = deployment.adit(&withdraw).output().unwrap();
