@@ -21,6 +21,7 @@ use crate::search::Language;
 
 mod allowances;
 mod charges;
+mod connections;
 mod docsets;
 mod documents;
 mod errors;
@@ -28,6 +29,7 @@ mod files;
 mod holdings;
 mod import;
 mod keys;
+mod liveness;
 mod members;
 mod open;
 mod packages;

@@ -1,8 +1,8 @@
 //! Packages: made once for equal requests, moved on by statuses in the order of their sequence.
 
 use sqlx::any::AnyRow;
-use sqlx::{Any, Transaction};
 
+use super::connections::Transaction;
 use super::rows::{Columns as _, Statement, int, query, to_json};
 use super::sql::returned;
 use super::{NewPackage, SqlStore, StatusUpdate, StoreError, StoreResult, errors, holdings, rights};
@@ -94,13 +94,13 @@ pub(super) async fn create(db: &SqlStore, package: &NewPackage, reuse: bool) -> 
 
 /// Lets an owner's requests through one by one, by writing to its row: on PostgreSQL too, a second equal request then waits
 /// here, and finds the first one's package.
-pub(super) async fn lock_owner(owner: KeyId, transaction: &mut Transaction<'_, Any>) -> StoreResult<()> {
+pub(super) async fn lock_owner(owner: KeyId, transaction: &mut Transaction) -> StoreResult<()> {
     let locked =
         query("UPDATE api_keys SET name = name WHERE id = $1").bind(owner.0).execute(&mut **transaction).await?;
     if locked.rows_affected() == 0 { Err(StoreError::NotFound("key")) } else { Ok(()) }
 }
 
-async fn find_live(package: &NewPackage, transaction: &mut Transaction<'_, Any>) -> StoreResult<Option<Package>> {
+async fn find_live(package: &NewPackage, transaction: &mut Transaction) -> StoreResult<Option<Package>> {
     let row = query(
         "SELECT * FROM packages WHERE owner = $1 AND fingerprint = $2 \
          AND status NOT IN ('failed', 'dismissed') AND content <> 'erased' AND (expires IS NULL OR expires > $3) \

@@ -5,13 +5,16 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use roaring::RoaringBitmap;
 use sqlx::any::AnyRow;
-use sqlx::{Any, AnyPool, Executor, Transaction};
+use sqlx::{Any, Executor};
 
+use super::connections::{Connections, Transaction};
+use super::liveness::Liveness;
 use super::rows::{Statement, query};
 use super::{
     Attempt, ChargedTo, CurrentDocument, Exchange, HeldLease, ImportLease, Member, NewCollection, NewDocset,
@@ -30,17 +33,19 @@ use crate::ids::{CollectionId, DocsetId, ImportId, IndexId, KeyId, PackageId, Sh
 #[derive(Debug, Clone)]
 pub struct SqlStore {
     /// For statements that only read.
-    pub(super) read: AnyPool,
+    pub(super) read: Connections,
     /// For statements that write. SQLite has one writer at a time, so there this is one connection; on PostgreSQL it is the same pool.
-    pub(super) write: AnyPool,
+    pub(super) write: Connections,
     /// Begins a transaction that writes. On SQLite it takes the write lock at once: a transaction that began by reading could not
     /// wait for that lock, but would fail.
     pub(super) begin: &'static str,
+    /// Tells whether the database is there, however many wait for connections.
+    pub(super) liveness: Arc<Liveness>,
 }
 
 impl SqlStore {
-    pub(super) async fn begin(&self) -> StoreResult<Transaction<'static, Any>> {
-        Ok(self.write.begin_with(self.begin).await?)
+    pub(super) async fn begin(&self) -> StoreResult<Transaction> {
+        Ok(self.write.begin(self.begin).await?)
     }
 
     /// Writes a SQLite database as it is at one moment to a new file, while others read and write.
@@ -58,6 +63,7 @@ impl SqlStore {
     pub async fn close(&self) {
         self.read.close().await;
         self.write.close().await;
+        self.liveness.close().await;
     }
 }
 
@@ -74,8 +80,7 @@ pub(super) async fn returned<'e>(
 #[async_trait]
 impl Store for SqlStore {
     async fn ping(&self) -> StoreResult<()> {
-        query("SELECT 1").fetch_one(&self.read).await?;
-        Ok(())
+        Ok(self.liveness.ask().await?)
     }
 
     async fn check_writes(&self) -> StoreResult<()> {
