@@ -614,8 +614,12 @@ impl Cli {
 
     /// What to log: servers tell what they do, other verbs only what is wrong.
     pub(crate) fn log_filter(&self) -> String {
-        let server = matches!(self.verb, Verb::Up | Verb::Api | Verb::Packager);
-        self.setting("ADIT_LOG").unwrap_or_else(|| if server { "info" } else { "warn" }.to_owned())
+        self.setting("ADIT_LOG").unwrap_or_else(|| if self.is_server() { "info" } else { "warn" }.to_owned())
+    }
+
+    /// Tells whether the verb is a server.
+    pub(crate) fn is_server(&self) -> bool {
+        matches!(self.verb, Verb::Up | Verb::Api | Verb::Packager)
     }
 
     /// Whether log lines are JSON.
