@@ -16,7 +16,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 
 use crate::digest::Sha256;
-use crate::ids::{CollectionId, ImportId, IndexId, PackageId};
+use crate::ids::{CollectionId, ImportId, IndexId, SaltedPackage};
 
 pub use self::disposition::content_disposition;
 pub use self::open::{OpenError, open};
@@ -48,7 +48,7 @@ pub enum ObjectKey<'a> {
     /// A package's archive.
     Archive {
         /// The package.
-        package: PackageId,
+        package: SaltedPackage,
         /// Its fingerprint.
         fingerprint: &'a Sha256,
         /// Extension of its name: see [`crate::domain::Layout::extension`].
@@ -57,7 +57,7 @@ pub enum ObjectKey<'a> {
     /// What a package consists of beside its archive: shards, manifest, receipt.
     Asset {
         /// The package.
-        package: PackageId,
+        package: SaltedPackage,
         /// Its fingerprint.
         fingerprint: &'a Sha256,
         /// The asset's name.
@@ -66,7 +66,7 @@ pub enum ObjectKey<'a> {
     /// What a packager must remember to go on with an interrupted build, and the result of a finished one.
     Build {
         /// The package.
-        package: PackageId,
+        package: SaltedPackage,
     },
 }
 
@@ -206,20 +206,26 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::{PackageId, Salt};
 
     #[test]
     fn keys_are_stable() {
         let fingerprint = Sha256::of(b"abc");
         let (collection, import) = (CollectionId(1), ImportId(0xa1b2));
         let index = IndexId { collection, corpus_version: 7, import: Some(import) };
+        let package = SaltedPackage { id: PackageId(5), salt: Some(Salt(0xc0_ffee)) };
+        let unsalted = SaltedPackage::from(PackageId(5));
         let keys = [
             ObjectKey::Pack { collection, import, format: "txt", number: 3 }.to_string(),
             ObjectKey::IndexFile { collection, name: "x.term" }.to_string(),
             ObjectKey::IndexManifest(index).to_string(),
             ObjectKey::IndexManifest(IndexId { import: None, ..index }).to_string(),
-            ObjectKey::Archive { package: PackageId(5), fingerprint: &fingerprint, extension: "zip" }.to_string(),
-            ObjectKey::Asset { package: PackageId(5), fingerprint: &fingerprint, name: "manifest.json" }.to_string(),
-            ObjectKey::Build { package: PackageId(5) }.to_string(),
+            ObjectKey::Archive { package: unsalted, fingerprint: &fingerprint, extension: "zip" }.to_string(),
+            ObjectKey::Asset { package: unsalted, fingerprint: &fingerprint, name: "manifest.json" }.to_string(),
+            ObjectKey::Build { package: unsalted }.to_string(),
+            ObjectKey::Archive { package, fingerprint: &fingerprint, extension: "zip" }.to_string(),
+            ObjectKey::Asset { package, fingerprint: &fingerprint, name: "manifest.json" }.to_string(),
+            ObjectKey::Build { package }.to_string(),
         ];
         insta::assert_json_snapshot!(keys);
     }

@@ -132,6 +132,7 @@ contract! {
         equal_requests_at_once_make_one_package,
         one_of_many_may_send_a_request,
         a_claim_that_is_given_back_leaves_no_trace,
+        a_package_keeps_the_salt_that_no_other_has,
         statuses_are_taken_in_by_their_sequence,
         statuses_out_of_order_end_with_the_newest,
         a_finished_package_stays_as_it_is,

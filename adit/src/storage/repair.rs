@@ -67,7 +67,7 @@ async fn heal_files(
 /// Erases a package, so that whoever asks for it again gets a new one.
 async fn erase(services: &Services, DamagedPackage { package, .. }: DamagedPackage) -> anyhow::Result<()> {
     services.store.erase_package(package.id, None).await?;
-    let build = ObjectKey::Build { package: package.id }.to_string();
+    let build = ObjectKey::Build { package: package.salted() }.to_string();
     let prefix = build.rfind('/').map_or("", |slash| &build[..=slash]);
     let objects = services.objects.list(prefix).await?.into_iter().map(|(key, _)| key);
     services.objects.delete(&objects.collect::<Vec<_>>()).await?;

@@ -8,11 +8,12 @@ use super::sql::returned;
 use super::{NewPackage, SqlStore, StatusUpdate, StoreError, StoreResult, errors, holdings, rights};
 use crate::digest::Sha256;
 use crate::domain::{Documents, Format, Package, Recipe, Status};
-use crate::ids::{DocsetId, KeyId, PackageId};
+use crate::ids::{DocsetId, KeyId, PackageId, Salt};
 
 pub(super) fn package_of(row: &AnyRow) -> StoreResult<Package> {
     Ok(Package {
         id: PackageId(row.value("id")?),
+        salt: row.optional_parsed("salt")?,
         owner: KeyId(row.value("owner")?),
         docset: DocsetId(row.value("docset")?),
         recipe: Recipe { formats: formats_of(row)?, layout: row.parsed("layout")?, options: row.json("options")? },
@@ -69,7 +70,8 @@ pub(super) async fn create(db: &SqlStore, package: &NewPackage, reuse: bool) -> 
     let names: Vec<&str> = package.recipe.formats.iter().map(Format::as_str).collect();
     let insert = query(
         "INSERT INTO packages (owner, docset, formats, layout, fingerprint, requested, created, options, about, \
-         withheld_rights, withheld_withdrawn) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) RETURNING *",
+         withheld_rights, withheld_withdrawn, salt) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
+         RETURNING *",
     )
     .bind(package.owner.0)
     .bind(package.docset.0)
@@ -81,7 +83,8 @@ pub(super) async fn create(db: &SqlStore, package: &NewPackage, reuse: bool) -> 
     .bind(to_json(&package.recipe.options)?)
     .bind(to_json(&package.about)?)
     .bind(int(package.clearance.rights.len()))
-    .bind(int(package.clearance.withdrawn.len()));
+    .bind(int(package.clearance.withdrawn.len()))
+    .bind(Salt::draw().to_string());
     let made = returned(insert, &mut *transaction).await?.ok_or(StoreError::NotFound("package"))?;
     let made = package_of(&made)?;
     rights::keep_clearance(made.id, &package.clearance, &mut transaction).await?;

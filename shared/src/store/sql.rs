@@ -27,7 +27,9 @@ use crate::domain::{
     Access, Allowance, ApiKey, Clearance, Collection, Docset, Document, Entitlement, Format, Holdings, Limits, Month,
     OwnLimit, Package, Role, Scope, UsageSums, Withdrawn,
 };
-use crate::ids::{CollectionId, DocsetId, ImportId, IndexId, KeyId, PackageId, ShareId, VersionId, WatchId};
+use crate::ids::{
+    CollectionId, DocsetId, ImportId, IndexId, KeyId, PackageId, SaltedShare, ShareId, VersionId, WatchId,
+};
 
 /// A database: SQLite or PostgreSQL. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -445,11 +447,11 @@ impl Store for SqlStore {
         shares::revoke(self, docset, share).await
     }
 
-    async fn shared_docset(&self, share: ShareId, now: i64) -> StoreResult<Option<Docset>> {
+    async fn shared_docset(&self, share: SaltedShare, now: i64) -> StoreResult<Option<Docset>> {
         shares::shared(self, share, now).await
     }
 
-    async fn follow_share(&self, share: ShareId, guest: KeyId, now: i64) -> StoreResult<Option<DocsetId>> {
+    async fn follow_share(&self, share: SaltedShare, guest: KeyId, now: i64) -> StoreResult<Option<DocsetId>> {
         shares::follow(self, share, guest, now).await
     }
 

@@ -69,9 +69,13 @@ pub(crate) async fn versions_from_before_imports_were_recorded_stay(db: Database
     old.execute("UPDATE docsets SET query = CASE WHEN id = 1 THEN 'title:\"it''s\"' END").await.unwrap();
     old.execute("DROP TABLE corpus_versions").await.unwrap();
     old.execute("DROP TABLE secrets").await.unwrap();
-    for (table, column) in
-        [("packages", "options"), ("packages", "about"), ("files", "deflate_crc32"), ("collections", "language")]
-    {
+    for (table, column) in [
+        ("packages", "salt"),
+        ("packages", "options"),
+        ("packages", "about"),
+        ("files", "deflate_crc32"),
+        ("collections", "language"),
+    ] {
         old.execute(AssertSqlSafe(format!("ALTER TABLE {table} DROP COLUMN {column}"))).await.unwrap();
     }
     old.execute("DELETE FROM _sqlx_migrations WHERE version > 1").await.unwrap();
