@@ -326,6 +326,14 @@ impl Search for TantivySearch {
         self.evict(collection, manifests).await
     }
 
+    async fn objects_of(&self, index: IndexId) -> SearchResult<Option<Vec<String>>> {
+        let manifest = Manifest::of_any_layout(&*self.cache.objects, index).await?;
+        let files = manifest.files.values().map(|file| &file.object);
+        let mut keys = manifest::file_keys(index.collection, files);
+        keys.push(ObjectKey::IndexManifest(index).to_string());
+        Ok(Some(keys))
+    }
+
     async fn check(&self, index: IndexId, full: bool) -> SearchResult<Vec<IndexDamage>> {
         manifest::find_damage(&*self.cache.objects, index, full).await
     }

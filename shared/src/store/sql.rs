@@ -12,7 +12,7 @@ use roaring::RoaringBitmap;
 use sqlx::any::AnyRow;
 use sqlx::{Any, AnyPool, Executor, Transaction};
 
-use super::rows::{Statement, query};
+use super::rows::{Columns as _, Statement, query};
 use super::{
     Attempt, ChargedTo, CurrentDocument, Exchange, HeldLease, ImportLease, Member, NewCollection, NewDocset,
     NewDocument, NewPackage, NewWatch, Notice, Settling, Share, Standing, StatusUpdate, Store, StoreResult, Summary,
@@ -80,6 +80,10 @@ impl Store for SqlStore {
 
     async fn check_writes(&self) -> StoreResult<()> {
         writes::check(self).await
+    }
+
+    async fn identity(&self) -> StoreResult<String> {
+        query("SELECT value FROM identity").fetch_one(&self.read).await?.value("value")
     }
 
     async fn collections(&self) -> StoreResult<Vec<Collection>> {
