@@ -200,6 +200,12 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
         self.size("readyz").await.map(drop)
     }
 
+    /// Removes what killed processes left half written, where the store does not do so by itself, or only counts it
+    /// (`dry_run`); gives the number of files and their bytes.
+    async fn sweep_temporary(&self, _dry_run: bool) -> ObjectResult<(u64, u64)> {
+        Ok((0, 0))
+    }
+
     /// Deletes objects; those that are not there are no error.
     async fn delete(&self, keys: &[String]) -> ObjectResult<()>;
 

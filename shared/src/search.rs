@@ -48,6 +48,7 @@ pub use highlight::{Highlighter, Snippet};
 pub use language::{Language, UnknownLanguage};
 pub use opensearch::{Address, OpenSearch};
 pub use rights::TextRights;
+pub use scratch::sweep_scratch;
 pub use source::Source;
 pub use syntax::parse;
 pub use tree::{Bool, Bound, FieldRef, Fields, Fuzziness, Need, OneOf, Phrase, Prefix, Query, Range, Words};

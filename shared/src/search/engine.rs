@@ -78,7 +78,7 @@ impl TantivySearch {
     /// may be deleted while none runs. Removes what killed processes left half done in it; blocks on the disk for that.
     #[must_use]
     pub fn new(objects: Arc<dyn ObjectStore>, cache: PathBuf) -> Self {
-        if let Err(error) = scratch::sweep_all(&cache) {
+        if let Err(error) = scratch::sweep_scratch(&cache) {
             tracing::warn!(path = %cache.display(), %error, "what killed processes left in the search cache stays there");
         }
         let cache = Arc::new(Cache::new(objects, cache));
