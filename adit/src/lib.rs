@@ -28,6 +28,7 @@ mod running;
 mod services;
 mod signing;
 mod storage;
+mod store_mark;
 mod terminal;
 mod up;
 mod usage;

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 
 use crate::digest::Sha256;
-use crate::ids::{CollectionId, ImportId, IndexId, SaltedPackage};
+use crate::ids::{CollectionId, ImportId, IndexId, PackageId, SaltedPackage};
 
 pub use self::disposition::content_disposition;
 pub use self::open::{OpenError, open};
@@ -68,6 +68,37 @@ pub enum ObjectKey<'a> {
         /// The package.
         package: SaltedPackage,
     },
+    /// Names the database that the store belongs to.
+    Mark,
+}
+
+/// What an object belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum KeyOwner {
+    /// A package.
+    Package(PackageId),
+    /// A collection: its pack, or a part of its index.
+    Collection(CollectionId),
+}
+
+impl ObjectKey<'_> {
+    /// The folders of all objects that belong to something: of packages, packs and indexes.
+    pub const FOLDERS: [&'static str; 3] = ["packages/", "packs/", "indexes/"];
+
+    /// Reads in a key what its object belongs to; `None` of what no other kind of key says.
+    #[must_use]
+    pub fn owner_of(key: &str) -> Option<KeyOwner> {
+        let (folder, rest) = key.split_once('/')?;
+        let (owner, _) = rest.split_once('/')?;
+        // Whatever stands behind the number makes the key its owner's alone.
+        let end = owner.char_indices().skip(1).find(|(_, c)| !c.is_ascii_digit()).map_or(owner.len(), |(at, _)| at);
+        let number = owner[..end].parse().ok()?;
+        match folder {
+            "packages" => Some(KeyOwner::Package(PackageId(number))),
+            "packs" | "indexes" => Some(KeyOwner::Collection(CollectionId(number))),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for ObjectKey<'_> {
@@ -90,6 +121,7 @@ impl fmt::Display for ObjectKey<'_> {
                 write!(f, "packages/{package}/{}/{name}", &fingerprint.to_string()[..16])
             }
             Self::Build { package } => write!(f, "packages/{package}/build.json"),
+            Self::Mark => f.write_str("database"),
         }
     }
 }
@@ -168,6 +200,12 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
         self.size("readyz").await.map(drop)
     }
 
+    /// Removes what killed processes left half written, where the store does not do so by itself, or only counts it
+    /// (`dry_run`); gives the number of files and their bytes.
+    async fn sweep_temporary(&self, _dry_run: bool) -> ObjectResult<(u64, u64)> {
+        Ok((0, 0))
+    }
+
     /// Deletes objects; those that are not there are no error.
     async fn delete(&self, keys: &[String]) -> ObjectResult<()>;
 
@@ -206,7 +244,7 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{PackageId, Salt};
+    use crate::ids::Salt;
 
     #[test]
     fn keys_are_stable() {
@@ -228,5 +266,12 @@ mod tests {
             ObjectKey::Build { package }.to_string(),
         ];
         insta::assert_json_snapshot!(keys);
+        let owners = keys.iter().map(|key| ObjectKey::owner_of(key).unwrap());
+        let (collection, package) = (KeyOwner::Collection(collection), KeyOwner::Package(PackageId(5)));
+        assert!(owners.eq([collection; 4].into_iter().chain([package; 3])));
+        for foreign in [ObjectKey::Mark.to_string().as_str(), "packages/5", "packages/x/y", "backups/1/x", "packs//x"] {
+            assert_eq!(ObjectKey::owner_of(foreign), None, "{foreign}");
+        }
+        assert_eq!(ObjectKey::owner_of("packages/-7/build.json"), Some(KeyOwner::Package(PackageId(-7))));
     }
 }

@@ -270,6 +270,9 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Commits a change that means nothing: the database takes what it is given.
     async fn check_writes(&self) -> StoreResult<()>;
 
+    /// The random text that this database was made with: copies of it have the same, others another.
+    async fn identity(&self) -> StoreResult<String>;
+
     // ---- collections and documents ----
 
     /// All collections by slug.

@@ -15,7 +15,7 @@ use sqlx::{Any, Executor};
 
 use super::connections::{Connections, Transaction};
 use super::liveness::Liveness;
-use super::rows::{Statement, query};
+use super::rows::{Columns as _, Statement, query};
 use super::{
     Attempt, ChargedTo, CurrentDocument, Exchange, HeldLease, ImportLease, Member, NewCollection, NewDocset,
     NewDocument, NewPackage, NewWatch, Notice, Settling, Share, Standing, StatusUpdate, Store, StoreResult, Summary,
@@ -87,6 +87,10 @@ impl Store for SqlStore {
 
     async fn check_writes(&self) -> StoreResult<()> {
         writes::check(self).await
+    }
+
+    async fn identity(&self) -> StoreResult<String> {
+        query("SELECT value FROM identity").fetch_one(&self.read).await?.value("value")
     }
 
     async fn collections(&self) -> StoreResult<Vec<Collection>> {
