@@ -136,6 +136,7 @@ contract! {
         statuses_out_of_order_end_with_the_newest,
         a_finished_package_stays_as_it_is,
         dismissing_and_erasing_are_for_the_owner,
+        what_is_to_be_deleted_is_remembered_until_it_is_confirmed,
         expired_packages_are_found,
         packages_of_one_fingerprint_are_found_for_their_owner,
         packages_that_nobody_speaks_of_are_found,
