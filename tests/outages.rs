@@ -104,7 +104,7 @@ async fn an_outage(deployment: &Deployment, server: &mut PrivateServer, part: &s
     let asked = running.json(&format!("/api/packages/{package}")).await;
     let objects = deployment.objects().await;
     eventually("some parts are stored", || async { (stored_parts(&*objects, &asked).await >= 3).then_some(()) }).await;
-    let doomed = running.package(docset, &json!({"formats": ["meta"], "layout": "tar"})).await;
+    let doomed = running.package(docset, &json!({"formats": ["meta"], "layout": "tar.zst"})).await;
     let patrol = Patrol::start(running.client().clone(), docset, package);
     end(server);
     eventually("operators and clients are told that it is away", || async {
