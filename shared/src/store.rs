@@ -55,7 +55,7 @@ pub use shares::Share;
 pub use sql::SqlStore;
 pub use summaries::{Summary, measure, works};
 pub use usage::UsageCount;
-pub use watches::{Attempt, NewWatch, Notice, NoticeState, Watch};
+pub use watches::{Attempt, LONGEST_NOTICE_WAIT_MS, NewWatch, Notice, NoticeState, Watch};
 pub use withdrawals::Settling;
 
 /// Why the database did not do what was asked.
@@ -612,7 +612,8 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// A watch's notices, newest first, at most `limit`.
     async fn notices(&self, watch: WatchId, limit: u32) -> StoreResult<Vec<Notice>>;
     /// All pending notices whose next attempt is due by `by`, of keys that are valid at `now` and
-    /// have the scope, by that time.
+    /// have the scope, by that time; those too that wait for longer than they can, because a clock
+    /// was ahead that wrote them.
     async fn due_notices(&self, by: i64, now: i64) -> StoreResult<Vec<Notice>>;
     /// Claims the next attempt of a notice, of all who saw its row as it is in `notice`, and counts it; should the one who has it never come
     /// back, the notice is due again at `next`. False if another one has it.

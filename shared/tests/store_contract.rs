@@ -154,6 +154,7 @@ contract! {
         what_is_new_begins_at_one_id,
         a_watch_looks_at_a_version_once,
         an_attempt_is_made_by_one_and_counted,
+        a_notice_of_a_clock_that_was_ahead_is_due,
         who_wants_no_more_is_told_no_more;
     reindex:
         a_corpus_version_can_be_new_by_its_index_alone,
