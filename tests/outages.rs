@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex};
 
 use adit_shared::digest::Sha256;
+use adit_shared::objects::ObjectStore;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -103,6 +104,7 @@ async fn an_outage(deployment: &Deployment, server: &mut PrivateServer, part: &s
     let asked = running.json(&format!("/api/packages/{package}")).await;
     let objects = deployment.objects().await;
     eventually("some parts are stored", || async { (stored_parts(&*objects, &asked).await >= 3).then_some(()) }).await;
+    let doomed = running.package(docset, &json!({"formats": ["meta"], "layout": "tar.zst"})).await;
     let patrol = Patrol::start(running.client().clone(), docset, package);
     end(server);
     eventually("operators and clients are told that it is away", || async {
@@ -110,7 +112,17 @@ async fn an_outage(deployment: &Deployment, server: &mut PrivateServer, part: &s
         (told || patrol.task.is_finished()).then_some(())
     })
     .await;
+    if part == "message broker" {
+        let deleted = running.request(Method::DELETE, &format!("/api/packages/{}", doomed["id"])).send().await.unwrap();
+        assert_eq!(expect(deleted, 200).await["content"], "erased");
+    }
     server.start_again();
+    if part == "message broker" {
+        eventually("what was deleted meanwhile is gone", || async {
+            is_gone(&*objects, doomed["id"].as_i64().unwrap()).await.then_some(())
+        })
+        .await;
+    }
     eventually("all parts are back", || async {
         let ready = ready(&running).await;
         ready.as_object().unwrap().values().all(|state| state == "ok").then_some(())
@@ -130,6 +142,16 @@ async fn an_outage(deployment: &Deployment, server: &mut PrivateServer, part: &s
         assert_eq!(other["status"], "successful", "what was asked for meanwhile is there: {other}");
     }
     running.stop();
+}
+
+/// Tells whether nothing of a package is in the store.
+async fn is_gone(objects: &dyn ObjectStore, package: i64) -> bool {
+    let number = package.to_string();
+    let is_of_it = |key: &str| {
+        let name = key.strip_prefix("packages/").unwrap_or_default();
+        name.split(|c: char| !c.is_ascii_digit()).next() == Some(&number)
+    };
+    !objects.list("packages/").await.unwrap().iter().any(|(key, _)| is_of_it(key))
 }
 
 async fn a_broker_is_killed(name: &str, variable: &str, kind: BrokerKind) {

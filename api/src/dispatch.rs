@@ -5,12 +5,12 @@
 
 use adit_shared::clock::is_past;
 use adit_shared::domain::{Content, Documents, Package, Status};
-use adit_shared::ids::SaltedPackage;
 use adit_shared::messaging::{Complete, DeleteRequest, Incoming, Outgoing, PackageRequest, Queue, StatusMessage};
 use adit_shared::store::StatusUpdate;
 use tracing::Instrument as _;
 use url::Url;
 
+use crate::deletes;
 use crate::problem::{ApiResult, Kind, Problem};
 use crate::state::App;
 
@@ -74,8 +74,8 @@ fn docset_url(app: &App, package: &Package) -> ApiResult<Url> {
 }
 
 /// Asks a packager to delete a package's objects.
-pub async fn send_delete(app: &App, package: SaltedPackage) -> ApiResult<()> {
-    Ok(app.broker.publish(&Queue::Deletes, Outgoing::new(DeleteRequest { package })).await?)
+pub(crate) async fn send_delete(app: &App, request: DeleteRequest) -> ApiResult<()> {
+    Ok(app.broker.publish(&Queue::Deletes, Outgoing::new(request)).await?)
 }
 
 /// The package as it stands now: takes in what its packager has said, erases it if it has expired, and sends its
@@ -216,11 +216,11 @@ async fn erase_if_expired(app: &App, package: Package) -> ApiResult<Package> {
     Ok(app.store.package(package.id, None).await?.unwrap_or(package))
 }
 
-/// Asks for the archive's deletion, then marks it as erased. In this order a broker that is away leaves the package as it
-/// was, to be erased at the next occasion; the other way round its objects would be forgotten.
+/// Marks a package's archive as erased, and asks for the deletion of what there is of it. A broker that is away is told of it when it
+/// is back.
 pub async fn erase(app: &App, package: &Package) -> ApiResult<()> {
-    send_delete(app, package.salted()).await?;
     app.store.erase_package(package.id, None).await?;
+    deletes::send_now(app).await;
     Ok(())
 }
 
@@ -234,17 +234,16 @@ pub async fn erase_expired(app: &App) {
 async fn try_erase_expired(app: &App) -> ApiResult<()> {
     let now = app.clock.now_ms();
     for package in app.store.expired_packages(now, ERASED_AT_ONCE).await? {
-        erase(app, &package).await?;
+        app.store.erase_package(package.id, None).await?;
     }
     let ttl = i64::try_from(app.settings.package_ttl.as_millis()).unwrap_or(i64::MAX);
     for package in app.store.forgotten_packages(now.saturating_sub(ttl), ERASED_AT_ONCE).await? {
         // It may have been built long ago, unread: its archive is as old as an expired one.
         app.store.dismiss_package(package.id, None, now).await?;
-        send_delete(app, package.salted()).await?;
+        app.store.erase_package(package.id, None).await?;
     }
-    for package in app.store.purge_deleted_docsets(now, ERASED_AT_ONCE).await? {
-        send_delete(app, package.salted()).await?;
-    }
+    app.store.purge_deleted_docsets(now, ERASED_AT_ONCE).await?;
+    deletes::send_now(app).await;
     Ok(())
 }
 

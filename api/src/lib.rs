@@ -9,6 +9,7 @@ pub mod body_budget;
 mod checked_files;
 pub mod client;
 pub mod contract;
+mod deletes;
 mod delta;
 pub mod dispatch;
 pub mod extract;

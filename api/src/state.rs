@@ -18,6 +18,7 @@ use crate::anonymous_allowance::{AnonymousAllowance, AnonymousLimits};
 use crate::body_budget::BodyBudget;
 use crate::checked_files::CheckedFiles;
 use crate::client::ClientId;
+use crate::deletes::{DeleteSending, keep_sending};
 use crate::fair_pool::{FairPermit, FairPool};
 use crate::links::{Key, Signer};
 use crate::metrics::Metrics;
@@ -116,6 +117,7 @@ struct Inner {
     anonymous: AnonymousAllowance,
     readiness: ReadinessTrials,
     checked_files: CheckedFiles,
+    delete_sending: DeleteSending,
 }
 
 /// The parts of [`App`].
@@ -149,7 +151,8 @@ impl App {
         let usage = Usage::new(parts.store.clone(), parts.clock.clone());
         let anonymous = AnonymousAllowance::new(parts.settings.anonymous);
         let (links, readiness, checked_files) = (Key::default(), ReadinessTrials::default(), CheckedFiles::default());
-        Self(Arc::new(Inner { parts, links, quotas, usage, anonymous, readiness, checked_files }))
+        let delete_sending = DeleteSending::default();
+        Self(Arc::new(Inner { parts, links, quotas, usage, anonymous, readiness, checked_files, delete_sending }))
     }
 
     /// What keys may use, as far as this process holds it.
@@ -172,6 +175,11 @@ impl App {
         &self.0.checked_files
     }
 
+    /// How far this process is with sending deletes.
+    pub(crate) fn delete_sending(&self) -> &DeleteSending {
+        &self.0.delete_sending
+    }
+
     /// Counts of what is used.
     pub(crate) fn usage(&self) -> &Usage {
         &self.0.usage
@@ -186,7 +194,8 @@ impl App {
             served.cancel();
             outcome
         };
-        tokio::join!(keeping, self.quotas().keep(served.clone()), self.usage().keep(served.clone())).0
+        let deletes = keep_sending(self, served.clone());
+        tokio::join!(keeping, self.quotas().keep(served.clone()), self.usage().keep(served.clone()), deletes).0
     }
 
     /// Signs links and checks them.

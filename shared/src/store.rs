@@ -19,11 +19,13 @@ use crate::domain::{
 use crate::ids::{
     CollectionId, DocsetId, ImportId, IndexId, KeyId, PackageId, SaltedShare, ShareId, VersionId, WatchId,
 };
+use crate::messaging::DeleteRequest;
 use crate::search::Language;
 
 mod allowances;
 mod charges;
 mod connections;
+mod deletes;
 mod docsets;
 mod documents;
 mod errors;
@@ -55,7 +57,7 @@ pub use shares::Share;
 pub use sql::SqlStore;
 pub use summaries::{Summary, measure, works};
 pub use usage::UsageCount;
-pub use watches::{Attempt, NewWatch, Notice, NoticeState, Watch};
+pub use watches::{Attempt, LONGEST_NOTICE_WAIT_MS, NewWatch, Notice, NoticeState, Watch};
 pub use withdrawals::Settling;
 
 /// Why the database did not do what was asked.
@@ -386,11 +388,11 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// The collection of such a docset.
     async fn collection_of_docset(&self, id: DocsetId) -> StoreResult<Option<CollectionId>>;
     /// Deletes a docset, its links, and its packages' rows; returns these packages, `None` if there
-    /// is no docset. Packages of other keys than its owner that are being built, or there at `now`,
+    /// is no docset, and records that their objects are to be deleted. Packages of other keys than its owner that are being built, or there at `now`,
     /// stay: for their sake the docset is only put out of sight then.
     async fn delete_docset(&self, id: DocsetId, owner: Option<KeyId>, now: i64) -> StoreResult<Option<Vec<Package>>>;
     /// Deletes docsets, at most `limit`, that were put out of sight and whose packages are gone;
-    /// returns their packages.
+    /// returns their packages, whose objects are recorded as to be deleted.
     async fn purge_deleted_docsets(&self, now: i64, limit: u32) -> StoreResult<Vec<Package>>;
 
     // ---- packages ----
@@ -421,8 +423,13 @@ pub trait Store: fmt::Debug + Send + Sync {
     async fn give_up_package(&self, id: PackageId, now: i64) -> StoreResult<()>;
     /// The owner's packages that are not terminal, oldest first, at most `limit`.
     async fn unfinished_packages(&self, owner: KeyId, limit: u32) -> StoreResult<Vec<Package>>;
-    /// Marks a finished package's archive as erased; returns it as it stands.
+    /// Marks a finished package's archive as erased, and records that what there is of the package
+    /// is to be deleted ([`Store::pending_deletes`]); returns it as it stands.
     async fn erase_package(&self, id: PackageId, owner: Option<KeyId>) -> StoreResult<Option<Package>>;
+    /// Deletes of packages' objects that nobody has confirmed yet, at most `limit`.
+    async fn pending_deletes(&self, limit: u32) -> StoreResult<Vec<DeleteRequest>>;
+    /// Forgets a delete that the broker has.
+    async fn confirm_delete(&self, request: &DeleteRequest) -> StoreResult<()>;
     /// Packages whose archive is available although it has expired, at most `limit`.
     async fn expired_packages(&self, now: i64, limit: u32) -> StoreResult<Vec<Package>>;
     /// Packages of all keys whose archive is available, by rising id from behind `after`, at most `limit`.
@@ -610,7 +617,8 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// A watch's notices, newest first, at most `limit`.
     async fn notices(&self, watch: WatchId, limit: u32) -> StoreResult<Vec<Notice>>;
     /// All pending notices whose next attempt is due by `by`, of keys that are valid at `now` and
-    /// have the scope, by that time.
+    /// have the scope, by that time; those too that wait for longer than they can, because a clock
+    /// was ahead that wrote them.
     async fn due_notices(&self, by: i64, now: i64) -> StoreResult<Vec<Notice>>;
     /// Claims the next attempt of a notice, of all who saw its row as it is in `notice`, and counts it; should the one who has it never come
     /// back, the notice is due again at `next`. False if another one has it.

@@ -137,6 +137,7 @@ contract! {
         statuses_out_of_order_end_with_the_newest,
         a_finished_package_stays_as_it_is,
         dismissing_and_erasing_are_for_the_owner,
+        what_is_to_be_deleted_is_remembered_until_it_is_confirmed,
         expired_packages_are_found,
         packages_of_one_fingerprint_are_found_for_their_owner,
         packages_that_nobody_speaks_of_are_found,
@@ -154,6 +155,7 @@ contract! {
         what_is_new_begins_at_one_id,
         a_watch_looks_at_a_version_once,
         an_attempt_is_made_by_one_and_counted,
+        a_notice_of_a_clock_that_was_ahead_is_due,
         who_wants_no_more_is_told_no_more;
     reindex:
         a_corpus_version_can_be_new_by_its_index_alone,

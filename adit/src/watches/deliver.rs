@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use adit_shared::clock::rfc3339;
 use adit_shared::config::Config;
-use adit_shared::store::{Attempt, Notice, Watch};
+use adit_shared::store::{Attempt, LONGEST_NOTICE_WAIT_MS, Notice, Watch};
 use adit_shared::webhook::{Guard, WebhookSecret};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
@@ -19,13 +19,15 @@ use crate::services::Services;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(5);
-/// Milliseconds from each attempt to the next: the schedule of the specification. An attempt comes later where no process is there to make it.
+/// Milliseconds from each attempt to the next, at most [`LONGEST_NOTICE_WAIT_MS`] with [`jitter`]: the schedule of the specification. An attempt comes later where no process is there to make it.
 const DELAYS: [i64; 9] =
     [5_000, 300_000, 1_800_000, 7_200_000, 18_000_000, 36_000_000, 50_400_000, 72_000_000, 86_400_000];
 /// How long the one who has claimed an attempt is left alone, in milliseconds: longer than an attempt takes.
 const CLAIM: i64 = 60_000;
 /// The longest wait that a receiver can ask for, in milliseconds.
 const LONGEST_WAIT: i64 = 86_400_000;
+const _: () =
+    assert!(DELAYS[DELAYS.len() - 1] / 10 * 11 <= LONGEST_NOTICE_WAIT_MS && LONGEST_WAIT <= LONGEST_NOTICE_WAIT_MS);
 
 /// Sends notices.
 pub(super) struct Deliverer<'a> {
@@ -75,8 +77,8 @@ impl<'a> Deliverer<'a> {
     /// Makes one attempt, at its time or `now`; tells whether the receiver took the notice.
     pub(super) async fn send(&self, notice: Notice, now: bool) -> anyhow::Result<bool> {
         let (store, clock) = (&self.services.store, &self.services.clock);
-        let wait = notice.next_attempt.filter(|_| !now).map_or(0, |due| due - clock.now_ms());
-        tokio::time::sleep(Duration::from_millis(wait.max(0).unsigned_abs())).await;
+        let wait = if now { 0 } else { notice.wait_ms(clock.now_ms()) };
+        tokio::time::sleep(Duration::from_millis(wait.unsigned_abs())).await;
         let Some(watch) = store.watch(notice.watch, None).await? else { return Ok(false) };
         let Some((url, secret)) = &watch.new.webhook else { return Ok(false) };
         if !store.claim_notice(&notice, clock.now_ms() + CLAIM).await? {

@@ -1,6 +1,6 @@
 use adit_shared::clock::Clock as _;
 use adit_shared::ids::Salt;
-use adit_shared::messaging::Broker;
+use adit_shared::messaging::{Broker, DeleteRequest};
 use futures::future::join_all;
 
 use super::*;
@@ -91,7 +91,7 @@ async fn a_status_of_a_lost_package_of_the_same_number_is_not_read() {
     let requests = broker.drain(&Queue::PackageRequests).await.unwrap().unwrap();
     let (request, salt) = (requests.messages()[0].text().unwrap(), package.salt.unwrap());
     assert!(request.ends_with(&format!("&package={}&salt={salt}", package.id)), "{request}");
-    send_delete(&app, package.salted()).await.unwrap();
+    send_delete(&app, DeleteRequest { package: package.salted() }).await.unwrap();
     let deletes = broker.drain(&Queue::Deletes).await.unwrap().unwrap();
     assert_eq!(deletes.messages()[0].text().unwrap(), format!("Delete: {}\nSalt: {salt}", package.id));
 }

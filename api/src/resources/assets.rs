@@ -412,11 +412,8 @@ async fn absent(app: &App, package: &Package, payer: Option<&ApiKey>) -> ApiResu
         return Ok((StatusCode::FOUND, [(header::LOCATION, elsewhere.to_owned())]).into_response());
     }
     // The store has lost or expired it (a lifecycle rule, say), or has something else there: the database learns of it here. What is left
-    // of it goes as soon as the broker is there to tell a packager.
-    if let Err(problem) = dispatch::erase(app, package).await {
-        tracing::warn!(package = %package.id, ?problem, "what is left of a lost package stays in the store");
-        app.store.erase_package(package.id, None).await?;
-    }
+    // of it goes.
+    dispatch::erase(app, package).await?;
     Err(erased(app, package))
 }
 

@@ -8,9 +8,7 @@ pub mod share;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
-
-use adit_shared::domain::{Docset, Package};
+use adit_shared::domain::Docset;
 use adit_shared::ids::DocsetId;
 use adit_shared::search::Source;
 use axum::extract::State;
@@ -19,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::auth::Caller;
-use crate::dispatch;
+use crate::deletes;
 use crate::extract::{Json, Path, Query};
 use crate::paging::{Paging, cut, link_next};
 use crate::problem::{ApiResult, Kind, Problem};
@@ -139,21 +137,8 @@ pub async fn patch(
     responses((status = 204, description = "Deleted")))]
 pub async fn delete(State(app): State<App>, caller: Caller, Path(id): Path<i64>) -> ApiResult<StatusCode> {
     let docset = find_own(&app, &caller, id).await?;
-    let now = app.clock.now_ms();
-    // The objects first: once the rows are gone nobody would remember to delete them. A packager that still builds one of these
-    // finds the package gone and gives up.
-    let goes = |package: &Package| package.owner == docset.owner || !package.is_held(now);
-    let packages = app.store.packages_of(docset.id).await?.into_iter().filter(goes);
-    let mut known = BTreeSet::new();
-    for package in packages {
-        dispatch::send_delete(&app, package.salted()).await?;
-        known.insert(package.id);
-    }
-    for package in app.store.delete_docset(docset.id, caller.sees(), now).await?.unwrap_or_default() {
-        // Asked for in between.
-        if !known.contains(&package.id) {
-            dispatch::send_delete(&app, package.salted()).await?;
-        }
-    }
+    // A packager that still builds one of its packages is told, or finds the package gone, and gives up.
+    app.store.delete_docset(docset.id, caller.sees(), app.clock.now_ms()).await?;
+    deletes::send_now(&app).await;
     Ok(StatusCode::NO_CONTENT)
 }

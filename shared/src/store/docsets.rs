@@ -8,7 +8,7 @@ use sqlx::any::AnyRow;
 use super::connections::Transaction;
 use super::packages::package_of;
 use super::rows::{Columns as _, int, made, query, to_json};
-use super::{SqlStore, StoreError, StoreResult, errors, holdings};
+use super::{SqlStore, StoreError, StoreResult, deletes, errors, holdings};
 use crate::digest::Sha256;
 use crate::domain::{Docset, FormatTotal, Origin, Package};
 use crate::ids::{CollectionId, DocsetId, KeyId};
@@ -228,7 +228,7 @@ pub(super) async fn delete(
         query("DELETE FROM shares WHERE docset = $1").bind(id.0).execute(&mut *transaction).await?;
         let sql = format!("DELETE FROM packages WHERE docset = $2 AND (owner = $3 OR NOT {HELD}) RETURNING *");
         let deleted = made(sql, true).bind(now).bind(id.0).bind(owner.0).fetch_all(&mut *transaction).await?;
-        deleted.iter().map(package_of).collect::<StoreResult<_>>()?
+        record_deletes(&deleted, &mut transaction).await?
     };
     transaction.commit().await?;
     Ok(Some(newest_first(packages)))
@@ -239,7 +239,18 @@ pub(super) async fn delete(
 async fn delete_whole(id: DocsetId, transaction: &mut Transaction) -> StoreResult<Vec<Package>> {
     query("DELETE FROM docsets WHERE id = $1").bind(id.0).execute(&mut **transaction).await?;
     let packages = query("DELETE FROM packages WHERE docset = $1 RETURNING *").bind(id.0);
-    packages.fetch_all(&mut **transaction).await?.iter().map(package_of).collect()
+    let deleted = packages.fetch_all(&mut **transaction).await?;
+    record_deletes(&deleted, transaction).await
+}
+
+/// Reads packages whose rows were deleted, and records that their objects are to be deleted: nobody
+/// else would remember them.
+async fn record_deletes(rows: &[AnyRow], transaction: &mut Transaction) -> StoreResult<Vec<Package>> {
+    let packages = rows.iter().map(package_of).collect::<StoreResult<Vec<_>>>()?;
+    for package in &packages {
+        deletes::record(package, transaction).await?;
+    }
+    Ok(packages)
 }
 
 fn newest_first(mut packages: Vec<Package>) -> Vec<Package> {

@@ -5,7 +5,7 @@ use sqlx::any::AnyRow;
 use super::connections::Transaction;
 use super::rows::{Columns as _, Statement, int, query, to_json};
 use super::sql::returned;
-use super::{NewPackage, SqlStore, StatusUpdate, StoreError, StoreResult, errors, holdings, rights};
+use super::{NewPackage, SqlStore, StatusUpdate, StoreError, StoreResult, deletes, errors, holdings, rights};
 use crate::digest::Sha256;
 use crate::domain::{Documents, Format, Package, Recipe, Status};
 use crate::ids::{DocsetId, KeyId, PackageId, Salt};
@@ -216,13 +216,17 @@ pub(super) async fn dismiss(
 }
 
 pub(super) async fn erase(db: &SqlStore, id: PackageId, owner: Option<KeyId>) -> StoreResult<Option<Package>> {
+    let mut transaction = db.begin().await?;
     let statement = query(
-        "UPDATE packages SET content = 'erased' \
-         WHERE id = $1 AND ($2 IS NULL OR owner = $2) AND content = 'available' RETURNING *",
-    )
-    .bind(id.0)
-    .bind(owner.map(|key| key.0));
-    changed_or_as_it_stands(db, statement, id, owner).await
+        "UPDATE packages SET content = CASE WHEN content = 'available' THEN 'erased' ELSE content END \
+         WHERE id = $1 AND ($2 IS NULL OR owner = $2) RETURNING *",
+    );
+    let statement = statement.bind(id.0).bind(owner.map(|key| key.0));
+    let Some(row) = returned(statement, &mut *transaction).await? else { return Ok(None) };
+    let package = package_of(&row)?;
+    deletes::record(&package, &mut transaction).await?;
+    transaction.commit().await?;
+    Ok(Some(package))
 }
 
 async fn changed_or_as_it_stands(

@@ -19,8 +19,8 @@ use super::rows::{Columns as _, Statement, query};
 use super::{
     Attempt, ChargedTo, CurrentDocument, Exchange, HeldLease, ImportLease, Member, NewCollection, NewDocset,
     NewDocument, NewPackage, NewWatch, Notice, Settling, Share, Standing, StatusUpdate, Store, StoreResult, Summary,
-    UsageCount, Watch, allowances, charges, docsets, documents, holdings, import, keys, members, packages, refs,
-    reindex, rights, shares, staging, summaries, usage, watches, withdrawals, writes,
+    UsageCount, Watch, allowances, charges, deletes, docsets, documents, holdings, import, keys, members, packages,
+    refs, reindex, rights, shares, staging, summaries, usage, watches, withdrawals, writes,
 };
 use crate::digest::Sha256;
 use crate::domain::{
@@ -30,6 +30,7 @@ use crate::domain::{
 use crate::ids::{
     CollectionId, DocsetId, ImportId, IndexId, KeyId, PackageId, SaltedShare, ShareId, VersionId, WatchId,
 };
+use crate::messaging::DeleteRequest;
 
 /// A database: SQLite or PostgreSQL. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -278,6 +279,14 @@ impl Store for SqlStore {
 
     async fn erase_package(&self, id: PackageId, owner: Option<KeyId>) -> StoreResult<Option<Package>> {
         packages::erase(self, id, owner).await
+    }
+
+    async fn pending_deletes(&self, limit: u32) -> StoreResult<Vec<DeleteRequest>> {
+        deletes::pending(self, limit).await
+    }
+
+    async fn confirm_delete(&self, request: &DeleteRequest) -> StoreResult<()> {
+        deletes::confirm(self, request).await
     }
 
     async fn expired_packages(&self, now: i64, limit: u32) -> StoreResult<Vec<Package>> {

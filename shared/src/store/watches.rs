@@ -10,6 +10,7 @@ use super::keys::{k_has_scope, valid_key};
 use super::rows::{Columns as _, int, made, query};
 use super::sql::returned;
 use super::{NewDocset, SqlStore, StoreError, StoreResult, docsets, errors};
+use crate::clock::{is_lease_valid, latest_end};
 use crate::domain::Scope;
 use crate::ids::{CollectionId, DocsetId, KeyId, NoticeId, VersionId, WatchId};
 use crate::webhook::WebhookSecret;
@@ -113,6 +114,19 @@ pub struct Notice {
     pub status: Option<u16>,
     /// What went wrong with the last attempt.
     pub problem: Option<String>,
+}
+
+/// Longest time from an attempt to deliver a notice to the next, in milliseconds.
+pub const LONGEST_NOTICE_WAIT_MS: i64 = 95_040_000;
+
+impl Notice {
+    /// Tells how many milliseconds it is until the next attempt is due. One that is further ahead
+    /// than it can be was written by a clock that was wrong, and is due.
+    #[must_use]
+    pub fn wait_ms(&self, now: i64) -> i64 {
+        let longest = if self.attempts == 0 { 0 } else { LONGEST_NOTICE_WAIT_MS };
+        self.next_attempt.filter(|due| is_lease_valid(*due, now, longest)).map_or(0, |due| due - now)
+    }
 }
 
 /// What came of an attempt to deliver a notice.
@@ -313,11 +327,13 @@ pub(super) async fn due(db: &SqlStore, by: i64, now: i64) -> StoreResult<Vec<Not
     let may_watch = k_has_scope(Scope::Watches);
     let select = concat!(
         "SELECT n.* FROM notices n JOIN watches w ON w.id = n.watch JOIN api_keys k ON k.id = w.owner ",
-        "WHERE n.state = 'pending' AND n.next_attempt <= $1 AND ",
+        "WHERE n.state = 'pending' ",
+        "AND (n.next_attempt <= $1 OR n.next_attempt > CASE WHEN n.attempts = 0 THEN $3 ELSE $4 END) AND ",
         valid_key!("k", "$2")
     );
     let select = made(format!("{select} AND {may_watch} ORDER BY n.next_attempt, n.id"), true);
-    let rows = select.bind(by).bind(now).fetch_all(&db.read).await?;
+    let select = select.bind(by).bind(now).bind(latest_end(now, 0)).bind(latest_end(now, LONGEST_NOTICE_WAIT_MS));
+    let rows = select.fetch_all(&db.read).await?;
     rows.iter().map(notice_of).collect()
 }
 

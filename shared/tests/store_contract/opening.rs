@@ -58,7 +58,7 @@ pub(crate) async fn versions_from_before_imports_were_recorded_stay(db: Database
     forget_key_rights(&mut old).await;
     forget_allowances(&mut old).await;
     forget_rights(&mut old).await;
-    for table in ["notices", "watches", "share_guests", "shares", "summaries"] {
+    for table in ["pending_deletes", "notices", "watches", "share_guests", "shares", "summaries"] {
         old.execute(AssertSqlSafe(format!("DROP TABLE {table}"))).await.unwrap();
     }
     old.execute("DROP INDEX docsets_by_fingerprint").await.unwrap();

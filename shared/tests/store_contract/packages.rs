@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use adit_shared::digest::Sha256;
 use adit_shared::domain::{Content, Documents, Package, Status};
 use adit_shared::ids::{DocsetId, KeyId, PackageId};
+use adit_shared::messaging::DeleteRequest;
 use adit_shared::store::{SqlStore, StatusUpdate, Store as _, StoreError};
 use futures::future::join_all;
 use rand::SeedableRng as _;
@@ -232,6 +233,31 @@ pub(crate) async fn dismissing_and_erasing_are_for_the_owner(db: Database) {
     let erased = db.store.erase_package(package.id, Some(owner)).await.unwrap();
     assert_eq!(erased, Some(Package { content: Content::Erased, ..built }));
     assert_eq!(db.store.erase_package(package.id, Some(owner)).await.unwrap(), erased);
+}
+
+pub(crate) async fn what_is_to_be_deleted_is_remembered_until_it_is_confirmed(db: Database) {
+    let (owner, docset, erased) = made(&db.store).await;
+    let stranger = KeyId(owner.0 + 1);
+    let (gone, _) = db.store.create_package(&new_package(owner, docset, "2"), true).await.unwrap();
+    let pending = async |limit| {
+        let requests = db.store.pending_deletes(limit).await.unwrap();
+        requests.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(db.store.erase_package(erased.id, Some(stranger)).await.unwrap(), None);
+    assert_eq!(pending(9).await, [""; 0]);
+    let delete = |package: &Package| DeleteRequest { package: package.salted() }.to_string();
+    for _ in 0..2 {
+        db.store.erase_package(erased.id, Some(owner)).await.unwrap();
+        assert_eq!(pending(9).await, [delete(&erased)]);
+    }
+    db.store.delete_docset(docset, Some(owner), 50).await.unwrap();
+    assert_eq!(pending(9).await, [delete(&erased), delete(&gone)]);
+    assert_eq!(pending(1).await.len(), 1);
+    for request in db.store.pending_deletes(9).await.unwrap() {
+        db.store.confirm_delete(&request).await.unwrap();
+        db.store.confirm_delete(&request).await.unwrap();
+    }
+    assert_eq!(pending(9).await, [""; 0]);
 }
 
 pub(crate) async fn expired_packages_are_found(db: Database) {

@@ -162,6 +162,24 @@ pub(crate) async fn an_attempt_is_made_by_one_and_counted(db: Database) {
     assert_eq!(store.due_notices(i64::MAX, 0).await.unwrap(), []);
 }
 
+pub(crate) async fn a_notice_of_a_clock_that_was_ahead_is_due(db: Database) {
+    const WEEK: i64 = 7 * 86_400_000;
+    let store = &db.store;
+    let watch = behind(store).await;
+    let mut docset = new_docset(watch.new.owner, watch.new.collection, RoaringBitmap::from([2]));
+    docset.created = WEEK;
+    store.advance_watch(&watch, 2, Some(&docset)).await.unwrap().unwrap();
+    let fresh = store.due_notices(0, 0).await.unwrap().remove(0);
+    assert_eq!(fresh.wait_ms(0), 0, "nobody can have made it later than now");
+    assert_eq!((fresh.wait_ms(WEEK - 5), store.due_notices(WEEK - 5, WEEK - 5).await.unwrap().len()), (5, 0));
+
+    // Claimed, or failed, by a clock that was a week ahead.
+    assert!(store.claim_notice(&fresh, WEEK + 60_000).await.unwrap());
+    let claimed = store.due_notices(0, 0).await.unwrap().remove(0);
+    assert_eq!((claimed.attempts, claimed.wait_ms(0)), (1, 0));
+    assert_eq!((claimed.wait_ms(WEEK), store.due_notices(WEEK, WEEK).await.unwrap().len()), (60_000, 0));
+}
+
 pub(crate) async fn who_wants_no_more_is_told_no_more(db: Database) {
     let store = &db.store;
     let watch = behind(store).await;
