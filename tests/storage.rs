@@ -45,6 +45,14 @@ impl Site {
         paths.into_iter().rfind(|path| path.file_name().unwrap().to_str().unwrap().contains(part)).unwrap()
     }
 
+    /// The archive of a package.
+    fn archive(&self, package: u32) -> PathBuf {
+        let folders = fs::read_dir(self.data.join("objects/packages")).unwrap();
+        let mut names = folders.map(|folder| folder.unwrap().file_name().into_string().unwrap());
+        let folder = names.find(|name| name.split('-').next() == Some(&package.to_string())).unwrap();
+        self.object(&format!("packages/{folder}"), ".zip")
+    }
+
     /// Exit status and findings of a verb.
     fn findings(&self, arguments: &[&str]) -> (Option<i32>, Value) {
         let output = run(&self.data, &[&["storage"], arguments, &["--json"]].concat());
@@ -224,17 +232,17 @@ async fn a_damaged_archive_is_found_and_the_miner_gets_a_good_one_by_asking_agai
     server.docset("c", "*").await;
     let good = package("first.zip");
     assert_eq!(site.damages(&["check", "--full"]), Vec::<String>::new());
-    flip(&site.object("packages/1", ".zip"), 5000);
+    flip(&site.archive(1), 5000);
     assert_eq!(site.damages(&["check"]), Vec::<String>::new(), "its length is right");
     assert_eq!(site.damages(&["check", "--full"]), ["package"]);
     assert!(package("second.zip") == good);
     assert_eq!(site.damages(&["check", "--full"]), Vec::<String>::new(), "the damaged one is erased");
 
-    cut(&site.object("packages/2", ".zip"), 1);
+    cut(&site.archive(2), 1);
     assert_eq!(site.damages(&["check"]), ["package"]);
     assert!(package("third.zip") == good);
 
-    flip(&site.object("packages/3", ".zip"), 5000);
+    flip(&site.archive(3), 5000);
     assert_eq!(site.damages(&["repair"]), Vec::<String>::new());
     assert!(package("fourth.zip") == good);
 }

@@ -112,6 +112,14 @@ pub(crate) fn find(data: &Path) -> Option<Running> {
     }
 }
 
+/// Tells whether another process holds the data folder: an `adit up`, whatever it works on.
+pub(crate) fn is_held_by_another(data: &Path) -> bool {
+    let path = data.join("lock");
+    let Ok(lock) = File::open(&path) else { return false };
+    let is_held = matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock));
+    is_held && holder(&path) != Some(std::process::id())
+}
+
 /// Reads the id of the process that holds the lock in file `lock`.
 fn holder(lock: &Path) -> Option<u32> {
     std::fs::read_to_string(lock).ok()?.parse().ok()

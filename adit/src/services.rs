@@ -11,6 +11,7 @@ use adit_shared::store::{SqlStore, Store, StoreError};
 use anyhow::Context as _;
 
 use crate::data_folder::{refuse_foreign_parts, secure_data_folder};
+use crate::running::is_held_by_another;
 use crate::store_mark;
 
 /// The opened parts.
@@ -91,9 +92,18 @@ async fn patiently<T>(
 
 /// Opens the database alone, as the verbs do that need no more.
 pub(crate) async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
-    let store =
-        SqlStore::open(config.database_url.reveal()).await.context("cannot open the database (ADIT_DATABASE_URL)")?;
-    Ok(Arc::new(store))
+    Ok(Arc::new(open_database(config).await?))
+}
+
+/// Opens the database, and brings its schema up to date; but not under a server that runs on the data
+/// folder, which may be of an older program.
+pub(crate) async fn open_database(config: &Config) -> anyhow::Result<SqlStore> {
+    let url = config.database_url.reveal();
+    let opened = match is_held_by_another(&config.data) {
+        true => SqlStore::open_unmigrated(url).await,
+        false => SqlStore::open(url).await,
+    };
+    opened.context("cannot open the database (ADIT_DATABASE_URL)")
 }
 
 /// Searches in the outside engine, where there is one, else in indexes that lie in the object store. Nothing is asked of either yet.

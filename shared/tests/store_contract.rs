@@ -71,6 +71,7 @@ contract! {
         a_trial_of_writing_changes_nothing_that_is_read,
         versions_from_before_imports_were_recorded_stay,
         a_schema_from_the_future_is_refused,
+        an_older_schema_is_left_alone_where_a_server_may_work_on_it,
         errors_tell_neither_statements_nor_values;
     keys:
         a_key_is_found_by_its_hash_and_number_whatever_its_state,

@@ -13,11 +13,11 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use adit_shared::config::Config;
-use adit_shared::store::SqlStore;
 use anyhow::{Context as _, bail};
 use url::Url;
 
 use crate::data_folder::secure_data_folder;
+use crate::services::open_database;
 use crate::signing::default_path;
 use crate::terminal::outln;
 
@@ -116,7 +116,7 @@ fn prepare(config: &Config, target: &Path) -> anyhow::Result<PathBuf> {
 
 async fn copy(config: &Config, objects: &Path, to: &Path) -> anyhow::Result<Copied> {
     let database = to.join(DATABASE);
-    let store = SqlStore::open(config.database_url.reveal()).await.context("cannot open the database")?;
+    let store = open_database(config).await?;
     store.copy_to(&database).await.context("cannot copy the database")?;
     let (objects, to, key) = (objects.to_owned(), to.to_owned(), default_path(&config.data));
     let copying = move || {

@@ -9,7 +9,7 @@ use futures::FutureExt as _;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, install_default_drivers};
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{AnyConnection, ConnectOptions as _, Connection as _, Executor as _};
+use sqlx::{AnyConnection, ConnectOptions as _, Connection as _, Executor as _, Row as _};
 use url::Url;
 
 use super::connections::Connections;
@@ -20,6 +20,8 @@ use super::{SqlStore, StoreError, StoreResult};
 static SQLITE: Migrator = sqlx::migrate!("../migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("../migrations/postgres");
 
+/// Names the program to operators.
+const PROGRAM: &str = concat!("adit ", env!("CARGO_PKG_VERSION"));
 /// How long a writer waits for the write lock of a SQLite file, which an import in another process may hold.
 const BUSY: Duration = Duration::from_secs(30);
 /// A connection that lay idle for longer is tried before it is handed out. A restart of the database takes longer than this.
@@ -37,12 +39,25 @@ impl SqlStore {
     /// [`StoreError::Unavailable`] when the URL is neither `sqlite:` nor `postgres:`, or when the database cannot be reached or
     /// made; [`StoreError::Refused`] when it does not let the program in, or has a schema that is newer than the program.
     pub async fn open(url: &str) -> StoreResult<Self> {
+        Self::open_with(url, OlderSchema::Migrate).await
+    }
+
+    /// Opens the database at `url` as [`SqlStore::open`] does, but leaves a schema that is older than the
+    /// program as it is: a server of an older program works on it.
+    ///
+    /// # Errors
+    /// Those of [`SqlStore::open`], and [`StoreError::Refused`] where the schema is older.
+    pub async fn open_unmigrated(url: &str) -> StoreResult<Self> {
+        Self::open_with(url, OlderSchema::Refuse).await
+    }
+
+    async fn open_with(url: &str, older: OlderSchema) -> StoreResult<Self> {
         install_default_drivers();
         let url =
             Url::parse(url).map_err(|error| StoreError::Unavailable(format!("its URL cannot be read: {error}")))?;
         match url.scheme() {
-            "sqlite" => open_sqlite(url).await,
-            "postgres" | "postgresql" => open_postgres(url).await,
+            "sqlite" => open_sqlite(url, older).await,
+            "postgres" | "postgresql" => open_postgres(url, older).await,
             other => Err(StoreError::Unavailable(format!(
                 "its URL begins with {other}:, but must begin with sqlite: or postgres:"
             ))),
@@ -50,7 +65,14 @@ impl SqlStore {
     }
 }
 
-async fn open_sqlite(mut url: Url) -> StoreResult<SqlStore> {
+/// Says what becomes of a schema that is older than the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OlderSchema {
+    Migrate,
+    Refuse,
+}
+
+async fn open_sqlite(mut url: Url, older: OlderSchema) -> StoreResult<SqlStore> {
     let file = SqliteConnectOptions::from_url(&url)
         .map_err(|_| StoreError::Unavailable("its sqlite: URL has an unknown parameter".to_owned()))?;
     let path = file.get_filename();
@@ -62,7 +84,7 @@ async fn open_sqlite(mut url: Url) -> StoreResult<SqlStore> {
     make_parent(path).await?;
     url.query_pairs_mut().append_pair("mode", "rwc");
     let options = options(&url)?;
-    migrate_sqlite(&options).await.map_err(|error| match error {
+    migrate_sqlite(&options, older).await.map_err(|error| match error {
         StoreError::Unavailable(reason) => StoreError::Unavailable(format!("{}: {reason}", path.display())),
         other => other,
     })?;
@@ -79,11 +101,11 @@ async fn open_sqlite(mut url: Url) -> StoreResult<SqlStore> {
     Ok(SqlStore { read, write, begin: "BEGIN IMMEDIATE", liveness })
 }
 
-async fn open_postgres(url: Url) -> StoreResult<SqlStore> {
+async fn open_postgres(url: Url, older: OlderSchema) -> StoreResult<SqlStore> {
     let options = options(&url)?;
     let connecting = tokio::time::timeout(AWAY, AnyConnection::connect_with(&options));
     let mut connection = connecting.await.map_err(|_| sqlx::Error::PoolTimedOut)??;
-    migrate(&POSTGRES, &mut connection).await?;
+    migrate(&POSTGRES, &mut connection, older).await?;
     connection.close().await?;
     let pool = connections(POSTGRES_CONNECTIONS, AWAY).connect_lazy_with(options.clone());
     let liveness = Arc::new(Liveness::new(options));
@@ -157,18 +179,44 @@ async fn prepare_reader(connection: &mut AnyConnection) -> Result<(), sqlx::Erro
 
 /// The migrator has no lock of its own for SQLite, so all of it runs inside one write transaction. Not on a connection of a
 /// pool: that would try again for a minute when the file is no database.
-async fn migrate_sqlite(options: &AnyConnectOptions) -> StoreResult<()> {
+async fn migrate_sqlite(options: &AnyConnectOptions, older: OlderSchema) -> StoreResult<()> {
     let mut connection = AnyConnection::connect_with(options).await?;
     prepare_sqlite(&mut connection).await?;
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    migrate(&SQLITE, &mut transaction).await?;
+    migrate(&SQLITE, &mut transaction, older).await?;
     transaction.commit().await?;
     Ok(connection.close().await?)
 }
 
-async fn migrate(migrator: &Migrator, connection: &mut AnyConnection) -> StoreResult<()> {
+async fn migrate(migrator: &Migrator, connection: &mut AnyConnection, older: OlderSchema) -> StoreResult<()> {
+    let found = schema_version(connection).await;
+    let known = migrator.iter().map(|migration| migration.version).max().unwrap_or_default();
+    match found {
+        Some(found) if found > known => return Err(StoreError::Refused(newer_schema(found, known))),
+        Some(found) if found < known && older == OlderSchema::Refuse => {
+            return Err(StoreError::Refused(format!(
+                "its schema has version {found}, and this program ({PROGRAM}) would bring it to version {known} under a server of \
+                 an older program that runs; stop that server first, and make a backup"
+            )));
+        }
+        _ => {}
+    }
     // What `Migrator::run` does; but that one's future is `Send` only for lifetimes that the compiler cannot prove.
     migrator.run_direct(None, connection, false).await.map_err(schema_error)
+}
+
+/// Reads the version of the database's schema; a database that has none yet has no table of them.
+async fn schema_version(connection: &mut AnyConnection) -> Option<i64> {
+    let row = connection.fetch_one("SELECT MAX(version) FROM _sqlx_migrations").await.ok()?;
+    row.try_get::<Option<i64>, _>(0).ok()?
+}
+
+fn newer_schema(found: i64, known: i64) -> String {
+    format!(
+        "its schema has version {found}, and this program ({PROGRAM}) knows versions up to {known}: a newer program has changed \
+         it, and that cannot be undone; use the newer program, or restore a backup of before the upgrade \
+         (docs/OPERATIONS.md, Backup and restore)"
+    )
 }
 
 fn schema_error(error: sqlx::migrate::MigrateError) -> StoreError {
@@ -176,7 +224,8 @@ fn schema_error(error: sqlx::migrate::MigrateError) -> StoreError {
     match error {
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error.into(),
         MigrateError::VersionMissing(version) => StoreError::Refused(format!(
-            "its schema has version {version}, which is newer than this program; use a newer adit"
+            "its schema has the migration {version}, which this program ({PROGRAM}) does not know: use the program that made it, \
+             or restore a backup of before (docs/OPERATIONS.md, Backup and restore)"
         )),
         other => StoreError::Refused(format!("its schema cannot be brought up to date: {other}")),
     }
@@ -184,8 +233,6 @@ fn schema_error(error: sqlx::migrate::MigrateError) -> StoreError {
 
 #[cfg(test)]
 mod tests {
-    use sqlx::Row as _;
-
     use super::super::{NewCollection, Store as _};
     use super::*;
 

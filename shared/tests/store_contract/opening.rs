@@ -4,7 +4,7 @@ use adit_shared::digest::Sha256;
 use adit_shared::domain::{Collection, Role, Selection};
 use adit_shared::store::{NewDocset, SqlStore, Store as _, StoreError, measure};
 use futures::future::join_all;
-use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _};
+use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _, Row as _};
 use url::Url;
 
 use super::allowances::{forget_allowances, forget_text_rights};
@@ -96,10 +96,29 @@ pub(crate) async fn versions_from_before_imports_were_recorded_stay(db: Database
 
 pub(crate) async fn a_schema_from_the_future_is_refused(db: Database) {
     let mut connection = AnyConnection::connect(&db.url).await.unwrap();
-    connection.execute("UPDATE _sqlx_migrations SET version = 1000 WHERE version = 1").await.unwrap();
+    let newest = connection.fetch_one("SELECT MAX(version) FROM _sqlx_migrations").await.unwrap().get::<i64, _>(0);
+    connection.execute("UPDATE _sqlx_migrations SET version = 9999 WHERE version = 1").await.unwrap();
+    for error in [SqlStore::open(&db.url).await.unwrap_err(), SqlStore::open_unmigrated(&db.url).await.unwrap_err()] {
+        let StoreError::Refused(reason) = &error else { panic!("{error}") };
+        let versions = format!("version 9999, and this program (adit 0.1.0) knows versions up to {newest}");
+        assert!(reason.contains(&versions) && reason.contains("restore a backup"), "{reason}");
+    }
+    // One that is missing in between, as of a program that was never released.
+    connection.execute("UPDATE _sqlx_migrations SET version = 0 WHERE version = 9999").await.unwrap();
     connection.close().await.unwrap();
-    let error = SqlStore::open(&db.url).await.unwrap_err();
-    assert!(matches!(&error, StoreError::Refused(reason) if reason.contains("newer than this program")), "{error}");
+    let error = SqlStore::open(&db.url).await.unwrap_err().to_string();
+    assert!(error.contains("the migration 0,") && error.contains("restore a backup"), "{error}");
+}
+
+pub(crate) async fn an_older_schema_is_left_alone_where_a_server_may_work_on_it(db: Database) {
+    SqlStore::open_unmigrated(&db.url).await.unwrap();
+    let mut old = AnyConnection::connect(&db.url).await.unwrap();
+    let newest = "SELECT MAX(version) FROM _sqlx_migrations";
+    old.execute("DELETE FROM _sqlx_migrations WHERE version > 1").await.unwrap();
+    let error = SqlStore::open_unmigrated(&db.url).await.unwrap_err().to_string();
+    assert!(error.contains("its schema has version 1, and"), "{error}");
+    assert!(error.contains("stop that server first"), "{error}");
+    assert_eq!(old.fetch_one(newest).await.unwrap().get::<i64, _>(0), 1);
 }
 
 #[tokio::test]
