@@ -301,7 +301,7 @@ impl From<SearchError> for Problem {
                 "the corpus has moved on since this cursor was made; start the search again without it",
             ),
             SearchError::Objects(inner) => inner.into(),
-            SearchError::Away(_) => Self::away("search index", &text),
+            SearchError::Away(_) | SearchError::Cache(_) => Self::away("search index", &text),
             SearchError::TimedOut => {
                 Self::new(Kind::Timeout, text).header(header::RETRY_AFTER, HeaderValue::from_static("5"))
             }

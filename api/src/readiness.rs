@@ -13,9 +13,9 @@ use tokio::time::{Instant, timeout};
 
 use crate::state::App;
 
-/// How long a part may take to answer before it counts as away: who balances load does not wait for
-/// long.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a part may take to answer before it counts as away. With the age of the answer before,
+/// each fault is told of within five seconds.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
 /// How long an answer is good for others.
 const FRESH: Duration = Duration::from_secs(1);
 

@@ -100,6 +100,9 @@ pub enum SearchError {
     /// The engine is away or has too much to do; trying again may help.
     #[error("the search engine is away: {0}")]
     Away(String),
+    /// The disk of the search cache failed, or is full; the index itself is as it was.
+    #[error("the search cache failed: {0}; check its disk and permissions")]
+    Cache(String),
     /// It took longer than a search may.
     #[error("the search took too long; ask for less, or try again")]
     TimedOut,

@@ -40,6 +40,9 @@ const SEQUENCE: &str = "sequence";
 /// Header of W3C Trace Context.
 const TRACEPARENT: &str = "traceparent";
 
+/// Bytes of the message that [`Broker::check_delivery`] sends.
+const TRIAL: usize = 8 << 10;
+
 /// Why the broker did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BrokerError {
@@ -169,12 +172,13 @@ impl Broker {
     }
 
     /// Has a persistent message sent, handed back and acknowledged, for readiness checks: it is the
-    /// marker of a drain, in a queue that expires when nobody uses it.
+    /// marker of a drain, in a queue that expires when nobody uses it. It is larger than what a full
+    /// disk may have left in the last block of a file.
     ///
     /// # Errors
     /// Any [`BrokerError`], among them the refusal of a broker that cannot keep messages now.
     pub async fn check_delivery(&self) -> Result<(), BrokerError> {
-        match self.drain(&self.trials).await? {
+        match self.drains.drain_behind(&self.trials, &"x".repeat(TRIAL)).await? {
             Some(drained) => drained.ack().await,
             None => Ok(()),
         }

@@ -164,7 +164,7 @@ pub(super) fn index_folder(scratch: &Scratch) -> PathBuf {
 
 /// A local file operation that failed.
 pub(super) fn disk(path: &Path, error: &io::Error) -> SearchError {
-    SearchError::Index(format!("{}: {error}; check the search cache's disk and permissions", path.display()))
+    SearchError::Cache(format!("{}: {error}", path.display()))
 }
 
 /// Links the cached file to its place; false if it is missing or not what the manifest says.

@@ -2,7 +2,7 @@ use std::env;
 use std::time::{Duration, Instant};
 
 use adit_shared::messaging::server::{BrokerServer, ServerConfig};
-use adit_shared::messaging::{Outgoing, Queue};
+use adit_shared::messaging::{BrokerConfig, Outgoing, Queue};
 use adit_shared::signing::PublicKeys;
 use serde_json::{Value, json};
 use tokio::io::copy_bidirectional;
@@ -138,6 +138,29 @@ async fn a_part_that_answers_and_takes_nothing_is_away_until_it_does() {
     await_away(&app, &["message broker"]).await;
     std::fs::create_dir(&journal).unwrap();
     await_away(&app, &[]).await;
+}
+
+/// A broker that takes connections and never says anything.
+async fn silent_broker() -> (BrokerConfig, TcpListener) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let config = format!("stomp://{}", listener.local_addr().unwrap()).parse().unwrap();
+    (config, listener)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fault_is_told_of_within_five_seconds_though_another_part_says_nothing() {
+    let world = World::new().await;
+    let (broker, _listener) = silent_broker().await;
+    let app = world.app_on(broker, &world.objects()).await;
+    world.run_sql("INSERT INTO counters (name, value) VALUES ('write_trials', 1)").await;
+    world.run_sql("CREATE TRIGGER full_disk BEFORE UPDATE ON counters BEGIN SELECT RAISE(ROLLBACK, 'full'); END").await;
+    let began = Instant::now();
+    await_away(&app, &["database", "message broker"]).await;
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    world.run_sql("DROP TRIGGER full_disk").await;
+    let began = Instant::now();
+    await_away(&app, &["message broker"]).await;
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }
 
 #[tokio::test]

@@ -50,12 +50,21 @@ impl Drains {
 
     /// See [`super::Broker::drain`].
     pub(super) async fn drain(self: &Arc<Self>, queue: &Queue) -> Result<Option<Drained>, BrokerError> {
+        self.drain_behind(queue, "Marker of a reader").await
+    }
+
+    /// Does the same behind a marker of that text.
+    pub(super) async fn drain_behind(
+        self: &Arc<Self>,
+        queue: &Queue,
+        marker: &str,
+    ) -> Result<Option<Drained>, BrokerError> {
         let waited = self.connector.config.drain_timeout;
-        let drained = timeout(waited, self.drain_in_turn(queue)).await;
+        let drained = timeout(waited, self.drain_in_turn(queue, marker)).await;
         drained.unwrap_or_else(|_| Err(BrokerError::NotDrained { queue: queue.logical(), waited }))
     }
 
-    async fn drain_in_turn(self: &Arc<Self>, queue: &Queue) -> Result<Option<Drained>, BrokerError> {
+    async fn drain_in_turn(self: &Arc<Self>, queue: &Queue, marker: &str) -> Result<Option<Drained>, BrokerError> {
         let asked = Instant::now();
         let turn = Turn::take(&self.turns, queue.logical()).await;
         if turn.last_drain().is_some_and(|began| began > asked) {
@@ -67,7 +76,7 @@ impl Drains {
         let mut attempt = 1;
         let reading = loop {
             let connection = self.connection().await?;
-            let read = async { Reading::start(connection, queue).await?.read(queue).await };
+            let read = async { Reading::start(connection, queue, marker).await?.read(queue).await };
             match read.await {
                 Ok(reading) => break reading,
                 Err(error) if attempt == ATTEMPTS => return Err(error),
@@ -103,6 +112,7 @@ struct Reading {
     subscription: Subscription,
     connection: Connection,
     nonce: String,
+    marker: String,
     silences: u32,
     received: u32,
     messages: Vec<Incoming>,
@@ -111,11 +121,11 @@ struct Reading {
 }
 
 impl Reading {
-    async fn start(connection: Connection, queue: &Queue) -> Result<Self, BrokerError> {
+    async fn start(connection: Connection, queue: &Queue, marker: &str) -> Result<Self, BrokerError> {
         let subscription = connection.subscription()?;
         let nonce = format!("{:032x}", rand::random::<u128>());
-        let (messages, last) = (Vec::new(), String::new());
-        let reading = Self { subscription, connection, nonce, silences: 0, received: 0, messages, last };
+        let (messages, last, marker) = (Vec::new(), String::new(), marker.to_owned());
+        let reading = Self { subscription, connection, nonce, marker, silences: 0, received: 0, messages, last };
         let destination = queue.wire(reading.connection.flavour());
         reading.connection.send(reading.subscription.frame(&destination, "client", LIMIT)).await?;
         reading.send_marker(queue).await?;
@@ -124,7 +134,7 @@ impl Reading {
 
     async fn send_marker(&self, queue: &Queue) -> Result<(), BrokerError> {
         // Persistent like the messages: ActiveMQ keeps no order between persistent and other ones.
-        let mut marker = Outgoing::new("Marker of a reader").header(MARKER, &self.nonce);
+        let mut marker = Outgoing::new(&self.marker).header(MARKER, &self.nonce);
         marker.expires_in = Some(MARKER_LIFE);
         self.connection.send(marker.frame(queue, self.connection.flavour(), MARKER_LIFE)).await
     }
