@@ -17,6 +17,7 @@ use adit_shared::store::SqlStore;
 use anyhow::{Context as _, bail};
 use url::Url;
 
+use super::lock_storage;
 use crate::data_folder::secure_data_folder;
 use crate::signing::default_path;
 use crate::terminal::outln;
@@ -41,6 +42,7 @@ struct Copied {
 pub(crate) async fn run(config: &Config, target: &Path) -> anyhow::Result<()> {
     let objects = embedded_objects(config)?;
     secure_data_folder(config)?;
+    let _alone = lock_storage(config)?;
     let target = std::path::absolute(target).with_context(|| format!("cannot use {}", target.display()))?;
     let unfinished = prepare(config, &target)?;
     let copied = copy(config, &objects, &unfinished).await;
