@@ -8,15 +8,19 @@ mod backup;
 mod check;
 mod findings;
 mod packages;
+mod repack;
 mod repair;
 mod rewrite;
 mod sources;
 mod sweep;
 mod swept;
 
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::process::ExitCode;
 
 use adit_shared::config::Config;
+use anyhow::{Context as _, bail};
 
 use crate::cli::StorageVerb;
 use crate::services::Services;
@@ -55,4 +59,19 @@ pub(crate) async fn run(config: &Config, verb: StorageVerb) -> anyhow::Result<Ex
         );
     }
     Ok(ExitCode::FAILURE)
+}
+
+/// Keeps sweeps and backups of a data folder apart, as long as the file is open: a sweep moves what a database names that was
+/// copied a moment before.
+fn lock_storage(config: &Config) -> anyhow::Result<File> {
+    let path = config.data.join("storage.lock");
+    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+    let file = file.with_context(|| format!("cannot open {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            bail!("a sweep or a backup of this data folder is running: try again after it")
+        }
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+    }
 }

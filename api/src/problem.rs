@@ -64,6 +64,8 @@ kinds! {
     RightsMissing = FORBIDDEN "rights-missing" "The key may not have this document's files";
     /// The document was withdrawn.
     Withdrawn = GONE "withdrawn" "The document was withdrawn";
+    /// The files of an old version of a document were freed.
+    VersionFreed = GONE "version-freed" "The files of this old version were freed";
     /// A link that carries its own right is wrong, or too old.
     InvalidLink = FORBIDDEN "invalid-link" "The link is wrong or has expired";
     /// Not there, or somebody else's.

@@ -151,7 +151,12 @@ impl Reader {
 
     fn failed(&self, Failure { error, piece }: Failure) -> BuildError {
         match piece {
-            Some(piece) => self.document(piece.position, error.to_string()),
+            Some(piece) => match self.document(piece.position, error.to_string()) {
+                BuildError::Document { r#ref, path, reason, .. } => {
+                    BuildError::Document { r#ref, path, reason, is_missing: is_missing(&error) }
+                }
+                other => other,
+            },
             None => error.into(),
         }
     }
@@ -159,7 +164,7 @@ impl Reader {
     /// The error that names the document of the file at `position`.
     pub(crate) fn document(&self, position: u64, reason: String) -> BuildError {
         match self.plan.name(position) {
-            Ok((r#ref, path)) => BuildError::Document { r#ref, path, reason },
+            Ok((r#ref, path)) => BuildError::Document { r#ref, path, reason, is_missing: false },
             Err(error) => error.into(),
         }
     }
@@ -215,6 +220,11 @@ impl Fetcher {
         }
         Failure { error, piece: blamed.copied() }
     }
+}
+
+/// Tells whether an object is not there at all.
+pub(crate) fn is_missing(error: &ObjectError) -> bool {
+    matches!(error, ObjectError::NotFound(_))
 }
 
 /// Puts a chunk, which stands `at` in the object, where those pieces want it; none of them is longer than `longest`.

@@ -78,7 +78,7 @@ pub(crate) trait Contents {
 /// The refusal of a document's file, as it travels through readers and writers.
 fn refuse(document: &Document<'_>, file: &FileRecord, reason: String) -> io::Error {
     let path = file_name(document.name, &file.format);
-    io::Error::other(BuildError::Document { r#ref: document.r#ref.to_owned(), path, reason })
+    io::Error::other(BuildError::Document { r#ref: document.r#ref.to_owned(), path, reason, is_missing: false })
 }
 
 /// What a document's file is called in messages.

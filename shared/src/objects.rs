@@ -268,7 +268,7 @@ mod tests {
         insta::assert_json_snapshot!(keys);
         let owners = keys.iter().map(|key| ObjectKey::owner_of(key).unwrap());
         let (collection, package) = (KeyOwner::Collection(collection), KeyOwner::Package(PackageId(5)));
-        assert!(owners.eq([collection; 4].into_iter().chain([package; 3])));
+        assert!(owners.eq([collection; 4].into_iter().chain([package; 6])));
         for foreign in [ObjectKey::Mark.to_string().as_str(), "packages/5", "packages/x/y", "backups/1/x", "packs//x"] {
             assert_eq!(ObjectKey::owner_of(foreign), None, "{foreign}");
         }

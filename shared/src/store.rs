@@ -13,7 +13,7 @@ use roaring::RoaringBitmap;
 use crate::digest::Sha256;
 use crate::domain::{
     About, Access, Allowance, ApiKey, Clearance, Collection, Docset, Document, Documents, Entitlement, FileRecord,
-    Format, FormatTotal, Holding, Holdings, Limits, Month, OwnLimit, Package, Recipe, Role, Scope, Status, Tdm,
+    Format, FormatTotal, Holding, Holdings, Limits, Month, OwnLimit, Package, Place, Recipe, Role, Scope, Status, Tdm,
     UsageSums, Withdrawn,
 };
 use crate::ids::{
@@ -30,6 +30,7 @@ mod docsets;
 mod documents;
 mod errors;
 mod files;
+mod freed;
 mod holdings;
 mod import;
 mod keys;
@@ -194,6 +195,30 @@ pub struct CurrentDocument {
     pub content_hash: Sha256,
     /// Who may have its files.
     pub access: Access,
+}
+
+/// How much of a pack is needed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackUsage {
+    /// Key of its object.
+    pub name: String,
+    /// Files in it, each counted once.
+    pub files: u64,
+    /// Their bytes as they are stored.
+    pub bytes: u64,
+}
+
+/// A file of a document version that lies in another place now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileMove {
+    /// The document version.
+    pub document: VersionId,
+    /// The file's format.
+    pub format: Format,
+    /// Where it lay.
+    pub from: Place,
+    /// Where it lies.
+    pub to: Place,
 }
 
 /// One member of a docset with its files, as a package needs them.
@@ -369,11 +394,27 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// import, superseded ones too.
     async fn stored_versions(&self, collection: CollectionId) -> StoreResult<RoaringBitmap>;
 
+    // ---- freeing ----
+
+    /// Frees the files of a collection's old versions, but for those that stand in a corpus version from `kept_from` on, or
+    /// in a docset, and those of works without a newer version: withdrawn ones. Gives the number of versions. Their rows
+    /// stay, without files; no docset can be made of them any more. With `dry_run` they are only counted.
+    async fn free_old_versions(&self, lease: &ImportLease, kept_from: i64, dry_run: bool) -> StoreResult<u64>;
+    /// What a collection's packs hold that is needed.
+    async fn pack_usage(&self, collection: CollectionId) -> StoreResult<Vec<PackUsage>>;
+    /// The document versions that have files in some packs.
+    async fn documents_in_packs(&self, packs: &[String]) -> StoreResult<RoaringBitmap>;
+    /// Has files lie elsewhere from now on: all of them, or none.
+    async fn move_files(&self, lease: &ImportLease, moves: &[FileMove]) -> StoreResult<()>;
+    /// Marks those of some packs as gone in which no file lies; returns them.
+    async fn drop_packs(&self, lease: &ImportLease, packs: &[String]) -> StoreResult<Vec<String>>;
+
     // ---- docsets ----
 
     /// Makes a docset.
     ///
     /// # Errors
+    /// [`StoreError::NotFound`] where the files of a member were freed.
     /// [`StoreError::LimitReached`] where its owner has as many as it may.
     async fn create_docset(&self, docset: &NewDocset) -> StoreResult<Docset>;
     /// A docset, with its members.

@@ -12,6 +12,7 @@ mod store_contract {
     pub(crate) mod connections;
     pub(crate) mod docsets;
     pub(crate) mod docsets_made;
+    pub(crate) mod freed;
     pub(crate) mod harness;
     pub(crate) mod holdings;
     pub(crate) mod imports;
@@ -49,6 +50,11 @@ macro_rules! contract {
 }
 
 contract! {
+    freed:
+        old_versions_that_nobody_has_lose_their_files,
+        a_docset_that_is_made_meanwhile_has_all_its_files_or_is_refused,
+        files_lie_where_they_were_moved,
+        each_database_has_an_identity_of_its_own;
     allowances:
         an_exchange_grants_what_is_left_and_small_leases_at_the_end,
         a_lease_of_a_clock_that_was_ahead_is_waited_for_by_nobody,

@@ -16,6 +16,7 @@ use adit_shared::config::Config;
 use anyhow::{Context as _, bail};
 use url::Url;
 
+use super::lock_storage;
 use crate::data_folder::secure_data_folder;
 use crate::services::open_database;
 use crate::signing::default_path;
@@ -41,6 +42,7 @@ struct Copied {
 pub(crate) async fn run(config: &Config, target: &Path) -> anyhow::Result<()> {
     let objects = embedded_objects(config)?;
     secure_data_folder(config)?;
+    let _alone = lock_storage(config)?;
     let target = std::path::absolute(target).with_context(|| format!("cannot use {}", target.display()))?;
     let unfinished = prepare(config, &target)?;
     let copied = copy(config, &objects, &unfinished).await;

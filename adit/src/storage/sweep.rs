@@ -18,7 +18,9 @@ use adit_shared::store::{ImportLease, StoreError};
 use anyhow::Context as _;
 
 use super::swept::{Kind, Swept};
+use super::{lock_storage, repack};
 use crate::change::{self, TRY_LATER};
+use crate::data_folder::secure_data_folder;
 use crate::services::Services;
 use crate::store_mark;
 use crate::terminal::{errln, outln, print_json};
@@ -29,6 +31,8 @@ const BATCH: usize = 1000;
 /// Carries out `adit storage sweep`. The exit status is 75 where a collection was left out because it is
 /// being changed, and 1 where something could not be looked at.
 pub(super) async fn run(config: &Config, dry_run: bool, json: bool) -> anyhow::Result<ExitCode> {
+    secure_data_folder(config)?;
+    let _alone = lock_storage(config)?;
     let mut swept = Swept { dry_run, ..Swept::default() };
     // Each start of a process removes them too, and so does the opening of the services here.
     let (cache, folders) = (config.data.join("cache"), tokio::task::spawn_blocking);
@@ -112,12 +116,7 @@ async fn list(services: &Services) -> ObjectResult<BTreeMap<KeyOwner, Listed>> {
 }
 
 /// Frees what a package's row does not name; all of it where there is no row, or no more to come of it.
-async fn sweep_package(
-    services: &Services,
-    id: PackageId,
-    listed: Listed,
-    swept: &mut Swept,
-) -> anyhow::Result<()> {
+async fn sweep_package(services: &Services, id: PackageId, listed: Listed, swept: &mut Swept) -> anyhow::Result<()> {
     let package = services.store.package(id, None).await?;
     let is_built = |package: &Package| !package.status.is_terminal();
     let package = package.filter(|package| is_built(package) || package.content == Content::Available);
@@ -150,11 +149,13 @@ async fn sweep_collection(
     swept: &mut Swept,
 ) -> anyhow::Result<()> {
     let id = collection.id;
-    change::carry_out_between(services, &collection.slug, async |_: &ImportLease| {
+    change::carry_out_between(services, &collection.slug, async |lease: &ImportLease| {
         let (packs, indexes): (Vec<_>, Vec<_>) = listed.objects.into_iter().partition(|(key, _)| is_pack(key));
         let known = services.store.pack_keys(id).await?;
         give_up(services, listed.uploads, swept).await?;
-        free(services, Kind::Pack, packs.into_iter().filter(|(key, _)| !known.contains(key)).collect(), swept).await?;
+        let (known, unknown): (Vec<_>, Vec<_>) = packs.into_iter().partition(|(key, _)| known.contains(key));
+        free(services, Kind::Pack, unknown, swept).await?;
+        repack::repack(services, collection, lease, &known.into_iter().collect(), swept).await?;
         match needed_index_objects(services, id).await {
             Ok(Some(needed)) => {
                 let old = indexes.into_iter().filter(|(key, _)| !needed.contains(key));
@@ -163,7 +164,8 @@ async fn sweep_collection(
             Ok(None) => {}
             Err(error @ (SearchError::VersionGone(_) | SearchError::Damaged { .. })) => {
                 let slug = &collection.slug;
-                let advice = format!("{slug}: its old indexes are left: {error}; `adit reindex {slug}` makes the index anew");
+                let advice =
+                    format!("{slug}: its old indexes are left: {error}; `adit reindex {slug}` makes the index anew");
                 swept.problems.push(advice);
             }
             Err(error) => return Err(error.into()),
@@ -202,12 +204,7 @@ fn is_pack(key: &str) -> bool {
 }
 
 /// Deletes objects and counts them.
-async fn free(
-    services: &Services,
-    kind: Kind,
-    listed: Vec<(String, u64)>,
-    swept: &mut Swept,
-) -> anyhow::Result<()> {
+async fn free(services: &Services, kind: Kind, listed: Vec<(String, u64)>, swept: &mut Swept) -> anyhow::Result<()> {
     for batch in listed.chunks(BATCH) {
         if !swept.dry_run {
             let keys: Vec<String> = batch.iter().map(|(key, _)| key.clone()).collect();

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 pub(super) enum Kind {
     Package,
     Upload,
+    Version,
     Pack,
     Index,
     Scratch,
@@ -16,13 +17,15 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 6] = [Self::Package, Self::Upload, Self::Pack, Self::Index, Self::Scratch, Self::Temporary];
+    const ALL: [Self; 7] =
+        [Self::Package, Self::Upload, Self::Version, Self::Pack, Self::Index, Self::Scratch, Self::Temporary];
 
     /// Its name in JSON.
     fn as_str(self) -> &'static str {
         match self {
             Self::Package => "packages",
             Self::Upload => "uploads",
+            Self::Version => "versions",
             Self::Pack => "packs",
             Self::Index => "indexes",
             Self::Scratch => "scratch",
@@ -34,7 +37,8 @@ impl Kind {
         match self {
             Self::Package => "objects of packages that are gone",
             Self::Upload => "unfinished uploads",
-            Self::Pack => "packs",
+            Self::Version => "old versions of documents, which lie in packs",
+            Self::Pack => "packs, or what was needed no more of them,",
             Self::Index => "objects of old indexes",
             Self::Scratch => "folders of dead processes in the search cache",
             Self::Temporary => "temporary files of dead processes",

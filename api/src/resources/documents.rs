@@ -32,6 +32,12 @@ pub async fn get(State(app): State<App>, Path(id): Path<u32>) -> ApiResult<axum:
 }
 
 fn choose<'a>(document: &'a Document, format: &str) -> ApiResult<&'a FileRecord> {
+    // Each version has its metadata as a file at least.
+    if document.files.is_empty() {
+        let detail =
+            format!("version {} of {:?} is superseded, and its files were freed", document.version, document.r#ref);
+        return Err(Problem::new(Kind::VersionFreed, detail).with("ref", document.r#ref.as_str()));
+    }
     document.files.iter().find(|file| file.format.as_str() == format).ok_or_else(|| {
         let formats: Vec<&str> = document.files.iter().map(|file| file.format.as_str()).collect();
         Problem::new(Kind::NotFound, format!("this document has no {format}; there are: {}", formats.join(", ")))
@@ -39,9 +45,31 @@ fn choose<'a>(document: &'a Document, format: &str) -> ApiResult<&'a FileRecord>
     })
 }
 
+/// Sends a file of a document. Where that fails although the document has just been read, a sweep may have moved the
+/// file in between: then what the database says now counts, once.
+async fn serve(
+    app: &App,
+    caller: &Caller,
+    method: &Method,
+    document: &Document,
+    format: &str,
+    headers: &HeaderMap,
+) -> ApiResult<Response> {
+    match serve_from_place(app, caller, method, document, format, headers).await {
+        Err(problem) if matches!(problem.kind(), Kind::DamagedFile) => {
+            let again = find(app, document.id.0).await?;
+            if again.files == document.files {
+                return Err(problem);
+            }
+            serve_from_place(app, caller, method, &again, format, headers).await
+        }
+        answer => answer,
+    }
+}
+
 /// Sends a file, and charges it: not for a look at its head, nor for what the client has, nor for what was charged to the key today already. So
 /// the pieces of one file cost one document, whichever comes first.
-async fn serve(
+async fn serve_from_place(
     app: &App,
     caller: &Caller,
     method: &Method,

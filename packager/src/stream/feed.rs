@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use adit_shared::domain::{Encoding, FileRecord};
-use adit_shared::objects::ObjectStore;
+use adit_shared::objects::{ObjectError, ObjectStore};
 use bytes::BytesMut;
 use flate2::{Decompress, FlushDecompress, Status};
 use futures::{Stream, StreamExt as _, stream};
@@ -20,7 +20,7 @@ use super::lines::Lines;
 use super::{Contents, Document, file_name, refuse};
 use crate::error::BuildError;
 use crate::plan::{Objects, Piece, Spool, before, packed};
-use crate::read::{Failure, Fetcher, Spare};
+use crate::read::{Failure, Fetcher, Spare, is_missing};
 use crate::verify::Damage;
 
 /// Bytes of a batch.
@@ -123,12 +123,12 @@ async fn fill(draft: Draft, spool: Arc<Spool>, objects: Arc<dyn ObjectStore>, sp
     match Fetcher::new(objects, keys.clone()).fill(&pieces, &mut bytes).await {
         Ok(()) => Ok(bytes),
         Err(Failure { error, piece: None }) => Err(error.into()),
-        Err(Failure { error, piece: Some(piece) }) => Err(blame(&spool, &keys, &piece, error.to_string())?),
+        Err(Failure { error, piece: Some(piece) }) => Err(blame(&spool, &keys, &piece, &error)?),
     }
 }
 
 /// The error that names the document of a piece.
-fn blame(spool: &Arc<Spool>, keys: &Objects, piece: &Piece, reason: String) -> io::Result<BuildError> {
+fn blame(spool: &Arc<Spool>, keys: &Objects, piece: &Piece, error: &ObjectError) -> io::Result<BuildError> {
     let mut lines = Lines::new(spool.clone(), piece.position..spool.len());
     let (_, _, member) = lines.next()?.ok_or(io::ErrorKind::UnexpectedEof)?;
     let starts = piece.from - piece.skipped;
@@ -136,7 +136,8 @@ fn blame(spool: &Arc<Spool>, keys: &Objects, piece: &Piece, reason: String) -> i
         file.place.object == keys.key(piece.object) && file.place.offset + before(file.encoding) == starts
     };
     let path = member.files.iter().find(is_it).map_or_else(String::new, |file| file_name(&member.name, &file.format));
-    Ok(BuildError::Document { r#ref: member.r#ref, path, reason })
+    let (reason, is_missing) = (error.to_string(), is_missing(error));
+    Ok(BuildError::Document { r#ref: member.r#ref, path, reason, is_missing })
 }
 
 /// Gives the contents of files out, one after the other.

@@ -46,7 +46,18 @@ pub(super) async fn handle(packager: &Arc<Packager>, delivery: Delivery) -> Hand
     let packager = packager.clone();
     // Only what was handed out before can have ended with its process; a copy of the request is no sign of that.
     let counts = delivery.redelivered();
-    let job = Job { packager, request, package, traceparent, statuses, claim, begun: None, counts, trouble: None };
+    let job = Job {
+        packager,
+        request,
+        package,
+        traceparent,
+        statuses,
+        claim,
+        begun: None,
+        counts,
+        trouble: None,
+        looked_again: false,
+    };
     job.run(delivery).instrument(span).await
 }
 
@@ -107,6 +118,8 @@ struct Job {
     counts: bool,
     /// A part is away or in trouble.
     trouble: Option<Trouble>,
+    /// It was planned anew because an object was not there.
+    looked_again: bool,
 }
 
 /// What a job knows of its newest attempt.
@@ -148,6 +161,10 @@ impl Job {
                 Err(End::Failed(error)) => error,
                 Err(end) => break end,
             };
+            if self.may_have_moved(&error) {
+                tracing::warn!(%error, "planning anew: a sweep may have moved the file");
+                continue;
+            }
             let Some(wait) = self.wait_after(&error) else { break End::Failed(error) };
             tracing::warn!(attempt = self.number(), %error, ?wait, "trying again");
             if let Err(end) = self.rest(wait).await {
@@ -164,6 +181,13 @@ impl Job {
 
     fn number(&self) -> u32 {
         self.begun.map_or(0, |begun| begun.number)
+    }
+
+    /// Tells whether to plan anew at once, by what the database says now: an object was not there, as when a sweep has
+    /// moved its files since the package was planned. Once in a job is enough.
+    fn may_have_moved(&mut self, error: &BuildError) -> bool {
+        matches!(error, BuildError::Document { is_missing: true, .. })
+            && !std::mem::replace(&mut self.looked_again, true)
     }
 
     /// How long to wait until the next attempt; `None` if there is to be none.

@@ -380,3 +380,38 @@ async fn a_request_without_a_number_is_built_under_one_of_its_own() {
     world.corpus.assert_holds(&archive, Layout::Flat);
     worker.stop().await;
 }
+
+/// The corpus as a sweep leaves it that has moved all its files to other packs.
+fn moved(corpus: &crate::testing::Corpus) -> crate::testing::Corpus {
+    let mut moved = corpus.clone();
+    for file in moved.members.iter_mut().flat_map(|member| &mut member.files) {
+        file.place.object += "-moved";
+    }
+    moved.packs = moved.packs.into_iter().map(|(key, pack)| (key + "-moved", pack)).collect();
+    moved
+}
+
+#[tokio::test]
+async fn a_package_whose_files_are_moved_while_it_is_built_is_planned_anew() {
+    for layout in ["flat", "jsonl"] {
+        let world = World::new().await;
+        let moved = moved(&world.corpus);
+        moved.store(&*world.objects).await;
+        world.objects.delete(&world.corpus.packs.keys().cloned().collect::<Vec<_>>()).await.unwrap();
+        world.answer(|answers| answers.later = Some(moved.manifest().into()));
+        let worker = world.packager();
+        world.ask(&format!("{}&layout={layout}", world.request())).await;
+        assert_eq!(world.complete().await.documents, Some(20), "{layout}");
+        worker.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_package_whose_files_are_gone_for_good_fails_at_its_second_look() {
+    let world = World::new().await;
+    world.objects.delete(&world.corpus.packs.keys().cloned().collect::<Vec<_>>()).await.unwrap();
+    let worker = world.packager();
+    world.ask(&world.request()).await;
+    assert!(world.failed().await.contains("doc 0"));
+    worker.stop().await;
+}

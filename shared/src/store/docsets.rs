@@ -8,7 +8,7 @@ use sqlx::any::AnyRow;
 use super::connections::Transaction;
 use super::packages::package_of;
 use super::rows::{Columns as _, int, made, query, to_json};
-use super::{SqlStore, StoreError, StoreResult, deletes, errors, holdings};
+use super::{SqlStore, StoreError, StoreResult, deletes, errors, freed, holdings};
 use crate::digest::Sha256;
 use crate::domain::{Docset, FormatTotal, Origin, Package};
 use crate::ids::{CollectionId, DocsetId, KeyId};
@@ -57,6 +57,7 @@ pub(super) async fn create(db: &SqlStore, docset: &NewDocset) -> StoreResult<Doc
 /// Makes a docset in a transaction, if its owner may have one more.
 pub(super) async fn insert(transaction: &mut Transaction, docset: &NewDocset) -> StoreResult<Docset> {
     holdings::check_docsets(docset.owner, transaction).await?;
+    freed::check_members(docset.collection, &docset.members, transaction).await?;
     let insert = query(
         "INSERT INTO docsets (owner, collection, name, origin, size, formats, fingerprint, corpus_version, created, members) \
          SELECT $1, c.id, $3, $4, $5, $6, $7, $8, $9, $10 FROM collections c WHERE c.id = $2 \
@@ -94,7 +95,7 @@ pub(super) async fn insert(transaction: &mut Transaction, docset: &NewDocset) ->
 }
 
 /// The portable serialization (<https://github.com/RoaringBitmap/RoaringFormatSpec>), with runs: a docset of everything is some bytes.
-fn members_to_bytes(members: &RoaringBitmap) -> StoreResult<Vec<u8>> {
+pub(super) fn members_to_bytes(members: &RoaringBitmap) -> StoreResult<Vec<u8>> {
     let mut members = members.clone();
     members.optimize();
     let mut bytes = Vec::with_capacity(members.serialized_size());
@@ -102,6 +103,12 @@ fn members_to_bytes(members: &RoaringBitmap) -> StoreResult<Vec<u8>> {
         .serialize_into(&mut bytes)
         .map_err(|error| StoreError::Corrupt(format!("a docset that cannot be serialized: {error}")))?;
     Ok(bytes)
+}
+
+/// Reads the portable serialization.
+pub(super) fn members_from_bytes(bytes: &[u8]) -> StoreResult<RoaringBitmap> {
+    RoaringBitmap::deserialize_from(bytes)
+        .map_err(|_| StoreError::Corrupt("the members of a docset cannot be read".to_owned()))
 }
 
 fn docset_of(row: &AnyRow, members: RoaringBitmap) -> StoreResult<Docset> {

@@ -278,6 +278,9 @@ pub(super) async fn abort(db: &SqlStore, lease: &ImportLease) -> StoreResult<()>
 }
 
 pub(super) async fn pack_keys(db: &SqlStore, collection: CollectionId) -> StoreResult<HashSet<String>> {
-    let rows = query("SELECT name FROM packs WHERE collection = $1").bind(collection.0).fetch_all(&db.read).await?;
+    let rows = query("SELECT name FROM packs WHERE collection = $1 AND gone = 0")
+        .bind(collection.0)
+        .fetch_all(&db.read)
+        .await?;
     rows.iter().map(|row| row.value("name")).collect()
 }

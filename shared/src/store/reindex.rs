@@ -41,7 +41,7 @@ pub(super) async fn stored_versions(db: &SqlStore, collection: CollectionId) -> 
 }
 
 /// Reads the ids that `page` gives, a text of ids behind the third parameter.
-async fn read_ids(
+pub(super) async fn read_ids(
     db: &SqlStore,
     page: &'static str,
     collection: CollectionId,

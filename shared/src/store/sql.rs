@@ -17,10 +17,10 @@ use super::connections::{Connections, Transaction};
 use super::liveness::Liveness;
 use super::rows::{Columns as _, Statement, query};
 use super::{
-    Attempt, ChargedTo, CurrentDocument, Exchange, HeldLease, ImportLease, Member, NewCollection, NewDocset,
-    NewDocument, NewPackage, NewWatch, Notice, Settling, Share, Standing, StatusUpdate, Store, StoreResult, Summary,
-    UsageCount, Watch, allowances, charges, deletes, docsets, documents, holdings, import, keys, members, packages,
-    refs, reindex, rights, shares, staging, summaries, usage, watches, withdrawals, writes,
+    Attempt, ChargedTo, CurrentDocument, Exchange, FileMove, HeldLease, ImportLease, Member, NewCollection, NewDocset,
+    NewDocument, NewPackage, NewWatch, Notice, PackUsage, Settling, Share, Standing, StatusUpdate, Store, StoreResult,
+    Summary, UsageCount, Watch, allowances, charges, deletes, docsets, documents, freed, holdings, import, keys,
+    members, packages, refs, reindex, rights, shares, staging, summaries, usage, watches, withdrawals, writes,
 };
 use crate::digest::Sha256;
 use crate::domain::{
@@ -203,6 +203,26 @@ impl Store for SqlStore {
 
     async fn stored_versions(&self, collection: CollectionId) -> StoreResult<RoaringBitmap> {
         reindex::stored_versions(self, collection).await
+    }
+
+    async fn free_old_versions(&self, lease: &ImportLease, kept_from: i64, dry_run: bool) -> StoreResult<u64> {
+        freed::free(self, lease, kept_from, dry_run).await
+    }
+
+    async fn pack_usage(&self, collection: CollectionId) -> StoreResult<Vec<PackUsage>> {
+        freed::pack_usage(self, collection).await
+    }
+
+    async fn documents_in_packs(&self, packs: &[String]) -> StoreResult<RoaringBitmap> {
+        freed::documents_in(self, packs).await
+    }
+
+    async fn move_files(&self, lease: &ImportLease, moves: &[FileMove]) -> StoreResult<()> {
+        freed::move_files(self, lease, moves).await
+    }
+
+    async fn drop_packs(&self, lease: &ImportLease, packs: &[String]) -> StoreResult<Vec<String>> {
+        freed::drop_packs(self, lease, packs).await
     }
 
     async fn create_docset(&self, docset: &NewDocset) -> StoreResult<Docset> {

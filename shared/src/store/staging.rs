@@ -24,7 +24,8 @@ pub(super) async fn stage(db: &SqlStore, lease: &ImportLease, documents: &[NewDo
     let files: Vec<(i64, &FileRecord)> =
         documents.iter().flat_map(|d| d.files.iter().map(|file| (i64::from(d.id.0), file))).collect();
     let media_types = number_media_types(&files, &mut transaction).await?;
-    let packs = number_packs(lease, &files, &mut transaction).await?;
+    let names = files.iter().map(|(_, file)| file.place.object.as_str()).collect();
+    let packs = number_packs(lease, lease.made().corpus_version, names, &mut transaction).await?;
     for chunk in files.chunks(ROWS) {
         insert_files(chunk, &media_types, &packs, &mut transaction).await?;
     }
@@ -108,24 +109,24 @@ async fn number_media_types(
 }
 
 /// Numbers the files' packs. A file that did not change lies in an older import's pack, which keeps its number.
-async fn number_packs(
+pub(super) async fn number_packs(
     lease: &ImportLease,
-    files: &[(i64, &FileRecord)],
+    added: i64,
+    names: BTreeSet<&str>,
     transaction: &mut Transaction,
 ) -> StoreResult<HashMap<String, i64>> {
-    let names: BTreeSet<&str> = files.iter().map(|(_, file)| file.place.object.as_str()).collect();
     for name in &names {
         query("INSERT INTO packs (name, collection, added) VALUES ($1, $2, $3) ON CONFLICT (name) DO NOTHING")
             .bind(*name)
             .bind(lease.collection().0)
-            .bind(lease.made().corpus_version)
+            .bind(added)
             .execute(&mut **transaction)
             .await?;
     }
     numbers("packs", names, transaction).await
 }
 
-async fn numbers(
+pub(super) async fn numbers(
     table: &str,
     names: BTreeSet<&str>,
     transaction: &mut Transaction,

@@ -9,6 +9,7 @@ use url::Url;
 
 use super::allowances::{forget_allowances, forget_text_rights};
 use super::connections::Line;
+use super::freed::forget_freed;
 use super::harness::{Database, on_postgres};
 use super::keys::forget_key_rights;
 use super::rights::forget_rights;
@@ -54,6 +55,7 @@ pub(crate) async fn versions_from_before_imports_were_recorded_stay(db: Database
     let of_refs = db.store.create_docset(&NewDocset { origin: refs, ..docset }).await.unwrap();
     // The schema as it was before the second migration.
     let mut old = AnyConnection::connect(&db.url).await.unwrap();
+    forget_freed(&mut old).await;
     forget_text_rights(&mut old).await;
     forget_key_rights(&mut old).await;
     forget_allowances(&mut old).await;

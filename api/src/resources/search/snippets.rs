@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use adit_shared::domain::{ApiKey, Document, Encoding, FileRecord, Metric, Scope};
 use adit_shared::ids::{CollectionId, IndexId};
-use adit_shared::integrity::FileFault;
+use adit_shared::integrity::{FileDamage, FileFault};
 use adit_shared::search::{Highlighter, Hit, Query, Snippet, StopFlag};
 use async_compression::tokio::bufread::GzipDecoder;
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -265,7 +265,13 @@ fn text_file(document: &Document) -> Option<&FileRecord> {
 /// no snippets: neither does it keep others from their hits, nor is any of it shown.
 async fn read(app: &App, document: &Document, file: &FileRecord, most: u64) -> ApiResult<String> {
     let stored = file.place.stored.min(most);
-    let bytes = match read_stored(app, file, stored).await {
+    let mut read = read_stored(app, file, stored).await;
+    if matches!(read, Err(FileFault::Damaged(FileDamage::ObjectMissing)))
+        && let Some(moved) = find_moved(app, document, file).await?
+    {
+        read = read_stored(app, &moved, stored).await;
+    }
+    let bytes = match read {
         Ok(bytes) => bytes,
         Err(FileFault::Store(error)) => return Err(error.into()),
         Err(FileFault::Damaged(damage)) => {
@@ -287,6 +293,13 @@ async fn read(app: &App, document: &Document, file: &FileRecord, most: u64) -> A
         }
     };
     Ok(String::from_utf8(text).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+}
+
+/// The same file, if it lies elsewhere by now: a sweep may have moved it since its place was read.
+async fn find_moved(app: &App, document: &Document, file: &FileRecord) -> ApiResult<Option<FileRecord>> {
+    let again = app.store.documents(&[document.id]).await?.pop();
+    let again = again.and_then(|again| again.files.into_iter().find(|other| other.format == file.format));
+    Ok(again.filter(|again| again.place != file.place))
 }
 
 /// Reads the first bytes of a file as it is stored, proved.

@@ -35,6 +35,7 @@ from .errors import (
     Unavailable,
     Unreachable,
     WaitTimeout,
+    VersionFreed,
     Withdrawn,
 )
 from .models import (
@@ -110,6 +111,7 @@ __all__ = [
     "WaitTimeout",
     "Watch",
     "Withdrawal",
+    "VersionFreed",
     "Withdrawn",
     "__version__",
 ]

@@ -121,6 +121,12 @@ class Withdrawn(Problem):
     kinds = ("withdrawn",)
 
 
+class VersionFreed(Problem):
+    """The version is superseded and in no docset, and its files were freed; `members["ref"]` finds the current one."""
+
+    kinds = ("version-freed",)
+
+
 class NotFound(Problem):
     """It is not there, or it is somebody else's; or the client's URL is not that of a server."""
 

@@ -29,6 +29,8 @@ pub(super) const PATIENCE: Duration = Duration::from_millis(300);
 /// What the server answers.
 pub(super) struct Answers {
     pub(super) manifest: Bytes,
+    /// What the manifest is from the second answer on.
+    pub(super) later: Option<Bytes>,
     /// Answers that are refused before the manifest is given.
     pub(super) trouble: u32,
     /// What is answered instead of the manifest.
@@ -70,6 +72,9 @@ async fn manifest(State(answers): State<Shared>, Path(docset): Path<i64>, header
     }
     let chunks = answers.manifest.chunks(100).map(|chunk| Ok::<_, io::Error>(Bytes::copy_from_slice(chunk)));
     let chunks = futures::stream::iter(chunks.collect::<Vec<_>>());
+    if let Some(later) = answers.later.take() {
+        answers.manifest = later;
+    }
     if answers.hangs { Body::from_stream(chunks.chain(futures::stream::pending())) } else { Body::from_stream(chunks) }
         .into_response()
 }
@@ -157,6 +162,7 @@ impl World {
     pub(super) async fn on(corpus: Corpus, objects: Arc<dyn ObjectStore>) -> Self {
         let answers = Answers {
             manifest: corpus.manifest().into(),
+            later: None,
             trouble: 0,
             refusal: None,
             hangs: false,
