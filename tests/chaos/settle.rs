@@ -1,0 +1,72 @@
+//! The end of a run: what the object store holds that no row of the database names, and the verbs that look.
+
+use std::collections::HashSet;
+
+use adit_shared::domain::Content;
+use adit_shared::ids::PackageId;
+use adit_shared::objects::ObjectKey;
+use adit_shared::search::KEPT_INDEXES;
+use adit_shared::store::Store as _;
+
+use super::Stage;
+use super::ledger::Finding;
+use crate::support::{Deployment, eventually};
+
+/// Looks at the whole deployment, when everything is settled and all servers run.
+pub(super) async fn look_at_everything(stage: &Stage, deployment: &Deployment) {
+    for queue in ["docsets/package/dead", "docsets/delete/dead"] {
+        let dead = deployment.waiting(queue).await;
+        if dead > 0 {
+            stage.ledger.find(Finding::Failed, format!("{dead} messages lie in {queue}"));
+        }
+    }
+    eventually("what was asked of packagers is done", || async {
+        let waiting = deployment.waiting("docsets/package").await + deployment.waiting("docsets/delete").await;
+        (waiting == 0).then_some(())
+    })
+    .await;
+    let check = deployment.adit(&["storage", "check", "--full"]).output().unwrap();
+    let said = String::from_utf8_lossy(&check.stdout).trim().to_owned() + &String::from_utf8_lossy(&check.stderr);
+    stage.ledger.remark(format!("adit storage check --full: {}", said.lines().last().unwrap_or_default()));
+    if !check.status.success() {
+        stage.ledger.find(Finding::Lost, format!("adit storage check --full ends with {}: {said}", check.status));
+    }
+    let orphans = find_orphans(deployment).await;
+    stage.note(&format!("orphans: {orphans:#?}"));
+    let count = |prefix: &str| orphans.iter().filter(|key| key.starts_with(prefix)).count();
+    let counts = ["packs/", "indexes/", "packages/", "upload of "].map(|prefix| format!("{prefix} {}", count(prefix)));
+    stage.ledger.remark(format!("orphans before a sweep: {} ({})", orphans.len(), counts.join(", ")));
+}
+
+/// Objects and unfinished uploads that no row of the database names.
+async fn find_orphans(deployment: &Deployment) -> Vec<String> {
+    let (objects, store) = (deployment.objects().await, deployment.store().await);
+    let (mut named, mut manifests) = (HashSet::new(), String::new());
+    for collection in store.collections().await.unwrap() {
+        named.extend(store.pack_keys(collection.id).await.unwrap());
+        for index in store.indexes(collection.id, KEPT_INDEXES).await.unwrap() {
+            let key = ObjectKey::IndexManifest(index).to_string();
+            manifests += str::from_utf8(&objects.get(&key, None).await.unwrap()).unwrap();
+            named.insert(key);
+        }
+    }
+    let mut orphans = Vec::new();
+    for (key, _) in objects.list("").await.unwrap() {
+        let parts: Vec<&str> = key.split('/').collect();
+        let is_named = match parts[..] {
+            ["packages", id, ..] => {
+                let package = store.package(PackageId(id.parse().unwrap()), None).await.unwrap();
+                package.is_some_and(|package| package.content == Content::Available)
+            }
+            ["indexes", _, "files", name] => manifests.contains(name),
+            _ => named.contains(&key),
+        };
+        if !is_named {
+            orphans.push(key);
+        }
+    }
+    let uploads = objects.list_uploads("").await.unwrap();
+    orphans.extend(uploads.into_iter().map(|upload| format!("upload of {}", upload.key)));
+    store.close().await;
+    orphans
+}
