@@ -9,7 +9,7 @@ mod uploads;
 
 use std::fmt;
 use std::ops::Range;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_stream::try_stream;
 use async_trait::async_trait;
@@ -45,6 +45,8 @@ const SEND: [Duration; 2] = [Duration::from_secs(120), Duration::from_secs(8 * 6
 const STALL: Duration = Duration::from_secs(20);
 /// Times that a request is tried, with growing pauses.
 const ATTEMPTS: u32 = 4;
+/// The pause before an answer that broke off is asked for again; each is as much longer.
+const BROKEN_PAUSE: Duration = Duration::from_millis(100);
 
 /// Where a bucket is.
 #[derive(Debug, Clone, PartialEq)]
@@ -178,13 +180,19 @@ impl ObjectStore for S3Store {
     }
 
     async fn get(&self, key: &str, range: Option<Range<u64>>) -> ObjectResult<Bytes> {
-        let (body, length) = self.fetch(key, range).await?;
-        let mut bytes = BytesMut::with_capacity(usize::try_from(length).unwrap_or(0));
-        let mut chunks = chunks(body, length, key);
-        while let Some(chunk) = chunks.try_next().await? {
-            bytes.extend_from_slice(&chunk);
+        let (began, mut pause) = (Instant::now(), BROKEN_PAUSE);
+        loop {
+            let (body, length) = self.fetch(key, range.clone()).await?;
+            match collect(chunks(body, length, key), length).await {
+                // The client tries again by itself only until an answer's head has come. One that stood still for
+                // long is not waited for once more.
+                Err(ObjectError::Unavailable(_)) if pause < BROKEN_PAUSE * ATTEMPTS && began.elapsed() < ANSWER[0] => {
+                    tokio::time::sleep(pause).await;
+                    pause += BROKEN_PAUSE;
+                }
+                outcome => return outcome,
+            }
         }
-        Ok(bytes.freeze())
     }
 
     async fn read(
@@ -292,6 +300,15 @@ impl S3Store {
             "{count} of {all} objects not deleted, among them {key}: {code}: {message}"
         )))
     }
+}
+
+/// Reads chunks of that length altogether into memory.
+async fn collect(mut chunks: BoxStream<'static, ObjectResult<Bytes>>, length: u64) -> ObjectResult<Bytes> {
+    let mut bytes = BytesMut::with_capacity(usize::try_from(length).unwrap_or(0));
+    while let Some(chunk) = chunks.try_next().await? {
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes.freeze())
 }
 
 /// A body as a stream of chunks that ends in an error unless exactly `length` bytes come.
