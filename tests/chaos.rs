@@ -106,6 +106,7 @@ struct Stage {
     front: Front,
     phase: watch::Sender<Phase>,
     pace: u64,
+    packages: u64,
     /// Packages that are still to be ordered.
     orders: AtomicU64,
     notes: Mutex<File>,
@@ -133,6 +134,14 @@ impl Stage {
     /// Tells whether one more package is to be ordered.
     fn claim_order(&self) -> bool {
         self.orders.try_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
+    }
+
+    /// Waits until this share of all packages is ordered, so that changes go on beside them to the end.
+    async fn await_orders(&self, share: f64) {
+        let left = |orders: u64| (orders as f64) > self.packages as f64 * (1.0 - share);
+        while left(self.orders.load(Ordering::SeqCst)) && !self.is_calm() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     /// Writes a line for whoever looks for the reason of a finding.
@@ -182,6 +191,7 @@ impl Run {
             front: Front::open().await,
             phase: watch::Sender::new(Phase::Chaos),
             pace: plan.pace,
+            packages: plan.packages,
             orders: AtomicU64::new(plan.packages),
             notes,
         };

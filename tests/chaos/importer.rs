@@ -36,6 +36,7 @@ impl Importer {
     pub(super) async fn run(mut self, imports: u64, folder: &Path) {
         let slug = self.collection.slug.clone();
         for number in 1..=imports {
+            self.stage.await_orders((number - 1) as f64 / imports as f64).await;
             let folder = self.collection.begin_import(folder, &mut self.dice);
             self.carry_out("adit import", &["import", "--wait", folder.to_str().unwrap()]).await;
             self.collection.acknowledge();

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use adit_shared::clock::{Clock as _, SystemClock};
 use adit_shared::domain::Content;
 use adit_shared::ids::PackageId;
 use adit_shared::objects::ObjectKey;
@@ -25,6 +26,10 @@ pub(super) async fn look_at_everything(stage: &Stage, deployment: &Deployment) {
         (waiting == 0).then_some(())
     })
     .await;
+    let held = count_held_leases(deployment).await;
+    if held > 0 {
+        stage.ledger.find(Finding::Stuck, format!("{held} leases are held though every change has ended"));
+    }
     let check = deployment.adit(&["storage", "check", "--full"]).output().unwrap();
     let said = String::from_utf8_lossy(&check.stdout).trim().to_owned() + &String::from_utf8_lossy(&check.stderr);
     stage.ledger.remark(format!("adit storage check --full: {}", said.lines().last().unwrap_or_default()));
@@ -36,6 +41,15 @@ pub(super) async fn look_at_everything(stage: &Stage, deployment: &Deployment) {
     let count = |prefix: &str| orphans.iter().filter(|key| key.starts_with(prefix)).count();
     let counts = ["packs/", "indexes/", "packages/", "upload of "].map(|prefix| format!("{prefix} {}", count(prefix)));
     stage.ledger.remark(format!("orphans before a sweep: {} ({})", orphans.len(), counts.join(", ")));
+}
+
+/// Leases that keep others out although nothing changes any more.
+async fn count_held_leases(deployment: &Deployment) -> usize {
+    let store = deployment.store().await;
+    let now = SystemClock.now_ms();
+    let held = store.held_leases().await.unwrap().iter().filter(|lease| lease.until_ms > now).count();
+    store.close().await;
+    held
 }
 
 /// Objects and unfinished uploads that no row of the database names.
