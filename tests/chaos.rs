@@ -56,14 +56,24 @@ struct Plan {
     collections: usize,
     miners: usize,
     seed: u64,
-    /// How many times as often as in a long run servers are killed and parts restarted.
-    pace: u64,
+    /// How long a process of Adit lives, and a part under it, in milliseconds.
+    process_life: (u64, u64),
+    part_life: (u64, u64),
     /// Seconds after which it gets calm though not all is done.
     limit: u64,
 }
 
 /// Runs by default: a part of the suite.
-const SHORT: Plan = Plan { packages: 90, imports: 10, collections: 2, miners: 3, seed: 1, pace: 3, limit: 25 };
+const SHORT: Plan = Plan {
+    packages: 60,
+    imports: 10,
+    collections: 2,
+    miners: 3,
+    seed: 1,
+    process_life: (1_000, 7_000),
+    part_life: (5_000, 15_000),
+    limit: 20,
+};
 
 impl Plan {
     /// The size that `tests/chaos/run` asks for.
@@ -79,7 +89,8 @@ impl Plan {
             collections: usize::try_from(imports.div_ceil(25)).unwrap().max(2),
             miners: 6,
             seed: number("ADIT_CHAOS_SEED", 1),
-            pace: 1,
+            process_life: (3_000, 25_000),
+            part_life: (30_000, 90_000),
             limit: number("ADIT_CHAOS_SECONDS", 24 * 3600),
         }
     }
@@ -105,8 +116,7 @@ struct Stage {
     ledger: Arc<Ledger>,
     front: Front,
     phase: watch::Sender<Phase>,
-    pace: u64,
-    packages: u64,
+    plan: Plan,
     /// Packages that are still to be ordered.
     orders: AtomicU64,
     notes: Mutex<File>,
@@ -138,7 +148,7 @@ impl Stage {
 
     /// Waits until this share of all packages is ordered, so that changes go on beside them to the end.
     async fn await_orders(&self, share: f64) {
-        let left = |orders: u64| (orders as f64) > self.packages as f64 * (1.0 - share);
+        let left = |orders: u64| (orders as f64) > self.plan.packages as f64 * (1.0 - share);
         while left(self.orders.load(Ordering::SeqCst)) && !self.is_calm() {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -190,8 +200,7 @@ impl Run {
             ledger,
             front: Front::open().await,
             phase: watch::Sender::new(Phase::Chaos),
-            pace: plan.pace,
-            packages: plan.packages,
+            plan,
             orders: AtomicU64::new(plan.packages),
             notes,
         };

@@ -22,8 +22,8 @@ use super::ledger::{Counted, Ledger};
 /// Longest head of a message, in bytes.
 const MAX_HEAD: usize = 64 << 10;
 /// Lengths of the times between two spells, and of spells, in milliseconds.
-const FAIR: std::ops::Range<u64> = 500..3_500;
-const FOUL: std::ops::Range<u64> = 1_000..5_000;
+const FAIR: std::ops::Range<u64> = 1_000..6_000;
+const FOUL: std::ops::Range<u64> = 500..4_000;
 /// Requests in a hundred that a spell hits; at a hundred the store is away.
 const SHARES: [u32; 5] = [10, 25, 50, 80, 100];
 /// How late a slow answer is, in milliseconds.

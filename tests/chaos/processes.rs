@@ -16,13 +16,10 @@ use super::Stage;
 use super::ledger::{Counted, Finding};
 use crate::support::{PATIENCE, PrivateServer};
 
-/// How long a process runs until it is killed, in milliseconds.
-const LIFE: std::ops::Range<u64> = 3_000..20_000;
-/// The same of one that is killed while it starts, and of how many in a hundred that is so.
+/// How long a process lives that is killed while it starts, in milliseconds, and of how many in a hundred that is so.
 const SHORT_LIFE: std::ops::Range<u64> = 10..2_000;
 const SHORT: u32 = 20;
-/// Times between two restarts of a part, and for which it is away, in milliseconds.
-const PART_LIFE: std::ops::Range<u64> = 15_000..45_000;
+/// For how long a part is away, in milliseconds.
 const PART_AWAY: std::ops::Range<u64> = 0..4_000;
 
 /// A server of Adit's, over all its lives.
@@ -44,11 +41,8 @@ impl Supervised {
     pub(super) async fn run(mut self) {
         while !self.stage.is_over() {
             let is_short = self.dice.random_range(0..100) < SHORT;
-            let life = if is_short {
-                self.dice.random_range(SHORT_LIFE)
-            } else {
-                self.dice.random_range(LIFE) / self.stage.pace
-            };
+            let (least, most) = self.stage.plan.process_life;
+            let life = self.dice.random_range(if is_short { SHORT_LIFE } else { least..most });
             self.live(Duration::from_millis(life)).await;
             tokio::time::sleep(Duration::from_millis(self.dice.random_range(0..1_500))).await;
         }
@@ -123,7 +117,8 @@ pub(super) async fn restart_part(
     mut dice: StdRng,
 ) -> PrivateServer {
     loop {
-        let life = Duration::from_millis(dice.random_range(PART_LIFE) / stage.pace);
+        let (least, most) = stage.plan.part_life;
+        let life = Duration::from_millis(dice.random_range(least..most));
         tokio::select! {
             () = tokio::time::sleep(life) => {}
             () = stage.calm() => return server,

@@ -70,11 +70,23 @@ async fn a_body_that_is_not_what_was_asked_for_is_an_error() {
 }
 
 #[tokio::test]
-async fn an_answer_that_breaks_off_is_asked_for_again() {
-    const BROKEN: &str = "HTTP/1.1 200 x\r\nContent-Length: 10\r\nConnection: close\r\n\r\n0123";
-    const WHOLE: &str = "HTTP/1.1 200 x\r\nContent-Length: 10\r\nConnection: close\r\n\r\n0123456789";
-    let store = store_that_answers_in_turn(Duration::ZERO, vec![BROKEN, BROKEN, BROKEN, WHOLE]).await;
-    assert_eq!(store.get("k", None).await.unwrap(), "0123456789");
+async fn the_rest_of_an_answer_that_breaks_off_is_asked_for() {
+    let first = "HTTP/1.1 200 x\r\nContent-Length: 10\r\nConnection: close\r\n\r\n0123";
+    let second = "HTTP/1.1 206 x\r\nContent-Length: 6\r\nContent-Range: bytes 4-9/10\r\nConnection: close\r\n\r\n45";
+    let third = "HTTP/1.1 206 x\r\nContent-Length: 4\r\nContent-Range: bytes 6-9/10\r\nConnection: close\r\n\r\n6789";
+    let answers = || store_that_answers_in_turn(Duration::ZERO, vec![first, second, third]);
+    assert_eq!(answers().await.get("k", None).await.unwrap(), "0123456789");
+    let chunks = answers().await.read("k", None).await.unwrap().try_collect::<Vec<Bytes>>().await.unwrap();
+    assert_eq!(chunks.concat(), b"0123456789");
+}
+
+#[tokio::test]
+async fn the_rest_of_another_object_is_not_taken_for_it() {
+    let first = "HTTP/1.1 200 x\r\nContent-Length: 10\r\nETag: \"a\"\r\nConnection: close\r\n\r\n0123";
+    let second = "HTTP/1.1 412 x\r\nConnection: close\r\n\r\n<Error><Code>PreconditionFailed</Code></Error>";
+    let store = store_that_answers_in_turn(Duration::ZERO, vec![first, second]).await;
+    let error = store.get("k", None).await.unwrap_err();
+    assert!(matches!(&error, ObjectError::Unavailable(reason) if reason.starts_with("reading k: ")), "{error}");
 }
 
 #[tokio::test]
