@@ -8,7 +8,7 @@ use adit_shared::digest::Sha256;
 use serde_json::{Value, json};
 
 use crate::support::{
-    BrokerKind, Client, DatabaseKind, Deployment, Doc, StoreKind, eventually, expect, noise, text, unzip,
+    BrokerKind, Client, DatabaseKind, Deployment, Doc, StoreKind, eventually, expect, noise, salted, text, unzip,
     write_collection,
 };
 
@@ -229,7 +229,7 @@ async fn equal_packages_have_equal_bytes(deployment: &Deployment, server: &Clien
         assert_eq!((&deleted["content"], &deleted["download"]), (&json!("erased"), &Value::Null));
         let gone = expect(server.get(&format!("{url}/download")).await, 410).await;
         assert_eq!(gone["rebuild"]["body"]["layout"], "bag");
-        let prefix = format!("packages/{}/", package["id"]);
+        let prefix = format!("packages/{}/", salted(package));
         eventually("the packager has deleted the archive", || async {
             objects.list(&prefix).await.unwrap().is_empty().then_some(())
         })

@@ -1,7 +1,7 @@
 //! Statuses are read only when a client asks, and nothing is lost when nobody does.
 
 use adit_shared::domain::Package;
-use adit_shared::ids::PackageId;
+use adit_shared::ids::{PackageId, SaltedPackage};
 use adit_shared::store::{SqlStore, Store as _};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ async fn ask(server: &Client) -> i64 {
 }
 
 /// Waits, without asking the server, until the packager has said its last word.
-async fn built(deployment: &Deployment, package: i64) {
+async fn built(deployment: &Deployment, package: SaltedPackage) {
     let objects = deployment.objects().await;
     let result = format!("packages/{package}/build.json");
     eventually("the build is done", || async {
@@ -39,12 +39,13 @@ async fn statuses_wait_until_a_client_asks(deployment: &Deployment) {
     deployment.import(&small_collection(deployment.folder()));
     let server = deployment.start(&[]);
     let package = ask(&server).await;
-    let name = format!("package/{package}");
-    built(deployment, package).await;
+    let store = deployment.store().await;
+    let salted = row(&store, package).await.salted();
+    let name = format!("package/{salted}");
+    built(deployment, salted).await;
     // "Complete" at least, which is said before the request is acknowledged; a build as short as this may say nothing else. Nobody has
     // asked, so it still waits and the database knows nothing of it.
     assert!(deployment.waiting(&name).await >= 1);
-    let store = deployment.store().await;
     let before = row(&store, package).await;
     assert_eq!((before.status.as_str(), before.heard), ("accepted", None));
 
@@ -62,10 +63,11 @@ async fn an_unread_queue_expires_and_the_truth_still_comes_out(deployment: &Depl
     deployment.import(&small_collection(deployment.folder()));
     let server = deployment.start(&[("ADIT_QUEUE_EXPIRY", "2s"), ("ADIT_RESEND_AFTER", "1s")]);
     let package = ask(&server).await;
-    let name = format!("package/{package}");
-    built(deployment, package).await;
-    eventually("the statuses are gone", || async { (deployment.waiting(&name).await == 0).then_some(()) }).await;
     let store = deployment.store().await;
+    let salted = row(&store, package).await.salted();
+    let name = format!("package/{salted}");
+    built(deployment, salted).await;
+    eventually("the statuses are gone", || async { (deployment.waiting(&name).await == 0).then_some(()) }).await;
     assert_eq!(row(&store, package).await.status.as_str(), "accepted", "nobody has read anything");
 
     let finished = server.finished(package).await;

@@ -33,6 +33,7 @@ mod several;
 mod shapes;
 mod storage;
 mod support;
+mod sweep;
 mod terminal;
 mod verbs;
 mod watches;

@@ -2,17 +2,20 @@
 //! ends quietly when nobody reads on.
 
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, PipeReader, PipeWriter, Read as _, Write as _};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::mpsc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::{Client, PATIENCE, Server, adit, small, text, write_collection};
+use crate::support::{Client, PATIENCE, Server, adit, eventually, small, text, write_collection};
 
 /// Exit status of a verb whose output nobody reads: 128 and the number of SIGPIPE.
 const READER_GONE: Option<i32> = Some(141);
+
+/// A pipe that took nothing for so long is full.
+const QUIET: Duration = Duration::from_millis(500);
 
 /// A server process of this test alone. It is killed when it goes out of scope.
 struct Owned(Child);
@@ -71,6 +74,56 @@ async fn a_server_outlives_its_readers() {
                 assert_eq!(client.get(path).await.status(), 200, "{path}");
             }
         }
+    }
+}
+
+/// A pipe that is full to its last byte.
+fn full_pipe() -> (PipeReader, PipeWriter) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut filling = writer.try_clone().unwrap();
+    let (written, told) = mpsc::channel();
+    // The write that does not fit waits until somebody reads.
+    std::thread::spawn(move || while written.send(()).is_ok() && filling.write_all(&[b'\n'; 512]).is_ok() {});
+    while told.recv_timeout(QUIET).is_ok() {}
+    (reader, writer)
+}
+
+#[tokio::test]
+async fn a_server_does_not_wait_for_its_log_reader() {
+    let (mut reader, log) = full_pipe();
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let mut command = adit(&data);
+    command.args(["--listen", "127.0.0.1:0", "--log", "trace", "up"]).stdout(Stdio::piped()).stderr(log);
+    let mut server = Owned(command.spawn().unwrap());
+    drop(command);
+    let line = await_line(server.0.stdout.take().unwrap(), "API ");
+    let url = line.trim().trim_start_matches("API").trim().trim_end_matches("/api").to_owned();
+    let key = adit(&data).args(["keys", "create", "t", "--role", "operator"]).output().unwrap().stdout;
+    let client = Client::new(&url, String::from_utf8(key).unwrap().lines().last().unwrap());
+    eventually("more lines were logged than are kept", async || {
+        assert_eq!(client.get("/api/collections").await.status(), 200);
+        let metrics = client.get("/metrics").await.text().await.unwrap();
+        let lost = metrics.lines().find_map(|line| line.strip_prefix("adit_log_lines_lost_total "));
+        (lost.unwrap() != "0").then_some(())
+    })
+    .await;
+    assert_eq!(client.get("/readyz").await.status(), 200);
+    // Somebody reads again: what was lost is told.
+    let (found, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        let lines = BufReader::new(&mut reader).lines().map_while(Result::ok);
+        let _ = found.send(lines.into_iter().any(|line| line.contains("log lines were lost")));
+        // The reader stays, and reads no more.
+        std::thread::park();
+    });
+    assert!(told.recv_timeout(PATIENCE).unwrap());
+    let id = server.0.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    let began = Instant::now();
+    while server.0.try_wait().unwrap().is_none() {
+        assert!(began.elapsed() < PATIENCE, "it waits for its reader at its end");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

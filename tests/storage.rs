@@ -118,11 +118,18 @@ const DAMAGES: &[(Damage, &[&str])] = &[
     (|site| cut(&site.object("indexes/1/files", ".term"), 9), &["index"]),
     (|site| fs::remove_file(site.object("indexes/1/files", ".idx")).unwrap(), &["index"]),
     (|site| fs::remove_dir_all(site.data.join("objects/indexes")).unwrap(), &["index"]),
+    // In the first record.
+    (|site| flip(&site.data.join("broker/broker.journal"), 20), &["journal"]),
 ];
 
-#[test]
-fn every_damage_is_found_with_its_documents_and_healed_from_the_folder() {
+#[tokio::test]
+async fn every_damage_is_found_with_its_documents_and_healed_from_the_folder() {
     let site = Site::new();
+    let server = Server::start(&site.data, &[]);
+    // Its request is a message of the journal.
+    let docset = server.docset("c", "*").await;
+    server.ask(docset, &json!({"formats": ["txt"]})).await;
+    server.kill();
     assert_eq!(site.damages(&["check", "--full"]), Vec::<String>::new());
     let good = ["txt", "pdf", "meta"].map(|format| fs::read(site.pack(format)).unwrap());
     for (number, (damage, expected)) in DAMAGES.iter().enumerate() {

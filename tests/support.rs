@@ -27,7 +27,7 @@ pub(crate) use deployment::{Deployment, Private};
 pub(crate) use machine::{API_USER, Api, Machine, PACKAGER_USER};
 pub(crate) use parts::{BrokerKind, DatabaseKind, PrivateServer, StoreKind};
 pub(crate) use program::{Process, adit, last_line, run, succeed, succeeded};
-pub(crate) use samples::{Doc, import_noise, noise, stored_parts, text, unzip, write_collection};
+pub(crate) use samples::{Doc, import_noise, noise, salted, stored_parts, text, unzip, write_collection};
 
 /// How long a condition may take to come true before a test fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);

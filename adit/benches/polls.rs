@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use adit_shared::clock::{Clock as _, SystemClock};
 use adit_shared::digest::Sha256;
 use adit_shared::domain::{Holdings, Layout, Limits, OwnLimit, Recipe, Role, Selection, secret_hash};
-use adit_shared::ids::PackageId;
+use adit_shared::ids::SaltedPackage;
 use adit_shared::messaging::{Broker, Outgoing, Queue, Session, StatusMessage};
 use adit_shared::store::{NewCollection, NewDocset, NewPackage, SqlStore, Store as _};
 use futures::future::{join_all, try_join_all};
@@ -104,7 +104,7 @@ async fn measure(deployment: &Deployment, waiting: bool) -> Outcome<()> {
 }
 
 /// Makes packages, as if their requests had been sent.
-async fn packages(store: &SqlStore, count: usize) -> Outcome<Vec<PackageId>> {
+async fn packages(store: &SqlStore, count: usize) -> Outcome<Vec<SaltedPackage>> {
     let key = store.create_key("bench", Role::Miner, None, &secret_hash(SECRET), 0).await?.id;
     let unlimited = Limits { documents: OwnLimit::Unlimited, requests: OwnLimit::Unlimited };
     store.limit_key(key, &unlimited).await?;
@@ -140,7 +140,7 @@ async fn packages(store: &SqlStore, count: usize) -> Outcome<Vec<PackageId>> {
         };
         let (package, _) = store.create_package(&new, false).await?;
         store.claim_sending(&package, SystemClock.now_ms()).await?;
-        made.push(package.id);
+        made.push(package.salted());
     }
     Ok(made)
 }
@@ -151,13 +151,13 @@ struct Site {
     http: reqwest::Client,
     broker: Broker,
     sessions: Vec<Session>,
-    polled: Vec<PackageId>,
+    polled: Vec<SaltedPackage>,
     /// Of the last status: as "documents done" it tells whether a poll showed what had been said.
     sequence: AtomicU64,
 }
 
 impl Site {
-    async fn start(deployment: &Deployment, polled: &[PackageId]) -> Outcome<Self> {
+    async fn start(deployment: &Deployment, polled: &[SaltedPackage]) -> Outcome<Self> {
         let api = deployment.machine("api").api(&[("ADIT_LOG", "warn"), ("ADIT_RESEND_AFTER", "24h")]);
         let broker = Broker::new(deployment.setting("ADIT_BROKER_URL").parse()?);
         let sessions = try_join_all((0..SESSIONS).map(|_| broker.session())).await?;
@@ -166,7 +166,7 @@ impl Site {
     }
 
     /// Says a package's next status, as its packager would; gives its number.
-    async fn say(&self, package: PackageId) -> Outcome<u64> {
+    async fn say(&self, package: SaltedPackage) -> Outcome<u64> {
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed) + 1;
         let status = StatusMessage::Progress { percent: 50, documents: Some((sequence, u64::MAX >> 1)), bytes: None };
         let message = Outgoing::new(status).header("sequence", sequence);
@@ -176,7 +176,7 @@ impl Site {
     }
 
     /// Says statuses that nobody reads.
-    async fn fill(&self, packages: &[PackageId]) -> Outcome<()> {
+    async fn fill(&self, packages: &[SaltedPackage]) -> Outcome<()> {
         let saying = packages.iter().map(|&package| async move {
             for _ in 0..WAITING.1 {
                 self.say(package).await?;
@@ -221,7 +221,7 @@ impl Site {
     }
 
     /// One client at work; what it began between `begin` and `end` counts.
-    async fn client(&self, work: Work, package: PackageId, begin: Instant, end: Instant) -> Outcome<Seen> {
+    async fn client(&self, work: Work, package: SaltedPackage, begin: Instant, end: Instant) -> Outcome<Seen> {
         let mut seen = Seen::default();
         while Instant::now() < end {
             let idle = matches!(work, Work::Idle | Work::IdleOfOne);
@@ -241,8 +241,9 @@ impl Site {
     }
 
     /// Whether the poll was refused, and whether it showed anything else than the status of that number (0 for any).
-    async fn poll(&self, package: PackageId, said: u64) -> Outcome<(bool, bool)> {
-        let request = self.http.get(format!("{}/api/packages/{package}", self.api.url)).header("x-api-key", SECRET);
+    async fn poll(&self, package: SaltedPackage, said: u64) -> Outcome<(bool, bool)> {
+        let request =
+            self.http.get(format!("{}/api/packages/{}", self.api.url, package.id)).header("x-api-key", SECRET);
         let response = request.send().await?;
         let status = response.status();
         let text = response.text().await?;
@@ -250,7 +251,7 @@ impl Site {
         Ok((refused, !refused && said > 0 && !text.contains(&format!("\"done\":{said},"))))
     }
 
-    async fn drain(&self, package: PackageId) -> Outcome<(bool, bool)> {
+    async fn drain(&self, package: SaltedPackage) -> Outcome<(bool, bool)> {
         let Ok(Some(drained)) = self.broker.drain(&Queue::Package(package.to_string())).await else {
             return Ok((true, false));
         };

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use adit_shared::clock::{Clock as _, SystemClock};
 use adit_shared::domain::Collection;
+use adit_shared::ids::CollectionId;
 use adit_shared::objects::ObjectError;
 use adit_shared::search::{KEPT_INDEXES, SearchError};
 use adit_shared::store::{ImportLease, StoreError, StoreResult};
@@ -16,6 +17,7 @@ use tokio::task::JoinHandle;
 
 use crate::import::remove_leftovers;
 use crate::services::Services;
+use crate::store_mark;
 use crate::terminal::errln;
 use crate::up::stop_signal;
 
@@ -90,6 +92,7 @@ pub(crate) async fn carry_out<T>(
 ) -> anyhow::Result<(Collection, T)> {
     let mut renewal = keep_lease(services, lease);
     let write = async {
+        store_mark::claim(&*services.objects, &*services.store).await.context("nothing was changed")?;
         remove_leftovers(&*services.objects, &*services.store, lease).await?;
         write.await
     };
@@ -108,9 +111,33 @@ pub(crate) async fn carry_out<T>(
     };
     renewal.abort();
     if let Ok((collection, _)) = &outcome {
-        drop_old_indexes(services, collection).await;
+        drop_old_indexes(services, collection.id).await;
     }
     outcome
+}
+
+/// Carries out work that makes no corpus version and needs that no change of the collection is under
+/// way. Staged rows of dead imports are gone while it works.
+///
+/// # Errors
+/// [`StoreError::ImportRunning`] while a change is under way.
+pub(crate) async fn carry_out_between<T>(
+    services: &Services,
+    slug: &str,
+    work: impl AsyncFnOnce(&ImportLease) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let lease = services.store.begin_reindex(slug, SystemClock.now_ms(), LEASE_MS).await?;
+    let mut renewal = keep_lease(services, &lease);
+    let worked = tokio::select! {
+        worked = work(&lease) => worked,
+        lost = &mut renewal => Err(lost.map_or_else(anyhow::Error::from, anyhow::Error::from)),
+        () = stop_signal() => Err(anyhow::anyhow!("stopped before the end")),
+    };
+    renewal.abort();
+    if let Err(error) = services.store.abort_import(&lease).await {
+        tracing::warn!(%error, "the collection stays taken until the lease runs out, {} s at most", LEASE_MS / 1000);
+    }
+    worked
 }
 
 /// Renews the lease until it is lost.
@@ -155,10 +182,10 @@ async fn commit(services: &Services, lease: &ImportLease, brings: Brings) -> any
 }
 
 /// Drops the indexes that are superseded for good, and those of imports that died or were overtaken.
-async fn drop_old_indexes(services: &Services, collection: &Collection) {
+pub(crate) async fn drop_old_indexes(services: &Services, collection: CollectionId) {
     let dropped = async {
-        let kept = services.store.indexes(collection.id, KEPT_INDEXES).await?;
-        anyhow::Ok(services.search.retain(collection.id, &kept).await?)
+        let kept = services.store.indexes(collection, KEPT_INDEXES).await?;
+        anyhow::Ok(services.search.retain(collection, &kept).await?)
     };
     if let Err(error) = dropped.await {
         tracing::warn!("old indexes could not be removed; the next import tries again: {error:#}");

@@ -215,6 +215,20 @@ pub(crate) enum StorageVerb {
         #[arg(long)]
         json: bool,
     },
+    /// Free what the database does not name: packages that are gone, unfinished uploads, packs and
+    /// indexes of dead imports, old indexes. Servers may work on meanwhile. The exit status is 75 if
+    /// a collection was left out because it is being changed
+    Sweep {
+        /// Tell what would be freed, and free nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// What is freed, as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make the object store belong to this database, although another one has used it: after that,
+    /// imports and sweeps remove what this database does not name
+    Adopt,
     /// Copy the data folder, while a server may work on it: the database as it is now, then the
     /// objects that it names
     Backup {
@@ -614,8 +628,12 @@ impl Cli {
 
     /// What to log: servers tell what they do, other verbs only what is wrong.
     pub(crate) fn log_filter(&self) -> String {
-        let server = matches!(self.verb, Verb::Up | Verb::Api | Verb::Packager);
-        self.setting("ADIT_LOG").unwrap_or_else(|| if server { "info" } else { "warn" }.to_owned())
+        self.setting("ADIT_LOG").unwrap_or_else(|| if self.is_server() { "info" } else { "warn" }.to_owned())
+    }
+
+    /// Tells whether the verb is a server.
+    pub(crate) fn is_server(&self) -> bool {
+        matches!(self.verb, Verb::Up | Verb::Api | Verb::Packager)
     }
 
     /// Whether log lines are JSON.

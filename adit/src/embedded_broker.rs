@@ -43,7 +43,7 @@ impl EmbeddedBroker {
             listen: config.broker_listen,
             socket: Some(socket),
             credentials,
-            journal: Some(config.data.join("broker")),
+            journal: Some(journal_folder(config)),
             queue_expiry: config.queue_expiry,
             ..ServerConfig::default()
         });
@@ -56,6 +56,11 @@ impl EmbeddedBroker {
     pub(crate) fn inside(&self) -> BrokerConfig {
         self.server.inside().into()
     }
+}
+
+/// The folder of the broker's journal.
+pub(crate) fn journal_folder(config: &Config) -> PathBuf {
+    config.data.join("broker")
 }
 
 /// Reads the passcode in that file, or makes one where there is none: packagers elsewhere keep a copy.

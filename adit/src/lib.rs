@@ -28,6 +28,7 @@ mod running;
 mod services;
 mod signing;
 mod storage;
+mod store_mark;
 mod terminal;
 mod up;
 mod usage;
@@ -38,7 +39,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use adit_shared::config::Config;
-use adit_shared::telemetry;
+use adit_shared::telemetry::{self, QueuedLog};
 use anyhow::Context as _;
 use clap::Parser as _;
 
@@ -53,7 +54,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 #[must_use]
 pub fn run_program() -> ExitCode {
     let cli = Cli::parse();
-    telemetry::init(&cli.log_filter(), cli.log_json());
+    let log = start_log(&cli);
     allocator::bound_heaps();
     open_files::raise_limit();
     // One crypto provider for every TLS connection of the process; a second call could only mean
@@ -62,10 +63,24 @@ pub fn run_program() -> ExitCode {
     match block_on(run(cli)) {
         Ok(code) => code,
         Err(error) => {
-            print_failure(&error);
+            match log {
+                Some(log) => log.say_last(move || print_failure(&error)),
+                None => print_failure(&error),
+            }
             ExitCode::FAILURE
         }
     }
+}
+
+/// Starts the log: of servers behind a queue, so that they do not wait for whoever reads it; of
+/// other verbs directly, which keeps it in order with what they print.
+fn start_log(cli: &Cli) -> Option<QueuedLog> {
+    let (filter, json) = (cli.log_filter(), cli.log_json());
+    if cli.is_server() {
+        return Some(telemetry::init_queued(&filter, json));
+    }
+    telemetry::init(&filter, json);
+    None
 }
 
 /// Runs to the end, and no longer: a runtime that is only dropped waits without limit for a lock,

@@ -11,6 +11,7 @@ use adit_shared::store::{SqlStore, Store, StoreError};
 use anyhow::Context as _;
 
 use crate::data_folder::{refuse_foreign_parts, secure_data_folder};
+use crate::store_mark;
 
 /// The opened parts.
 #[derive(Debug, Clone)]
@@ -30,7 +31,7 @@ impl Services {
     /// Opens all parts; the data folder is made where it is missing.
     pub(crate) async fn open(config: &Config) -> anyhow::Result<Self> {
         secure_data_folder(config)?;
-        Self::of(config, open_objects(config).await?, open_store(config).await?)
+        Self::of(config, open_objects(config).await?, open_store(config).await?).await
     }
 
     /// The same for a server that starts together with the parts it needs: those on other machines are waited for.
@@ -47,10 +48,14 @@ impl Services {
             },
         );
         let store = store.await?;
-        Self::of(config, await_objects(config).await?, store)
+        Self::of(config, await_objects(config).await?, store).await
     }
 
-    fn of(config: &Config, objects: Arc<dyn ObjectStore>, store: Arc<dyn Store>) -> anyhow::Result<Self> {
+    async fn of(config: &Config, objects: Arc<dyn ObjectStore>, store: Arc<dyn Store>) -> anyhow::Result<Self> {
+        // Nothing is removed or imported before this has come off; the rest may go on without it.
+        if let Err(error) = store_mark::claim(&*objects, &*store).await {
+            tracing::warn!("{error:#}");
+        }
         let search = open_search(config, &objects)?;
         Ok(Self { store, objects, search, clock: Arc::new(SystemClock) })
     }

@@ -1,7 +1,8 @@
 //! `adit storage`: proves that the object store holds what the database names, and heals it.
 //!
 //! [`check`] looks and changes nothing, [`repair`] heals what it finds, [`findings`] is what both
-//! tell; [`backup`] copies all of it. Each verb has a module of its own.
+//! tell; [`sweep`] frees what nothing names; [`backup`] copies all of it. Each verb has a module of
+//! its own.
 
 mod backup;
 mod check;
@@ -10,6 +11,8 @@ mod packages;
 mod repair;
 mod rewrite;
 mod sources;
+mod sweep;
+mod swept;
 
 use std::process::ExitCode;
 
@@ -17,14 +20,24 @@ use adit_shared::config::Config;
 
 use crate::cli::StorageVerb;
 use crate::services::Services;
+use crate::store_mark;
 use crate::terminal::{errln, outln, print_json};
 
 /// Carries out `adit storage …`. The exit status is 1 while something is wrong.
 pub(crate) async fn run(config: &Config, verb: StorageVerb) -> anyhow::Result<ExitCode> {
     let open = || Services::open(config);
     let (json, findings) = match verb {
-        StorageVerb::Check { full, json } => (json, check::check(&open().await?, full).await?),
-        StorageVerb::Repair { folder, json } => (json, repair::repair(&open().await?, folder.as_deref()).await?),
+        StorageVerb::Check { full, json } => (json, check::check(config, &open().await?, full).await?),
+        StorageVerb::Repair { folder, json } => {
+            (json, repair::repair(config, &open().await?, folder.as_deref()).await?)
+        }
+        StorageVerb::Sweep { dry_run, json } => return sweep::run(config, dry_run, json).await,
+        StorageVerb::Adopt => {
+            let services = open().await?;
+            store_mark::adopt(&*services.objects, &*services.store).await?;
+            outln!("the object store belongs to this database now");
+            return Ok(ExitCode::SUCCESS);
+        }
         StorageVerb::Backup { folder } => return backup::run(config, &folder).await.map(|()| ExitCode::SUCCESS),
     };
     if json {

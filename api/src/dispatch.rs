@@ -5,7 +5,7 @@
 
 use adit_shared::clock::is_past;
 use adit_shared::domain::{Content, Documents, Package, Status};
-use adit_shared::ids::PackageId;
+use adit_shared::ids::SaltedPackage;
 use adit_shared::messaging::{Complete, DeleteRequest, Incoming, Outgoing, PackageRequest, Queue, StatusMessage};
 use adit_shared::store::StatusUpdate;
 use tracing::Instrument as _;
@@ -55,9 +55,14 @@ async fn claim_and_send(app: &App, package: &Package) -> ApiResult<()> {
 
 async fn publish_request(app: &App, package: &Package) -> ApiResult<()> {
     let docset = docset_url(app, package)?;
-    let request = PackageRequest { docset, recipe: package.recipe.clone(), package: Some(package.id) };
-    let message = Outgoing::new(request).header("reply-to", Queue::Package(package.id.to_string()));
+    let request = PackageRequest { docset, recipe: package.recipe.clone(), package: Some(package.salted()) };
+    let message = Outgoing::new(request).header("reply-to", status_queue(package));
     Ok(app.broker.publish(&Queue::PackageRequests, message).await?)
+}
+
+/// The queue on which a package's packager reports. A lost package of the same number had another one.
+fn status_queue(package: &Package) -> Queue {
+    Queue::Package(package.salted().to_string())
 }
 
 /// Where the packager asks for the docset: the body's first line, which a third party's packager follows as well.
@@ -69,7 +74,7 @@ fn docset_url(app: &App, package: &Package) -> ApiResult<Url> {
 }
 
 /// Asks a packager to delete a package's objects.
-pub async fn send_delete(app: &App, package: PackageId) -> ApiResult<()> {
+pub async fn send_delete(app: &App, package: SaltedPackage) -> ApiResult<()> {
     Ok(app.broker.publish(&Queue::Deletes, Outgoing::new(DeleteRequest { package })).await?)
 }
 
@@ -90,7 +95,7 @@ pub async fn refresh(app: &App, package: Package) -> ApiResult<Package> {
 
 /// Takes in what the package's packager has said since somebody asked last.
 pub async fn take_statuses(app: &App, package: Package) -> ApiResult<Package> {
-    let Some(drained) = app.broker.drain(&Queue::Package(package.id.to_string())).await? else {
+    let Some(drained) = app.broker.drain(&status_queue(&package)).await? else {
         // Many clients may watch one package: what another one's poll has just stored answers this one too.
         return app.store.package(package.id, None).await?.ok_or_else(|| Problem::not_found("package"));
     };
@@ -214,7 +219,7 @@ async fn erase_if_expired(app: &App, package: Package) -> ApiResult<Package> {
 /// Asks for the archive's deletion, then marks it as erased. In this order a broker that is away leaves the package as it
 /// was, to be erased at the next occasion; the other way round its objects would be forgotten.
 pub async fn erase(app: &App, package: &Package) -> ApiResult<()> {
-    send_delete(app, package.id).await?;
+    send_delete(app, package.salted()).await?;
     app.store.erase_package(package.id, None).await?;
     Ok(())
 }
@@ -235,10 +240,10 @@ async fn try_erase_expired(app: &App) -> ApiResult<()> {
     for package in app.store.forgotten_packages(now.saturating_sub(ttl), ERASED_AT_ONCE).await? {
         // It may have been built long ago, unread: its archive is as old as an expired one.
         app.store.dismiss_package(package.id, None, now).await?;
-        send_delete(app, package.id).await?;
+        send_delete(app, package.salted()).await?;
     }
     for package in app.store.purge_deleted_docsets(now, ERASED_AT_ONCE).await? {
-        send_delete(app, package.id).await?;
+        send_delete(app, package.salted()).await?;
     }
     Ok(())
 }

@@ -10,7 +10,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use adit_shared::digest::Sha256;
-use adit_shared::ids::{IndexId, KeyId, PackageId, ShareId};
+use adit_shared::ids::{IndexId, KeyId, PackageId, Salt, SaltedPackage, SaltedShare};
 use adit_shared::store::{Store, StoreResult};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -63,12 +63,24 @@ impl Key {
     }
 }
 
+/// Characters of a signature (32 bytes in base64).
+const SIGNATURE: usize = 43;
+
 /// Makes and checks the part of a link that is the right: `{seconds since 1970}-{number of a
-/// key}-{signature}`.
+/// key}-{salt of the package}-{signature}`; without a salt where the package has none.
 pub(crate) struct Signer([u8; 32]);
 
+/// A right that a link has proved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Grant {
+    /// The key that it was given to.
+    pub(crate) key: KeyId,
+    /// The package whose asset it is for.
+    pub(crate) package: SaltedPackage,
+}
+
 impl Signer {
-    fn mac(&self, expires: i64, key: KeyId, package: PackageId, asset: &str) -> Hmac<sha2::Sha256> {
+    fn mac(&self, expires: i64, key: KeyId, package: SaltedPackage, asset: &str) -> Hmac<sha2::Sha256> {
         self.mac_of(&format!("{expires}\n{key}\n{package}\n{asset}"))
     }
 
@@ -81,7 +93,7 @@ impl Signer {
     }
 
     /// What proves a link that shares a docset. What proves other links begins with a number.
-    fn share_mac(&self, share: ShareId) -> Hmac<sha2::Sha256> {
+    fn share_mac(&self, share: SaltedShare) -> Hmac<sha2::Sha256> {
         self.mac_of(&format!("share\n{share}"))
     }
 
@@ -93,42 +105,59 @@ impl Signer {
         Sha256(mac.finalize().into_bytes().into())
     }
 
-    /// The token of a link that shares a docset: `{share}-{signature}`.
-    pub(crate) fn share_token(&self, share: ShareId) -> String {
+    /// The token of a link that shares a docset: `{share}-{salt}-{signature}`, or `{share}-{signature}`.
+    pub(crate) fn share_token(&self, share: SaltedShare) -> String {
         format!("{share}-{}", URL_SAFE_NO_PAD.encode(self.share_mac(share).finalize().into_bytes()))
     }
 
     /// The share of a token that is one of ours; compares in constant time.
-    pub(crate) fn shared(&self, token: &str) -> Option<ShareId> {
-        let (share, signature) = token.split_once('-')?;
-        let share = share.parse().ok()?;
+    pub(crate) fn shared(&self, token: &str) -> Option<SaltedShare> {
+        let (id, rest) = token.split_once('-')?;
+        let (salt, signature) = split_salt(rest)?;
+        let share = SaltedShare { id: id.parse().ok()?, salt };
         self.share_mac(share).verify_slice(&URL_SAFE_NO_PAD.decode(signature).ok()?).ok()?;
         Some(share)
     }
 
     /// The right to fetch an asset, given to a key at `now_ms`.
-    pub(crate) fn grant(&self, now_ms: i64, key: KeyId, package: PackageId, asset: &str) -> String {
+    pub(crate) fn grant(&self, now_ms: i64, key: KeyId, package: SaltedPackage, asset: &str) -> String {
         let expires = (now_ms.div_euclid(HOUR_MS) + HOURS + 1) * HOUR_MS / 1000;
         let signature = self.mac(expires, key, package, asset).finalize().into_bytes();
-        format!("{expires}-{key}-{}", URL_SAFE_NO_PAD.encode(signature))
+        let salt = package.salt.map_or_else(String::new, |salt| format!("{salt}-"));
+        format!("{expires}-{key}-{salt}{}", URL_SAFE_NO_PAD.encode(signature))
     }
 
     /// Finds the key to which `grant` gave the right to fetch that asset, if it does so at `now_ms`;
-    /// compares in constant time. Whether that key is still valid, the database says. A grant that
+    /// compares in constant time. Whether that key is still valid, and whether the package of that
+    /// number still is the one that was meant, the database says. A grant that
     /// ends later than any that is given now is refused although it is signed: who got hold of the
     /// secret cannot make links that outlive it by years.
-    pub(crate) fn granted_to(&self, grant: &str, now_ms: i64, package: PackageId, asset: &str) -> Option<KeyId> {
+    pub(crate) fn granted_to(&self, grant: &str, now_ms: i64, package: PackageId, asset: &str) -> Option<Grant> {
         let (expires, rest) = grant.split_once('-')?;
-        let (key, signature) = rest.split_once('-')?;
+        let (key, rest) = rest.split_once('-')?;
         let (expires, key) = (expires.parse::<i64>().ok()?, key.parse().ok()?);
+        let (salt, signature) = split_salt(rest)?;
+        let package = SaltedPackage { id: package, salt };
         self.mac(expires, key, package, asset).verify_slice(&URL_SAFE_NO_PAD.decode(signature).ok()?).ok()?;
         let latest = (now_ms + (HOURS + 1) * HOUR_MS + CLOCK_SKEW_MS) / 1000;
-        (now_ms / 1000 + 1..=latest).contains(&expires).then_some(key)
+        (now_ms / 1000 + 1..=latest).contains(&expires).then_some(Grant { key, package })
     }
+}
+
+/// Splits `{salt}-{signature}`, or `{signature}` of what has no salt.
+fn split_salt(text: &str) -> Option<(Option<Salt>, &str)> {
+    let at = text.len().checked_sub(SIGNATURE)?;
+    let (salt, signature) = text.split_at_checked(at)?;
+    if salt.is_empty() {
+        return Some((None, signature));
+    }
+    Some((Some(salt.strip_suffix('-')?.parse().ok()?), signature))
 }
 
 #[cfg(test)]
 mod tests {
+    use adit_shared::ids::ShareId;
+
     use super::*;
 
     #[test]
@@ -136,9 +165,10 @@ mod tests {
         const NOW: i64 = 1_700_000_000_000;
         let signer = Signer([7; 32]);
         let (package, asset) = (PackageId(5), "data-00001-of-00002.parquet");
-        let grant = signer.grant(NOW, KeyId(3), package, asset);
+        let grant = signer.grant(NOW, KeyId(3), package.into(), asset);
         insta::assert_snapshot!(grant, @"1700089200-3-ykqgJDhj-0pBeKi3LvtdiNlfEcHt3hM6GfmHkfp4L_o");
-        assert_eq!(signer.granted_to(&grant, NOW, package, asset), Some(KeyId(3)));
+        let granted = Grant { key: KeyId(3), package: package.into() };
+        assert_eq!(signer.granted_to(&grant, NOW, package, asset), Some(granted));
         let allows = |grant: &str, now, package, asset| signer.granted_to(grant, now, package, asset).is_some();
         assert!(allows(&grant, NOW, package, asset));
         assert!(allows(&grant, NOW + HOURS * HOUR_MS, package, asset));
@@ -162,7 +192,7 @@ mod tests {
         const NOW: i64 = 1_700_000_000_000;
         let signer = Signer([7; 32]);
         let signed = |expires: i64| {
-            let signature = signer.mac(expires, KeyId(3), PackageId(5), "a").finalize().into_bytes();
+            let signature = signer.mac(expires, KeyId(3), PackageId(5).into(), "a").finalize().into_bytes();
             format!("{expires}-3-{}", URL_SAFE_NO_PAD.encode(signature))
         };
         let allows = |expires: i64| signer.granted_to(&signed(expires), NOW, PackageId(5), "a").is_some();
@@ -173,9 +203,9 @@ mod tests {
         }
         // One that another process gives, whose clock is a little ahead and already in the next
         // hour.
-        let ahead = signer.grant(NOW - NOW % HOUR_MS + HOUR_MS, KeyId(3), PackageId(5), "a");
+        let ahead = signer.grant(NOW - NOW % HOUR_MS + HOUR_MS, KeyId(3), PackageId(5).into(), "a");
         let granted = signer.granted_to(&ahead, NOW - NOW % HOUR_MS + HOUR_MS - 1000, PackageId(5), "a");
-        assert_eq!(granted, Some(KeyId(3)));
+        assert_eq!(granted.map(|grant| grant.key), Some(KeyId(3)));
     }
 
     #[tokio::test]
@@ -185,7 +215,7 @@ mod tests {
         let store = adit_shared::store::SqlStore::open(&url).await.unwrap();
         // Two processes, of which one has read the secret.
         let [running, other] = [Key::default(), Key::default()];
-        let grant = running.signer(&store, 0).await.unwrap().grant(0, KeyId(3), PackageId(5), "a");
+        let grant = running.signer(&store, 0).await.unwrap().grant(0, KeyId(3), PackageId(5).into(), "a");
         let allows = async |key: &Key, now| {
             key.signer(&store, now).await.unwrap().granted_to(&grant, now, PackageId(5), "a").is_some()
         };
@@ -195,18 +225,36 @@ mod tests {
         assert!(!allows(&running, 2 * REREAD_MS).await);
         assert!(!allows(&other, REREAD_MS).await);
         // Both sign with the new one.
-        let again = other.signer(&store, 0).await.unwrap().grant(0, KeyId(3), PackageId(5), "a");
+        let again = other.signer(&store, 0).await.unwrap().grant(0, KeyId(3), PackageId(5).into(), "a");
         let signer = running.signer(&store, 2 * REREAD_MS).await.unwrap();
-        assert_eq!(signer.granted_to(&again, 0, PackageId(5), "a"), Some(KeyId(3)));
+        assert!(signer.granted_to(&again, 0, PackageId(5), "a").is_some());
+    }
+
+    #[test]
+    fn a_grant_names_the_salt_of_its_package() {
+        let signer = Signer([7; 32]);
+        let package = SaltedPackage { id: PackageId(5), salt: Some(Salt(0xc0_ffee)) };
+        let grant = signer.grant(0, KeyId(3), package, "a");
+        let granted = |grant: &str| signer.granted_to(grant, 0, PackageId(5), "a");
+        assert_eq!(granted(&grant), Some(Grant { key: KeyId(3), package }));
+        for wrong in
+            [grant.replace("c0ffee", "c0ffef"), grant.replace("0000000000c0ffee-", ""), grant.replace('c', "é")]
+        {
+            assert_eq!(granted(&wrong), None, "{wrong}");
+        }
     }
 
     #[test]
     fn a_token_is_for_one_share() {
         let signer = Signer([7; 32]);
-        let token = signer.share_token(ShareId(5));
-        assert_eq!(signer.shared(&token), Some(ShareId(5)));
+        let share = SaltedShare::from(ShareId(5));
+        let token = signer.share_token(share);
+        assert_eq!(signer.shared(&token), Some(share));
         let (_, signature) = token.split_once('-').unwrap();
-        let grant = signer.grant(0, KeyId(3), PackageId(5), "a");
+        let salted = SaltedShare { salt: Some(Salt(1)), ..share };
+        assert_eq!(signer.shared(&signer.share_token(salted)), Some(salted));
+        assert_eq!(signer.shared(&format!("5-{}-{signature}", Salt(1))), None);
+        let grant = signer.grant(0, KeyId(3), PackageId(5).into(), "a");
         for wrong in [&format!("6-{signature}"), signature, "5", "5-", "", &grant, &format!("{token}A")] {
             assert_eq!(signer.shared(wrong), None, "{wrong}");
         }
@@ -216,7 +264,7 @@ mod tests {
     #[test]
     fn links_of_one_hour_are_the_same() {
         let signer = Signer([7; 32]);
-        let grant = |now| signer.grant(now, KeyId(3), PackageId(5), "a");
+        let grant = |now| signer.grant(now, KeyId(3), PackageId(5).into(), "a");
         assert_eq!(grant(0), grant(HOUR_MS - 1));
         assert_ne!(grant(0), grant(HOUR_MS));
     }

@@ -6,6 +6,7 @@ use adit_shared::domain::{
     AccessLevel, Collection, Compression, Content, Docset, Document, Documents, Entitlement, Format, FormatTotal,
     Layout, Package, Status, Tdm, Withdrawn,
 };
+use adit_shared::ids::Salt;
 use adit_shared::search::{Language, Source};
 use adit_shared::store::StoreResult;
 use serde::Serialize;
@@ -307,6 +308,10 @@ pub struct PackageView {
     size: Option<u64>,
     /// SHA-256 of the archive.
     sha256: Option<Sha256>,
+    /// 16 hexadecimal digits, drawn when it was asked for: tells it apart from a package of the same id in a lost state of the database, and
+    /// names its objects and messages. Null for packages that were asked for before there were salts.
+    #[schema(value_type = Option<String>)]
+    salt: Option<Salt>,
     /// SHA-256 over docset, formats, layout, options and what else decides over its bytes: equal fingerprints give equal packages.
     fingerprint: Sha256,
     /// Why it failed.
@@ -368,6 +373,7 @@ impl PackageView {
             assets: once_there("assets"),
             size: package.size,
             sha256: package.sha256,
+            salt: package.salt,
             fingerprint: package.fingerprint,
             problem: package.problem.clone(),
             url,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use adit_shared::digest::Sha256;
 use adit_shared::domain::{Content, Layout, Role, Status};
-use adit_shared::ids::PackageId;
+use adit_shared::ids::{DocsetId, PackageId, Salt, SaltedPackage};
 use adit_shared::messaging::PackageRequest;
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt as _};
@@ -127,6 +127,8 @@ struct Standing {
     content: Option<Content>,
     documents: Option<Counted>,
     fingerprint: Option<Sha256>,
+    docset: Option<DocsetId>,
+    salt: Option<Salt>,
 }
 
 #[derive(Deserialize)]
@@ -143,15 +145,33 @@ pub(crate) enum Wanted {
         documents: Option<u64>,
         /// The package's fingerprint; `None` where the server tells none.
         fingerprint: Option<Sha256>,
+        /// The package's salt; `None` where the server tells none.
+        salt: Option<Salt>,
     },
     /// Not any more.
     No,
+}
+
+impl Wanted {
+    /// It is, and nothing else is known of it.
+    pub(crate) const UNKNOWN: Self = Self::Yes { documents: None, fingerprint: None, salt: None };
 }
 
 impl Standing {
     /// Not once it was dismissed, or the archive erased; nor once another packager has said that it failed, as that was the last word.
     fn is_wanted(&self) -> bool {
         !matches!(self.status, Status::Dismissed | Status::Failed) && self.content != Some(Content::Erased)
+    }
+
+    /// Tells whether this is the package that was asked for, and not another one that has got the number
+    /// of a lost one: a database that was restored from a backup gives numbers again. A request of an
+    /// older server has no salt; then the docset must be the same.
+    fn is_of(&self, request: &PackageRequest, package: SaltedPackage) -> bool {
+        match (self.salt, package.salt) {
+            (Some(told), Some(asked)) => told == asked,
+            (Some(_), None) => self.docset.is_none_or(|docset| request.docset_id() == Some(docset)),
+            (None, _) => true,
+        }
     }
 }
 
@@ -205,7 +225,7 @@ impl Api {
         let formats: Vec<_> = request.recipe.formats.iter().map(|format| format.as_str()).collect();
         url.query_pairs_mut().append_pair("fmt", &formats.join(","));
         if let Some(package) = request.package {
-            url.query_pairs_mut().append_pair("package", &package.to_string());
+            url.query_pairs_mut().append_pair("package", &package.id.to_string());
         }
         if let Some(metadata) = metadata(request.recipe.layout) {
             url.query_pairs_mut().append_pair("metadata", metadata);
@@ -273,16 +293,17 @@ impl Api {
         Ok(get.timeout(SHORT_TIMEOUT).send().await?)
     }
 
-    /// Whether the server still wants a package: not once it was dismissed, failed or erased, or is unknown. Only the server itself can say that it is
+    /// Asks the server whether it still wants a package: not once that was dismissed, failed or erased, or is unknown, or if the package of that
+    /// number is another one now. Only the server itself can say that it is
     /// unknown, by a problem of its own: a proxy before it, which says 404 while the server is being replaced, cannot tell.
-    pub(crate) async fn wants(&self, request: &PackageRequest, package: PackageId) -> Result<Wanted, ApiError> {
-        let url = sibling(&request.docset, &format!("packages/{package}"))?;
+    pub(crate) async fn wants(&self, request: &PackageRequest, package: SaltedPackage) -> Result<Wanted, ApiError> {
+        let url = sibling(&request.docset, &format!("packages/{}", package.id))?;
         let answer = self.short(&url).await?;
         match answer.status() {
             status @ (StatusCode::NOT_FOUND | StatusCode::GONE) => {
                 if !says_gone(answer).await {
                     tracing::warn!(%status, %url, "that is no answer of the server about the package; building on");
-                    return Ok(Wanted::Yes { documents: None, fingerprint: None });
+                    return Ok(Wanted::UNKNOWN);
                 }
                 // To a miner every package of somebody else is unknown.
                 self.check_key(request).await?;
@@ -291,8 +312,8 @@ impl Api {
             status if status.is_success() => {
                 let standing = answer.json::<Standing>().await?;
                 let documents = standing.documents.as_ref().map(|documents| documents.requested);
-                let wanted = Wanted::Yes { documents, fingerprint: standing.fingerprint };
-                Ok(if standing.is_wanted() { wanted } else { Wanted::No })
+                let wanted = Wanted::Yes { documents, fingerprint: standing.fingerprint, salt: standing.salt };
+                Ok(if standing.is_wanted() && standing.is_of(request, package) { wanted } else { Wanted::No })
             }
             _ => Err(ApiError::answered(answer, &url).await),
         }

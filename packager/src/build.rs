@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use adit_shared::digest::Sha256;
 use adit_shared::domain::{Asset, MANIFEST_NAME, RECEIPT_NAME};
-use adit_shared::ids::PackageId;
+use adit_shared::ids::SaltedPackage;
 use adit_shared::objects::{ObjectError, ObjectStore, Part};
 use adit_shared::signing::SigningKey;
 use tokio::sync::watch;
@@ -41,7 +41,7 @@ const NOTE_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Build {
     objects: Arc<dyn ObjectStore>,
-    package: PackageId,
+    package: SaltedPackage,
     project: Arc<Project>,
     state: State,
     progress: watch::Sender<Progress>,
@@ -87,7 +87,7 @@ impl Build {
     /// A build of `project` that goes on from `state`, in which the caller has counted its attempt, in buffers out of `spare`.
     pub(crate) fn new(
         objects: Arc<dyn ObjectStore>,
-        package: PackageId,
+        package: SaltedPackage,
         project: Arc<Project>,
         state: State,
         progress: watch::Sender<Progress>,

@@ -1,9 +1,13 @@
 //! Typed ids: a docset's id cannot be handed over where a package's is wanted.
 
+mod salt;
+
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+pub use self::salt::{InvalidSalt, Salt, Salted, SaltedPackage, SaltedShare};
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident($inner:ty)) => {

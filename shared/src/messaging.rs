@@ -17,4 +17,6 @@ pub use broker::{
 };
 pub use frame::{Command, Decoder, Frame, FrameError, Headers, Item, Limits};
 pub use queues::{Flavour, InvalidQueue, Queue};
-pub use server::{BrokerServer, InsideBroker, QueueInfo, ServerConfig, ServerError};
+pub use server::{
+    BrokerServer, InsideBroker, JournalError, QueueInfo, ServerConfig, ServerError, find_journal_damage, repair_journal,
+};

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 
 use crate::digest::Sha256;
-use crate::ids::{CollectionId, ImportId, IndexId, PackageId};
+use crate::ids::{CollectionId, ImportId, IndexId, PackageId, SaltedPackage};
 
 pub use self::disposition::content_disposition;
 pub use self::open::{OpenError, open};
@@ -48,7 +48,7 @@ pub enum ObjectKey<'a> {
     /// A package's archive.
     Archive {
         /// The package.
-        package: PackageId,
+        package: SaltedPackage,
         /// Its fingerprint.
         fingerprint: &'a Sha256,
         /// Extension of its name: see [`crate::domain::Layout::extension`].
@@ -57,7 +57,7 @@ pub enum ObjectKey<'a> {
     /// What a package consists of beside its archive: shards, manifest, receipt.
     Asset {
         /// The package.
-        package: PackageId,
+        package: SaltedPackage,
         /// Its fingerprint.
         fingerprint: &'a Sha256,
         /// The asset's name.
@@ -66,8 +66,39 @@ pub enum ObjectKey<'a> {
     /// What a packager must remember to go on with an interrupted build, and the result of a finished one.
     Build {
         /// The package.
-        package: PackageId,
+        package: SaltedPackage,
     },
+    /// Names the database that the store belongs to.
+    Mark,
+}
+
+/// What an object belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum KeyOwner {
+    /// A package.
+    Package(PackageId),
+    /// A collection: its pack, or a part of its index.
+    Collection(CollectionId),
+}
+
+impl ObjectKey<'_> {
+    /// The folders of all objects that belong to something: of packages, packs and indexes.
+    pub const FOLDERS: [&'static str; 3] = ["packages/", "packs/", "indexes/"];
+
+    /// Reads in a key what its object belongs to; `None` of what no other kind of key says.
+    #[must_use]
+    pub fn owner_of(key: &str) -> Option<KeyOwner> {
+        let (folder, rest) = key.split_once('/')?;
+        let (owner, _) = rest.split_once('/')?;
+        // Whatever stands behind the number makes the key its owner's alone.
+        let end = owner.char_indices().skip(1).find(|(_, c)| !c.is_ascii_digit()).map_or(owner.len(), |(at, _)| at);
+        let number = owner[..end].parse().ok()?;
+        match folder {
+            "packages" => Some(KeyOwner::Package(PackageId(number))),
+            "packs" | "indexes" => Some(KeyOwner::Collection(CollectionId(number))),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for ObjectKey<'_> {
@@ -90,6 +121,7 @@ impl fmt::Display for ObjectKey<'_> {
                 write!(f, "packages/{package}/{}/{name}", &fingerprint.to_string()[..16])
             }
             Self::Build { package } => write!(f, "packages/{package}/build.json"),
+            Self::Mark => f.write_str("database"),
         }
     }
 }
@@ -168,6 +200,12 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
         self.size("readyz").await.map(drop)
     }
 
+    /// Removes what killed processes left half written, where the store does not do so by itself, or only counts it
+    /// (`dry_run`); gives the number of files and their bytes.
+    async fn sweep_temporary(&self, _dry_run: bool) -> ObjectResult<(u64, u64)> {
+        Ok((0, 0))
+    }
+
     /// Deletes objects; those that are not there are no error.
     async fn delete(&self, keys: &[String]) -> ObjectResult<()>;
 
@@ -206,21 +244,34 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::Salt;
 
     #[test]
     fn keys_are_stable() {
         let fingerprint = Sha256::of(b"abc");
         let (collection, import) = (CollectionId(1), ImportId(0xa1b2));
         let index = IndexId { collection, corpus_version: 7, import: Some(import) };
+        let package = SaltedPackage { id: PackageId(5), salt: Some(Salt(0xc0_ffee)) };
+        let unsalted = SaltedPackage::from(PackageId(5));
         let keys = [
             ObjectKey::Pack { collection, import, format: "txt", number: 3 }.to_string(),
             ObjectKey::IndexFile { collection, name: "x.term" }.to_string(),
             ObjectKey::IndexManifest(index).to_string(),
             ObjectKey::IndexManifest(IndexId { import: None, ..index }).to_string(),
-            ObjectKey::Archive { package: PackageId(5), fingerprint: &fingerprint, extension: "zip" }.to_string(),
-            ObjectKey::Asset { package: PackageId(5), fingerprint: &fingerprint, name: "manifest.json" }.to_string(),
-            ObjectKey::Build { package: PackageId(5) }.to_string(),
+            ObjectKey::Archive { package: unsalted, fingerprint: &fingerprint, extension: "zip" }.to_string(),
+            ObjectKey::Asset { package: unsalted, fingerprint: &fingerprint, name: "manifest.json" }.to_string(),
+            ObjectKey::Build { package: unsalted }.to_string(),
+            ObjectKey::Archive { package, fingerprint: &fingerprint, extension: "zip" }.to_string(),
+            ObjectKey::Asset { package, fingerprint: &fingerprint, name: "manifest.json" }.to_string(),
+            ObjectKey::Build { package }.to_string(),
         ];
         insta::assert_json_snapshot!(keys);
+        let owners = keys.iter().map(|key| ObjectKey::owner_of(key).unwrap());
+        let (collection, package) = (KeyOwner::Collection(collection), KeyOwner::Package(PackageId(5)));
+        assert!(owners.eq([collection; 4].into_iter().chain([package; 3])));
+        for foreign in [ObjectKey::Mark.to_string().as_str(), "packages/5", "packages/x/y", "backups/1/x", "packs//x"] {
+            assert_eq!(ObjectKey::owner_of(foreign), None, "{foreign}");
+        }
+        assert_eq!(ObjectKey::owner_of("packages/-7/build.json"), Some(KeyOwner::Package(PackageId(-7))));
     }
 }

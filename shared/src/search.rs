@@ -48,6 +48,7 @@ pub use highlight::{Highlighter, Snippet};
 pub use language::{Language, UnknownLanguage};
 pub use opensearch::{Address, OpenSearch};
 pub use rights::TextRights;
+pub use scratch::sweep_scratch;
 pub use source::Source;
 pub use syntax::parse;
 pub use tree::{Bool, Bound, FieldRef, Fields, Fuzziness, Need, OneOf, Phrase, Prefix, Query, Range, Words};
@@ -274,6 +275,13 @@ pub trait Search: fmt::Debug + Send + Sync {
     /// Deletes all indexes of a collection up to the newest of `kept` but those of `kept`, and the files that only they need: superseded
     /// ones, and those of imports that died or were overtaken. `kept` must be committed. What is newer may be an import's that is under way.
     async fn retain(&self, collection: CollectionId, kept: &[IndexId]) -> SearchResult<()>;
+    /// Lists the keys of all objects that an index consists of; `None` where the engine keeps its indexes itself.
+    ///
+    /// # Errors
+    /// [`SearchError::VersionGone`] where the index is not there at all.
+    async fn objects_of(&self, _index: IndexId) -> SearchResult<Option<Vec<String>>> {
+        Ok(None)
+    }
     /// Looks whether all that is stored of an index is there with its length, and `full` also whether it
     /// has its checksum; gives what is wrong. An engine that keeps its indexes itself has nothing here.
     ///

@@ -16,11 +16,14 @@ use crate::domain::{
     Format, FormatTotal, Holding, Holdings, Limits, Month, OwnLimit, Package, Recipe, Role, Scope, Status, Tdm,
     UsageSums, Withdrawn,
 };
-use crate::ids::{CollectionId, DocsetId, ImportId, IndexId, KeyId, PackageId, ShareId, VersionId, WatchId};
+use crate::ids::{
+    CollectionId, DocsetId, ImportId, IndexId, KeyId, PackageId, SaltedShare, ShareId, VersionId, WatchId,
+};
 use crate::search::Language;
 
 mod allowances;
 mod charges;
+mod connections;
 mod docsets;
 mod documents;
 mod errors;
@@ -28,6 +31,7 @@ mod files;
 mod holdings;
 mod import;
 mod keys;
+mod liveness;
 mod members;
 mod open;
 mod packages;
@@ -266,6 +270,9 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Commits a change that means nothing: the database takes what it is given.
     async fn check_writes(&self) -> StoreResult<()>;
 
+    /// The random text that this database was made with: copies of it have the same, others another.
+    async fn identity(&self) -> StoreResult<String>;
+
     // ---- collections and documents ----
 
     /// All collections by slug.
@@ -487,10 +494,10 @@ pub trait Store: fmt::Debug + Send + Sync {
     async fn revoke_share(&self, docset: DocsetId, share: ShareId) -> StoreResult<bool>;
     /// A link's docset, with its members, while the link lives and the docset's owner is a valid
     /// key.
-    async fn shared_docset(&self, share: ShareId, now: i64) -> StoreResult<Option<Docset>>;
+    async fn shared_docset(&self, share: SaltedShare, now: i64) -> StoreResult<Option<Docset>>;
     /// Opens a link's docset to `guest` for as long as the link lives; `None` if it does not any
     /// more, or the docset's owner is no valid key.
-    async fn follow_share(&self, share: ShareId, guest: KeyId, now: i64) -> StoreResult<Option<DocsetId>>;
+    async fn follow_share(&self, share: SaltedShare, guest: KeyId, now: i64) -> StoreResult<Option<DocsetId>>;
     /// A docset, with its members, for a key that may read it: its owner's, or one to which a link
     /// of an owner that is a valid key has opened it.
     async fn readable_docset(&self, id: DocsetId, reader: KeyId, now: i64) -> StoreResult<Option<Docset>>;

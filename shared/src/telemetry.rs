@@ -1,11 +1,20 @@
 //! Logging: one place that sets up `tracing` for every process. Metrics live with the API.
 
-use std::io::IsTerminal as _;
+mod queue;
+
+use std::io::{IsTerminal as _, stderr};
+use std::panic;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt as _;
-use tracing_subscriber::fmt::format;
+use tracing_subscriber::fmt::{MakeWriter, format};
 
+pub use queue::lost_lines;
+
+use self::queue::LogQueue;
 use crate::display::Printable;
 
 /// Sends log lines to standard error: as text, or as one JSON object a line where `json` is set.
@@ -17,14 +26,63 @@ use crate::display::Printable;
 /// nothing else: by itself the library tells that on standard error too, where it panics, in
 /// whatever thread has logged.
 pub fn init(filter: &str, json: bool) {
+    init_with(filter, json, stderr);
+}
+
+/// Does the same for a server, where nobody waits for whoever reads the log: lines go through a
+/// bounded queue, and those that do not fit are lost and counted ([`lost_lines`]). What panics say
+/// goes the same way.
+#[must_use = "lines that wait are written when it is dropped"]
+pub fn init_queued(filter: &str, json: bool) -> QueuedLog {
+    let queue = LogQueue::default();
+    if queue.start(stderr()).is_err() {
+        init(filter, json);
+        return QueuedLog(queue);
+    }
+    init_with(filter, json, queue.clone());
+    panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, panic = panic.payload_as_str().unwrap_or("?"), "a thread panicked");
+    }));
+    QueuedLog(queue)
+}
+
+fn init_with(filter: &str, json: bool, writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .log_internal_errors(false)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
+        .with_writer(writer)
+        .with_ansi(stderr().is_terminal());
     // A subscriber that is already there (a test's, say) stays.
     let _ = if json { builder.json().try_init() } else { builder.fmt_fields(printable_fields()).try_init() };
+}
+
+/// Time for what is left to be written when the process ends.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// The queued log of a server. Dropping it waits, a second at most, until its lines are written.
+#[derive(Debug)]
+pub struct QueuedLog(LogQueue);
+
+impl QueuedLog {
+    /// Writes last words to standard error behind all lines, if somebody reads them soon.
+    pub fn say_last(&self, say: impl FnOnce() + Send + 'static) {
+        if self.0.flush(FAREWELL) {
+            let (said, done) = mpsc::channel();
+            thread::spawn(move || {
+                say();
+                let _ = said.send(());
+            });
+            let _ = done.recv_timeout(FAREWELL);
+        }
+    }
+}
+
+impl Drop for QueuedLog {
+    fn drop(&mut self) {
+        self.0.flush(FAREWELL);
+    }
 }
 
 fn printable_fields() -> impl for<'writer> format::FormatFields<'writer> + Send + Sync + 'static {

@@ -9,6 +9,7 @@
 
 mod store_contract {
     pub(crate) mod allowances;
+    pub(crate) mod connections;
     pub(crate) mod docsets;
     pub(crate) mod docsets_made;
     pub(crate) mod harness;
@@ -55,6 +56,8 @@ contract! {
         minutes_are_forgotten_and_days_are_not,
         a_package_is_paid_for_once_or_not_at_all,
         what_was_used_before_there_were_allowances_stays_used;
+    connections:
+        who_writes_waits_while_all_connections_are_in_use;
     holdings:
         limits_on_holdings_are_of_roles_and_of_keys,
         a_key_makes_no_more_docsets_than_it_may,
@@ -129,6 +132,7 @@ contract! {
         equal_requests_at_once_make_one_package,
         one_of_many_may_send_a_request,
         a_claim_that_is_given_back_leaves_no_trace,
+        a_package_keeps_the_salt_that_no_other_has,
         statuses_are_taken_in_by_their_sequence,
         statuses_out_of_order_end_with_the_newest,
         a_finished_package_stays_as_it_is,

@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use adit_shared::digest::Sha256;
-use adit_shared::ids::PackageId;
+use adit_shared::ids::{PackageId, SaltedPackage};
 use adit_shared::objects::{ObjectKey, ObjectStore};
 use serde_json::{Value, json};
 
@@ -75,11 +75,17 @@ pub(crate) fn import_noise(deployment: &Deployment, documents: usize) {
     std::fs::remove_dir_all(folder).unwrap();
 }
 
+/// What the objects and messages of a package, as the server shows it, are named by.
+pub(crate) fn salted(package: &Value) -> SaltedPackage {
+    let salt = package["salt"].as_str().map(|salt| salt.parse().unwrap());
+    SaltedPackage { id: PackageId(package["id"].as_i64().unwrap()), salt }
+}
+
 /// Parts that the unfinished upload of a package's archive holds, none if there is no upload (any more).
 pub(crate) async fn stored_parts(objects: &dyn ObjectStore, package: &Value) -> usize {
-    let id = PackageId(package["id"].as_i64().unwrap());
     let fingerprint: Sha256 = package["fingerprint"].as_str().unwrap().parse().unwrap();
-    let key = ObjectKey::Archive { package: id, fingerprint: &fingerprint, extension: "zip" }.to_string();
+    let key = ObjectKey::Archive { package: salted(package), fingerprint: &fingerprint, extension: "zip" };
+    let key = key.to_string();
     let Some(upload) = objects.find_upload(&key, PART_SIZE).await.unwrap() else { return 0 };
     // It may have been completed since.
     objects.parts(&upload).await.map_or(0, |parts| parts.len())

@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adit_shared::ids::PackageId;
+use adit_shared::ids::{PackageId, SaltedPackage};
 use adit_shared::messaging::{BrokerServer, ServerConfig};
 use adit_shared::objects::{self, ObjectStore};
 use futures::future::try_join_all;
@@ -21,7 +21,7 @@ const POLLS: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(5
 /// A finished package.
 #[derive(Debug)]
 pub(crate) struct Package {
-    id: PackageId,
+    id: SaltedPackage,
     /// Bytes of its archive.
     pub(crate) size: u64,
     /// From the request until it was seen to be successful.
@@ -158,7 +158,9 @@ async fn build(client: &Client, docset: i64, formats: &[&str]) -> Outcome<Packag
     if package["status"] != "successful" {
         return Err(package.to_string().into());
     }
-    Ok(Package { id: PackageId(id), size: package["size"].as_u64().ok_or("the package has no size")?, took })
+    let salt = package["salt"].as_str().map(str::parse).transpose()?;
+    let id = SaltedPackage { id: PackageId(id), salt };
+    Ok(Package { id, size: package["size"].as_u64().ok_or("the package has no size")?, took })
 }
 
 /// Peak resident memory (`VmHWM`) in bytes of a process.

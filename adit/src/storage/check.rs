@@ -8,8 +8,10 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use adit_shared::config::Config;
 use adit_shared::domain::{Collection, FileRecord};
 use adit_shared::integrity::{FileDamage, FileFault, prove_file};
+use adit_shared::messaging::find_journal_damage;
 use adit_shared::objects::{ObjectKey, ObjectResult, ObjectStore};
 use adit_shared::search::{IndexDamage, SearchError};
 use adit_shared::store::Member;
@@ -20,6 +22,7 @@ use tokio::task::JoinHandle;
 use super::findings::{DamagedFile, DamagedObject, Findings, Part};
 use super::packages;
 use crate::change;
+use crate::embedded_broker::journal_folder;
 use crate::services::Services;
 
 /// Documents of a collection of which every file is read where not all are.
@@ -28,14 +31,22 @@ const SAMPLE: u64 = 1000;
 const READS: usize = 16;
 
 /// Looks at everything that the database names.
-pub(super) async fn check(services: &Services, full: bool) -> anyhow::Result<Findings> {
+pub(super) async fn check(config: &Config, services: &Services, full: bool) -> anyhow::Result<Findings> {
     let mut findings = Findings { full, ..Findings::default() };
     for collection in services.store.collections().await? {
         check_files(services, &collection, &mut findings).await?;
         check_index(services, &collection, &mut findings).await?;
     }
     packages::check(services, &mut findings).await?;
+    findings.damaged_journal = journal_damage(config).await?;
     Ok(findings)
+}
+
+/// Tells what is wrong with the journal of the embedded broker, where the data folder has one.
+async fn journal_damage(config: &Config) -> anyhow::Result<Option<String>> {
+    let folder = journal_folder(config);
+    let looking = tokio::task::spawn_blocking(move || find_journal_damage(&folder));
+    looking.await?.context("cannot read the broker's journal in the data folder")
 }
 
 /// A file whose bytes are being read.

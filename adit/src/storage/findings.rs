@@ -18,6 +18,8 @@ pub(super) struct Findings {
     pub(super) damaged_files: Vec<DamagedFile>,
     pub(super) damaged_objects: Vec<DamagedObject>,
     pub(super) damaged_packages: Vec<DamagedPackage>,
+    /// What is wrong with the journal of the embedded broker.
+    pub(super) damaged_journal: Option<String>,
 }
 
 /// A document's file whose stored bytes are not what was imported.
@@ -67,7 +69,12 @@ pub(super) struct DamagedPackage {
 
 impl Findings {
     pub(super) fn is_healthy(&self) -> bool {
-        self.damaged_files.is_empty() && self.damaged_objects.is_empty() && self.damaged_packages.is_empty()
+        self.count_damages() == 0
+    }
+
+    fn count_damages(&self) -> usize {
+        let journals = usize::from(self.damaged_journal.is_some());
+        self.damaged_files.len() + self.damaged_objects.len() + self.damaged_packages.len() + journals
     }
 
     /// Tells everything that is wrong, each in one line.
@@ -85,12 +92,13 @@ impl Findings {
             let DamagedPackage { package, object, reason } = damaged;
             format!("package {}: {reason} ({object})", package.id)
         });
-        files.chain(objects).chain(packages).collect()
+        let journal = self.damaged_journal.iter().map(|reason| format!("the broker's journal: {reason}"));
+        files.chain(objects).chain(packages).chain(journal).collect()
     }
 
     pub(super) fn summary(&self) -> String {
         let Self { documents, files, files_read, packs, packages, .. } = self;
-        let damaged = self.damaged_files.len() + self.damaged_objects.len() + self.damaged_packages.len();
+        let damaged = self.count_damages();
         format!(
             "{documents} documents with {files} files in {packs} packs, {files_read} of the files read; \
              {packages} packages; {damaged} damages"
@@ -111,6 +119,7 @@ impl Findings {
             let DamagedPackage { package, object, reason } = damaged;
             json!({"kind": "package", "package": package.id.0, "object": object, "reason": reason})
         });
+        let journal = self.damaged_journal.iter().map(|reason| json!({"kind": "journal", "reason": reason}));
         json!({
             "healthy": self.is_healthy(),
             "full": self.full,
@@ -119,7 +128,7 @@ impl Findings {
             "files_read": self.files_read,
             "packs": self.packs,
             "packages": self.packages,
-            "damages": files.chain(objects).chain(packages).collect::<Vec<_>>(),
+            "damages": files.chain(objects).chain(packages).chain(journal).collect::<Vec<_>>(),
         })
     }
 }

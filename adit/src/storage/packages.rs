@@ -47,11 +47,11 @@ async fn find_damage(
     full: bool,
 ) -> ObjectResult<Option<(String, String)>> {
     let fingerprint = &package.fingerprint;
-    let asset = |name: &str| ObjectKey::Asset { package: package.id, fingerprint, name }.to_string();
+    let asset = |name: &str| ObjectKey::Asset { package: package.salted(), fingerprint, name }.to_string();
     let mut expected = Vec::new();
     if package.recipe.has_archive() {
         let extension = package.recipe.layout.extension();
-        let object = ObjectKey::Archive { package: package.id, fingerprint, extension }.to_string();
+        let object = ObjectKey::Archive { package: package.salted(), fingerprint, extension }.to_string();
         expected.push(Expected { object, size: package.size, sha256: package.sha256 });
     }
     let manifest = asset(MANIFEST_NAME);

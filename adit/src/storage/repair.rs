@@ -7,6 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use adit_shared::config::Config;
+use adit_shared::messaging::repair_journal;
 use adit_shared::objects::ObjectKey;
 use anyhow::Context as _;
 
@@ -14,16 +16,18 @@ use super::check;
 use super::findings::{DamagedFile, DamagedPackage, Findings, Part};
 use super::rewrite;
 use super::sources::Sources;
+use crate::embedded_broker::journal_folder;
 use crate::reindex;
 use crate::services::Services;
 use crate::terminal::errln;
 
 /// Heals everything that can be healed; gives what is wrong after that.
-pub(super) async fn repair(services: &Services, folder: Option<&Path>) -> anyhow::Result<Findings> {
+pub(super) async fn repair(config: &Config, services: &Services, folder: Option<&Path>) -> anyhow::Result<Findings> {
     let folder =
         folder.map(|folder| folder.canonicalize().with_context(|| format!("there is no {}", folder.display())));
     let folder = folder.transpose()?;
-    let Findings { damaged_files, damaged_objects, damaged_packages, .. } = check::check(services, true).await?;
+    let found = check::check(config, services, true).await?;
+    let Findings { damaged_files, damaged_objects, damaged_packages, damaged_journal, .. } = found;
     let (packs, indexes): (Vec<_>, Vec<_>) =
         damaged_objects.into_iter().partition(|damaged| damaged.part == Part::Pack);
     let packs = packs.into_iter().map(|damaged| damaged.object).collect();
@@ -38,7 +42,12 @@ pub(super) async fn repair(services: &Services, folder: Option<&Path>) -> anyhow
     for damaged in damaged_packages {
         erase(services, damaged).await?;
     }
-    check::check(services, true).await
+    if damaged_journal.is_some()
+        && let Err(error) = repair_journal(&journal_folder(config))
+    {
+        errln!("the broker's journal: {error}; a service repairs it when it starts");
+    }
+    check::check(config, services, true).await
 }
 
 /// Heals files, and packs that are too long.
@@ -67,7 +76,7 @@ async fn heal_files(
 /// Erases a package, so that whoever asks for it again gets a new one.
 async fn erase(services: &Services, DamagedPackage { package, .. }: DamagedPackage) -> anyhow::Result<()> {
     services.store.erase_package(package.id, None).await?;
-    let build = ObjectKey::Build { package: package.id }.to_string();
+    let build = ObjectKey::Build { package: package.salted() }.to_string();
     let prefix = build.rfind('/').map_or("", |slash| &build[..=slash]);
     let objects = services.objects.list(prefix).await?.into_iter().map(|(key, _)| key);
     services.objects.delete(&objects.collect::<Vec<_>>()).await?;

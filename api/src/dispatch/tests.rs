@@ -1,4 +1,5 @@
 use adit_shared::clock::Clock as _;
+use adit_shared::ids::Salt;
 use adit_shared::messaging::Broker;
 use futures::future::join_all;
 
@@ -74,12 +75,34 @@ async fn a_request_that_the_broker_does_not_take_is_not_counted() {
 }
 
 #[tokio::test]
+async fn a_status_of_a_lost_package_of_the_same_number_is_not_read() {
+    let world = World::new().await;
+    let app = world.app().await;
+    let package = world.package().await;
+    let broker = Broker::new(world.broker());
+    let lost = Package { salt: package.salt.map(|salt| Salt(!salt.0)), ..package.clone() };
+    let before = Package { salt: None, ..package.clone() };
+    for other in [&lost, &before] {
+        let complete = Outgoing::new("Complete: http://elsewhere/lost.zip\nSize: 5").header("sequence", 9);
+        broker.publish(&status_queue(other), complete).await.unwrap();
+    }
+    assert_eq!(take_statuses(&app, package.clone()).await.unwrap(), package);
+    send_request(&app, &package).await.unwrap();
+    let requests = broker.drain(&Queue::PackageRequests).await.unwrap().unwrap();
+    let (request, salt) = (requests.messages()[0].text().unwrap(), package.salt.unwrap());
+    assert!(request.ends_with(&format!("&package={}&salt={salt}", package.id)), "{request}");
+    send_delete(&app, package.salted()).await.unwrap();
+    let deletes = broker.drain(&Queue::Deletes).await.unwrap().unwrap();
+    assert_eq!(deletes.messages()[0].text().unwrap(), format!("Delete: {}\nSalt: {salt}", package.id));
+}
+
+#[tokio::test]
 async fn a_poisoned_status_is_dropped_and_the_next_one_read() {
     let world = World::new().await;
     let app = world.app().await;
     let package = world.package().await;
     let broker = Broker::new(world.broker());
-    let queue = Queue::Package(package.id.to_string());
+    let queue = status_queue(&package);
     let long = "9".repeat(60_000);
     for (name, value, body) in [
         ("sequence", "x", "Dismissed".to_owned()),

@@ -76,11 +76,11 @@ struct Stocked {
 
 fn archive_key(package: &Package) -> String {
     let extension = package.recipe.layout.extension();
-    ObjectKey::Archive { package: package.id, fingerprint: &package.fingerprint, extension }.to_string()
+    ObjectKey::Archive { package: package.salted(), fingerprint: &package.fingerprint, extension }.to_string()
 }
 
 fn asset_key(package: &Package, name: &str) -> String {
-    ObjectKey::Asset { package: package.id, fingerprint: &package.fingerprint, name }.to_string()
+    ObjectKey::Asset { package: package.salted(), fingerprint: &package.fingerprint, name }.to_string()
 }
 
 impl Stocked {
@@ -156,7 +156,7 @@ pub async fn list(State(app): State<App>, caller: Caller, Path(id): Path<i64>) -
     let package = available(&app, find(&app, &caller, id).await?).await?;
     let (links, now) = (app.links().await?, app.clock.now_ms());
     let view = |asset: Stocked| {
-        let grant = links.grant(now, caller.0.id, package.id, &asset.name);
+        let grant = links.grant(now, caller.0.id, package.salted(), &asset.name);
         let link = app.url(&format!("/api/links/{grant}/packages/{}/{}", package.id, asset.name));
         asset.view(&app, &package, link)
     };
@@ -246,15 +246,7 @@ pub async fn follow(
     method: Method,
     headers: HeaderMap,
 ) -> ApiResult<Response> {
-    let id = PackageId(id);
-    if !holds(&app, &grant, id, &name).await? {
-        let list = app.url(&format!("/api/packages/{id}/assets"));
-        return Err(Problem::new(
-            Kind::InvalidLink,
-            format!("GET {list}, with a key, gives one that is good for a day"),
-        ));
-    }
-    let package = app.store.package(id, None).await?.ok_or_else(|| Problem::not_found("package"))?;
+    let package = granted(&app, &grant, PackageId(id), &name).await?;
     let package = available(&app, package).await?;
     let owner = app.store.key(package.owner).await?;
     let request = Request { method: &method, headers: &headers };
@@ -267,11 +259,20 @@ pub async fn follow(
     Ok(response)
 }
 
-/// Tells whether a link is good, and the key that it was made for may still fetch assets.
-async fn holds(app: &App, grant: &str, package: PackageId, name: &str) -> ApiResult<bool> {
+/// Gives the package of a link that is good, if the key that it was made for may still fetch assets, and the package of that number is
+/// still the one that was meant.
+async fn granted(app: &App, grant: &str, id: PackageId, name: &str) -> ApiResult<Package> {
     let now = app.clock.now_ms();
-    let Some(key) = app.links().await?.granted_to(grant, now, package, name) else { return Ok(false) };
-    Ok(app.store.key(key).await?.is_some_and(|key| key.may_use(Scope::PackagesRead, now)))
+    let refuse = || {
+        let list = app.url(&format!("/api/packages/{id}/assets"));
+        Problem::new(Kind::InvalidLink, format!("GET {list}, with a key, gives one that is good for a day"))
+    };
+    let grant = app.links().await?.granted_to(grant, now, id, name).ok_or_else(refuse)?;
+    if !app.store.key(grant.key).await?.is_some_and(|key| key.may_use(Scope::PackagesRead, now)) {
+        return Err(refuse());
+    }
+    let package = app.store.package(id, None).await?.ok_or_else(|| Problem::not_found("package"))?;
+    if package.salted() == grant.package { Ok(package) } else { Err(refuse()) }
 }
 
 async fn send_asset(
@@ -381,7 +382,7 @@ async fn send(
     // The same bytes have the same tag, whichever package they were built for. Those of unknown hash are only known to be this archive's.
     let etag = match asset.sha256 {
         Some(sha256) => format!("\"{sha256}\""),
-        None => format!("\"{}-{}\"", package.fingerprint, package.id),
+        None => format!("\"{}-{}\"", package.fingerprint, package.salted()),
     };
     let Stocked { key, media_type, sha256, .. } = asset;
     let stored = Stored { object: &key, offset: 0, length, etag, sha256, media_type: &media_type };

@@ -146,13 +146,13 @@ pub async fn delete(State(app): State<App>, caller: Caller, Path(id): Path<i64>)
     let packages = app.store.packages_of(docset.id).await?.into_iter().filter(goes);
     let mut known = BTreeSet::new();
     for package in packages {
-        dispatch::send_delete(&app, package.id).await?;
+        dispatch::send_delete(&app, package.salted()).await?;
         known.insert(package.id);
     }
     for package in app.store.delete_docset(docset.id, caller.sees(), now).await?.unwrap_or_default() {
         // Asked for in between.
         if !known.contains(&package.id) {
-            dispatch::send_delete(&app, package.id).await?;
+            dispatch::send_delete(&app, package.salted()).await?;
         }
     }
     Ok(StatusCode::NO_CONTENT)

@@ -37,6 +37,7 @@ PACKAGE: dict[str, Any] = {
     "shard_bytes": None,
     "dehydrated": False,
     "delta_from": None,
+    "salt": "0000000000c0ffee",
     "fingerprint": SHA256,
     "content": "available",
     "download": None,

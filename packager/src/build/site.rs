@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use adit_shared::ids::PackageId;
+use adit_shared::ids::SaltedPackage;
 use adit_shared::objects::{ObjectError, ObjectResult, ObjectStore, Part, Upload};
 
 use super::state::{Archive, State, package_folder};
@@ -101,7 +101,7 @@ pub(crate) async fn forget_other(objects: &dyn ObjectStore, other: State) -> Obj
 }
 
 /// Removes all that there is of a package: its archives, its unfinished upload, and last the state that knows of them.
-pub(crate) async fn remove(objects: &dyn ObjectStore, package: PackageId) -> ObjectResult<()> {
+pub(crate) async fn remove(objects: &dyn ObjectStore, package: SaltedPackage) -> ObjectResult<()> {
     let state = State::load(objects, package).await?;
     if let Some(archive) = &state.archive {
         abandon(objects, archive).await?;
@@ -114,7 +114,7 @@ pub(crate) async fn remove(objects: &dyn ObjectStore, package: PackageId) -> Obj
 /// That may be so only since a moment ago, in another process.
 pub(crate) async fn remove_unfinished(
     objects: &dyn ObjectStore,
-    package: PackageId,
+    package: SaltedPackage,
     attempt: (u64, u64),
 ) -> ObjectResult<()> {
     let ours = async || {

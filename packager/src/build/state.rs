@@ -6,7 +6,7 @@ use std::hash::{BuildHasher as _, RandomState};
 
 use adit_shared::digest::Sha256;
 use adit_shared::domain::Asset;
-use adit_shared::ids::PackageId;
+use adit_shared::ids::SaltedPackage;
 use adit_shared::objects::{ObjectError, ObjectKey, ObjectResult, ObjectStore};
 use serde::{Deserialize, Serialize};
 
@@ -55,7 +55,7 @@ pub(crate) struct Archive {
 
 impl Archive {
     /// The object that holds an asset.
-    pub(crate) fn of(package: PackageId, project: &Project, asset: &AssetPlan) -> Self {
+    pub(crate) fn of(package: SaltedPackage, project: &Project, asset: &AssetPlan) -> Self {
         let (fingerprint, source) = (project.fingerprint, &asset.source);
         Self { fingerprint, key: project.key(package, &asset.name), size: source.size(), part_size: source.part_size() }
     }
@@ -91,7 +91,7 @@ pub(crate) struct Stored {
 
 impl State {
     /// Reads the state of a package; an empty one if there is none, or none that can be read.
-    pub(crate) async fn load(objects: &dyn ObjectStore, package: PackageId) -> ObjectResult<Self> {
+    pub(crate) async fn load(objects: &dyn ObjectStore, package: SaltedPackage) -> ObjectResult<Self> {
         let key = ObjectKey::Build { package }.to_string();
         let bytes = match objects.get(&key, None).await {
             Ok(bytes) => bytes,
@@ -105,7 +105,7 @@ impl State {
     }
 
     /// Writes it.
-    pub(crate) async fn save(&self, objects: &dyn ObjectStore, package: PackageId) -> ObjectResult<()> {
+    pub(crate) async fn save(&self, objects: &dyn ObjectStore, package: SaltedPackage) -> ObjectResult<()> {
         let bytes = serde_json::to_vec(self)
             .map_err(|error| ObjectError::Unavailable(format!("the state of a build cannot be written: {error}")))?;
         objects.put(&ObjectKey::Build { package }.to_string(), bytes.into()).await
@@ -144,7 +144,11 @@ impl State {
     }
 
     /// The result of an earlier build, if all of it is still there whole.
-    pub(crate) async fn finished(&self, objects: &dyn ObjectStore, package: PackageId) -> ObjectResult<Option<Done>> {
+    pub(crate) async fn finished(
+        &self,
+        objects: &dyn ObjectStore,
+        package: SaltedPackage,
+    ) -> ObjectResult<Option<Done>> {
         let Some(done) = &self.done else { return Ok(None) };
         let listed: HashMap<_, _> = objects.list(&package_folder(package)).await?.into_iter().collect();
         let mut wanted =
@@ -154,8 +158,10 @@ impl State {
 }
 
 /// What the keys of all objects of a package begin with.
-pub(crate) fn package_folder(package: PackageId) -> String {
-    format!("packages/{package}/")
+pub(crate) fn package_folder(package: SaltedPackage) -> String {
+    let build = ObjectKey::Build { package }.to_string();
+    let folder = build.rfind('/').map_or("", |slash| &build[..=slash]);
+    folder.to_owned()
 }
 
 /// Whole seconds since the epoch.

@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::task::Poll;
 
 use adit_shared::domain::{Encoding, Layout, PackageManifest};
+use adit_shared::ids::PackageId;
 use adit_shared::objects::{Call, ObjectKey, Recorder};
 use proptest::prelude::*;
 
@@ -13,7 +14,7 @@ use crate::testing::{Corpus, Fused, corpus, folder};
 
 mod streamed;
 
-const PACKAGE: PackageId = PackageId(7);
+const PACKAGE: SaltedPackage = SaltedPackage { id: PackageId(7), salt: None };
 
 /// A corpus of some forty parts of 256 bytes, with a file that is many parts long in each encoding.
 fn sample() -> Corpus {
@@ -38,7 +39,7 @@ fn sample() -> Corpus {
 
 async fn build(
     objects: &Arc<dyn ObjectStore>,
-    package: PackageId,
+    package: SaltedPackage,
     corpus: &Corpus,
     part_size: u64,
 ) -> Result<Built, BuildError> {
@@ -49,7 +50,7 @@ async fn build(
 }
 
 /// The archive is the planned one, and nothing else of the package is left but its state.
-async fn assert_whole(objects: &dyn ObjectStore, package: PackageId, built: &Built, archive: &[u8]) {
+async fn assert_whole(objects: &dyn ObjectStore, package: SaltedPackage, built: &Built, archive: &[u8]) {
     let key = &built.done.key;
     assert!(objects.get(key, None).await.unwrap() == archive);
     assert_eq!(built.done.sha256, Sha256::of(archive));
@@ -95,7 +96,7 @@ async fn a_build_that_breaks_off_at_any_moment_is_finished_by_the_next() {
     let expected = archive(&corpus);
     let parts = expected.len().div_ceil(1024) as u64;
     for moments in 0.. {
-        let package = PackageId(moments + 1);
+        let package = SaltedPackage::from(PackageId(moments + 1));
         let fused: Arc<dyn ObjectStore> = Arc::new(Fused::new(objects.clone(), moments));
         let broken = build(&fused, package, &corpus, 1024).await;
         let recorder = Recorder::new(objects.clone());

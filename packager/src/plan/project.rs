@@ -7,7 +7,7 @@ use std::sync::Arc;
 use adit_shared::digest::Sha256;
 use adit_shared::domain::{Asset, MANIFEST_TYPE};
 use adit_shared::domain::{Layout, ManifestDocuments, PackageManifest, Payload, Recipe};
-use adit_shared::ids::PackageId;
+use adit_shared::ids::SaltedPackage;
 use adit_shared::objects::ObjectKey;
 
 use super::lists::Written;
@@ -149,7 +149,7 @@ impl Project {
     }
 
     /// Key in the store of one of its assets.
-    pub(crate) fn key(&self, package: PackageId, name: &str) -> String {
+    pub(crate) fn key(&self, package: SaltedPackage, name: &str) -> String {
         let fingerprint = &self.fingerprint;
         let key = if self.archive().as_deref() == Some(name) {
             ObjectKey::Archive { package, fingerprint, extension: self.recipe.layout.extension() }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_shared::digest::Sha256;
-use adit_shared::ids::PackageId;
+use adit_shared::ids::{PackageId, SaltedPackage};
 use adit_shared::messaging::{BrokerError, Complete, Delivery, PackageRequest, Queue, StatusMessage};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
@@ -39,7 +39,7 @@ pub(super) async fn handle(packager: &Arc<Packager>, delivery: Delivery) -> Hand
         Err(Refused { reason, queue }) => return refuse(packager, delivery, reason, queue.map(statuses)).await,
     };
     let statuses = statuses(queue);
-    let package = request.package.unwrap_or_else(|| unnamed(&request));
+    let package = request.package.unwrap_or_else(|| unnamed(&request).into());
     let span = tracing::info_span!("package", %package, docset = %request.docset, traceparent);
     let claim = packager.stop.run_until_cancelled(packager.running.build(package)).instrument(span.clone()).await;
     let Some(claim) = claim else { return Handled::GiveBack };
@@ -97,7 +97,7 @@ impl<E: Into<BuildError>> From<E> for End {
 struct Job {
     packager: Arc<Packager>,
     request: PackageRequest,
-    package: PackageId,
+    package: SaltedPackage,
     traceparent: Option<String>,
     statuses: Statuses,
     claim: Claim,
@@ -268,7 +268,7 @@ impl Job {
 
     /// Where the archive can be fetched: from the server that asked; where that has no number for it, from the store.
     async fn url(&self, key: &str) -> String {
-        if let Some(url) = self.request.package.and_then(|package| download_url(&self.request, package).ok()) {
+        if let Some(url) = self.request.package.and_then(|package| download_url(&self.request, package.id).ok()) {
             return url.into();
         }
         let name = key.rsplit('/').next().unwrap_or(key);

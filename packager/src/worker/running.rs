@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use adit_shared::ids::PackageId;
+use adit_shared::ids::SaltedPackage;
 use tokio_util::sync::CancellationToken;
 
 /// The packages that are being worked on.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Running(Arc<Mutex<HashMap<PackageId, Entry>>>);
+pub(super) struct Running(Arc<Mutex<HashMap<SaltedPackage, Entry>>>);
 
 #[derive(Debug, Clone)]
 struct Entry {
@@ -21,7 +21,7 @@ struct Entry {
 #[derive(Debug)]
 pub(super) struct Claim {
     running: Running,
-    package: PackageId,
+    package: SaltedPackage,
     entry: Entry,
 }
 
@@ -47,16 +47,16 @@ impl Drop for Claim {
 impl Running {
     /// Claims a package to build it, on behalf of the request that came last: whoever builds it for an earlier one leaves it to this.
     /// Of the messages that carry the request, the last is the one that the broker surely still has.
-    pub(super) async fn build(&self, package: PackageId) -> Claim {
+    pub(super) async fn build(&self, package: SaltedPackage) -> Claim {
         self.wait(package, |entry| entry.overtaken.cancel()).await
     }
 
     /// Claims a package to delete it: calls off its build, if there is one, and waits until nobody works on it.
-    pub(super) async fn delete(&self, package: PackageId) -> Claim {
+    pub(super) async fn delete(&self, package: SaltedPackage) -> Claim {
         self.wait(package, |entry| entry.dismissed.cancel()).await
     }
 
-    async fn wait(&self, package: PackageId, hurry: impl Fn(&Entry)) -> Claim {
+    async fn wait(&self, package: SaltedPackage, hurry: impl Fn(&Entry)) -> Claim {
         loop {
             match self.claim(package) {
                 Ok(claim) => return claim,
@@ -68,7 +68,7 @@ impl Running {
         }
     }
 
-    fn claim(&self, package: PackageId) -> Result<Claim, Entry> {
+    fn claim(&self, package: SaltedPackage) -> Result<Claim, Entry> {
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(entry) = entries.get(&package) {
             return Err(entry.clone());
@@ -82,15 +82,17 @@ impl Running {
 
 #[cfg(test)]
 mod tests {
+    use adit_shared::ids::{PackageId, Salt};
+
     use super::*;
 
-    const PACKAGE: PackageId = PackageId(1);
+    const PACKAGE: SaltedPackage = SaltedPackage { id: PackageId(1), salt: None };
 
     #[tokio::test]
     async fn one_at_a_time_works_on_a_package_and_the_next_one_takes_it_over() {
         let running = Running::default();
         let claim = running.build(PACKAGE).await;
-        running.build(PackageId(2)).await;
+        running.build(SaltedPackage { salt: Some(Salt(2)), ..PACKAGE }).await;
         assert!(!claim.overtaken().is_cancelled());
         let mut next = std::pin::pin!(running.build(PACKAGE));
         assert!(futures::poll!(next.as_mut()).is_pending());

@@ -3,11 +3,12 @@
 mod outages;
 mod overtaking;
 mod poison;
+mod salts;
 mod world;
 
 use adit_shared::digest::Sha256;
 use adit_shared::domain::Layout;
-use adit_shared::ids::PackageId;
+use adit_shared::ids::{PackageId, Salt, SaltedPackage};
 use adit_shared::messaging::{Complete, DeleteRequest, StatusMessage};
 use adit_shared::objects::{Call, ObjectKey, Recorder};
 use axum::body::Bytes;
@@ -18,6 +19,9 @@ use super::*;
 use crate::build::{Build, State as Memory};
 use crate::testing::Fused;
 use world::*;
+
+/// The package of [`World::request`].
+const PACKAGE: SaltedPackage = SaltedPackage { id: PackageId(7), salt: None };
 
 #[tokio::test]
 async fn a_request_becomes_an_archive() {
@@ -91,9 +95,9 @@ async fn a_build_that_fails_leaves_the_archive_that_another_process_has_finished
     let world = World::new().await;
     let (objects, plan) = (world.objects.clone(), Arc::new(world.corpus.project(Layout::Flat, 4096)));
     let elsewhere = async move {
-        let mut memory = Memory::load(&*objects, PackageId(7)).await.unwrap();
+        let mut memory = Memory::load(&*objects, PACKAGE).await.unwrap();
         memory.begin(0, true);
-        let build = Build::new(objects, PackageId(7), plan, memory, watch::Sender::default(), Spare::default());
+        let build = Build::new(objects, PACKAGE, plan, memory, watch::Sender::default(), Spare::default());
         build.run(CancellationToken::new()).await.unwrap().expect("nobody halts it");
     };
     world.answer(|answers| answers.meanwhile = Some(elsewhere.boxed()));
@@ -169,7 +173,7 @@ async fn a_manifest_of_fewer_documents_than_the_server_promised_builds_nothing()
 async fn attempts_that_ended_with_their_process_count() {
     let world = World::new().await;
     let memory = Memory { attempts: 3, ..Memory::default() };
-    memory.save(&*world.objects, PackageId(7)).await.unwrap();
+    memory.save(&*world.objects, PACKAGE).await.unwrap();
     world.ask(&world.request()).await;
     world.hand_out().await;
     let worker = world.packager();
@@ -211,15 +215,15 @@ async fn processes_that_die_right_after_their_start_do_not_count_against_the_pac
 async fn a_request_that_was_not_handed_out_before_says_nothing_of_earlier_attempts() {
     let world = World::new().await;
     let memory = Memory { attempts: 3, ..Memory::default() };
-    memory.save(&*world.objects, PackageId(7)).await.unwrap();
+    memory.save(&*world.objects, PACKAGE).await.unwrap();
     world.answer(|answers| answers.hangs = true);
     let worker = world.packager();
     world.ask(&world.request()).await;
-    while Memory::load(&*world.objects, PackageId(7)).await.unwrap().turn == 0 {
+    while Memory::load(&*world.objects, PACKAGE).await.unwrap().turn == 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     worker.stop().await;
-    assert_eq!(Memory::load(&*world.objects, PackageId(7)).await.unwrap().attempts, 3);
+    assert_eq!(Memory::load(&*world.objects, PACKAGE).await.unwrap().attempts, 3);
 }
 
 #[tokio::test]
@@ -319,7 +323,7 @@ async fn a_server_that_does_not_tell_roles_is_served() {
 #[tokio::test]
 async fn a_delete_calls_off_the_build_and_removes_what_is_there() {
     let world = World::new().await;
-    let delete = || Outgoing::new(DeleteRequest { package: PackageId(7) });
+    let delete = || Outgoing::new(DeleteRequest { package: PACKAGE });
     let worker = world.packager();
     world.ask(&world.request()).await;
     world.complete().await;
@@ -331,7 +335,7 @@ async fn a_delete_calls_off_the_build_and_removes_what_is_there() {
     world.answer(|answers| answers.hangs = true);
     world.ask(&world.request()).await;
     // Its memory is there as soon as it has begun.
-    while world.keys().await != [ObjectKey::Build { package: PackageId(7) }.to_string()] {
+    while world.keys().await != [ObjectKey::Build { package: PACKAGE }.to_string()] {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     world.broker.publish(&Queue::Deletes, delete()).await.unwrap();
@@ -350,7 +354,7 @@ async fn a_packager_that_stops_gives_its_work_back() {
     // More often than a request may fail: being stopped is no failure.
     for turn in 1..=5 {
         let worker = world.packager();
-        while Memory::load(&*world.objects, PackageId(7)).await.unwrap().turn < turn {
+        while Memory::load(&*world.objects, PACKAGE).await.unwrap().turn < turn {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         worker.stop().await;

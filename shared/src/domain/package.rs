@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::{About, Recipe};
 use crate::digest::Sha256;
-use crate::ids::{DocsetId, KeyId, PackageId};
+use crate::ids::{DocsetId, KeyId, PackageId, Salt, SaltedPackage};
 
 /// Where a package stands, in the words of OGC API - Processes (18-062r2, `statusCode`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
@@ -121,6 +121,9 @@ impl Documents {
 pub struct Package {
     /// Its id.
     pub id: PackageId,
+    /// Tells it apart from a lost package of the same id; a package that was asked for before there
+    /// were salts has none.
+    pub salt: Option<Salt>,
     /// The key that asked for it.
     pub owner: KeyId,
     /// Its docset.
@@ -179,6 +182,12 @@ pub struct Package {
 }
 
 impl Package {
+    /// Its id with its salt: what its objects, messages and links are named by.
+    #[must_use]
+    pub fn salted(&self) -> SaltedPackage {
+        SaltedPackage { id: self.id, salt: self.salt }
+    }
+
     /// Whether its archive is there and has not expired.
     #[must_use]
     pub fn is_there(&self, now: i64) -> bool {

@@ -11,7 +11,7 @@ use url::{Url, form_urlencoded};
 
 use crate::digest::Sha256;
 use crate::domain::{Format, Layout, Options, Recipe};
-use crate::ids::{DocsetId, PackageId};
+use crate::ids::{DocsetId, PackageId, Salt, SaltedPackage};
 
 /// Characters of a reason or a URL.
 const MAX_VALUE: usize = 2000;
@@ -29,15 +29,15 @@ fn invalid(expected: &'static str, found: &str) -> InvalidBody {
 }
 
 /// A request to build a package: `http://server/api/docsets/5?fmt=meta,txt[&layout=bag][&compression=gzip][&shard_bytes=N][&dehydrated=true]`
-/// `[&delta_from=4][&package=7]`.
+/// `[&delta_from=4][&package=7[&salt=00c0ffee00c0ffee]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackageRequest {
     /// The docset, on the server that wants the package; its query without the parameters below.
     pub docset: Url,
     /// What it is made of: at least one format, `txt` when the URL names none; of layout `flat` when the URL does not say.
     pub recipe: Recipe,
-    /// The server's own id of the package, if it has one.
-    pub package: Option<PackageId>,
+    /// The server's own id of the package, if it has one, with the salt that it told.
+    pub package: Option<SaltedPackage>,
 }
 
 impl PackageRequest {
@@ -70,7 +70,9 @@ impl fmt::Display for PackageRequest {
         if let Some(docset) = options.delta_from {
             write!(f, "&delta_from={docset}")?;
         }
-        self.package.map_or(Ok(()), |id| write!(f, "&package={id}"))
+        let Some(SaltedPackage { id, salt }) = self.package else { return Ok(()) };
+        write!(f, "&package={id}")?;
+        salt.map_or(Ok(()), |salt| write!(f, "&salt={salt}"))
     }
 }
 
@@ -84,8 +86,8 @@ impl FromStr for PackageRequest {
             .filter(|url| matches!(url.scheme(), "http" | "https"))
             .ok_or_else(|| invalid("the http or https URL of a docset", line))?;
         docset.set_fragment(None);
-        let (mut formats, mut layout, mut options, mut package) = (Vec::new(), Layout::Flat, Options::default(), None);
-        let mut others = Vec::new();
+        let (mut formats, mut layout, mut options) = (Vec::new(), Layout::Flat, Options::default());
+        let (mut package, mut salt, mut others) = (None, None, Vec::new());
         let query = docset.query().unwrap_or_default().to_owned();
         for part in query.split('&').filter(|part| !part.is_empty()) {
             let Some((name, value)) = form_urlencoded::parse(part.as_bytes()).next() else { continue };
@@ -108,6 +110,7 @@ impl FromStr for PackageRequest {
                     }
                     package = Some(number);
                 }
+                "salt" => salt = Some(parameter::<Salt>(&value, "salt=<16 hexadecimal digits>", part)?),
                 _ => others.push(part),
             }
         }
@@ -122,7 +125,7 @@ impl FromStr for PackageRequest {
         recipe
             .check()
             .map_err(|error| InvalidBody { expected: "a recipe that can be made", found: error.to_string() })?;
-        Ok(Self { docset, recipe, package })
+        Ok(Self { docset, recipe, package: package.map(|id| SaltedPackage { id, salt }) })
     }
 }
 
@@ -277,16 +280,17 @@ fn field<T>(
     value.map(|value| parse(value).ok_or_else(|| invalid(expected, value))).transpose()
 }
 
-/// `Delete: <package id>`: its archive is to be deleted.
+/// `Delete: <package id>`, and `Salt: <its salt>` where it has one: its archive is to be deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeleteRequest {
     /// Whose archive.
-    pub package: PackageId,
+    pub package: SaltedPackage,
 }
 
 impl fmt::Display for DeleteRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Delete: {}", self.package)
+        write!(f, "Delete: {}", self.package.id)?;
+        line(f, "Salt", self.package.salt.as_ref())
     }
 }
 
@@ -295,8 +299,10 @@ impl FromStr for DeleteRequest {
 
     fn from_str(body: &str) -> Result<Self, Self::Err> {
         let first = first_line(body);
-        let package = first.strip_prefix("Delete:").and_then(|id| id.trim().parse().ok());
-        Ok(Self { package: package.ok_or_else(|| invalid("Delete: <package id>", first))? })
+        let id = first.strip_prefix("Delete:").and_then(|id| id.trim().parse().ok());
+        let id: PackageId = id.ok_or_else(|| invalid("Delete: <package id>", first))?;
+        let salt = field(body, "Salt", "Salt: <16 hexadecimal digits>", number)?;
+        Ok(Self { package: SaltedPackage { id, salt } })
     }
 }
 

@@ -13,7 +13,8 @@ pub enum Queue {
     PackageRequests,
     /// Archives to delete: `/queue/docsets/delete`, permanent.
     Deletes,
-    /// Statuses of one package, by its id's text: `/queue/package/<id>`, gone when nobody reads it.
+    /// Statuses of one package, by its id's text with its salt: `/queue/package/<id>-<salt>`, gone
+    /// when nobody reads it.
     Package(String),
     /// What could not be handled, kept for an operator: the other queue's name and `/dead`, permanent.
     Dead(Box<Queue>),

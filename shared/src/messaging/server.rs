@@ -32,7 +32,7 @@ use crate::clock::{Clock, SystemClock};
 use door::{Desk, Listener};
 use hub::Hub;
 use journal::Journal;
-pub use journal::JournalError;
+pub use journal::{JournalError, find_journal_damage, repair_journal};
 use message::Stored;
 use state::Rules;
 

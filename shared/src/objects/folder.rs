@@ -14,6 +14,7 @@
 
 mod durable;
 mod files;
+mod leftovers;
 mod uploads;
 
 use std::fs::File;
@@ -87,6 +88,10 @@ impl ObjectStore for FolderStore {
 
     async fn check_writes(&self) -> ObjectResult<()> {
         self.run(Folder::check_writes).await
+    }
+
+    async fn sweep_temporary(&self, dry_run: bool) -> ObjectResult<(u64, u64)> {
+        self.run(move |folder| leftovers::sweep(&folder.temporary, &folder.uploads, dry_run)).await
     }
 
     async fn delete(&self, keys: &[String]) -> ObjectResult<()> {

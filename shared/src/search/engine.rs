@@ -78,7 +78,7 @@ impl TantivySearch {
     /// may be deleted while none runs. Removes what killed processes left half done in it; blocks on the disk for that.
     #[must_use]
     pub fn new(objects: Arc<dyn ObjectStore>, cache: PathBuf) -> Self {
-        if let Err(error) = scratch::sweep_all(&cache) {
+        if let Err(error) = scratch::sweep_scratch(&cache) {
             tracing::warn!(path = %cache.display(), %error, "what killed processes left in the search cache stays there");
         }
         let cache = Arc::new(Cache::new(objects, cache));
@@ -324,6 +324,14 @@ impl Search for TantivySearch {
         objects.delete(&manifest::file_keys(collection, names.iter().filter(unneeded))).await?;
         self.close(collection, |slot| slot.index.corpus_version <= newest && !kept.contains(&slot.index));
         self.evict(collection, manifests).await
+    }
+
+    async fn objects_of(&self, index: IndexId) -> SearchResult<Option<Vec<String>>> {
+        let manifest = Manifest::of_any_layout(&*self.cache.objects, index).await?;
+        let files = manifest.files.values().map(|file| &file.object);
+        let mut keys = manifest::file_keys(index.collection, files);
+        keys.push(ObjectKey::IndexManifest(index).to_string());
+        Ok(Some(keys))
     }
 
     async fn check(&self, index: IndexId, full: bool) -> SearchResult<Vec<IndexDamage>> {

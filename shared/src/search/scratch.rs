@@ -22,7 +22,7 @@ impl Scratch {
     /// process does the same.
     pub(super) fn create(parent: &Path) -> io::Result<Self> {
         fs::create_dir_all(parent)?;
-        let _door = sweep(parent)?;
+        let (_door, _) = sweep(parent)?;
         let path = parent.join(format!("{PREFIX}{:016x}", rand::random::<u64>()));
         fs::create_dir(&path)?;
         let lock = File::create(path.join(LOCK))?;
@@ -43,24 +43,32 @@ impl Drop for Scratch {
     }
 }
 
-/// Removes the folders of dead processes in all folders below `root` that hold some. Blocks like [`Scratch::create`].
-pub(super) fn sweep_all(root: &Path) -> io::Result<()> {
+/// Removes the private folders of dead processes in a search cache; gives their number and their bytes. Every process does
+/// so when it starts. Blocks while another one does the same.
+///
+/// # Errors
+/// When a folder cannot be read.
+pub fn sweep_scratch(root: &Path) -> io::Result<(u64, u64)> {
+    let mut swept = (0, 0);
     let parents = match fs::read_dir(root) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(swept),
         parents => parents?,
     };
     for parent in parents {
         let parent = parent?.path();
         // The door's lock is as old as the first private folder.
         if parent.join(LOCK).exists() {
-            sweep(&parent)?;
+            let (_, (count, bytes)) = sweep(&parent)?;
+            swept = (swept.0 + count, swept.1 + bytes);
         }
     }
-    Ok(())
+    Ok(swept)
 }
 
-/// Removes the folders of dead processes in `parent`. While the door that it gives is held, no living process has a folder half made.
-fn sweep(parent: &Path) -> io::Result<File> {
+/// Removes the folders of dead processes in `parent`, and counts them and their bytes. While the door that it gives is held,
+/// no living process has a folder half made.
+fn sweep(parent: &Path) -> io::Result<(File, (u64, u64))> {
+    let mut swept = (0, 0);
     let door = File::create(parent.join(LOCK))?;
     door.lock()?;
     for entry in fs::read_dir(parent)? {
@@ -73,11 +81,24 @@ fn sweep(parent: &Path) -> io::Result<File> {
             Err(_) => false,
         };
         if !alive {
+            let bytes = measure(&path);
             // Its owner may be removing it at this moment.
-            let _ = fs::remove_dir_all(&path);
+            if fs::remove_dir_all(&path).is_ok() {
+                swept = (swept.0 + 1, swept.1 + bytes);
+            }
         }
     }
-    Ok(door)
+    Ok((door, swept))
+}
+
+/// The bytes of the files in a folder and those below it, as far as they can be seen.
+fn measure(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let bytes = entries.map(|entry| match entry.metadata() {
+        Ok(about) if about.is_dir() => measure(&entry.path()),
+        about => about.map_or(0, |about| about.len()),
+    });
+    bytes.sum()
 }
 
 #[cfg(test)]
@@ -109,13 +130,13 @@ mod tests {
     #[test]
     fn a_new_process_finds_no_folders_of_the_dead() {
         let root = tempfile::tempdir().unwrap();
-        sweep_all(&root.path().join("not made yet")).unwrap();
+        sweep_scratch(&root.path().join("not made yet")).unwrap();
         let alive = Scratch::create(&root.path().join("1")).unwrap();
         let killed = root.path().join("1/scratch-killed");
         fs::create_dir(&killed).unwrap();
         let other = root.path().join("other/scratch-like");
         fs::create_dir_all(&other).unwrap();
-        sweep_all(root.path()).unwrap();
+        sweep_scratch(root.path()).unwrap();
         assert!(alive.path().exists() && !killed.exists());
         assert!(other.exists(), "a folder that is no cache");
     }

@@ -4,8 +4,8 @@ use std::cmp::Reverse;
 
 use roaring::RoaringBitmap;
 use sqlx::any::AnyRow;
-use sqlx::{Any, Transaction};
 
+use super::connections::Transaction;
 use super::packages::package_of;
 use super::rows::{Columns as _, int, made, query, to_json};
 use super::{SqlStore, StoreError, StoreResult, errors, holdings};
@@ -55,7 +55,7 @@ pub(super) async fn create(db: &SqlStore, docset: &NewDocset) -> StoreResult<Doc
 }
 
 /// Makes a docset in a transaction, if its owner may have one more.
-pub(super) async fn insert(transaction: &mut Transaction<'_, Any>, docset: &NewDocset) -> StoreResult<Docset> {
+pub(super) async fn insert(transaction: &mut Transaction, docset: &NewDocset) -> StoreResult<Docset> {
     holdings::check_docsets(docset.owner, transaction).await?;
     let insert = query(
         "INSERT INTO docsets (owner, collection, name, origin, size, formats, fingerprint, corpus_version, created, members) \
@@ -236,7 +236,7 @@ pub(super) async fn delete(
 
 /// Deletes the docset before its packages, so that no package can be made in between and stay
 /// unseen.
-async fn delete_whole(id: DocsetId, transaction: &mut Transaction<'_, Any>) -> StoreResult<Vec<Package>> {
+async fn delete_whole(id: DocsetId, transaction: &mut Transaction) -> StoreResult<Vec<Package>> {
     query("DELETE FROM docsets WHERE id = $1").bind(id.0).execute(&mut **transaction).await?;
     let packages = query("DELETE FROM packages WHERE docset = $1 RETURNING *").bind(id.0);
     packages.fetch_all(&mut **transaction).await?.iter().map(package_of).collect()

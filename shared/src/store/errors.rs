@@ -12,9 +12,9 @@ impl From<sqlx::Error> for StoreError {
             sqlx::Error::Database(error) => database(error.as_ref()),
             sqlx::Error::Io(error) => Self::Unavailable(format!("the connection broke ({})", error.kind())),
             sqlx::Error::Tls(error) => Self::Unavailable(format!("no TLS connection: {error}")),
-            sqlx::Error::PoolTimedOut => Self::Unavailable(
-                "no connection became free in time; is the database running, reachable and not overloaded?".to_owned(),
-            ),
+            sqlx::Error::PoolTimedOut => {
+                Self::Unavailable("it gives no connection and does not answer; is it running and reachable?".to_owned())
+            }
             sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
                 Self::Unavailable("the connection is closed".to_owned())
             }

@@ -1,8 +1,8 @@
 //! Holdings of keys, and their limits, which are held where a docset or package is made.
 
 use sqlx::any::AnyRow;
-use sqlx::{Any, Transaction};
 
+use super::connections::Transaction;
 use super::rows::{Columns as _, int, made, query};
 use super::sql::returned;
 use super::{SqlStore, StoreError, StoreResult};
@@ -74,10 +74,7 @@ const COUNT_DOCSETS: &str = "SELECT COUNT(*) AS docsets FROM docsets d WHERE d.o
 
 /// Locks the owner's row, so that what it makes at once is counted one after the other, and reads
 /// its limits.
-pub(super) async fn lock_limits(
-    owner: KeyId,
-    transaction: &mut Transaction<'_, Any>,
-) -> StoreResult<Holdings<Option<u64>>> {
+pub(super) async fn lock_limits(owner: KeyId, transaction: &mut Transaction) -> StoreResult<Holdings<Option<u64>>> {
     super::packages::lock_owner(owner, transaction).await?;
     let select = made(format!("SELECT {LIMITS} FROM api_keys k {JOIN_LIMITS} WHERE k.id = $1"), true);
     let row = select.bind(owner.0).fetch_optional(&mut **transaction).await?;
@@ -92,7 +89,7 @@ fn refuse(holding: Holding, limit: Option<u64>, has: u64) -> StoreResult<()> {
 }
 
 /// Refuses one more docset to a key that has as many as it may.
-pub(super) async fn check_docsets(owner: KeyId, transaction: &mut Transaction<'_, Any>) -> StoreResult<()> {
+pub(super) async fn check_docsets(owner: KeyId, transaction: &mut Transaction) -> StoreResult<()> {
     let limit = lock_limits(owner, transaction).await?.docsets;
     if limit.is_none() {
         return Ok(());
@@ -106,7 +103,7 @@ pub(super) async fn check_packages(
     limits: &Holdings<Option<u64>>,
     owner: KeyId,
     now: i64,
-    transaction: &mut Transaction<'_, Any>,
+    transaction: &mut Transaction,
 ) -> StoreResult<()> {
     if (limits.packages, limits.unfinished, limits.stored_bytes) == (None, None, None) {
         return Ok(());

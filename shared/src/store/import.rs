@@ -6,9 +6,10 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use sqlx::Row as _;
 use sqlx::any::AnyRow;
-use sqlx::{Any, Row as _, Transaction};
 
+use super::connections::Transaction;
 use super::documents::{collection_by_id, collection_of, select_collections};
 use super::rows::{Columns as _, Statement, int, query, to_json};
 use super::sql::returned;
@@ -80,7 +81,7 @@ pub(super) async fn hold(
 }
 
 /// Removes what this import, or one that died before it, has added.
-async fn remove_staged(lease: &ImportLease, transaction: &mut Transaction<'_, Any>) -> StoreResult<()> {
+async fn remove_staged(lease: &ImportLease, transaction: &mut Transaction) -> StoreResult<()> {
     for sql in [
         "DELETE FROM documents WHERE collection = $1 AND added > $2",
         "DELETE FROM summaries WHERE collection = $1 AND added > $2",
@@ -92,7 +93,7 @@ async fn remove_staged(lease: &ImportLease, transaction: &mut Transaction<'_, An
 }
 
 /// Begins a transaction in which the lease cannot be lost: the collection is locked.
-pub(super) async fn begin_under(db: &SqlStore, lease: &ImportLease) -> StoreResult<Transaction<'static, Any>> {
+pub(super) async fn begin_under(db: &SqlStore, lease: &ImportLease) -> StoreResult<Transaction> {
     let mut transaction = db.begin().await?;
     let locked = query("UPDATE collections SET import = import WHERE id = $1 AND import = $2")
         .bind(lease.collection().0)
@@ -194,7 +195,7 @@ async fn committed_before(db: &SqlStore, lease: &ImportLease) -> StoreResult<Col
     collection_of(&row.ok_or(StoreError::ImportOvertaken)?)
 }
 
-async fn record(lease: &ImportLease, now: i64, transaction: &mut Transaction<'_, Any>) -> StoreResult<()> {
+async fn record(lease: &ImportLease, now: i64, transaction: &mut Transaction) -> StoreResult<()> {
     query("INSERT INTO corpus_versions (collection, version, import, made) VALUES ($1, $2, $3, $4)")
         .bind(lease.collection().0)
         .bind(lease.made().corpus_version)
@@ -206,7 +207,7 @@ async fn record(lease: &ImportLease, now: i64, transaction: &mut Transaction<'_,
 }
 
 /// How many documents are staged, and by how many the current ones grow.
-async fn count_staged(lease: &ImportLease, transaction: &mut Transaction<'_, Any>) -> StoreResult<(i64, i64)> {
+async fn count_staged(lease: &ImportLease, transaction: &mut Transaction) -> StoreResult<(i64, i64)> {
     let row = query("SELECT COUNT(*), COUNT(replaces) FROM documents WHERE collection = $1 AND added = $2")
         .bind(lease.collection().0)
         .bind(lease.made().corpus_version)
@@ -216,7 +217,7 @@ async fn count_staged(lease: &ImportLease, transaction: &mut Transaction<'_, Any
     Ok((staged, staged - replacing))
 }
 
-async fn supersede(lease: &ImportLease, transaction: &mut Transaction<'_, Any>) -> StoreResult<()> {
+async fn supersede(lease: &ImportLease, transaction: &mut Transaction) -> StoreResult<()> {
     query(
         "UPDATE documents SET superseded = $2 WHERE id IN (\
             SELECT replaces FROM documents WHERE collection = $1 AND added = $2 AND replaces IS NOT NULL)",
@@ -234,7 +235,7 @@ async fn new_totals(
     lease: &ImportLease,
     before: &[FormatTotal],
     settled: Vec<(Format, i64, i64)>,
-    transaction: &mut Transaction<'_, Any>,
+    transaction: &mut Transaction,
 ) -> StoreResult<Vec<FormatTotal>> {
     let rows = query(
         "SELECT f.format AS format, CAST(SUM(c.sign) AS BIGINT) AS documents, CAST(SUM(c.sign * f.size) AS BIGINT) AS bytes \

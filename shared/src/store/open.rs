@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::str::FromStr as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -11,20 +12,21 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AnyConnection, ConnectOptions as _, Connection as _, Executor as _};
 use url::Url;
 
-use super::{SqlStore, Store as _, StoreError, StoreResult};
+use super::connections::Connections;
+use super::liveness::{AWAY, Liveness};
+use super::rows::query;
+use super::{SqlStore, StoreError, StoreResult};
 
 static SQLITE: Migrator = sqlx::migrate!("../migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("../migrations/postgres");
 
 /// How long a writer waits for the write lock of a SQLite file, which an import in another process may hold.
 const BUSY: Duration = Duration::from_secs(30);
-/// How long a call waits for a connection to PostgreSQL before it fails.
-const ACQUIRE: Duration = Duration::from_secs(5);
 /// A connection that lay idle for longer is tried before it is handed out. A restart of the database takes longer than this.
 const FRESH: Duration = Duration::from_millis(100);
 /// SQLite connections that read at once; each is a thread and some MiB of page cache.
 const SQLITE_READERS: u32 = 8;
-/// PostgreSQL connections of one process.
+/// PostgreSQL connections of one process, beside the one that asks whether the database is there.
 const POSTGRES_CONNECTIONS: u32 = 16;
 
 impl SqlStore {
@@ -67,22 +69,26 @@ async fn open_sqlite(mut url: Url) -> StoreResult<SqlStore> {
     // Writers of this process queue for one connection, in order, instead of polling for the file's lock.
     let write = connections(1, BUSY * 2).after_connect(|connection, _| prepare_sqlite(connection).boxed());
     let read = connections(SQLITE_READERS, BUSY * 2).after_connect(|connection, _| prepare_reader(connection).boxed());
-    let (write, read) = (write.connect_lazy_with(options.clone()), read.connect_lazy_with(options));
-    let store = SqlStore { read, write, begin: "BEGIN IMMEDIATE" };
+    let (write, read) = (write.connect_lazy_with(options.clone()), read.connect_lazy_with(options.clone()));
+    let liveness = Arc::new(Liveness::new(options));
+    let lend = |pool| Connections::new(pool, liveness.clone());
+    let (read, write) = (lend(read), lend(write));
     // A reader stays open as long as the pool, and with it the files of the log: when the write
     // connection is replaced, nothing has to be made anew on a disk that may be full.
-    store.ping().await?;
-    Ok(store)
+    query("SELECT 1").fetch_one(&read).await?;
+    Ok(SqlStore { read, write, begin: "BEGIN IMMEDIATE", liveness })
 }
 
 async fn open_postgres(url: Url) -> StoreResult<SqlStore> {
     let options = options(&url)?;
-    let connecting = tokio::time::timeout(ACQUIRE, AnyConnection::connect_with(&options));
+    let connecting = tokio::time::timeout(AWAY, AnyConnection::connect_with(&options));
     let mut connection = connecting.await.map_err(|_| sqlx::Error::PoolTimedOut)??;
     migrate(&POSTGRES, &mut connection).await?;
     connection.close().await?;
-    let pool = connections(POSTGRES_CONNECTIONS, ACQUIRE).connect_lazy_with(options);
-    Ok(SqlStore { read: pool.clone(), write: pool, begin: "BEGIN" })
+    let pool = connections(POSTGRES_CONNECTIONS, AWAY).connect_lazy_with(options.clone());
+    let liveness = Arc::new(Liveness::new(options));
+    let pool = Connections::new(pool, liveness.clone());
+    Ok(SqlStore { read: pool.clone(), write: pool, begin: "BEGIN", liveness })
 }
 
 fn options(url: &Url) -> StoreResult<AnyConnectOptions> {
@@ -180,7 +186,7 @@ fn schema_error(error: sqlx::migrate::MigrateError) -> StoreError {
 mod tests {
     use sqlx::Row as _;
 
-    use super::super::NewCollection;
+    use super::super::{NewCollection, Store as _};
     use super::*;
 
     #[tokio::test]

@@ -1,18 +1,19 @@
 //! Packages: made once for equal requests, moved on by statuses in the order of their sequence.
 
 use sqlx::any::AnyRow;
-use sqlx::{Any, Transaction};
 
+use super::connections::Transaction;
 use super::rows::{Columns as _, Statement, int, query, to_json};
 use super::sql::returned;
 use super::{NewPackage, SqlStore, StatusUpdate, StoreError, StoreResult, errors, holdings, rights};
 use crate::digest::Sha256;
 use crate::domain::{Documents, Format, Package, Recipe, Status};
-use crate::ids::{DocsetId, KeyId, PackageId};
+use crate::ids::{DocsetId, KeyId, PackageId, Salt};
 
 pub(super) fn package_of(row: &AnyRow) -> StoreResult<Package> {
     Ok(Package {
         id: PackageId(row.value("id")?),
+        salt: row.optional_parsed("salt")?,
         owner: KeyId(row.value("owner")?),
         docset: DocsetId(row.value("docset")?),
         recipe: Recipe { formats: formats_of(row)?, layout: row.parsed("layout")?, options: row.json("options")? },
@@ -69,7 +70,8 @@ pub(super) async fn create(db: &SqlStore, package: &NewPackage, reuse: bool) -> 
     let names: Vec<&str> = package.recipe.formats.iter().map(Format::as_str).collect();
     let insert = query(
         "INSERT INTO packages (owner, docset, formats, layout, fingerprint, requested, created, options, about, \
-         withheld_rights, withheld_withdrawn) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) RETURNING *",
+         withheld_rights, withheld_withdrawn, salt) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
+         RETURNING *",
     )
     .bind(package.owner.0)
     .bind(package.docset.0)
@@ -81,7 +83,8 @@ pub(super) async fn create(db: &SqlStore, package: &NewPackage, reuse: bool) -> 
     .bind(to_json(&package.recipe.options)?)
     .bind(to_json(&package.about)?)
     .bind(int(package.clearance.rights.len()))
-    .bind(int(package.clearance.withdrawn.len()));
+    .bind(int(package.clearance.withdrawn.len()))
+    .bind(Salt::draw().to_string());
     let made = returned(insert, &mut *transaction).await?.ok_or(StoreError::NotFound("package"))?;
     let made = package_of(&made)?;
     rights::keep_clearance(made.id, &package.clearance, &mut transaction).await?;
@@ -94,13 +97,13 @@ pub(super) async fn create(db: &SqlStore, package: &NewPackage, reuse: bool) -> 
 
 /// Lets an owner's requests through one by one, by writing to its row: on PostgreSQL too, a second equal request then waits
 /// here, and finds the first one's package.
-pub(super) async fn lock_owner(owner: KeyId, transaction: &mut Transaction<'_, Any>) -> StoreResult<()> {
+pub(super) async fn lock_owner(owner: KeyId, transaction: &mut Transaction) -> StoreResult<()> {
     let locked =
         query("UPDATE api_keys SET name = name WHERE id = $1").bind(owner.0).execute(&mut **transaction).await?;
     if locked.rows_affected() == 0 { Err(StoreError::NotFound("key")) } else { Ok(()) }
 }
 
-async fn find_live(package: &NewPackage, transaction: &mut Transaction<'_, Any>) -> StoreResult<Option<Package>> {
+async fn find_live(package: &NewPackage, transaction: &mut Transaction) -> StoreResult<Option<Package>> {
     let row = query(
         "SELECT * FROM packages WHERE owner = $1 AND fingerprint = $2 \
          AND status NOT IN ('failed', 'dismissed') AND content <> 'erased' AND (expires IS NULL OR expires > $3) \

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use roaring::RoaringBitmap;
-use sqlx::{Any, Transaction};
 
+use super::connections::Transaction;
 use super::rows::{Columns as _, join, made, query, to_json};
 use super::{ImportLease, SqlStore, StoreError, StoreResult, errors};
 use crate::domain::{Access, Clearance, Entitlement};
@@ -67,7 +67,7 @@ pub(super) async fn closed(
 }
 
 /// Gives older versions the access level of the ones that this import adds.
-pub(super) async fn spread_access(lease: &ImportLease, transaction: &mut Transaction<'_, Any>) -> StoreResult<()> {
+pub(super) async fn spread_access(lease: &ImportLease, transaction: &mut Transaction) -> StoreResult<()> {
     // Nearly all collections are open throughout.
     let any = query("SELECT 1 FROM documents WHERE collection = $1 AND access IS NOT NULL LIMIT 1");
     if any.bind(lease.collection().0).fetch_optional(&mut **transaction).await?.is_none() {
@@ -90,7 +90,7 @@ pub(super) async fn spread_access(lease: &ImportLease, transaction: &mut Transac
 pub(super) async fn keep_clearance(
     package: PackageId,
     clearance: &Clearance,
-    transaction: &mut Transaction<'_, Any>,
+    transaction: &mut Transaction,
 ) -> StoreResult<()> {
     if !clearance.is_empty() {
         let insert = query("INSERT INTO clearances (package, members) VALUES ($1, $2)");

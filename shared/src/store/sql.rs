@@ -5,14 +5,17 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use roaring::RoaringBitmap;
 use sqlx::any::AnyRow;
-use sqlx::{Any, AnyPool, Executor, Transaction};
+use sqlx::{Any, Executor};
 
-use super::rows::{Statement, query};
+use super::connections::{Connections, Transaction};
+use super::liveness::Liveness;
+use super::rows::{Columns as _, Statement, query};
 use super::{
     Attempt, ChargedTo, CurrentDocument, Exchange, HeldLease, ImportLease, Member, NewCollection, NewDocset,
     NewDocument, NewPackage, NewWatch, Notice, Settling, Share, Standing, StatusUpdate, Store, StoreResult, Summary,
@@ -24,23 +27,27 @@ use crate::domain::{
     Access, Allowance, ApiKey, Clearance, Collection, Docset, Document, Entitlement, Format, Holdings, Limits, Month,
     OwnLimit, Package, Role, Scope, UsageSums, Withdrawn,
 };
-use crate::ids::{CollectionId, DocsetId, ImportId, IndexId, KeyId, PackageId, ShareId, VersionId, WatchId};
+use crate::ids::{
+    CollectionId, DocsetId, ImportId, IndexId, KeyId, PackageId, SaltedShare, ShareId, VersionId, WatchId,
+};
 
 /// A database: SQLite or PostgreSQL. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct SqlStore {
     /// For statements that only read.
-    pub(super) read: AnyPool,
+    pub(super) read: Connections,
     /// For statements that write. SQLite has one writer at a time, so there this is one connection; on PostgreSQL it is the same pool.
-    pub(super) write: AnyPool,
+    pub(super) write: Connections,
     /// Begins a transaction that writes. On SQLite it takes the write lock at once: a transaction that began by reading could not
     /// wait for that lock, but would fail.
     pub(super) begin: &'static str,
+    /// Tells whether the database is there, however many wait for connections.
+    pub(super) liveness: Arc<Liveness>,
 }
 
 impl SqlStore {
-    pub(super) async fn begin(&self) -> StoreResult<Transaction<'static, Any>> {
-        Ok(self.write.begin_with(self.begin).await?)
+    pub(super) async fn begin(&self) -> StoreResult<Transaction> {
+        Ok(self.write.begin(self.begin).await?)
     }
 
     /// Writes a SQLite database as it is at one moment to a new file, while others read and write.
@@ -58,6 +65,7 @@ impl SqlStore {
     pub async fn close(&self) {
         self.read.close().await;
         self.write.close().await;
+        self.liveness.close().await;
     }
 }
 
@@ -74,12 +82,15 @@ pub(super) async fn returned<'e>(
 #[async_trait]
 impl Store for SqlStore {
     async fn ping(&self) -> StoreResult<()> {
-        query("SELECT 1").fetch_one(&self.read).await?;
-        Ok(())
+        Ok(self.liveness.ask().await?)
     }
 
     async fn check_writes(&self) -> StoreResult<()> {
         writes::check(self).await
+    }
+
+    async fn identity(&self) -> StoreResult<String> {
+        query("SELECT value FROM identity").fetch_one(&self.read).await?.value("value")
     }
 
     async fn collections(&self) -> StoreResult<Vec<Collection>> {
@@ -440,11 +451,11 @@ impl Store for SqlStore {
         shares::revoke(self, docset, share).await
     }
 
-    async fn shared_docset(&self, share: ShareId, now: i64) -> StoreResult<Option<Docset>> {
+    async fn shared_docset(&self, share: SaltedShare, now: i64) -> StoreResult<Option<Docset>> {
         shares::shared(self, share, now).await
     }
 
-    async fn follow_share(&self, share: ShareId, guest: KeyId, now: i64) -> StoreResult<Option<DocsetId>> {
+    async fn follow_share(&self, share: SaltedShare, guest: KeyId, now: i64) -> StoreResult<Option<DocsetId>> {
         shares::follow(self, share, guest, now).await
     }
 

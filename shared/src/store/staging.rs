@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use sqlx::{Any, Row as _, Transaction};
+use sqlx::Row as _;
 
+use super::connections::Transaction;
 use super::rows::{BATCH, int, made, placeholders, query, to_json, tuples};
 use super::{ImportLease, NewDocument, SqlStore, StoreResult, import, summaries};
 use crate::domain::FileRecord;
@@ -34,7 +35,7 @@ pub(super) async fn stage(db: &SqlStore, lease: &ImportLease, documents: &[NewDo
 async fn insert_documents(
     lease: &ImportLease,
     documents: &[NewDocument],
-    transaction: &mut Transaction<'_, Any>,
+    transaction: &mut Transaction,
 ) -> StoreResult<()> {
     let sql = format!(
         "INSERT INTO documents (id, collection, ref, version, name, folded_name, content_hash, replaces, added, metadata, \
@@ -64,7 +65,7 @@ async fn insert_files(
     files: &[(i64, &FileRecord)],
     media_types: &HashMap<String, i64>,
     packs: &HashMap<String, i64>,
-    transaction: &mut Transaction<'_, Any>,
+    transaction: &mut Transaction,
 ) -> StoreResult<()> {
     let sql = format!(
         "INSERT INTO files (document, format, media_type, size, sha256, crc32, encoding, pack, pack_offset, stored, \
@@ -94,7 +95,7 @@ async fn insert_files(
 /// different orders would wait for each other.
 async fn number_media_types(
     files: &[(i64, &FileRecord)],
-    transaction: &mut Transaction<'_, Any>,
+    transaction: &mut Transaction,
 ) -> StoreResult<HashMap<String, i64>> {
     let names: BTreeSet<&str> = files.iter().map(|(_, file)| file.media_type.as_str()).collect();
     for name in &names {
@@ -110,7 +111,7 @@ async fn number_media_types(
 async fn number_packs(
     lease: &ImportLease,
     files: &[(i64, &FileRecord)],
-    transaction: &mut Transaction<'_, Any>,
+    transaction: &mut Transaction,
 ) -> StoreResult<HashMap<String, i64>> {
     let names: BTreeSet<&str> = files.iter().map(|(_, file)| file.place.object.as_str()).collect();
     for name in &names {
@@ -127,7 +128,7 @@ async fn number_packs(
 async fn numbers(
     table: &str,
     names: BTreeSet<&str>,
-    transaction: &mut Transaction<'_, Any>,
+    transaction: &mut Transaction,
 ) -> StoreResult<HashMap<String, i64>> {
     let names: Vec<&str> = names.into_iter().collect();
     let mut numbers = HashMap::with_capacity(names.len());

@@ -8,8 +8,8 @@
 use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _};
 use roaring::RoaringBitmap;
-use sqlx::{Any, Transaction};
 
+use super::connections::Transaction;
 use super::rows::{Columns as _, join, made, query};
 use super::{FormatTotals, ImportLease, Member, NewDocument, SqlStore, Store, StoreError, StoreResult, members};
 use crate::digest::Sha256;
@@ -87,7 +87,7 @@ pub async fn works(store: &dyn Store, members: &RoaringBitmap) -> StoreResult<Ve
 pub(super) async fn insert(
     lease: &ImportLease,
     documents: &[NewDocument],
-    transaction: &mut Transaction<'_, Any>,
+    transaction: &mut Transaction,
 ) -> StoreResult<()> {
     let mut summaries: Vec<Summary> = documents.iter().map(Summary::from).collect();
     summaries.sort_unstable_by_key(|summary| summary.id);

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, HashSet};
 
 use roaring::RoaringBitmap;
-use sqlx::{Any, Transaction};
 
+use super::connections::Transaction;
 use super::documents::has_nul;
 use super::rights::FEW;
 use super::rows::{BATCH, Columns as _, join, made, placeholders, query};
@@ -146,7 +146,7 @@ struct Work {
 }
 
 /// What this import has claimed, of works that were there before it.
-async fn claimed(lease: &ImportLease, transaction: &mut Transaction<'_, Any>) -> StoreResult<Vec<Work>> {
+async fn claimed(lease: &ImportLease, transaction: &mut Transaction) -> StoreResult<Vec<Work>> {
     let rows = query(
         "SELECT MAX(d.id) AS newest, COUNT(*) - COUNT(d.superseded) AS current_versions, w.undone AS undone \
          FROM withdrawals w CROSS JOIN documents d \
@@ -178,7 +178,7 @@ pub(super) struct Settled {
 }
 
 /// Carries out what the import has claimed.
-pub(super) async fn settle(lease: &ImportLease, transaction: &mut Transaction<'_, Any>) -> StoreResult<Settled> {
+pub(super) async fn settle(lease: &ImportLease, transaction: &mut Transaction) -> StoreResult<Settled> {
     let claimed = claimed(lease, transaction).await?;
     let mut settled = Settled { any: !claimed.is_empty(), ..Settled::default() };
     let version = lease.made().corpus_version;
@@ -204,7 +204,7 @@ async fn add_formats(
     ids: &[VersionId],
     sign: i64,
     formats: &mut Vec<(Format, i64, i64)>,
-    transaction: &mut Transaction<'_, Any>,
+    transaction: &mut Transaction,
 ) -> StoreResult<()> {
     let sql = format!(
         "SELECT format, COUNT(*) AS documents, CAST(SUM(size) AS BIGINT) AS bytes FROM files WHERE document IN ({}) GROUP BY format",

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use adit_shared::domain::{DocsetFingerprint, Origin, Sample, Selection, SetOperation, WorkHash};
-use adit_shared::ids::{DocsetId, KeyId, ShareId, VersionId};
-use adit_shared::store::{FormatTotals, NewDocset, SqlStore, Store as _, StoreError, Summary, measure, works};
+use adit_shared::ids::{DocsetId, KeyId, Salt, ShareId, VersionId};
+use adit_shared::store::{FormatTotals, NewDocset, Share, SqlStore, Store as _, StoreError, Summary, measure, works};
 use futures::TryStreamExt as _;
 use roaring::RoaringBitmap;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _, Row as _};
@@ -196,35 +196,41 @@ pub(crate) async fn a_link_opens_a_docset_until_it_ends(db: Database) {
     assert_eq!(db.store.shares(docset, None, 1).await.unwrap(), std::slice::from_ref(&short));
     assert_eq!(db.store.shares(docset, Some(short.id), 9).await.unwrap(), std::slice::from_ref(&long));
     assert_eq!(reads(guest, 30).await, None, "to those who have followed it");
+    for salt in [None, Some(Salt(!short.salt.unwrap().0))] {
+        let lost = Share { salt, ..short.clone() }.salted();
+        assert_eq!(db.store.follow_share(lost, guest, 30).await.unwrap(), None, "a lost link of that number");
+        assert_eq!(db.store.shared_docset(lost, 30).await.unwrap(), None);
+    }
+    assert_eq!(db.store.shared_docset(short.salted(), 30).await.unwrap(), whole);
     for _ in 0..2 {
-        assert_eq!(db.store.follow_share(short.id, guest, 30).await.unwrap(), Some(docset));
+        assert_eq!(db.store.follow_share(short.salted(), guest, 30).await.unwrap(), Some(docset));
     }
     assert_eq!(db.store.shares(docset, None, 9).await.unwrap()[0].guests, 1);
     assert_eq!(reads(guest, 30).await, whole);
     assert_eq!(db.store.readable_docset(theirs, owner, 30).await.unwrap(), None, "and not the other way round");
     assert_eq!(db.store.docset(docset, Some(guest)).await.unwrap(), None, "it is not the guest's own");
     assert_eq!(reads(guest, 100).await, None, "it has expired");
-    assert_eq!(db.store.follow_share(short.id, guest, 100).await.unwrap(), None);
-    assert_eq!(db.store.follow_share(long.id, guest, 100).await.unwrap(), Some(docset));
+    assert_eq!(db.store.follow_share(short.salted(), guest, 100).await.unwrap(), None);
+    assert_eq!(db.store.follow_share(long.salted(), guest, 100).await.unwrap(), Some(docset));
     assert_eq!(reads(guest, 100).await, whole);
     // What a key has opened rests while the key is not valid.
     db.store.set_key_expiry(owner, Some(100)).await.unwrap();
     assert_eq!(reads(guest, 99).await, whole);
     assert_eq!((reads(guest, 100).await, reads(owner, 100).await), (None, whole.clone()));
-    assert_eq!(db.store.follow_share(long.id, guest, 100).await.unwrap(), None);
+    assert_eq!(db.store.follow_share(long.salted(), guest, 100).await.unwrap(), None);
     db.store.set_key_expiry(owner, None).await.unwrap();
     assert_eq!(reads(guest, 100).await, whole);
     assert!(!db.store.revoke_share(theirs, long.id).await.unwrap(), "of another docset");
     assert!(db.store.revoke_share(docset, long.id).await.unwrap());
     assert!(!db.store.revoke_share(docset, long.id).await.unwrap());
     assert_eq!(reads(guest, 100).await, None);
-    assert_eq!(db.store.follow_share(long.id, guest, 100).await.unwrap(), None);
+    assert_eq!(db.store.follow_share(long.salted(), guest, 100).await.unwrap(), None);
     db.store.delete_docset(docset, Some(owner), 50).await.unwrap().unwrap();
     assert_eq!(db.store.shares(docset, None, 9).await.unwrap(), []);
-    assert_eq!(db.store.follow_share(short.id, guest, 30).await.unwrap(), None);
+    assert_eq!(db.store.follow_share(short.salted(), guest, 30).await.unwrap(), None);
     assert!(db.store.create_share(docset, 0, 100).await.is_err());
     let next = db.store.create_share(theirs, 0, 100).await.unwrap();
     assert!(next.id > long.id && ShareId(0) < next.id, "a link that was revoked is never another's");
     db.store.revoke_key(guest, 5).await.unwrap();
-    assert_eq!(db.store.follow_share(next.id, owner, 30).await.unwrap(), None, "its owner is revoked");
+    assert_eq!(db.store.follow_share(next.salted(), owner, 30).await.unwrap(), None, "its owner is revoked");
 }

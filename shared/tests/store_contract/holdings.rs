@@ -176,10 +176,10 @@ pub(crate) async fn a_deleted_docset_stays_for_packages_of_others(db: Database) 
     }
     db.store.erase_package(erased, None).await.unwrap();
     let share = db.store.create_share(docset, 0, 1000).await.unwrap();
-    assert_eq!(db.store.follow_share(share.id, guest, 1).await.unwrap(), Some(docset));
+    assert_eq!(db.store.follow_share(share.salted(), guest, 1).await.unwrap(), Some(docset));
     let whole = db.store.docset(docset, None).await.unwrap();
-    assert_eq!(db.store.shared_docset(share.id, 1).await.unwrap(), whole);
-    assert_eq!(db.store.shared_docset(share.id, 1000).await.unwrap(), None);
+    assert_eq!(db.store.shared_docset(share.salted(), 1).await.unwrap(), whole);
+    assert_eq!(db.store.shared_docset(share.salted(), 1000).await.unwrap(), None);
 
     let deleted = db.store.delete_docset(docset, Some(owner), 50).await.unwrap().unwrap();
     assert_eq!(deleted.iter().map(|package| package.id).collect::<Vec<_>>(), [erased, own]);
@@ -193,7 +193,7 @@ pub(crate) async fn a_deleted_docset_stays_for_packages_of_others(db: Database) 
     }
     assert_eq!(db.store.docsets_like(owner, &whole.as_ref().unwrap().fingerprint).await.unwrap(), []);
     assert_eq!(db.store.holdings(owner, 51).await.unwrap(), Holdings::default());
-    assert_eq!(db.store.shared_docset(share.id, 1).await.unwrap(), None);
+    assert_eq!(db.store.shared_docset(share.salted(), 1).await.unwrap(), None);
     assert!(db.store.package(theirs, Some(guest)).await.unwrap().is_some());
     assert_eq!(db.store.docset_of_packages(docset).await.unwrap(), whole);
     assert!(db.store.collection_of_docset(docset).await.unwrap().is_some());

@@ -5,12 +5,10 @@ use adit_shared::domain::{Collection, Role, Selection};
 use adit_shared::store::{NewDocset, SqlStore, Store as _, StoreError, measure};
 use futures::future::join_all;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _};
-use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
 use url::Url;
 
 use super::allowances::{forget_allowances, forget_text_rights};
+use super::connections::Line;
 use super::harness::{Database, on_postgres};
 use super::keys::forget_key_rights;
 use super::rights::forget_rights;
@@ -71,9 +69,13 @@ pub(crate) async fn versions_from_before_imports_were_recorded_stay(db: Database
     old.execute("UPDATE docsets SET query = CASE WHEN id = 1 THEN 'title:\"it''s\"' END").await.unwrap();
     old.execute("DROP TABLE corpus_versions").await.unwrap();
     old.execute("DROP TABLE secrets").await.unwrap();
-    for (table, column) in
-        [("packages", "options"), ("packages", "about"), ("files", "deflate_crc32"), ("collections", "language")]
-    {
+    for (table, column) in [
+        ("packages", "salt"),
+        ("packages", "options"),
+        ("packages", "about"),
+        ("files", "deflate_crc32"),
+        ("collections", "language"),
+    ] {
         old.execute(AssertSqlSafe(format!("ALTER TABLE {table} DROP COLUMN {column}"))).await.unwrap();
     }
     old.execute("DELETE FROM _sqlx_migrations WHERE version > 1").await.unwrap();
@@ -159,37 +161,12 @@ async fn a_server_that_is_away_is_an_error() {
     assert!(!error.to_string().contains("hidden"), "{error}");
 }
 
-/// Hands connections on to a server until it is dropped, which cuts them all.
-struct Line {
-    port: u16,
-    _tasks: JoinSet<()>,
-}
-
-impl Line {
-    async fn to(server: String, port: u16) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let mut tasks = JoinSet::new();
-        tasks.spawn(async move {
-            let mut connections = JoinSet::new();
-            while let Ok((mut near, _)) = listener.accept().await {
-                let mut far = TcpStream::connect(&server).await.unwrap();
-                connections.spawn(async move { drop(copy_bidirectional(&mut near, &mut far).await) });
-            }
-        });
-        Self { port, _tasks: tasks }
-    }
-}
-
 #[tokio::test]
 async fn a_lost_server_is_an_error_until_it_is_back() {
     on_postgres(async |db| {
         let mut url: Url = db.url.parse().unwrap();
-        let server = format!("{}:{}", url.host_str().unwrap(), url.port().unwrap_or(5432));
-        let line = Line::to(server.clone(), 0).await;
-        let port = line.port;
-        url.set_host(Some("127.0.0.1")).unwrap();
-        url.set_port(Some(port)).unwrap();
+        let line = Line::before(&mut url).await;
+        let (server, port) = (line.server.clone(), line.port);
         let store = SqlStore::open(url.as_str()).await.unwrap();
         let lease = store.begin_import(&new_collection("c"), 0, HOUR).await.unwrap();
 

@@ -10,6 +10,7 @@ use futures::future::join_all;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
+use sqlx::{AnyConnection, Connection as _, Executor as _};
 
 use super::harness::Database;
 use super::samples::{new_package, owned_docset};
@@ -115,6 +116,18 @@ pub(crate) async fn equal_requests_at_once_make_one_package(db: Database) {
     assert_eq!(outcomes.iter().filter(|(_, new)| *new).count(), 1);
     assert_eq!(outcomes.iter().map(|(package, _)| package.id).collect::<HashSet<_>>().len(), 1);
     assert_eq!(db.store.packages_of(docset).await.unwrap().len(), 1);
+}
+
+pub(crate) async fn a_package_keeps_the_salt_that_no_other_has(db: Database) {
+    let (owner, docset, package) = made(&db.store).await;
+    let (other, _) = db.store.create_package(&new_package(owner, docset, "2"), false).await.unwrap();
+    assert!(package.salt.is_some() && other.salt.is_some() && package.salt != other.salt);
+    assert_eq!(db.store.package(package.id, None).await.unwrap(), Some(package.clone()));
+    // Packages of before keep the names that their objects have.
+    let mut old = AnyConnection::connect(&db.url).await.unwrap();
+    old.execute("UPDATE packages SET salt = NULL").await.unwrap();
+    let before = db.store.package(package.id, None).await.unwrap().unwrap();
+    assert_eq!(before.salted().to_string(), package.id.to_string());
 }
 
 pub(crate) async fn statuses_are_taken_in_by_their_sequence(db: Database) {

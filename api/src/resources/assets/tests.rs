@@ -41,7 +41,7 @@ async fn complete(server: &Server, package: &Package, location: &str) {
 async fn built(wish: &Value, assets: &[(&str, &str)]) -> (Server, Package) {
     let (server, package) = asked(wish).await;
     let fingerprint = &package.fingerprint;
-    let key = |name: &str| ObjectKey::Asset { package: package.id, fingerprint, name }.to_string();
+    let key = |name: &str| ObjectKey::Asset { package: package.salted(), fingerprint, name }.to_string();
     let manifest = PackageManifest {
         r#type: MANIFEST_TYPE.to_owned(),
         package: *fingerprint,
@@ -67,7 +67,7 @@ async fn built(wish: &Value, assets: &[(&str, &str)]) -> (Server, Package) {
             .collect(),
     };
     let extension = package.recipe.layout.extension();
-    let archive = ObjectKey::Archive { package: package.id, fingerprint, extension }.to_string();
+    let archive = ObjectKey::Archive { package: package.salted(), fingerprint, extension }.to_string();
     for (name, content) in assets {
         let at = if name.starts_with("archive.") { archive.clone() } else { key(name) };
         server.put(&at, content.as_bytes().to_vec()).await;
@@ -238,7 +238,7 @@ async fn gone_url(server: &Server, path: &str) -> String {
 /// The key of a package's archive.
 fn archive_of(package: &Package) -> String {
     let extension = package.recipe.layout.extension();
-    ObjectKey::Archive { package: package.id, fingerprint: &package.fingerprint, extension }.to_string()
+    ObjectKey::Archive { package: package.salted(), fingerprint: &package.fingerprint, extension }.to_string()
 }
 
 /// Asserts that the answer tells how to ask for the package again, and that this costs nothing and makes a new one.
@@ -275,7 +275,7 @@ async fn a_package_is_compared_when_somebody_asks_and_erased_where_it_is_damaged
         let fingerprint = &package.fingerprint;
         let key = match name {
             "archive.zip" => archive_of(&package),
-            name => ObjectKey::Asset { package: package.id, fingerprint, name }.to_string(),
+            name => ObjectKey::Asset { package: package.salted(), fingerprint, name }.to_string(),
         };
         server.put(&key, content.to_uppercase()).await;
         assert_rebuilt(&server, &package, &ask(MINER).await).await;

@@ -69,7 +69,7 @@ impl ShareView {
         Self {
             id: share.id.0,
             url: app.url(&format!("/api/docsets/{}/share/{}", share.docset, share.id)),
-            link: app.url(&format!("/api/shared/{}", signer.share_token(share.id))),
+            link: app.url(&format!("/api/shared/{}", signer.share_token(share.salted()))),
             created: rfc3339(share.created),
             expires: rfc3339(share.expires),
             guests: share.guests,

@@ -213,7 +213,7 @@ async fn what_is_there_or_was_given_up_is_built_again_for_its_price() {
 
 async fn put_archive(server: &Server, package: &Package) {
     let extension = package.recipe.layout.extension();
-    let key = ObjectKey::Archive { package: package.id, fingerprint: &package.fingerprint, extension };
+    let key = ObjectKey::Archive { package: package.salted(), fingerprint: &package.fingerprint, extension };
     server.put(&key.to_string(), "archive").await;
 }
 

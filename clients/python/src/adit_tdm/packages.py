@@ -50,6 +50,7 @@ class Package(Bound):
     shard_bytes: int | None
     dehydrated: bool
     delta_from: dict[str, int] | None
+    salt: str | None
     fingerprint: str
     content: Content
     # The contract's names are those of methods here.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use adit_shared::ids::SaltedPackage;
 use adit_shared::messaging::StatusMessage;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +26,7 @@ impl Job {
     pub(super) async fn attempt(&mut self) -> Result<Built, End> {
         self.request.docset = self.packager.api.docset(&self.request)?;
         self.wait_until_steady().await?;
+        self.learn_salt().await?;
         let (objects, package) = (self.packager.objects.clone(), self.package);
         let mut state = self.wait_for(State::load(&*objects, package)).await??;
         if self.is_of_another_package(&state).await? {
@@ -49,7 +51,7 @@ impl Job {
             match request.package {
                 Some(package) => api.wants(&request, package).await,
                 // A server that gave it no number cannot change its mind.
-                None => Ok(Wanted::Yes { documents: None, fingerprint: None }),
+                None => Ok(Wanted::UNKNOWN),
             }
         };
         match self.wait_for(asking).await?? {
@@ -67,9 +69,25 @@ impl Job {
         if follows_death && !left.is_zero() { self.rest(left).await } else { Ok(()) }
     }
 
+    /// Learns the package's salt from the server where the request has none, as those of an older
+    /// server: the package lies where the server looks for it.
+    async fn learn_salt(&mut self) -> Result<(), End> {
+        let Some(package @ SaltedPackage { salt: None, .. }) = self.request.package else { return Ok(()) };
+        let (api, request) = (self.packager.api.clone(), self.request.clone());
+        match self.wait_for(async move { api.wants(&request, package).await }).await?? {
+            Wanted::Yes { salt, .. } => {
+                let package = SaltedPackage { salt, ..package };
+                (self.package, self.request.package) = (package, Some(package));
+                Ok(())
+            }
+            Wanted::No => Err(End::Dismissed),
+        }
+    }
+
     /// Tells whether a memory is of another package that had the same number: a database that was
-    /// restored from a backup gives numbers out again. Where the server tells no fingerprint, the
-    /// number is all that there is to go by.
+    /// restored from a backup gives numbers out again, and packages of before there were salts have
+    /// nothing else to tell them apart. Where the server tells no fingerprint, the number is all that
+    /// there is to go by.
     async fn is_of_another_package(&mut self, state: &State) -> Result<bool, End> {
         let (Some(archive), Some(package)) = (&state.archive, self.request.package) else { return Ok(false) };
         let (api, request) = (self.packager.api.clone(), self.request.clone());

@@ -50,7 +50,7 @@ async fn a_wrong_address_of_the_server_dismisses_and_fails_nothing() {
     });
     let worker = world.packager();
     world.ask(&world.request()).await;
-    while Memory::load(&*world.objects, PackageId(7)).await.unwrap().turn < 5 {
+    while Memory::load(&*world.objects, PACKAGE).await.unwrap().turn < 5 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     worker.stop().await;
@@ -75,10 +75,10 @@ async fn what_is_not_the_servers_own_no_is_waited_out() {
         let worker = world.packager_with(|config| config.patience = Duration::from_hours(1));
         world.ask(&world.request()).await;
         // Far more often than a request may fail.
-        while Memory::load(&*world.objects, PackageId(7)).await.unwrap().turn < 8 {
+        while Memory::load(&*world.objects, PACKAGE).await.unwrap().turn < 8 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        assert_eq!(Memory::load(&*world.objects, PackageId(7)).await.unwrap().attempts, 1);
+        assert_eq!(Memory::load(&*world.objects, PACKAGE).await.unwrap().attempts, 1);
         world.answer(|answers| answers.refusal = None);
         world.complete().await;
         worker.stop().await;
@@ -120,7 +120,7 @@ async fn an_attempt_that_the_store_noted_without_saying_so_is_not_taken_for_anot
     while store.calls_refused() == 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    assert_eq!(Memory::load(&*world.objects, PackageId(7)).await.unwrap().turn, 2);
+    assert_eq!(Memory::load(&*world.objects, PACKAGE).await.unwrap().turn, 2);
     store.mend();
     world.complete().await;
     worker.stop().await;
@@ -166,7 +166,7 @@ async fn finished_while(world: &World, standing: &'static str) -> Worker {
     world.answer(|answers| (answers.standing, answers.meanwhile) = (vec!["running"], Some(change.boxed())));
     let worker = world.packager();
     world.ask(&world.request()).await;
-    while Memory::load(&*world.objects, PackageId(7)).await.unwrap().done.is_none() {
+    while Memory::load(&*world.objects, PACKAGE).await.unwrap().done.is_none() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     worker
@@ -222,7 +222,7 @@ async fn a_broker_that_is_away_holds_up_neither_the_start_nor_a_build_nor_the_en
     let request =
         Outgoing::new(format!("{}/docsets/5?fmt=txt&package=7", world.api)).header("reply-to", "/queue/package/7");
     world.broker.publish(&Queue::PackageRequests, request).await.unwrap();
-    while Memory::load(&*world.objects, PackageId(7)).await.unwrap().turn == 0 {
+    while Memory::load(&*world.objects, PACKAGE).await.unwrap().turn == 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     server.shutdown().await;
@@ -243,14 +243,14 @@ async fn a_broker_that_restarts_during_a_build_hands_the_request_out_again_and_i
     world.answer(|answers| answers.hangs = true);
     let worker = world.packager();
     world.ask(&world.request()).await;
-    while Memory::load(&*world.objects, PackageId(7)).await.unwrap().turn < 1 {
+    while Memory::load(&*world.objects, PACKAGE).await.unwrap().turn < 1 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     server.shutdown().await;
     world.answer(|answers| answers.hangs = false);
     world.server = BrokerServer::start(config(Some(address))).await.unwrap();
     world.complete().await;
-    assert_eq!(Memory::load(&*world.objects, PackageId(7)).await.unwrap().attempts, 0);
+    assert_eq!(Memory::load(&*world.objects, PACKAGE).await.unwrap().attempts, 0);
     world.wait_for(&Queue::PackageRequests, 0).await;
     worker.stop().await;
 }
@@ -278,7 +278,7 @@ async fn a_key_that_the_server_refuses_ends_the_packager_at_the_start() {
 async fn attempts_that_bring_the_archive_on_do_not_count() {
     let world = World::new().await;
     let memory = Memory { attempts: 2, ..Memory::default() };
-    memory.save(&*world.objects, PackageId(7)).await.unwrap();
+    memory.save(&*world.objects, PACKAGE).await.unwrap();
     // Every third part finds its upload lost: that is more often than a request may fail.
     let worker = world.packager_on(Arc::new(Fused::losing(world.objects.clone(), 3)));
     world.ask(&world.request()).await;

@@ -33,7 +33,7 @@ async fn race(world: &World, other: &World, head_start: usize) {
     for worker in workers {
         worker.stop().await;
     }
-    crate::build::remove(&*world.objects, PackageId(7)).await.unwrap();
+    crate::build::remove(&*world.objects, PACKAGE).await.unwrap();
     // How many are sent twice depends on how soon the first one looks again.
     let parts = archive.len().div_ceil(world.part_size as usize);
     assert!((parts..=2 * parts).contains(&(sent as usize)), "{sent} parts were sent of an archive that has {parts}");
@@ -76,9 +76,9 @@ async fn two_packagers_with_one_request_make_one_archive_on_s3() {
 fn take_elsewhere(world: &World) {
     let objects = world.objects.clone();
     let elsewhere = async move {
-        let mut memory = Memory::load(&*objects, PackageId(7)).await.unwrap();
+        let mut memory = Memory::load(&*objects, PACKAGE).await.unwrap();
         memory.begin(0, false);
-        memory.save(&*objects, PackageId(7)).await.unwrap();
+        memory.save(&*objects, PACKAGE).await.unwrap();
     };
     world.answer(|answers| answers.meanwhile = Some(elsewhere.boxed()));
 }
@@ -93,9 +93,9 @@ async fn a_packager_that_was_overtaken_says_no_more_and_removes_nothing() {
         world.wait_for(&Queue::PackageRequests, 0).await;
         let said = world.waiting("7").await;
         assert!(!said.iter().any(|(_, status)| is_final(status)), "{said:?}");
-        let memory = Memory::load(&*world.objects, PackageId(7)).await.unwrap();
+        let memory = Memory::load(&*world.objects, PACKAGE).await.unwrap();
         assert_eq!((memory.turn, memory.attempts, memory.archive), (2, 1, None));
-        assert_eq!(world.keys().await, [ObjectKey::Build { package: PackageId(7) }.to_string()]);
+        assert_eq!(world.keys().await, [ObjectKey::Build { package: PACKAGE }.to_string()]);
         world.wait_for(&Queue::Dead(Box::new(Queue::PackageRequests)), 0).await;
         worker.stop().await;
     }
@@ -124,7 +124,7 @@ async fn the_same_request_in_the_same_process_takes_over_and_loses_no_message() 
     let worker = world.packager();
     for turn in 1..=4 {
         world.ask(&world.request()).await;
-        while Memory::load(&*world.objects, PackageId(7)).await.unwrap().turn < turn {
+        while Memory::load(&*world.objects, PACKAGE).await.unwrap().turn < turn {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         world.wait_for(&Queue::PackageRequests, 1).await;

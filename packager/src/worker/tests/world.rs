@@ -39,6 +39,8 @@ pub(super) struct Answers {
     pub(super) standing: Vec<&'static str>,
     /// The package's fingerprint, where the server tells it.
     pub(super) fingerprint: Option<Sha256>,
+    /// The package's salt, where the server tells it.
+    pub(super) salt: Option<Salt>,
     /// The key's role; `None`: the server has no `/me`.
     pub(super) role: Option<&'static str>,
     /// What happens between the question for the manifest and its answer, once.
@@ -73,12 +75,12 @@ async fn manifest(State(answers): State<Shared>, Path(docset): Path<i64>, header
 }
 
 async fn standing(State(answers): State<Shared>, Path(_): Path<i64>) -> Response {
-    let (status, fingerprint) = {
+    let (status, fingerprint, salt) = {
         let answers = &mut *answers.lock().unwrap();
         let standing = &mut answers.standing;
-        (if standing.len() > 1 { standing.remove(0) } else { standing[0] }, answers.fingerprint)
+        (if standing.len() > 1 { standing.remove(0) } else { standing[0] }, answers.fingerprint, answers.salt)
     };
-    let fingerprint = fingerprint.map_or("null".to_owned(), |fingerprint| format!("\"{fingerprint}\""));
+    let (fingerprint, salt) = (serde_json::json!(fingerprint), serde_json::json!(salt));
     match status {
         "hangs" => std::future::pending().await,
         "away" => StatusCode::SERVICE_UNAVAILABLE.into_response(),
@@ -88,7 +90,10 @@ async fn standing(State(answers): State<Shared>, Path(_): Path<i64>) -> Response
         "a proxy's 404" => (StatusCode::NOT_FOUND, "<h1>Not Found</h1>").into_response(),
         "a proxy's 410" => (StatusCode::GONE, r#"{"type": "about:blank"}"#).into_response(),
         "of 999 documents" => r#"{"id": 7, "status": "running", "documents": {"requested": 999}}"#.into_response(),
-        status => format!(r#"{{"id": 7, "status": "{status}", "fingerprint": {fingerprint}}}"#).into_response(),
+        status => {
+            format!(r#"{{"id": 7, "docset": 5, "status": "{status}", "fingerprint": {fingerprint}, "salt": {salt}}}"#)
+                .into_response()
+        }
     }
 }
 
@@ -157,6 +162,7 @@ impl World {
             hangs: false,
             standing: vec!["running"],
             fingerprint: None,
+            salt: None,
             role: Some("packager"),
             meanwhile: None,
         };
@@ -218,7 +224,13 @@ impl World {
     }
 
     pub(super) async fn ask(&self, body: &str) {
-        let message = Outgoing::new(body).header("reply-to", "/queue/package/7").header("traceparent", TRACEPARENT);
+        self.ask_for(PACKAGE, body).await;
+    }
+
+    /// Sends a request whose statuses go to the queue of that package.
+    pub(super) async fn ask_for(&self, package: SaltedPackage, body: &str) {
+        let reply_to = format!("/queue/package/{package}");
+        let message = Outgoing::new(body).header("reply-to", reply_to).header("traceparent", TRACEPARENT);
         self.broker.publish(&Queue::PackageRequests, message).await.unwrap();
     }
 

@@ -18,9 +18,25 @@ fn a_request_is_the_docsets_url_with_what_is_wanted() {
     assert_eq!(asked.recipe.formats, [Format::meta(), "txt".parse().unwrap()]);
     assert_eq!(
         (asked.recipe.layout, asked.package, asked.docset_id()),
-        (Layout::Bag, Some(PackageId(7)), Some(DocsetId(5)))
+        (Layout::Bag, Some(PackageId(7).into()), Some(DocsetId(5)))
     );
     assert_eq!(asked.to_string(), "http://server/api/docsets/5?fmt=meta,txt&layout=bag&package=7");
+}
+
+#[test]
+fn a_salt_goes_with_the_package_and_no_other_way() {
+    let package = SaltedPackage { id: PackageId(7), salt: Some(Salt(0xc0_ffee)) };
+    let text = "http://server/api/docsets/5?fmt=txt&package=7&salt=0000000000c0ffee";
+    let asked = request(text);
+    assert_eq!((asked.package, asked.docset.as_str()), (Some(package), "http://server/api/docsets/5"));
+    assert_eq!(asked.to_string(), text);
+    assert_eq!(request("http://server/api/docsets/5?salt=0000000000c0ffee").package, None);
+    let error = "http://h/5?package=7&salt=7".parse::<PackageRequest>().unwrap_err().to_string();
+    assert_eq!(error, r#"expected salt=<16 hexadecimal digits>, found "salt=7""#);
+    let delete = DeleteRequest { package };
+    assert_eq!(delete.to_string(), "Delete: 7\nSalt: 0000000000c0ffee");
+    assert_eq!(delete.to_string().parse(), Ok(delete));
+    assert!("Delete: 7\nSalt: none".parse::<DeleteRequest>().is_err(), "another package would be deleted");
 }
 
 #[test]
@@ -118,8 +134,8 @@ fn a_reason_cannot_add_lines() {
 
 #[test]
 fn a_delete_names_its_package() {
-    assert_eq!("Delete: 7\r\n".parse(), Ok(DeleteRequest { package: PackageId(7) }));
-    assert_eq!(DeleteRequest { package: PackageId(7) }.to_string(), "Delete: 7");
+    assert_eq!("Delete: 7\r\n".parse(), Ok(DeleteRequest { package: PackageId(7).into() }));
+    assert_eq!(DeleteRequest { package: PackageId(7).into() }.to_string(), "Delete: 7");
     assert!("Delete: all".parse::<DeleteRequest>().is_err());
 }
 
@@ -174,7 +190,7 @@ proptest! {
         names in prop::collection::btree_set("[a-z0-9]{1,16}", 1..5),
         layout in prop::sample::select(&Layout::ALL[..]),
         options in options(),
-        package in proptest::option::of((0..i64::MAX).prop_map(PackageId)),
+        package in proptest::option::of((0..i64::MAX, proptest::option::of(any::<u64>().prop_map(Salt)))),
         query in proptest::option::of("[a-e]=[a-z%+]{0,8}(&x=[0-9]{1,3})?"),
     ) {
         let mut docset = Url::parse(&format!("https://adit.example/api/docsets/{id}")).unwrap();
@@ -182,6 +198,7 @@ proptest! {
         let formats = names.iter().map(|name| name.parse().unwrap()).collect();
         let recipe = Recipe { options, ..Recipe::new(formats, layout) };
         prop_assume!(recipe.check().is_ok());
+        let package = package.map(|(id, salt)| SaltedPackage { id: PackageId(id), salt });
         let request = PackageRequest { docset, recipe, package };
         prop_assert_eq!(request.docset_id(), Some(DocsetId(id)));
         prop_assert_eq!(request.to_string().parse(), Ok(request));

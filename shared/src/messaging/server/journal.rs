@@ -7,11 +7,14 @@
 //! After a write that failed nothing can be said about the file's end. The journal confirms nothing
 //! then, and takes nothing, until it has been written anew from memory: [`super::hub`] tries that
 //! again and again.
+//!
+//! A journal that is found damaged when it is opened is kept beside the new one, see [`damage`].
 
+mod damage;
 mod record;
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, BufReader, BufWriter, Write as _};
+use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -19,6 +22,8 @@ use std::thread::JoinHandle;
 use tokio::sync::watch;
 
 use super::message::{Change, Stored};
+
+pub use damage::{find_journal_damage, repair_journal};
 
 const FILE: &str = "broker.journal";
 const NEW_FILE: &str = "broker.journal.new";
@@ -98,7 +103,7 @@ pub(super) struct Journal {
 
 impl Journal {
     /// Opens the journal in `folder` and gives the messages that it kept, in order. The file is written anew, without
-    /// what was done and without a torn end.
+    /// what was done, without a torn end, and without damaged records, of which a copy stays.
     pub(super) fn open(folder: &Path) -> Result<(Self, Vec<Stored>), JournalError> {
         let at = |path: &Path| {
             let path = path.to_owned();
@@ -107,8 +112,8 @@ impl Journal {
         fs::create_dir_all(folder).map_err(at(folder))?;
         let lock = lock_folder(folder)?;
         let path = folder.join(FILE);
-        let kept = match File::open(&path) {
-            Ok(file) => record::replay(BufReader::new(file)).map_err(at(&path))?,
+        let kept = match fs::read(&path) {
+            Ok(journal) => record::replay(&journal),
             Err(error) if error.kind() == io::ErrorKind::NotFound => record::Replay::default(),
             Err(error) => return Err(at(&path)(error)),
         };
@@ -117,6 +122,11 @@ impl Journal {
         }
         if kept.cut > 0 {
             tracing::warn!(journal = %path.display(), bytes = kept.cut, "cut a torn end off the broker's journal");
+        }
+        if kept.damaged > 0 {
+            let copy = damage::keep_aside(&path).map_err(at(&path))?;
+            let (journal, copy, bytes) = (path.display(), copy.display(), kept.damaged);
+            tracing::error!(%journal, %copy, bytes, "the broker's journal is damaged: messages may be lost; a copy is kept");
         }
         let messages = Vec::from_iter(kept.messages.into_values());
         let (file, file_size) = write_anew(folder, &messages, &[]).map_err(at(&folder.join(NEW_FILE)))?;

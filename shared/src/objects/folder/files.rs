@@ -65,6 +65,8 @@ impl Folder {
             .permissions(Permissions::from_mode(0o666))
             .tempfile_in(&self.temporary)
             .map_err(failed("write to", &self.temporary))?;
+        // Tells a sweep that its writer lives.
+        file.as_file().lock().map_err(failed("lock", &to))?;
         file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(failed("write", &to))?;
         place(file.path(), &to, &self.root)
     }

@@ -179,6 +179,11 @@ impl Folder {
     }
 }
 
+/// Tells whether an upload's process died between making the object of it and clearing up.
+pub(super) fn is_finished_upload(dir: &Path) -> bool {
+    dir.join(RECORD).exists() && !dir.join(DATA).exists()
+}
+
 /// An id that sorts by the time it was made and is unique: nanoseconds and chance, in hexadecimal digits.
 fn new_id() -> String {
     // Before 1970 all ids begin with zeros: they stay unique, only "newest" is lost.

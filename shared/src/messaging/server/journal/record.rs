@@ -1,10 +1,10 @@
 //! The journal's bytes: [`MAGIC`], then records of length, CRC-32 and payload; integers are little-endian.
 //!
-//! A payload is one or more changes, each a tag byte and its fields. A record that is cut short, or whose checksum does
-//! not fit, ends the journal: it and what follows it were never confirmed to anybody.
+//! A payload is one or more changes, each a tag byte and its fields. A record that is cut short at the end of the journal
+//! was never confirmed to anybody. A record in the middle whose checksum does not fit is damaged: those behind it are read
+//! where it is certain that they are records, see [`next_record`].
 
 use std::collections::BTreeMap;
-use std::io::{self, Read};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -74,48 +74,100 @@ pub(super) struct Replay {
     pub messages: BTreeMap<u64, Stored>,
     /// Bytes of the torn end.
     pub cut: u64,
+    /// Bytes that are neither records nor a torn end: what they said is lost.
+    pub damaged: u64,
     /// It does not begin as a journal does; nothing was read.
     pub foreign: bool,
 }
 
-/// Reads a journal to its end, or to the first record that is not whole.
-pub(super) fn replay(mut input: impl Read) -> io::Result<Replay> {
+/// Reads a journal to its end, or to the first place behind which nothing is certain.
+pub(super) fn replay(journal: &[u8]) -> Replay {
     let mut replay = Replay::default();
-    let mut magic = Vec::new();
-    input.by_ref().take(MAGIC.len() as u64).read_to_end(&mut magic)?;
-    if magic != MAGIC {
-        replay.foreign = !MAGIC.starts_with(&magic);
-        replay.cut = magic.len() as u64;
-        return Ok(replay);
-    }
-    loop {
-        let mut head = Vec::with_capacity(8);
-        input.by_ref().take(8).read_to_end(&mut head)?;
-        let mut payload = Vec::new();
-        let whole = match Fields(&head).head() {
-            Some((length, crc)) => {
-                input.by_ref().take(length.into()).read_to_end(&mut payload)?;
-                payload.len() == length as usize
-                    && crc32fast::hash(&payload) == crc
-                    && replay.record(&payload).is_some()
-            }
-            None => false,
-        };
-        if !whole {
-            replay.cut = (head.len() + payload.len()) as u64 + io::copy(&mut input, &mut io::sink())?;
-            return Ok(replay);
+    let Some(mut rest) = journal.strip_prefix(MAGIC) else {
+        let start = &journal[..journal.len().min(MAGIC.len())];
+        return Replay { foreign: !MAGIC.starts_with(start), cut: start.len() as u64, ..replay };
+    };
+    while !rest.is_empty() {
+        if let Some((changes, behind)) = read_record(rest) {
+            replay.apply(changes);
+            rest = behind;
+            continue;
         }
+        match next_record(rest) {
+            Next::Record(behind) => {
+                replay.damaged += (rest.len() - behind.len()) as u64;
+                rest = behind;
+            }
+            Next::Uncertain => {
+                replay.damaged += rest.len() as u64;
+                break;
+            }
+            Next::TornEnd => {
+                replay.cut = rest.len() as u64;
+                break;
+            }
+        }
+    }
+    replay
+}
+
+/// Reads the record at the beginning; gives its changes and what follows, `None` if it is not whole or makes no sense.
+fn read_record(bytes: &[u8]) -> Option<(Vec<Change>, &[u8])> {
+    let (length, crc) = Fields(bytes).head()?;
+    let (payload, behind) = bytes.get(8..)?.split_at_checked(length as usize)?;
+    // Most of what is no record is known by its first byte, before a long checksum is computed.
+    let begins_well = matches!(payload.first(), Some(&(ENQUEUED | DELIVERED | DONE)));
+    if !begins_well || crc32fast::hash(payload) != crc {
+        return None;
+    }
+    let mut fields = Fields(payload);
+    let mut changes = Vec::new();
+    while !fields.0.is_empty() {
+        changes.push(fields.change()?);
+    }
+    Some((changes, behind))
+}
+
+/// What follows a place where no record begins.
+enum Next<'a> {
+    /// Records, up to the end.
+    Record(&'a [u8]),
+    /// More, of which nobody can say where its records begin.
+    Uncertain,
+    /// Nothing: the last record was not written to its end.
+    TornEnd,
+}
+
+/// Finds the first record behind a damaged one. Where the damaged one tells its length, that says where it ends. Where its
+/// head is damaged too, a message's body could hold bytes that look like a record: so only a place counts from which
+/// record follows record exactly to the end of the journal.
+fn next_record(bytes: &[u8]) -> Next<'_> {
+    let told = Fields(bytes).head().and_then(|(length, _)| bytes.get(8 + length as usize..));
+    if let Some(behind) = told
+        && (behind.is_empty() || read_record(behind).is_some())
+    {
+        return Next::Record(behind);
+    }
+    let mut has_records = false;
+    let at = (1..bytes.len()).find(|&at| {
+        let Some((_, mut behind)) = read_record(&bytes[at..]) else { return false };
+        has_records = true;
+        while let Some((_, next)) = read_record(behind) {
+            behind = next;
+        }
+        behind.is_empty()
+    });
+    let is_cut = bytes.len() < 8 || Fields(bytes).head().is_some_and(|(length, _)| bytes.len() - 8 < length as usize);
+    match at {
+        Some(at) => Next::Record(&bytes[at..]),
+        None if is_cut && !has_records => Next::TornEnd,
+        None => Next::Uncertain,
     }
 }
 
 impl Replay {
-    /// Applies one record; `None`, with nothing applied, if it makes no sense.
-    fn record(&mut self, payload: &[u8]) -> Option<()> {
-        let mut fields = Fields(payload);
-        let mut changes = Vec::new();
-        while !fields.0.is_empty() {
-            changes.push(fields.change()?);
-        }
+    /// Applies the changes of one record.
+    fn apply(&mut self, changes: Vec<Change>) {
         for change in changes {
             match change {
                 Change::Enqueued(stored) => drop(self.messages.insert(stored.id, stored)),
@@ -127,7 +179,6 @@ impl Replay {
                 }
             }
         }
-        Some(())
     }
 }
 

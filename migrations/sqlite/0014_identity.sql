@@ -1,0 +1,6 @@
+-- Tells this database from others: the object store says which one it belongs to. A copy, and so a restored backup, has the same value.
+CREATE TABLE identity (
+    value TEXT NOT NULL
+) STRICT;
+
+INSERT INTO identity (value) VALUES (lower(hex(randomblob(16))));
