@@ -290,6 +290,8 @@ impl Run {
     async fn settle(&mut self, collections: &[Arc<Collection>], mined: Vec<(Miner, Vec<Order>)>) {
         self.calm_down();
         let parts = join_all(std::mem::take(&mut self.parts)).await;
+        // All that comes after it proves that it took nothing that is needed.
+        settle::sweep(&self.stage, &self.deployment).await;
         let looking = mined.into_iter().enumerate().map(async |(number, (mut miner, mut orders))| {
             for order in &mut orders {
                 miner.look_again(order).await;

@@ -49,9 +49,8 @@ fn sweep(machine: &Machine, arguments: &[&str]) -> (Option<i32>, Value) {
 /// How much of each kind was freed: number and bytes.
 fn freed(report: &Value) -> Vec<(String, u64, u64)> {
     let kinds = report["freed"].as_object().unwrap().iter();
-    let numbers = kinds.map(|(kind, freed)| {
-        (kind.clone(), freed["count"].as_u64().unwrap(), freed["bytes"].as_u64().unwrap())
-    });
+    let numbers =
+        kinds.map(|(kind, freed)| (kind.clone(), freed["count"].as_u64().unwrap(), freed["bytes"].as_u64().unwrap()));
     numbers.filter(|(_, count, _)| *count > 0).collect()
 }
 
@@ -68,18 +67,24 @@ async fn plant(objects: &dyn ObjectStore, package: &Value) -> Vec<(String, u64, 
     let (id, part) = (&package["id"], bytes::Bytes::from(noise(1, 100)));
     let mut planted = Vec::new();
     let strays: [(&str, &[String]); 3] = [
-        ("indexes", &[
-            "indexes/1/v0000000000-00000000000000ff.json".to_owned(),
-            "indexes/1/files/0000000000-00000000000000ff-x.term".to_owned(),
-            "indexes/1/files/0000000001-00000000000000ff-x.term".to_owned(),
-            "indexes/77/files/0000000001-00000000000000ff-x.term".to_owned(),
-        ]),
-        ("packages", &[
-            "packages/999/0123456789abcdef.zip".to_owned(),
-            "packages/999/0123456789abcdef/manifest.json".to_owned(),
-            "packages/999/build.json".to_owned(),
-            format!("packages/{id}/0123456789abcdef.zip"),
-        ]),
+        (
+            "indexes",
+            &[
+                "indexes/1/v0000000000-00000000000000ff.json".to_owned(),
+                "indexes/1/files/0000000000-00000000000000ff-x.term".to_owned(),
+                "indexes/1/files/0000000001-00000000000000ff-x.term".to_owned(),
+                "indexes/77/files/0000000001-00000000000000ff-x.term".to_owned(),
+            ],
+        ),
+        (
+            "packages",
+            &[
+                "packages/999/0123456789abcdef.zip".to_owned(),
+                "packages/999/0123456789abcdef/manifest.json".to_owned(),
+                "packages/999/build.json".to_owned(),
+                format!("packages/{id}/0123456789abcdef.zip"),
+            ],
+        ),
         ("packs", &["packs/1/00000000000000ff-txt-00001".to_owned(), "packs/77/00000000000000ff-txt-00001".to_owned()]),
     ];
     for (kind, keys) in strays {
@@ -290,7 +295,8 @@ async fn named(objects: &dyn ObjectStore, store: &dyn Store) -> BTreeSet<String>
             let key = format!("indexes/{}/v{version:010}-{import}.json", collection.id);
             let manifest: Value = serde_json::from_slice(&objects.get(&key, None).await.unwrap()).unwrap();
             let files = manifest["files"].as_object().unwrap().values();
-            let files = files.map(|file| format!("indexes/{}/files/{}", collection.id, file["object"].as_str().unwrap()));
+            let files =
+                files.map(|file| format!("indexes/{}/files/{}", collection.id, file["object"].as_str().unwrap()));
             named.extend(files.chain([key]));
         }
     }

@@ -36,11 +36,32 @@ pub(super) async fn look_at_everything(stage: &Stage, deployment: &Deployment) {
     if !check.status.success() {
         stage.ledger.find(Finding::Lost, format!("adit storage check --full ends with {}: {said}", check.status));
     }
+}
+
+/// Frees what no row names, of which nothing may be left afterwards.
+pub(super) async fn sweep(stage: &Stage, deployment: &Deployment) {
+    note_orphans(stage, deployment, "before the sweep").await;
+    let swept = deployment.adit(&["storage", "sweep"]).output().unwrap();
+    let said = String::from_utf8_lossy(&swept.stdout).trim().to_owned() + &String::from_utf8_lossy(&swept.stderr);
+    stage.ledger.remark(format!("adit storage sweep: {}", said.replace('\n', "; ")));
+    if !swept.status.success() {
+        stage.ledger.find(Finding::Unexpected, format!("adit storage sweep ends with {}: {said}", swept.status));
+    }
+    let left = note_orphans(stage, deployment, "after the sweep").await;
+    if left > 0 {
+        stage.ledger.find(Finding::Stuck, format!("{left} orphans are left by a sweep"));
+    }
+}
+
+/// Counts what no row names; which it is stands in the notes.
+async fn note_orphans(stage: &Stage, deployment: &Deployment, when: &str) -> usize {
     let orphans = find_orphans(deployment).await;
-    stage.note(&format!("orphans: {orphans:#?}"));
+    stage.note(&format!("orphans {when}: {orphans:#?}"));
     let count = |prefix: &str| orphans.iter().filter(|key| key.starts_with(prefix)).count();
-    let counts = ["packs/", "indexes/", "packages/", "upload of "].map(|prefix| format!("{prefix} {}", count(prefix)));
-    stage.ledger.remark(format!("orphans before a sweep: {} ({})", orphans.len(), counts.join(", ")));
+    let kinds = [("packs", "packs/"), ("indexes", "indexes/"), ("packages", "packages/"), ("uploads", "upload of ")];
+    let counts = kinds.map(|(name, prefix)| format!("{name} {}", count(prefix)));
+    stage.ledger.remark(format!("orphans {when}: {} ({})", orphans.len(), counts.join(", ")));
+    orphans.len()
 }
 
 /// Leases that keep others out although nothing changes any more.
@@ -73,6 +94,8 @@ async fn find_orphans(deployment: &Deployment) -> Vec<String> {
                 package.is_some_and(|package| package.content == Content::Available)
             }
             ["indexes", _, "files", name] => manifests.contains(name),
+            // Whose database the store is.
+            ["database"] => true,
             _ => named.contains(&key),
         };
         if !is_named {

@@ -112,12 +112,7 @@ async fn list(services: &Services) -> ObjectResult<BTreeMap<KeyOwner, Listed>> {
 }
 
 /// Frees what a package's row does not name; all of it where there is no row, or no more to come of it.
-async fn sweep_package(
-    services: &Services,
-    id: PackageId,
-    listed: Listed,
-    swept: &mut Swept,
-) -> anyhow::Result<()> {
+async fn sweep_package(services: &Services, id: PackageId, listed: Listed, swept: &mut Swept) -> anyhow::Result<()> {
     let package = services.store.package(id, None).await?;
     let is_built = |package: &Package| !package.status.is_terminal();
     let package = package.filter(|package| is_built(package) || package.content == Content::Available);
@@ -163,7 +158,8 @@ async fn sweep_collection(
             Ok(None) => {}
             Err(error @ (SearchError::VersionGone(_) | SearchError::Damaged { .. })) => {
                 let slug = &collection.slug;
-                let advice = format!("{slug}: its old indexes are left: {error}; `adit reindex {slug}` makes the index anew");
+                let advice =
+                    format!("{slug}: its old indexes are left: {error}; `adit reindex {slug}` makes the index anew");
                 swept.problems.push(advice);
             }
             Err(error) => return Err(error.into()),
@@ -202,12 +198,7 @@ fn is_pack(key: &str) -> bool {
 }
 
 /// Deletes objects and counts them.
-async fn free(
-    services: &Services,
-    kind: Kind,
-    listed: Vec<(String, u64)>,
-    swept: &mut Swept,
-) -> anyhow::Result<()> {
+async fn free(services: &Services, kind: Kind, listed: Vec<(String, u64)>, swept: &mut Swept) -> anyhow::Result<()> {
     for batch in listed.chunks(BATCH) {
         if !swept.dry_run {
             let keys: Vec<String> = batch.iter().map(|(key, _)| key.clone()).collect();
