@@ -1,24 +1,20 @@
-//! Everything at once: imports, docsets, packages, downloads and deletions, while every process is killed at random moments, the
-//! broker and the database are ended and started again, and the line to the object store breaks. Nothing may be lost.
+//! Everything at once: imports, docsets, packages, downloads and deletions, while every process is
+//! killed at random moments, broker and database are ended and started again, and the line to the
+//! object store breaks. Nothing may be lost.
 //!
-//! The model of truth is the test's: `model` knows what each collection must hold, `importer` changes collections, `miner` orders and `order` verifies,
-//! `processes` kills, `flaky` is the line to the store, `ledger` counts, `settle` looks at the end. `tests/chaos/run` runs it for longer.
+//! The model of truth is the test's: `model` knows what each collection must hold, `importer`
+//! changes collections, `miner` orders and `order` verifies, `processes` kills, `flaky` is the line
+//! to the store, `ledger` counts, `settle` looks at the end. `tests/chaos/run` runs it for longer.
 
 mod flaky;
-
 mod front;
-
 mod importer;
-
 mod ledger;
-
 mod miner;
-
 mod model;
 mod order;
-
+mod plan;
 mod processes;
-
 mod settle;
 
 use std::collections::BTreeSet;
@@ -32,7 +28,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::join_all;
-use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -45,61 +40,9 @@ use self::ledger::Ledger;
 use self::miner::Miner;
 use self::model::Collection;
 use self::order::Order;
+use self::plan::{Plan, SHORT};
 use self::processes::{Supervised, restart_part};
 use crate::support::{BrokerKind, Client, DatabaseKind, Deployment, Machine, Private, PrivateServer, StoreKind};
-
-/// The size of a run.
-#[derive(Debug, Clone, Copy)]
-struct Plan {
-    packages: u64,
-    imports: u64,
-    collections: usize,
-    miners: usize,
-    seed: u64,
-    /// How long a process of Adit lives, and a part under it, in milliseconds.
-    process_life: (u64, u64),
-    part_life: (u64, u64),
-    /// Seconds after which it gets calm though not all is done.
-    limit: u64,
-}
-
-/// Runs by default: a part of the suite.
-const SHORT: Plan = Plan {
-    packages: 60,
-    imports: 10,
-    collections: 2,
-    miners: 3,
-    seed: 1,
-    process_life: (1_000, 7_000),
-    part_life: (5_000, 15_000),
-    limit: 20,
-};
-
-impl Plan {
-    /// The size that `tests/chaos/run` asks for.
-    fn of_environment() -> Self {
-        let number = |name: &str, default: u64| {
-            std::env::var(name)
-                .map_or(default, |value| value.parse().unwrap_or_else(|_| panic!("{name}={value} is no number")))
-        };
-        let imports = number("ADIT_CHAOS_IMPORTS", 200);
-        Self {
-            packages: number("ADIT_CHAOS_PACKAGES", 1000),
-            imports,
-            collections: usize::try_from(imports.div_ceil(25)).unwrap().max(2),
-            miners: 6,
-            seed: number("ADIT_CHAOS_SEED", 1),
-            process_life: (3_000, 25_000),
-            part_life: (30_000, 90_000),
-            limit: number("ADIT_CHAOS_SECONDS", 24 * 3600),
-        }
-    }
-
-    /// A source of chance of its own for each use.
-    fn dice(&self, number: u64) -> StdRng {
-        StdRng::seed_from_u64(self.seed.wrapping_mul(1_000).wrapping_add(number))
-    }
-}
 
 /// Parts of a run, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
@@ -146,7 +89,8 @@ impl Stage {
         self.orders.try_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
     }
 
-    /// Waits until this share of all packages is ordered, so that changes go on beside them to the end.
+    /// Waits until this share of all packages is ordered, so that changes go on beside them to the
+    /// end.
     async fn await_orders(&self, share: f64) {
         let left = |orders: u64| (orders as f64) > self.plan.packages as f64 * (1.0 - share);
         while left(self.orders.load(Ordering::SeqCst)) && !self.is_calm() {

@@ -1,5 +1,5 @@
-//! A line to the object store that breaks at random, in spells: answers that say 500 or 503, that are
-//! late, that break off in the middle or never come although the store did what it was asked.
+//! A line to the object store that breaks at random, in spells: answers that say 500 or 503, that
+//! are late, that break off in the middle or never come although the store did what it was asked.
 //!
 //! Only heads are looked at, and bodies handed on as they are: signatures of requests stay right.
 
@@ -62,7 +62,8 @@ const FAULTS: [(Fault, &str); 9] = [
     (Fault::Slow, "slow"),
 ];
 
-/// Decides which requests go wrong. It is the same for the same seed and the same order of requests.
+/// Decides which requests go wrong. It is the same for the same seed and the same order of
+/// requests.
 struct Weather {
     dice: Mutex<StdRng>,
     /// Of a hundred requests.
@@ -166,8 +167,8 @@ struct Head {
 }
 
 impl Head {
-    /// Reads a head; `None` where the connection ends before it. Without a length there is no body, or one that
-    /// lasts as long as the connection.
+    /// Reads a head; `None` where the connection ends before it. Without a length there is no body,
+    /// or one that lasts as long as the connection.
     async fn read(from: &mut (impl AsyncBufRead + Unpin), without_length: Framing) -> io::Result<Option<Self>> {
         let mut bytes = Vec::new();
         while !bytes.ends_with(b"\r\n\r\n") {
@@ -261,7 +262,8 @@ impl Connection {
         self.reset()
     }
 
-    /// Hands a request on, and its answer back as far as the fault lets it; tells whether the connection goes on.
+    /// Hands a request on, and its answer back as far as the fault lets it; tells whether the
+    /// connection goes on.
     async fn exchange(&mut self, request: Head, fault: Option<Fault>) -> io::Result<bool> {
         let (answer, is_sent) = self.ask_store(&request).await?;
         let bodiless = request.word(0) == "HEAD" || matches!(answer.word(1), "204" | "304");
@@ -274,7 +276,8 @@ impl Connection {
         Ok(false)
     }
 
-    /// Hands a request on up to the head of its answer; tells whether the store took all of the request.
+    /// Hands a request on up to the head of its answer; tells whether the store took all of the
+    /// request.
     async fn ask_store(&mut self, request: &Head) -> io::Result<(Head, bool)> {
         let Self { near_in, near_out, far_in, far_out } = self;
         let sending = async {
@@ -293,7 +296,8 @@ impl Connection {
             }
         };
         let (mut sending, mut receiving) = (std::pin::pin!(sending), std::pin::pin!(receiving));
-        // An answer may come before all of the request has been sent; a refusal then stands for the rest.
+        // An answer may come before all of the request has been sent; a refusal then stands for the
+        // rest.
         tokio::select! {
             sent = &mut sending => {
                 sent?;

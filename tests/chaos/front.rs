@@ -1,4 +1,5 @@
-//! One address for all API processes, as a balancer gives it: each connection goes to one that takes it.
+//! One address for all API processes, as a balancer gives it: each connection goes to one that
+//! takes it.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};

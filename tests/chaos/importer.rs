@@ -1,4 +1,5 @@
-//! Changes of a collection, one after the other, by verbs that are killed and tried again until they are acknowledged.
+//! Changes of a collection, one after the other, by verbs that are killed and tried again until
+//! they are acknowledged.
 
 use std::fs::File;
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! A miner: makes docsets, orders packages, polls, downloads, verifies every file, and deletes some.
+//! A miner: makes docsets, orders packages, polls, downloads, verifies every file, and deletes
+//! some.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -44,7 +45,8 @@ pub(super) struct Miner {
 }
 
 impl Miner {
-    /// Orders packages, one after the other, until all miners together have ordered enough; gives its own orders.
+    /// Orders packages, one after the other, until all miners together have ordered enough; gives
+    /// its own orders.
     pub(super) async fn run(mut self) -> (Self, Vec<Order>) {
         let mut orders = Vec::new();
         while self.stage.claim_order() {
@@ -302,7 +304,8 @@ impl Miner {
         Some(order)
     }
 
-    /// Repeats a request until it is answered with a success. What else may be answered is that something is away for now.
+    /// Repeats a request until it is answered with a success. What else may be answered is that
+    /// something is away for now.
     async fn insist(&self, what: &str, status: u16, request: impl Fn(&Self) -> RequestBuilder) -> Option<Value> {
         let mut deadline = Deadline::new();
         loop {

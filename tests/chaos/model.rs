@@ -1,4 +1,5 @@
-//! What collections must hold, as the test knows it: one state after each change, and which of the changes were acknowledged.
+//! What collections must hold, as the test knows it: one state after each change, and which of the
+//! changes were acknowledged.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -42,7 +43,8 @@ struct History {
     documents: u64,
 }
 
-/// Changes of a collection that an observation may have seen: from the last one that was acknowledged when it began.
+/// Changes of a collection that an observation may have seen: from the last one that was
+/// acknowledged when it began.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Since(usize);
 

@@ -16,7 +16,8 @@ use super::Stage;
 use super::ledger::{Counted, Finding};
 use crate::support::{PATIENCE, PrivateServer};
 
-/// How long a process lives that is killed while it starts, in milliseconds, and of how many in a hundred that is so.
+/// How long a process lives that is killed while it starts, in milliseconds, and of how many in a
+/// hundred that is so.
 const SHORT_LIFE: std::ops::Range<u64> = 10..2_000;
 const SHORT: u32 = 20;
 /// For how long a part is away, in milliseconds.

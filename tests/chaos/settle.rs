@@ -1,4 +1,5 @@
-//! The end of a run: what the object store holds that no row of the database names, and the verbs that look.
+//! The end of a run: what the object store holds that no row of the database names, and the verbs
+//! that look.
 
 use std::collections::HashSet;
 

@@ -92,7 +92,7 @@ impl S3Store {
     }
 
     /// Begins to read a range, of the content with that tag if one is named.
-    async fn fetch(&self, key: &str, range: Option<Range<u64>>, tag: Option<String>) -> ObjectResult<Fetched> {
+    async fn fetch_range(&self, key: &str, range: Option<Range<u64>>, tag: Option<String>) -> ObjectResult<Fetched> {
         let request = self.client.get_object().bucket(&self.bucket).key(self.full(key)?).set_if_match(tag);
         if let Some(range) = range.as_ref().filter(|range| range.is_empty()) {
             // HTTP has no words for an empty range.
@@ -125,7 +125,7 @@ impl S3Store {
     }
 }
 
-/// A body that comes: it has the length that is told, unless it breaks off.
+/// Body of an answer, which has the length that is told, unless it breaks off.
 #[derive(Debug)]
 struct Fetched {
     body: ByteStream,
@@ -194,9 +194,9 @@ impl ObjectStore for S3Store {
     }
 
     async fn get(&self, key: &str, range: Option<Range<u64>>) -> ObjectResult<Bytes> {
-        let fetched = self.fetch(key, range, None).await?;
+        let fetched = self.fetch_range(key, range, None).await?;
         let mut bytes = BytesMut::with_capacity(usize::try_from(fetched.length).unwrap_or(0));
-        let mut chunks = self.clone().chunks(fetched, key);
+        let mut chunks = self.clone().resuming_chunks(fetched, key);
         while let Some(chunk) = chunks.try_next().await? {
             bytes.extend_from_slice(&chunk);
         }
@@ -208,8 +208,8 @@ impl ObjectStore for S3Store {
         key: &str,
         range: Option<Range<u64>>,
     ) -> ObjectResult<BoxStream<'static, ObjectResult<Bytes>>> {
-        let fetched = self.fetch(key, range, None).await?;
-        Ok(self.clone().chunks(fetched, key))
+        let fetched = self.fetch_range(key, range, None).await?;
+        Ok(self.clone().resuming_chunks(fetched, key))
     }
 
     async fn size(&self, key: &str) -> ObjectResult<Option<u64>> {
@@ -287,9 +287,9 @@ impl ObjectStore for S3Store {
 }
 
 impl S3Store {
-    /// The chunks of a body. Where it breaks off, the rest is asked for: the client tries again by itself only until
-    /// an answer's head has come. A body that stood still for long is not asked for again.
-    fn chunks(self, fetched: Fetched, key: &str) -> BoxStream<'static, ObjectResult<Bytes>> {
+    /// Streams a body. Where it breaks off, the rest is asked for: the client tries again by itself
+    /// only until an answer's head has come. A body that stood still for long is not asked for again.
+    fn resuming_chunks(self, fetched: Fetched, key: &str) -> BoxStream<'static, ObjectResult<Bytes>> {
         let Fetched { body, start, length, tag } = fetched;
         let (key, end) = (key.to_owned(), start + length);
         try_stream! {
@@ -309,7 +309,7 @@ impl S3Store {
                 tokio::time::sleep(BROKEN_PAUSE * tries).await;
                 tries += 1;
                 // Another object may stand there now.
-                let rest = self.fetch(&key, Some(at..end), tag.clone()).await.map_err(|_| error)?;
+                let rest = self.fetch_range(&key, Some(at..end), tag.clone()).await.map_err(|_| error)?;
                 chunks = body_chunks(rest.body, rest.length, &key);
             }
         }
