@@ -6,6 +6,7 @@ mod answers;
 mod backup;
 mod bad_input;
 mod broker;
+mod chaos;
 mod connections;
 mod corpora;
 mod crash;

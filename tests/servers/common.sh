@@ -12,6 +12,7 @@
 #   NAME_ready            asks it whether it serves, once
 #   NAME_export           tells the tests where it is
 #   stop_signal_NAME      (optional) what makes it end soon, where TERM does not
+#   kill_signal_NAME      (optional) what ends it without order, where KILL leaves something behind
 
 run_dir=        # the run's temporary folder, while there is one
 first_port=     # the first port of the run's block

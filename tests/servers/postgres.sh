@@ -4,6 +4,10 @@
 # "Fast shutdown"; TERM would wait for clients to leave.
 # shellcheck disable=SC2034 # read by stop_servers
 stop_signal_postgres=INT
+# "Immediate shutdown": what was not written is lost as in a crash, but its other processes are gone too, which would
+# otherwise keep it from starting again.
+# shellcheck disable=SC2034 # read by kill_all of tests/servers/private
+kill_signal_postgres=QUIT
 
 postgres_title() { echo PostgreSQL; }
 postgres_packages() { echo postgresql; }
@@ -33,10 +37,11 @@ postgres_start() {
       fail "PostgreSQL could not make a cluster"
     }
   fi
-  # Nothing outlives the run, so nothing waits for the disk.
+  # Nothing outlives the run, so nothing waits for the disk; but a test may kill the server, so what is committed is
+  # handed to the system.
   launch postgres ${postgres_as[@]+"${postgres_as[@]}"} "$postgres_bin/postgres" -D "$home/data" -p "$postgres_port" \
     -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c max_connections=300 \
-    -c fsync=off -c synchronous_commit=off -c full_page_writes=off
+    -c fsync=off -c full_page_writes=off
 }
 
 # In the cluster's own folder: PostgreSQL's user may not be allowed into the caller's.

@@ -40,6 +40,11 @@ impl Machine {
         machine
     }
 
+    /// The same machine, with another file for the log.
+    pub(crate) fn with_log(&self, name: &str) -> Self {
+        Self { log: self.log.with_file_name(format!("{name}.log")), ..self.clone() }
+    }
+
     /// What it shares with other machines.
     pub(crate) fn environment(&self) -> &[(String, String)] {
         &self.environment
@@ -95,18 +100,24 @@ impl Machine {
         Api { client: Client::new(&url, &self.key("operator")), process }
     }
 
-    /// Starts a packager of the API at that URL. Where the API has a user of its own at the broker,
-    /// so has the packager.
+    /// Starts a packager of the API at that URL.
     pub(crate) fn packager(&self, api: &str, settings: &[(&str, &str)]) -> Process {
+        let mut command = self.packager_command(api, &self.key("packager"));
+        command.envs(settings.iter().copied());
+        Process::start(command, &self.log, |line| line.starts_with("Adit packager").then_some(())).0
+    }
+
+    /// A packager of the API at that URL, with a key. Where the API has a user of its own at the broker,
+    /// so has the packager.
+    pub(crate) fn packager_command(&self, api: &str, key: &str) -> Command {
         let mut command = self.adit(&["packager"]);
-        command.env("ADIT_API_KEY", self.key("packager")).env("ADIT_PUBLIC_URL", api);
+        command.env("ADIT_API_KEY", key).env("ADIT_PUBLIC_URL", api);
         let mut broker: Url = self.setting("ADIT_BROKER_URL").parse().unwrap();
         if broker.username() == API_USER {
             broker.set_username(PACKAGER_USER).unwrap();
             command.env("ADIT_BROKER_URL", broker.as_str());
         }
-        command.envs(settings.iter().copied());
-        Process::start(command, &self.log, |line| line.starts_with("Adit packager").then_some(())).0
+        command
     }
 }
 

@@ -9,7 +9,7 @@ mod uploads;
 
 use std::fmt;
 use std::ops::Range;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_stream::try_stream;
 use async_trait::async_trait;
@@ -45,6 +45,8 @@ const SEND: [Duration; 2] = [Duration::from_secs(120), Duration::from_secs(8 * 6
 const STALL: Duration = Duration::from_secs(20);
 /// Times that a request is tried, with growing pauses.
 const ATTEMPTS: u32 = 4;
+/// The pause before the rest of an answer that broke off is asked for; each is as much longer.
+const BROKEN_PAUSE: Duration = Duration::from_millis(100);
 
 /// Where a bucket is.
 #[derive(Debug, Clone, PartialEq)]
@@ -89,13 +91,14 @@ impl S3Store {
         Ok(format!("{}{key}", self.prefix))
     }
 
-    /// Begins to read a range. The body that comes has the length that comes with it, unless it breaks off.
-    async fn fetch(&self, key: &str, range: Option<Range<u64>>) -> ObjectResult<(ByteStream, u64)> {
-        let request = self.client.get_object().bucket(&self.bucket).key(self.full(key)?);
+    /// Begins to read a range, of the content with that tag if one is named.
+    async fn fetch_range(&self, key: &str, range: Option<Range<u64>>, tag: Option<String>) -> ObjectResult<Fetched> {
+        let request = self.client.get_object().bucket(&self.bucket).key(self.full(key)?).set_if_match(tag);
         if let Some(range) = range.as_ref().filter(|range| range.is_empty()) {
             // HTTP has no words for an empty range.
             let size = self.size(key).await?.ok_or_else(|| ObjectError::NotFound(key.to_owned()))?;
-            return check_range(key, Some(range.clone()), size).map(|_| (ByteStream::default(), 0));
+            let nothing = Fetched { body: ByteStream::default(), start: range.start, length: 0, tag: None };
+            return check_range(key, Some(range.clone()), size).map(|_| nothing);
         }
         let header = range.as_ref().map(|range| format!("bytes={}-{}", range.start, range.end - 1));
         let out_of_range = |range: &Range<u64>| ObjectError::OutOfRange { key: key.to_owned(), range: range.clone() };
@@ -110,15 +113,28 @@ impl S3Store {
         let length = answer.content_length.and_then(|length| u64::try_from(length).ok());
         // "bytes 0-3/4": the object's length stands behind the slash.
         let size = answer.content_range.as_deref().and_then(|text| text.rsplit('/').next()?.parse::<u64>().ok());
+        let fetched = |start, length| Fetched { body: answer.body, start, length, tag: answer.e_tag };
         match (length, &range) {
-            (Some(length), None) => Ok((answer.body, length)),
-            (Some(length), Some(wanted)) if length == wanted.end - wanted.start => Ok((answer.body, length)),
+            (Some(length), None) => Ok(fetched(0, length)),
+            (Some(length), Some(wanted)) if length == wanted.end - wanted.start => Ok(fetched(wanted.start, length)),
             (_, Some(wanted)) if size.is_some_and(|size| size < wanted.end) => Err(out_of_range(wanted)),
             _ => Err(ObjectError::Unavailable(format!(
                 "reading {key}: {length:?} bytes came where {range:?} was wanted"
             ))),
         }
     }
+}
+
+/// Body of an answer, which has the length that is told, unless it breaks off.
+#[derive(Debug)]
+struct Fetched {
+    body: ByteStream,
+    /// Where in the object it begins.
+    start: u64,
+    /// In bytes.
+    length: u64,
+    /// The store's tag of the object's content.
+    tag: Option<String>,
 }
 
 /// A client with the settings that every S3 server can live with, and with credentials.
@@ -178,9 +194,9 @@ impl ObjectStore for S3Store {
     }
 
     async fn get(&self, key: &str, range: Option<Range<u64>>) -> ObjectResult<Bytes> {
-        let (body, length) = self.fetch(key, range).await?;
-        let mut bytes = BytesMut::with_capacity(usize::try_from(length).unwrap_or(0));
-        let mut chunks = chunks(body, length, key);
+        let fetched = self.fetch_range(key, range, None).await?;
+        let mut bytes = BytesMut::with_capacity(usize::try_from(fetched.length).unwrap_or(0));
+        let mut chunks = self.clone().resuming_chunks(fetched, key);
         while let Some(chunk) = chunks.try_next().await? {
             bytes.extend_from_slice(&chunk);
         }
@@ -192,8 +208,8 @@ impl ObjectStore for S3Store {
         key: &str,
         range: Option<Range<u64>>,
     ) -> ObjectResult<BoxStream<'static, ObjectResult<Bytes>>> {
-        let (body, length) = self.fetch(key, range).await?;
-        Ok(chunks(body, length, key))
+        let fetched = self.fetch_range(key, range, None).await?;
+        Ok(self.clone().resuming_chunks(fetched, key))
     }
 
     async fn size(&self, key: &str) -> ObjectResult<Option<u64>> {
@@ -271,6 +287,35 @@ impl ObjectStore for S3Store {
 }
 
 impl S3Store {
+    /// Streams a body. Where it breaks off, the rest is asked for: the client tries again by itself
+    /// only until an answer's head has come. A body that stood still for long is not asked for again.
+    fn resuming_chunks(self, fetched: Fetched, key: &str) -> BoxStream<'static, ObjectResult<Bytes>> {
+        let Fetched { body, start, length, tag } = fetched;
+        let (key, end) = (key.to_owned(), start + length);
+        try_stream! {
+            let (mut chunks, mut at, mut tries, mut heard) = (body_chunks(body, length, &key), start, 1, Instant::now());
+            while let Some(chunk) = chunks.next().await {
+                let error = match chunk {
+                    Ok(chunk) => {
+                        (at, heard) = (at + chunk.len() as u64, Instant::now());
+                        yield chunk;
+                        continue;
+                    }
+                    Err(error) => error,
+                };
+                if tries == ATTEMPTS || heard.elapsed() > ANSWER[0] {
+                    Err(error.clone())?;
+                }
+                tokio::time::sleep(BROKEN_PAUSE * tries).await;
+                tries += 1;
+                // Another object may stand there now.
+                let rest = self.fetch_range(&key, Some(at..end), tag.clone()).await.map_err(|_| error)?;
+                chunks = body_chunks(rest.body, rest.length, &key);
+            }
+        }
+        .boxed()
+    }
+
     /// Deletes up to [`DELETE_BATCH`] keys, as the server knows them.
     async fn delete_batch(&self, keys: &[String]) -> ObjectResult<()> {
         let about = "objects";
@@ -295,7 +340,7 @@ impl S3Store {
 }
 
 /// A body as a stream of chunks that ends in an error unless exactly `length` bytes come.
-fn chunks(mut body: ByteStream, length: u64, key: &str) -> BoxStream<'static, ObjectResult<Bytes>> {
+fn body_chunks(mut body: ByteStream, length: u64, key: &str) -> BoxStream<'static, ObjectResult<Bytes>> {
     let key = key.to_owned();
     let broken = move |reason: &str| ObjectError::Unavailable(format!("reading {key}: {reason}"));
     let mut left = length;

@@ -13,10 +13,16 @@ async fn store_that_answers(answer: &'static str) -> S3Store {
 
 /// The same where it takes its time. The client waits for half a second, unless the request says otherwise.
 async fn store_that_answers_after(thought: Duration, answer: &'static str) -> S3Store {
+    store_that_answers_in_turn(thought, vec![answer]).await
+}
+
+/// The same where it gives these answers one after the other, and then the last one always.
+async fn store_that_answers_in_turn(thought: Duration, answers: Vec<&'static str>) -> S3Store {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
-        loop {
+        for number in 0.. {
+            let answer = answers[number.min(answers.len() - 1)];
             let (mut connection, _) = listener.accept().await.unwrap();
             tokio::spawn(async move {
                 let mut request = Vec::new();
@@ -61,6 +67,26 @@ async fn a_body_that_is_not_what_was_asked_for_is_an_error() {
     assert!(read_ten(cut).await.contains("shorter than the wanted range 0..10"));
     let unasked = "HTTP/1.1 200 x\r\nContent-Length: 20\r\nConnection: close\r\n\r\n01234567890123456789";
     assert!(read_ten(unasked).await.contains("Some(20) bytes came where Some(0..10) was wanted"));
+}
+
+#[tokio::test]
+async fn the_rest_of_an_answer_that_breaks_off_is_asked_for() {
+    let first = "HTTP/1.1 200 x\r\nContent-Length: 10\r\nConnection: close\r\n\r\n0123";
+    let second = "HTTP/1.1 206 x\r\nContent-Length: 6\r\nContent-Range: bytes 4-9/10\r\nConnection: close\r\n\r\n45";
+    let third = "HTTP/1.1 206 x\r\nContent-Length: 4\r\nContent-Range: bytes 6-9/10\r\nConnection: close\r\n\r\n6789";
+    let answers = || store_that_answers_in_turn(Duration::ZERO, vec![first, second, third]);
+    assert_eq!(answers().await.get("k", None).await.unwrap(), "0123456789");
+    let chunks = answers().await.read("k", None).await.unwrap().try_collect::<Vec<Bytes>>().await.unwrap();
+    assert_eq!(chunks.concat(), b"0123456789");
+}
+
+#[tokio::test]
+async fn the_rest_of_another_object_is_not_taken_for_it() {
+    let first = "HTTP/1.1 200 x\r\nContent-Length: 10\r\nETag: \"a\"\r\nConnection: close\r\n\r\n0123";
+    let second = "HTTP/1.1 412 x\r\nConnection: close\r\n\r\n<Error><Code>PreconditionFailed</Code></Error>";
+    let store = store_that_answers_in_turn(Duration::ZERO, vec![first, second]).await;
+    let error = store.get("k", None).await.unwrap_err();
+    assert!(matches!(&error, ObjectError::Unavailable(reason) if reason.starts_with("reading k: ")), "{error}");
 }
 
 #[tokio::test]
