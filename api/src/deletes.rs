@@ -25,11 +25,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// How far this process is with sending.
 #[derive(Debug, Default)]
 pub(crate) struct DeleteSending {
-    /// Held by who sends.
+    /// Lock of the one that sends.
     turn: Mutex<()>,
     /// Tells that some could not be sent.
     failed: Notify,
-    /// They are tried again and again: who deletes meanwhile does not wait for that.
+    /// Set while they are tried again and again: who deletes meanwhile does not wait for that.
     is_retrying: AtomicBool,
 }
 

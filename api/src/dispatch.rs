@@ -216,8 +216,8 @@ async fn erase_if_expired(app: &App, package: Package) -> ApiResult<Package> {
     Ok(app.store.package(package.id, None).await?.unwrap_or(package))
 }
 
-/// Marks a package's archive as erased, and asks for the deletion of what there is of it. A broker that is away is told of it when it
-/// is back.
+/// Marks a package's archive as erased, and asks for the deletion of what there is of it. A broker
+/// that is away is told of it when it is back.
 pub async fn erase(app: &App, package: &Package) -> ApiResult<()> {
     app.store.erase_package(package.id, None).await?;
     deletes::send_now(app).await;

@@ -19,7 +19,8 @@ use crate::services::Services;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(5);
-/// Milliseconds from each attempt to the next, at most [`LONGEST_NOTICE_WAIT_MS`] with [`jitter`]: the schedule of the specification. An attempt comes later where no process is there to make it.
+/// Milliseconds from each attempt to the next, at most [`LONGEST_NOTICE_WAIT_MS`] with [`jitter`]:
+/// the schedule of the specification. An attempt comes later where no process is there to make it.
 const DELAYS: [i64; 9] =
     [5_000, 300_000, 1_800_000, 7_200_000, 18_000_000, 36_000_000, 50_400_000, 72_000_000, 86_400_000];
 /// How long the one who has claimed an attempt is left alone, in milliseconds: longer than an attempt takes.

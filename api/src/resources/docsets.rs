@@ -137,7 +137,7 @@ pub async fn patch(
     responses((status = 204, description = "Deleted")))]
 pub async fn delete(State(app): State<App>, caller: Caller, Path(id): Path<i64>) -> ApiResult<StatusCode> {
     let docset = find_own(&app, &caller, id).await?;
-    // A packager that still builds one of its packages is told, or finds the package gone, and gives up.
+    // A packager that still builds one of its packages is told, or finds it gone, and gives up.
     app.store.delete_docset(docset.id, caller.sees(), app.clock.now_ms()).await?;
     deletes::send_now(&app).await;
     Ok(StatusCode::NO_CONTENT)
