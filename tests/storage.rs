@@ -4,9 +4,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use adit_shared::objects::ObjectStore;
+use bytes::Bytes;
+use futures::TryStreamExt as _;
 use serde_json::{Value, json};
 
-use crate::support::{Doc, Server, adit, expect, noise, run, succeed, succeeded, text, write_collection};
+use crate::support::{
+    BrokerKind, DatabaseKind, Deployment, Doc, Server, StoreKind, adit, expect, noise, run, succeed, succeeded, text,
+    write_collection,
+};
 
 /// A folder with three documents, short and long, and a data folder into which it was imported.
 struct Site {
@@ -245,4 +251,60 @@ async fn a_damaged_archive_is_found_and_the_miner_gets_a_good_one_by_asking_agai
     flip(&site.archive(3), 5000);
     assert_eq!(site.damages(&["repair"]), Vec::<String>::new());
     assert!(package("fourth.zip") == good);
+}
+
+/// The first object whose key begins and ends like this.
+async fn find_object(objects: &dyn ObjectStore, prefix: &str, end: &str) -> String {
+    let found = objects.list(prefix).await.unwrap();
+    found.into_iter().map(|(key, _)| key).find(|key| key.ends_with(end)).unwrap()
+}
+
+/// Flips a bit of an object in whatever store.
+async fn flip_object(objects: &dyn ObjectStore, key: &str, at: usize) {
+    let chunks: Vec<Bytes> = objects.read(key, None).await.unwrap().try_collect().await.unwrap();
+    let mut bytes = chunks.concat();
+    bytes[at] ^= 4;
+    objects.put(key, bytes.into()).await.unwrap();
+}
+
+#[tokio::test]
+async fn damage_on_servers_is_named_and_healed() {
+    let parts = (BrokerKind::RabbitMq, DatabaseKind::Postgres, StoreKind::S3);
+    let Some(deployment) = Deployment::new(parts.0, parts.1, parts.2).await else { return };
+    let pdf = |r#ref, seed| Doc { r#ref, metadata: json!({}), files: vec![("pdf", noise(seed, 200_000))] };
+    let folder = write_collection(deployment.folder(), "c", &[pdf("doc.1", 1), pdf("doc.2", 2)]);
+    deployment.import(&folder);
+    let (objects, running) = (deployment.objects().await, deployment.start(&[]));
+    let verb = |arguments: &[&str]| {
+        let output = deployment.adit(&[&["storage"], arguments, &["--json"]].concat()).output().unwrap();
+        let findings: Value = serde_json::from_slice(&output.stdout).unwrap();
+        findings["damages"].as_array().unwrap().iter().map(|damage| damage["kind"].clone()).collect::<Vec<_>>()
+    };
+    let docset = running.docset("c", "*").await;
+    let (package, good) = running.archive(docset, &json!({"formats": ["pdf"]})).await;
+    assert!(verb(&["check", "--full"]).is_empty());
+
+    let pack = find_object(&*objects, "packs/", "-pdf-00001").await;
+    flip_object(&*objects, &pack, 100).await;
+    assert_eq!(verb(&["check", "--full"]), ["file"]);
+    let statuses = async || {
+        let mut statuses = Vec::new();
+        for document in 1..=2 {
+            statuses.push(running.get(&format!("/api/documents/{document}/files/pdf")).await.status().as_u16());
+        }
+        statuses.sort_unstable();
+        statuses
+    };
+    assert_eq!(statuses().await, [200, 500]);
+    assert!(verb(&["repair", folder.to_str().unwrap()]).is_empty());
+    assert_eq!(statuses().await, [200, 200]);
+
+    let archive = find_object(&*objects, "packages/", ".zip").await;
+    flip_object(&*objects, &archive, 5000).await;
+    assert_eq!(verb(&["check", "--full"]), ["package"]);
+    let check = format!("/api/packages/{}/check", package["id"]);
+    assert_eq!(running.post(&check, &json!({})).await.status(), 410);
+    let (again, bytes) = running.archive(docset, &json!({"formats": ["pdf"]})).await;
+    assert!(bytes == good && again["id"] != package["id"]);
+    running.stop();
 }
