@@ -1,6 +1,10 @@
-//! `adit storage sweep` frees what the database does not name, and nothing else, whatever goes on beside it.
+//! `adit storage sweep` frees what the database does not name, and nothing else, whatever goes on
+//! beside it.
 //!
-//! The races and the kills are short here. `ADIT_SWEEP_ROUNDS=200` makes them as long as docs/OPERATIONS.md says that they were run.
+//! The races and the kills are short here. `ADIT_SWEEP_ROUNDS=200` makes them as long as
+//! docs/OPERATIONS.md says that they were run.
+
+mod updates;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -62,7 +66,8 @@ fn wish() -> Value {
     json!({"formats": ["txt", "meta"], "layout": "flat"})
 }
 
-/// Puts objects and uploads into the store that no row names; gives what a sweep should say of them.
+/// Puts objects and uploads into the store that no row names; gives what a sweep should say of
+/// them.
 async fn plant(objects: &dyn ObjectStore, package: &Value) -> Vec<(String, u64, u64)> {
     let (id, part) = (&package["id"], bytes::Bytes::from(noise(1, 100)));
     let mut planted = Vec::new();
@@ -171,7 +176,8 @@ async fn a_wrong_database_costs_a_store_nothing() {
         (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
     let import = ["import", folder.to_str().unwrap()];
-    // Once as this release leaves a store, once as an earlier one does: it says nothing of its database.
+    // Once as this release leaves a store, once as an earlier one does: it says nothing of its
+    // database.
     for _ in 0..2 {
         for verb in [&import[..], &["storage", "sweep"], &import[..]] {
             let (succeeded, err) = on_wrong(verb);
@@ -206,7 +212,8 @@ async fn change(machine: &Machine, arguments: &[&str]) -> bool {
     output.status.success()
 }
 
-/// Sweeps as often as it should, counting those that found the collection free; then the others may end.
+/// Sweeps as often as it should, counting those that found the collection free; then the others may
+/// end.
 async fn keep_sweeping(site: &Deployment, over: &AtomicBool, others: &[&AtomicU64]) -> (u64, u64) {
     let (mut sweeps, mut busy) = (0, 0);
     let wanted = rounds(10);
@@ -241,7 +248,8 @@ async fn keep_changing(site: &Deployment, over: &AtomicBool, imports: &AtomicU64
     }
 }
 
-/// Makes docsets and packages, deletes most, and reads what the others and the newest corpus version hold.
+/// Makes docsets and packages, deletes most, and reads what the others and the newest corpus
+/// version hold.
 async fn keep_packaging(client: &Client, over: &AtomicBool, made: &AtomicU64) {
     let mut held: Option<(i64, Vec<u8>)> = None;
     while !over.load(Ordering::Relaxed) {
@@ -257,7 +265,8 @@ async fn keep_packaging(client: &Client, over: &AtomicBool, made: &AtomicU64) {
             let is_freed = |problem| problem == "urn:adit:problem:version-freed";
             assert!(text.clone().err().is_none_or(is_freed), "{version}: {text:?}");
         }
-        // One docset is held while others come and go: its versions are moved, and stay what they were.
+        // One docset is held while others come and go: its versions are moved, and stay what they
+        // were.
         if let Some((docset, bytes)) = &held {
             let again = client.archive(*docset, &json!({"formats": ["txt"], "layout": "flat", "reuse": false})).await.1;
             assert_eq!(Sha256::of(&again), Sha256::of(bytes));
@@ -412,23 +421,6 @@ async fn after_kills_a_sweep_of_a_bucket_leaves_nothing_that_no_row_names() {
     nothing_is_left_after_kills(false).await;
 }
 
-/// The bytes of files that are needed, each once, by the documents as the API shows them; and of index and packages.
-async fn needed_bytes(objects: &dyn ObjectStore, store: &dyn Store) -> u64 {
-    let mut bytes = 0;
-    for collection in store.collections().await.unwrap() {
-        let usage = store.pack_usage(collection.id).await.unwrap();
-        bytes += usage.iter().map(|pack| pack.bytes).sum::<u64>();
-    }
-    let named = named(objects, store).await;
-    let others = objects.list("").await.unwrap().into_iter();
-    bytes
-        + others.filter(|(key, _)| named.contains(key) && !key.starts_with("packs/")).map(|(_, size)| size).sum::<u64>()
-}
-
-async fn stored_bytes(objects: &dyn ObjectStore) -> u64 {
-    objects.list("").await.unwrap().iter().map(|(_, size)| size).sum()
-}
-
 /// The text of a document version, or the kind of problem.
 async fn text_of(client: &Client, version: &Value) -> Result<String, String> {
     let answer = client.get(&format!("/api/documents/{version}/text")).await;
@@ -450,70 +442,4 @@ async fn found(client: &Client, query: &str) -> Vec<(Value, Result<String, Strin
         found.push((hit["id"].clone(), text_of(client, &hit["id"]).await));
     }
     found
-}
-
-async fn updates_do_not_let_the_store_grow(is_embedded: bool) {
-    let Some(site) = site(is_embedded).await else { return };
-    let (objects, store) = (site.objects().await, site.store().await);
-    // Each of them waits for a bucket a while.
-    let updates = if is_embedded { 50 } else { rounds(15).min(50) };
-    let import = |round| {
-        let folder = write_round(site.folder(), "raced", round);
-        site.import(&folder);
-        fs::remove_dir_all(folder.parent().unwrap()).unwrap();
-    };
-    import(0);
-    let running = site.start(&[]);
-    let (first, old) = (found(&running, "coal").await, running.docset("raced", "coal").await);
-    let held = running.archive(old, &wish()).await;
-    import(1);
-    let second = found(&running, "coal").await;
-    (2..=updates).for_each(import);
-    let before = stored_bytes(&*objects).await;
-    let (status, dry) = sweep(&site, &["--dry-run"]);
-    assert_eq!(status, Some(0));
-    // Of each round but the first, which a docset has, and the newest two, that are current or searched.
-    assert_eq!(dry["freed"]["versions"]["count"], 3 * (updates - 2), "{dry}");
-    let (status, report) = sweep(&site, &[]);
-    assert_eq!(status, Some(0), "{report}");
-    assert_eq!(report["freed"]["versions"], dry["freed"]["versions"]);
-    let (after, needed) = (stored_bytes(&*objects).await, needed_bytes(&*objects, &store).await);
-    eprintln!("{updates} updates: {before} bytes, after a sweep {after}, of which {needed} are needed");
-    assert!(after * 10 <= needed * 12, "{before} bytes, after a sweep {after}, of which {needed} are needed: {report}");
-    site.succeed(&["storage", "check", "--full"]);
-
-    // What a docset has is what it was, and so is a package of it.
-    for (version, text) in &first {
-        assert_eq!(&text_of(&running, version).await, text);
-    }
-    let again = running.archive(old, &json!({"formats": ["txt", "meta"], "layout": "flat", "reuse": false})).await;
-    assert_eq!(Sha256::of(&again.1), Sha256::of(&held.1));
-    // What is in none is told apart from what never was, and its metadata is there.
-    for (version, _) in second.iter().filter(|version| !first.contains(version)) {
-        assert_eq!(text_of(&running, version).await, Err("urn:adit:problem:version-freed".to_owned()));
-        assert_eq!(running.json(&format!("/api/documents/{version}")).await["current"], false);
-    }
-    let now = found(&running, "coal").await;
-    assert!(now.iter().all(|(_, text)| text.is_ok()) && now.len() == 4);
-    // Without its docset, the first round goes too, and what comes next finds all that it needs.
-    running.request(Method::DELETE, &format!("/api/docsets/{old}")).send().await.unwrap();
-    let (_, report) = sweep(&site, &[]);
-    assert_eq!(report["freed"]["versions"]["count"], 3, "{report}");
-    import(updates + 1);
-    site.succeed(&["reindex", "raced"]);
-    assert_eq!(running.search("raced", &json!({"query": "coal"})).await["hits"], 4);
-    let everything = running.docset("raced", "coal").await;
-    assert_eq!(running.archive(everything, &wish()).await.0["documents"]["included"], 4);
-    site.succeed(&["storage", "check", "--full"]);
-    running.stop();
-}
-
-#[tokio::test]
-async fn after_many_updates_a_sweep_leaves_little_more_than_is_needed() {
-    updates_do_not_let_the_store_grow(true).await;
-}
-
-#[tokio::test]
-async fn after_many_updates_a_sweep_of_a_bucket_leaves_little_more_than_is_needed() {
-    updates_do_not_let_the_store_grow(false).await;
 }

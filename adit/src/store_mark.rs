@@ -1,15 +1,15 @@
 //! Which database an object store belongs to.
 //!
-//! A small object in the store holds the identity of its database. Whoever removes what the database
-//! does not name asks for it first: else an empty or wrong database would cost a full store all it
-//! has. A restored backup of the database has the same identity.
+//! A small object in the store holds the identity of its database. Whoever removes what the
+//! database does not name asks for it first: else an empty or wrong database would cost a full
+//! store all it has. A restored backup of the database has the same identity.
 
 use adit_shared::objects::{ObjectError, ObjectKey, ObjectStore};
 use adit_shared::store::Store;
 use anyhow::bail;
 
-/// Makes the object store the database's if it belongs to none, and that is safe: if it is empty, or
-/// if the database has a corpus, as one has that worked with an earlier release.
+/// Makes the object store the database's if it belongs to none, and that is safe: if it is empty,
+/// or if the database has a corpus, as one has that worked with an earlier release.
 ///
 /// # Errors
 /// When the store belongs to another database, or may do so; the text says what helps.

@@ -32,7 +32,7 @@ pub enum BuildError {
         path: String,
         /// What is wrong.
         reason: String,
-        /// Its object is not there: it may have been moved since the package was planned.
+        /// Says that the file's object is missing: it may have moved since the package was planned.
         is_missing: bool,
     },
     /// The manifest is cut or wrong.

@@ -1,8 +1,8 @@
 //! Frees packs of which nothing or little is needed.
 //!
-//! What is still needed of a pack is copied, byte by byte and proved, into new packs; then its places
-//! change in the database, and then the old pack goes. Whoever has read an old place a moment before
-//! finds no object there, and asks the database once more.
+//! The files of a pack that are still needed are copied, byte by byte and proved, into new packs;
+//! then their places change in the database, and then the old pack goes. Whoever has read an old
+//! place a moment before finds no object there, and asks the database once more.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{Seek as _, Write as _};
@@ -25,8 +25,8 @@ const MOVES: usize = 1000;
 /// A longer file is not held in memory while it is copied, but in a temporary file.
 const IN_MEMORY: u64 = 1024 * 1024;
 
-/// Frees the files of old versions of a collection, and the packs that are not worth their room after that. `sizes` are
-/// of the packs that are looked at.
+/// Frees the files of old versions of a collection, and the packs that are not worth their room
+/// after that. `sizes` has the packs that are looked at.
 pub(super) async fn repack(
     services: &Services,
     collection: &Collection,
@@ -55,7 +55,7 @@ pub(super) async fn repack(
     }
     drop_packs(services, lease, &unneeded, sizes, swept).await?;
     for group in thinned.chunks(GROUP) {
-        let damaged = copy(services, lease, group).await?;
+        let damaged = copy_needed_files(services, lease, group).await?;
         for reason in &damaged {
             swept.problems.push(format!("{}: {reason}; run `adit storage repair`, then sweep again", collection.slug));
         }
@@ -81,12 +81,17 @@ async fn drop_packs(
     Ok(())
 }
 
-/// The files of some packs by their places, in the order of the packs, each with the versions that have it.
+/// The files of some packs by their places, in the order of the packs, each with the versions that
+/// have it.
 type Files = BTreeMap<(usize, u64), (FileRecord, Vec<(VersionId, Format)>)>;
 
-/// Copies what is needed of some packs into new ones, and changes the places. A pack with a damaged file
-/// stays as it is; gives what is wrong with these.
-async fn copy(services: &Services, lease: &ImportLease, packs: &[&PackUsage]) -> anyhow::Result<Vec<String>> {
+/// Copies the needed files of some packs into new ones, and changes their places. A pack with a
+/// damaged file stays as it is, and is named.
+async fn copy_needed_files(
+    services: &Services,
+    lease: &ImportLease,
+    packs: &[&PackUsage],
+) -> anyhow::Result<Vec<String>> {
     let files = find_files(services, packs).await?;
     let mut new = Packs::new(services.objects.clone(), *lease);
     let copied = async {
@@ -135,7 +140,7 @@ async fn append_all(
         if damaged.contains(object) {
             continue;
         }
-        let payload = match read(services, file).await? {
+        let payload = match read_stored_file(services, file).await? {
             Ok(payload) => payload,
             Err(reason) => {
                 damages.push(format!("{object} is not repacked: {reason}"));
@@ -155,7 +160,7 @@ async fn append_all(
 }
 
 /// Reads a file as it is stored, proved to be what was imported; or says why not.
-async fn read(services: &Services, file: &FileRecord) -> anyhow::Result<Result<Payload, String>> {
+async fn read_stored_file(services: &Services, file: &FileRecord) -> anyhow::Result<Result<Payload, String>> {
     let (mut bytes, mut written) = (Vec::new(), Ok(()));
     let mut spool = if file.place.stored > IN_MEMORY { Some(tempfile::tempfile()?) } else { None };
     let proved = prove_file(&*services.objects, file, |chunk| match &mut spool {

@@ -28,8 +28,8 @@ use crate::terminal::{errln, outln, print_json};
 /// Objects that are deleted at once.
 const BATCH: usize = 1000;
 
-/// Carries out `adit storage sweep`. The exit status is 75 where a collection was left out because it is
-/// being changed, and 1 where something could not be looked at.
+/// Carries out `adit storage sweep`. The exit status is 75 where a collection was left out because
+/// it is being changed, and 1 where something could not be looked at.
 pub(super) async fn run(config: &Config, dry_run: bool, json: bool) -> anyhow::Result<ExitCode> {
     secure_data_folder(config)?;
     let _alone = lock_storage(config)?;
@@ -115,7 +115,8 @@ async fn list(services: &Services) -> ObjectResult<BTreeMap<KeyOwner, Listed>> {
     Ok(owners)
 }
 
-/// Frees what a package's row does not name; all of it where there is no row, or no more to come of it.
+/// Frees what a package's row does not name; all of it where there is no row, or no more to come of
+/// it.
 async fn sweep_package(services: &Services, id: PackageId, listed: Listed, swept: &mut Swept) -> anyhow::Result<()> {
     let package = services.store.package(id, None).await?;
     let is_built = |package: &Package| !package.status.is_terminal();
@@ -178,7 +179,8 @@ async fn sweep_collection(
     .await
 }
 
-/// Lists the keys that the newest indexes of a collection consist of; `None` where its engine keeps them itself.
+/// Lists the keys that the newest indexes of a collection consist of; `None` where its engine keeps
+/// them itself.
 async fn needed_index_objects(
     services: &Services,
     collection: CollectionId,

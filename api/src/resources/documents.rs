@@ -45,8 +45,8 @@ fn choose<'a>(document: &'a Document, format: &str) -> ApiResult<&'a FileRecord>
     })
 }
 
-/// Sends a file of a document. Where that fails although the document has just been read, a sweep may have moved the
-/// file in between: then what the database says now counts, once.
+/// Sends a file of a document. Where its object is missing although the document has just been read,
+/// a sweep may have moved the file in between: then the database is asked for its place once more.
 async fn serve(
     app: &App,
     caller: &Caller,

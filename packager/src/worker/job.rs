@@ -118,7 +118,7 @@ struct Job {
     counts: bool,
     /// A part is away or in trouble.
     trouble: Option<Trouble>,
-    /// It was planned anew because an object was not there.
+    /// Says that the package was planned anew because an object was missing.
     looked_again: bool,
 }
 
@@ -183,8 +183,8 @@ impl Job {
         self.begun.map_or(0, |begun| begun.number)
     }
 
-    /// Tells whether to plan anew at once, by what the database says now: an object was not there, as when a sweep has
-    /// moved its files since the package was planned. Once in a job is enough.
+    /// Tells whether to plan anew at once, by what the database says now: an object is missing, as when
+    /// a sweep has moved its files since the package was planned. Once in a job is enough.
     fn may_have_moved(&mut self, error: &BuildError) -> bool {
         matches!(error, BuildError::Document { is_missing: true, .. })
             && !std::mem::replace(&mut self.looked_again, true)

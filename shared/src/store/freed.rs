@@ -1,10 +1,11 @@
-//! Frees what old versions of documents take: the rows of their files, and with these the places in packs; and moves files
-//! from one pack to another.
+//! Frees what old versions of documents take: the rows of their files, and with these the places in
+//! packs; and moves files from one pack to another.
 //!
-//! A version may be freed when a newer one has taken its place, no index that is kept finds it, and no docset has it. A
-//! docset that is being made at this moment may be about to have it. So versions are marked first, in a transaction of
-//! their own: whoever makes a docset after that is refused what is marked. Whoever came before holds the row of its key,
-//! and that is waited for; then the docsets are read once more, and what they have is spared.
+//! A version may be freed when a newer one has taken its place, no index that is kept finds it, and
+//! no docset has it. A docset that is being made at this moment may be about to have it. So
+//! versions are marked first, in a transaction of their own: whoever makes a docset after that is
+//! refused what is marked. Whoever came before holds the row of its key, and that is waited for;
+//! then the docsets are read once more, and what they have is spared.
 
 use std::collections::BTreeSet;
 
@@ -27,54 +28,67 @@ const CANDIDATES: &str = "SELECT string_agg(CAST(id AS TEXT), ' ') AS ids FROM (
         AND n.added > d.added AND n.added <= $2) \
     AND EXISTS (SELECT 1 FROM files f WHERE f.document = d.id) ORDER BY d.id LIMIT $4) page";
 
-pub(super) async fn free(db: &SqlStore, lease: &ImportLease, kept_from: i64, dry_run: bool) -> StoreResult<u64> {
+pub(super) async fn free_old_versions(
+    db: &SqlStore,
+    lease: &ImportLease,
+    kept_from: i64,
+    dry_run: bool,
+) -> StoreResult<u64> {
     let collection = lease.collection();
     let mut free = reindex::read_ids(db, CANDIDATES, collection, kept_from).await?;
     let mut reading = db.read.begin("BEGIN").await?;
-    free -= in_docsets(collection, &mut reading).await?;
+    free -= find_docset_members(collection, &mut reading).await?;
     reading.rollback().await?;
     if dry_run || free.is_empty() {
         return Ok(free.len());
     }
     let mut transaction = import::begin_under(db, lease).await?;
-    let before = read(collection, &mut *transaction).await?;
-    write(collection, &(&before | &free), &mut transaction).await?;
+    let before = read_marks(collection, &mut *transaction).await?;
+    write_marks(collection, &(&before | &free), &mut transaction).await?;
     transaction.commit().await?;
 
     let mut transaction = import::begin_under(db, lease).await?;
     // Two sweeps of two collections would take the keys' rows in two orders.
     query("UPDATE identity SET value = value").execute(&mut *transaction).await?;
     query("UPDATE api_keys SET name = name").execute(&mut *transaction).await?;
-    let spared = &free & in_docsets(collection, &mut transaction).await?;
+    let spared = &free & find_docset_members(collection, &mut transaction).await?;
     free -= &spared;
     let ids: Vec<u32> = free.iter().collect();
     for chunk in ids.chunks(BATCH) {
         let sql = format!("DELETE FROM files WHERE document IN ({})", join(chunk));
         made(sql, false).execute(&mut *transaction).await?;
     }
-    write(collection, &(&before | &free), &mut transaction).await?;
+    write_marks(collection, &(&before | &free), &mut transaction).await?;
     transaction.commit().await?;
     Ok(free.len())
 }
 
-/// Refuses a docset versions whose files are freed, or about to be. The transaction must hold the row of its owner's key.
+/// Refuses a docset versions whose files are freed, or about to be. The transaction must hold the
+/// row of its owner's key.
 pub(super) async fn check_members(
     collection: CollectionId,
     members: &RoaringBitmap,
     transaction: &mut Transaction,
 ) -> StoreResult<()> {
-    let freed = read(collection, &mut **transaction).await?;
+    let freed = read_marks(collection, &mut **transaction).await?;
     let is_there = freed.is_disjoint(members);
     if is_there { Ok(()) } else { Err(StoreError::NotFound("version of some of these documents any more")) }
 }
 
-async fn read<'e>(collection: CollectionId, executor: impl Executor<'e, Database = Any>) -> StoreResult<RoaringBitmap> {
+async fn read_marks<'e>(
+    collection: CollectionId,
+    executor: impl Executor<'e, Database = Any>,
+) -> StoreResult<RoaringBitmap> {
     let select = query("SELECT members FROM freed_versions WHERE collection = $1").bind(collection.0);
     let row = select.fetch_optional(executor).await?;
     row.map_or(Ok(RoaringBitmap::new()), |row| members_from_bytes(row.value("members")?))
 }
 
-async fn write(collection: CollectionId, freed: &RoaringBitmap, transaction: &mut Transaction) -> StoreResult<()> {
+async fn write_marks(
+    collection: CollectionId,
+    freed: &RoaringBitmap,
+    transaction: &mut Transaction,
+) -> StoreResult<()> {
     let insert = query(
         "INSERT INTO freed_versions (collection, members) VALUES ($1, $2) \
          ON CONFLICT (collection) DO UPDATE SET members = excluded.members",
@@ -83,10 +97,11 @@ async fn write(collection: CollectionId, freed: &RoaringBitmap, transaction: &mu
     Ok(())
 }
 
-/// The members of some docsets of a collection, of those behind the second parameter; those too that stay for packages alone.
+/// The members of some docsets of a collection, of those behind the second parameter; those too
+/// that stay for packages alone.
 const MEMBERS: &str = "SELECT id, members FROM docsets WHERE collection = $1 AND id > $2 ORDER BY id LIMIT $3";
 
-async fn in_docsets(collection: CollectionId, connection: &mut AnyConnection) -> StoreResult<RoaringBitmap> {
+async fn find_docset_members(collection: CollectionId, connection: &mut AnyConnection) -> StoreResult<RoaringBitmap> {
     let (mut all, mut last) = (RoaringBitmap::new(), 0);
     loop {
         let page = query(MEMBERS).bind(collection.0).bind(last).bind(DOCSETS).fetch_all(&mut *connection).await?;
@@ -111,7 +126,7 @@ pub(super) async fn pack_usage(db: &SqlStore, collection: CollectionId) -> Store
     rows.bind(collection.0).fetch_all(&db.read).await?.iter().map(usage).collect()
 }
 
-pub(super) async fn documents_in(db: &SqlStore, packs: &[String]) -> StoreResult<RoaringBitmap> {
+pub(super) async fn documents_in_packs(db: &SqlStore, packs: &[String]) -> StoreResult<RoaringBitmap> {
     let mut found = RoaringBitmap::new();
     for chunk in packs.chunks(BATCH) {
         let sql = format!(

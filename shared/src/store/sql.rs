@@ -206,7 +206,7 @@ impl Store for SqlStore {
     }
 
     async fn free_old_versions(&self, lease: &ImportLease, kept_from: i64, dry_run: bool) -> StoreResult<u64> {
-        freed::free(self, lease, kept_from, dry_run).await
+        freed::free_old_versions(self, lease, kept_from, dry_run).await
     }
 
     async fn pack_usage(&self, collection: CollectionId) -> StoreResult<Vec<PackUsage>> {
@@ -214,7 +214,7 @@ impl Store for SqlStore {
     }
 
     async fn documents_in_packs(&self, packs: &[String]) -> StoreResult<RoaringBitmap> {
-        freed::documents_in(self, packs).await
+        freed::documents_in_packs(self, packs).await
     }
 
     async fn move_files(&self, lease: &ImportLease, moves: &[FileMove]) -> StoreResult<()> {

@@ -1,5 +1,5 @@
-//! What killed processes left half written, told from what living ones write: these hold a lock on it, which the system
-//! lets go of when a process dies in whatever way.
+//! What killed processes left half written, told from what living ones write: these hold a lock on
+//! it, which the system lets go of when a process dies in whatever way.
 
 use std::fs::{self, File, TryLockError};
 use std::io;

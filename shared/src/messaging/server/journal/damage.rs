@@ -10,8 +10,8 @@ use super::{FILE, Journal, JournalError, record};
 /// Copies of damaged journals that are kept, the newest.
 const KEPT: usize = 3;
 
-/// Tells what is wrong with the journal in `folder`, which a running broker may be writing to. A folder without a journal
-/// is in order, and so is a record that is not written to its end.
+/// Tells what is wrong with the journal in `folder`, which a running broker may be writing to. A
+/// folder without a journal is in order, and so is a record that is not written to its end.
 ///
 /// # Errors
 /// When the file cannot be read.
@@ -28,15 +28,18 @@ pub fn find_journal_damage(folder: &Path) -> io::Result<Option<String>> {
     Ok((replay.damaged > 0).then(reason))
 }
 
-/// Writes the journal in `folder` anew out of what can be read of it, and keeps a copy, as a broker does when it starts.
+/// Writes the journal in `folder` anew out of what can be read of it, and keeps a copy, as a broker
+/// does when it starts.
 ///
 /// # Errors
-/// [`JournalError::InUse`] while a broker runs on it; [`JournalError::Foreign`] where it is no journal.
+/// [`JournalError::InUse`] while a broker runs on it; [`JournalError::Foreign`] where it is no
+/// journal.
 pub fn repair_journal(folder: &Path) -> Result<(), JournalError> {
     Journal::open(folder).map(drop)
 }
 
-/// Gives the journal a second name, under which it stays when a new one takes its place; drops the oldest such copies.
+/// Gives the journal a second name, under which it stays when a new one takes its place; drops the
+/// oldest such copies.
 pub(super) fn keep_aside(journal: &Path) -> io::Result<PathBuf> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let copy = journal.with_file_name(format!("{FILE}.damaged-{:013}", now.as_millis()));
