@@ -5,8 +5,7 @@ use std::collections::HashSet;
 
 use adit_shared::clock::{Clock as _, SystemClock};
 use adit_shared::domain::Content;
-use adit_shared::ids::PackageId;
-use adit_shared::objects::ObjectKey;
+use adit_shared::objects::{KeyOwner, ObjectKey};
 use adit_shared::search::KEPT_INDEXES;
 use adit_shared::store::Store as _;
 
@@ -90,8 +89,9 @@ async fn find_orphans(deployment: &Deployment) -> Vec<String> {
     for (key, _) in objects.list("").await.unwrap() {
         let parts: Vec<&str> = key.split('/').collect();
         let is_named = match parts[..] {
-            ["packages", id, ..] => {
-                let package = store.package(PackageId(id.parse().unwrap()), None).await.unwrap();
+            ["packages", ..] => {
+                let Some(KeyOwner::Package(package)) = ObjectKey::owner_of(&key) else { panic!("{key}") };
+                let package = store.package(package, None).await.unwrap();
                 package.is_some_and(|package| package.content == Content::Available)
             }
             ["indexes", _, "files", name] => manifests.contains(name),
