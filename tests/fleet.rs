@@ -45,7 +45,7 @@ fn builds(logs: &[String]) -> BTreeMap<i64, usize> {
     let mut builds = BTreeMap::new();
     for line in logs.iter().flat_map(|log| log.lines()).filter(|line| line.contains(" complete ")) {
         let package = line.split_once("package{package=").expect("every line of a build names its package").1;
-        let package = package.split([' ', '}']).next().unwrap().parse().unwrap();
+        let package = package.split([' ', '}', '-']).next().unwrap().parse().unwrap();
         *builds.entry(package).or_default() += 1;
     }
     builds

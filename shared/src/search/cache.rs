@@ -203,7 +203,12 @@ fn crc32(path: &Path) -> io::Result<u32> {
 
 fn evict(files: &Path, keep: impl Fn(&str) -> bool) -> io::Result<Vec<String>> {
     let mut gone = Vec::new();
-    for entry in fs::read_dir(files)? {
+    let entries = match fs::read_dir(files) {
+        // Nothing was ever searched here.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(gone),
+        entries => entries?,
+    };
+    for entry in entries {
         let name = entry?.file_name().to_string_lossy().into_owned();
         if keep(&name) {
             continue;

@@ -246,6 +246,8 @@ async fn only_kept_versions_and_imports_under_way_stay() {
     assert!(bench.objects.list("indexes/").await.unwrap().len() < before);
     // Whoever holds the old version open goes on with it.
     assert_eq!(ids(&reader, 1, "cfd").await.unwrap(), [1]);
+    // An engine that has searched nothing has no cache.
+    bench.other("new").retain(COLLECTION, &[index(3)]).await.unwrap();
     // A second time there is nothing left to do, and a list that is older than the last import's harms nothing.
     let after = bench.objects.list("").await.unwrap();
     for kept in [&[index(3)][..], &[index(1), index(2), index(3)], &[]] {
