@@ -116,8 +116,8 @@ pub(crate) async fn carry_out<T>(
     outcome
 }
 
-/// Carries out work that makes no corpus version and needs that no change of the collection is under
-/// way. Staged rows of dead imports are gone while it works.
+/// Carries out work that makes no corpus version and needs that no change of the collection is
+/// under way. Staged rows of dead imports are gone while it works.
 ///
 /// # Errors
 /// [`StoreError::ImportRunning`] while a change is under way.

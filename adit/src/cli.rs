@@ -215,14 +215,14 @@ pub(crate) enum StorageVerb {
         #[arg(long)]
         json: bool,
     },
-    /// Free what the database does not name: packages that are gone, unfinished uploads, packs and
-    /// indexes of dead imports, old indexes. Servers may work on meanwhile. The exit status is 75 if
-    /// a collection was left out because it is being changed
+    /// Free everything that the database does not name: packages that are gone, unfinished uploads,
+    /// packs and indexes of dead imports, old indexes and versions. Servers may work on meanwhile. The
+    /// exit status is 75 if a collection was left out because it is being changed
     Sweep {
         /// Tell what would be freed, and free nothing
         #[arg(long)]
         dry_run: bool,
-        /// What is freed, as JSON
+        /// Print the report as JSON
         #[arg(long)]
         json: bool,
     },

@@ -95,8 +95,8 @@ pub(crate) async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>
     Ok(Arc::new(open_database(config).await?))
 }
 
-/// Opens the database, and brings its schema up to date; but not under a server that runs on the data
-/// folder, which may be of an older program.
+/// Opens the database, and brings its schema up to date; but not under a server that runs on the
+/// data folder, which may be of an older program.
 pub(crate) async fn open_database(config: &Config) -> anyhow::Result<SqlStore> {
     let url = config.database_url.reveal();
     let opened = match is_held_by_another(&config.data) {

@@ -61,8 +61,8 @@ pub(crate) async fn run(config: &Config, verb: StorageVerb) -> anyhow::Result<Ex
     Ok(ExitCode::FAILURE)
 }
 
-/// Keeps sweeps and backups of a data folder apart, as long as the file is open: a sweep moves what a
-/// database names that was copied a moment before.
+/// Keeps sweeps and backups of a data folder apart, as long as the file is open: a sweep moves files
+/// that a database names which was copied a moment before.
 fn lock_storage(config: &Config) -> anyhow::Result<File> {
     let path = config.data.join("storage.lock");
     let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);

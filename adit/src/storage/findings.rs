@@ -18,7 +18,7 @@ pub(super) struct Findings {
     pub(super) damaged_files: Vec<DamagedFile>,
     pub(super) damaged_objects: Vec<DamagedObject>,
     pub(super) damaged_packages: Vec<DamagedPackage>,
-    /// What is wrong with the journal of the embedded broker.
+    /// Damage of the embedded broker's journal.
     pub(super) damaged_journal: Option<String>,
 }
 

@@ -52,7 +52,7 @@ pub(super) async fn run(config: &Config, dry_run: bool, json: bool) -> anyhow::R
     })
 }
 
-/// What the store held before the database was asked, of one owner.
+/// Objects and uploads of one owner, as listed before the database was asked.
 #[derive(Debug, Default)]
 struct Listed {
     objects: Vec<(String, u64)>,
