@@ -34,8 +34,8 @@ from .errors import (
     Unauthorized,
     Unavailable,
     Unreachable,
-    WaitTimeout,
     VersionFreed,
+    WaitTimeout,
     Withdrawn,
 )
 from .models import (
@@ -108,10 +108,10 @@ __all__ = [
     "Unauthorized",
     "Unavailable",
     "Unreachable",
+    "VersionFreed",
     "WaitTimeout",
     "Watch",
     "Withdrawal",
-    "VersionFreed",
     "Withdrawn",
     "__version__",
 ]
