@@ -92,7 +92,8 @@ async fn find_orphans(deployment: &Deployment) -> Vec<String> {
             ["packages", ..] => {
                 let Some(KeyOwner::Package(package)) = ObjectKey::owner_of(&key) else { panic!("{key}") };
                 let package = store.package(package, None).await.unwrap();
-                package.is_some_and(|package| package.content == Content::Available)
+                // A finished one that nobody asked about may have its last status on the broker still.
+                package.is_some_and(|package| package.content == Content::Available || !package.status.is_terminal())
             }
             ["indexes", _, "files", name] => manifests.contains(name),
             // Whose database the store is.

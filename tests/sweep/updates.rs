@@ -94,3 +94,27 @@ async fn after_many_updates_a_sweep_leaves_little_more_than_is_needed() {
 async fn after_many_updates_a_sweep_of_a_bucket_leaves_little_more_than_is_needed() {
     updates_do_not_let_the_store_grow(false).await;
 }
+
+/// Of many packs a part is needed: more than are copied at a time.
+#[tokio::test]
+async fn many_packs_of_which_a_part_is_needed_are_copied_and_nothing_is_written_over() {
+    let Some(site) = site(true).await else { return };
+    site.import(&write_round(site.folder(), "raced", 0));
+    let running = site.start(&[]);
+    let mut kept = Vec::new();
+    for round in 1..=12 {
+        site.import(&write_round(site.folder(), "raced", round));
+        running.docset("raced", "\"document 2\"").await;
+        kept.extend(found(&running, "\"document 2\"").await);
+    }
+    assert_eq!(kept.len(), 12);
+    let (status, report) = sweep(&site, &[]);
+    assert_eq!(status, Some(0), "{report}");
+    // Each round has a pack of texts and one of metadata.
+    assert!(report["freed"]["packs"]["count"].as_u64().unwrap() > 16, "{report}");
+    site.succeed(&["storage", "check", "--full"]);
+    for (version, text) in &kept {
+        assert_eq!(&text_of(&running, version).await, text);
+    }
+    running.stop();
+}

@@ -106,8 +106,10 @@ impl Packs {
         let number = self.numbers.entry(format.clone()).or_default();
         *number += 1;
         let (collection, import) = (self.lease.collection(), self.lease.import);
-        let key = ObjectKey::Pack { collection, import, format: format.as_str(), number: *number };
-        let upload = self.objects.create_upload(&key.to_string(), PART_SIZE as u64).await?;
+        let key = ObjectKey::Pack { collection, import, format: format.as_str(), number: *number }.to_string();
+        // Files that the database names would be written over.
+        anyhow::ensure!(self.objects.size(&key).await?.is_none(), "there is a pack {key} already");
+        let upload = self.objects.create_upload(&key, PART_SIZE as u64).await?;
         Ok(Pack { upload, parts: Vec::new(), storing: None, buffer: BytesMut::new(), length: 0 })
     }
 

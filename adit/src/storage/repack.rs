@@ -54,8 +54,16 @@ pub(super) async fn repack(
         return Ok(());
     }
     drop_packs(services, lease, &unneeded, sizes, swept).await?;
+    // One for all groups: it counts the packs that it makes, and the number is a part of their keys.
+    let mut new = Packs::new(services.objects.clone(), *lease);
     for group in thinned.chunks(GROUP) {
-        let damaged = copy_needed_files(services, lease, group).await?;
+        let damaged = match copy_needed_files(services, lease, group, &mut new).await {
+            Ok(damaged) => damaged,
+            Err(error) => {
+                abandon(services, lease, new).await;
+                return Err(error);
+            }
+        };
         for reason in &damaged {
             swept.problems.push(format!("{}: {reason}; run `adit storage repair`, then sweep again", collection.slug));
         }
@@ -91,25 +99,23 @@ async fn copy_needed_files(
     services: &Services,
     lease: &ImportLease,
     packs: &[&PackUsage],
+    new: &mut Packs,
 ) -> anyhow::Result<Vec<String>> {
     let files = find_files(services, packs).await?;
-    let mut new = Packs::new(services.objects.clone(), *lease);
-    let copied = async {
-        let copied = append_all(services, &files, &mut new).await?;
-        new.finish().await?;
-        for moves in copied.0.chunks(MOVES) {
-            services.store.move_files(lease, moves).await?;
-        }
-        anyhow::Ok(copied.1)
-    };
-    let copied = copied.await;
-    if copied.is_err() {
-        let known = services.store.pack_keys(lease.collection()).await;
-        if let Err(error) = new.abandon(known.as_ref().ok()).await {
-            tracing::warn!("what was written of a new pack could not be removed; the next sweep does: {error:#}");
-        }
+    let (moves, damages) = append_all(services, &files, new).await?;
+    new.finish().await?;
+    for moves in moves.chunks(MOVES) {
+        services.store.move_files(lease, moves).await?;
     }
-    copied
+    Ok(damages)
+}
+
+/// Removes those of the new packs that no file was moved to.
+async fn abandon(services: &Services, lease: &ImportLease, new: Packs) {
+    let known = services.store.pack_keys(lease.collection()).await;
+    if let Err(error) = new.abandon(known.as_ref().ok()).await {
+        tracing::warn!("what was written of a new pack could not be removed; the next sweep does: {error:#}");
+    }
 }
 
 async fn find_files(services: &Services, packs: &[&PackUsage]) -> anyhow::Result<Files> {
