@@ -5,8 +5,8 @@
 //! deletes something. One that is sent twice does no harm.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
+use adit_shared::messaging::Backoff;
 use tokio::sync::{Mutex, Notify};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -17,10 +17,6 @@ use crate::state::App;
 
 /// Deletes that are read at once.
 const BATCH: u32 = 100;
-/// Pause before the second try; it doubles with each.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// Longest pause between two tries.
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// How far this process is with sending.
 #[derive(Debug, Default)]
@@ -58,12 +54,12 @@ pub(crate) async fn keep_sending(app: &App, stop: CancellationToken) {
 }
 
 async fn retry_until_sent(app: &App) {
-    let mut pause = FIRST_PAUSE;
+    let mut backoff = Backoff::default();
     while let Err(problem) = send_pending(app).await {
+        let pause = backoff.next_wait();
         tracing::debug!(?problem, ?pause, "deletes are not sent yet");
         app.delete_sending().is_retrying.store(true, Ordering::Relaxed);
         sleep(pause).await;
-        pause = LONGEST_PAUSE.min(pause * 2);
     }
     app.delete_sending().is_retrying.store(false, Ordering::Relaxed);
 }

@@ -12,8 +12,8 @@ mod stream;
 
 pub use bodies::{Complete, DeleteRequest, InvalidBody, PackageRequest, StatusMessage};
 pub use broker::{
-    Broker, BrokerConfig, BrokerError, Consumer, Delivery, Drained, Incoming, InvalidBrokerUrl, Outgoing, Session,
-    UnreadableMessage, socket_url,
+    Backoff, Broker, BrokerConfig, BrokerError, Consumer, Delivery, Drained, Incoming, InvalidBrokerUrl, Outgoing,
+    Session, UnreadableMessage, socket_url,
 };
 pub use frame::{Command, Decoder, Frame, FrameError, Headers, Item, Limits};
 pub use queues::{Flavour, InvalidQueue, Queue};

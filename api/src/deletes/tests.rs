@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use adit_shared::domain::{Content, Package, Status};
 use adit_shared::messaging::{Broker, BrokerConfig, Queue};
 use adit_shared::store::{StatusUpdate, Store as _};

@@ -24,6 +24,7 @@ use super::queues::{Flavour, Queue};
 use super::server::{LISTING, QueueInfo};
 use crate::clock::{Clock as _, SystemClock};
 
+pub use backoff::Backoff;
 pub use config::{BrokerConfig, InvalidBrokerUrl, socket_url};
 use connection::Connection;
 pub use consumer::{Consumer, Delivery};

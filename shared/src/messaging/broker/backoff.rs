@@ -5,14 +5,15 @@ use std::time::Duration;
 /// Exponential back-off with jitter: 100 ms doubling to 10 s, each between half and the whole of it, so that processes
 /// that lost the broker together do not come back together.
 #[derive(Debug, Default)]
-pub(super) struct Backoff {
+pub struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
     pub(super) const LONGEST: Duration = Duration::from_secs(10);
 
-    pub(super) fn next_wait(&mut self) -> Duration {
+    /// Draws the wait before the next attempt.
+    pub fn next_wait(&mut self) -> Duration {
         let whole = Duration::from_millis(100).saturating_mul(1 << self.failures.min(10)).min(Self::LONGEST);
         self.failures += 1;
         whole.mul_f64(rand::random_range(0.5..=1.0))
