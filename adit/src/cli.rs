@@ -216,8 +216,8 @@ pub(crate) enum StorageVerb {
         json: bool,
     },
     /// Free everything that the database does not name: packages that are gone, unfinished uploads,
-    /// packs and indexes of dead imports, old indexes and versions. Servers may work on meanwhile. The
-    /// exit status is 75 if a collection was left out because it is being changed
+    /// packs and indexes of dead imports, old indexes and versions. Servers may work on meanwhile.
+    /// The exit status is 75 if a collection was left out because it is being changed
     Sweep {
         /// Tell what would be freed, and free nothing
         #[arg(long)]

@@ -151,20 +151,19 @@ impl Reader {
 
     fn failed(&self, Failure { error, piece }: Failure) -> BuildError {
         match piece {
-            Some(piece) => match self.document(piece.position, error.to_string()) {
-                BuildError::Document { r#ref, path, reason, .. } => {
-                    BuildError::Document { r#ref, path, reason, is_missing: is_missing(&error) }
-                }
-                other => other,
-            },
+            Some(piece) => self.document_error(piece.position, error.to_string(), is_missing(&error)),
             None => error.into(),
         }
     }
 
     /// The error that names the document of the file at `position`.
     pub(crate) fn document(&self, position: u64, reason: String) -> BuildError {
+        self.document_error(position, reason, false)
+    }
+
+    fn document_error(&self, position: u64, reason: String, is_missing: bool) -> BuildError {
         match self.plan.name(position) {
-            Ok((r#ref, path)) => BuildError::Document { r#ref, path, reason, is_missing: false },
+            Ok((r#ref, path)) => BuildError::Document { r#ref, path, reason, is_missing },
             Err(error) => error.into(),
         }
     }
